@@ -1,0 +1,49 @@
+# `make run` and `make test` are all that a newcomer needs; CONTRIBUTING.md tells the rest.
+SHELL := /bin/bash
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup run stop test test-long check format lint lock bench clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
+
+setup:           ## system packages that are missing, .venv, the locked dependencies
+	@scripts/setup.sh
+
+run: setup       ## a local server with sample files, mounted at ./mnt
+	@scripts/demo.sh start
+
+stop:            ## unmount ./mnt and stop the local server
+	@scripts/demo.sh stop
+
+test: setup      ## every test, the kernel-mount ones included, with branch coverage
+	@scripts/sdk-envs.sh
+	@mkdir -p .run/coverage && rm -f .run/coverage/data*
+	$(PYTEST) -m "not long" -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+
+test-long: setup ## the long random runs against the reference model
+	$(PYTEST) -m long --timeout 3600 $(ARGS)
+
+check: setup     ## what has to be clean before a change lands: format, lint, types, layers, tests
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test
+
+format: setup    ## rewrite the sources in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup      ## format, lint, types and import layers, nothing rewritten
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+lock: setup      ## resolve the dependencies anew into the lock files
+	@scripts/lock.sh
+
+bench: setup     ## measure, and compare with the peers that are installed
+	$(BIN)/python scripts/bench.py
+
+clean: stop      ## remove what make made
+	rm -rf .venv .sdk .run .mypy_cache .ruff_cache .pytest_cache .hypothesis

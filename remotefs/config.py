@@ -1,0 +1,260 @@
+"""What can be set: frozen sections, each field with its unit in its name and its reason beside it.
+
+A value comes from the first of: a flag, the environment (`REMOTEFS_<SECTION>_<FIELD>`; the service's own names are
+`ANTHROPIC_*`), the file (`remotefs/config.toml` in the user's configuration folder), the default here.
+Nobody but this module and `cli` reads the environment.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+import platformdirs
+
+from remotefs.errors import UsageError
+
+Shape = Literal["auto", "ga", "beta"]
+Durability = Literal["remote", "local", "strict"]
+
+MIB = 1 << 20
+GIB = 1 << 30
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+
+
+class Secret:
+    """A string that no repr, log or traceback shows; `reveal()` gives it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The secret itself, for the header that carries it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group of settings."""
+
+
+class ServiceConfig(Section, frozen=True, kw_only=True):
+    """How to reach the service, and as whom."""
+
+    base_url: str = DEFAULT_BASE_URL
+    # `x-api-key`; wins over auth_token, as in the vendor's SDKs.
+    api_key: Secret | None = None
+    # `Authorization: Bearer`.
+    auth_token: Secret | None = None
+    workspace_id: str | None = None
+    # Extra request headers, from ANTHROPIC_CUSTOM_HEADERS; a Secret each, for people put tokens there.
+    custom_headers: tuple[tuple[str, Secret], ...] = ()
+    # `auto`: GA, falling back to the beta shape where a server needs it.
+    shape: Shape = "auto"
+    connect_timeout_s: float = 5.0
+    # Between two pieces of a reply or of an upload, not for the whole.
+    io_timeout_s: float = 60.0
+    # For a request that carries no file, retries included.
+    request_deadline_s: float = 60.0
+    # None: the limit of the shape (500 in GA, 100 in beta); 0: no limit.
+    requests_per_minute: int | None = None
+    # The service refuses more with 413; whether its MB are 10^6 or 2^20 is not documented.
+    max_file_bytes: int = 500 * MIB
+
+
+class CacheConfig(Section, frozen=True, kw_only=True):
+    """Content kept on this disk."""
+
+    # Evictable bytes at most, as a part of the disk; pins have no quota but the reserve.
+    evictable_fraction: float = 0.20
+    evictable_bytes: int | None = None
+    # Always left free on the disk: the larger of the two.
+    reserve_bytes: int = GIB
+    reserve_fraction: float = 0.05
+    # Chunks kept in memory when they cannot go to the disk (A8).
+    memory_bytes: int = 32 * MIB
+    # One kernel READ; also the unit of checksums.
+    chunk_bytes: int = 128 * 1024
+    # How far past what was asked a sequential reader's stream may run ahead.
+    readahead_bytes: int = 8 * MIB
+
+
+class WritebackConfig(Section, frozen=True, kw_only=True):
+    """From a written file to the service (W2, W4, W10, N6)."""
+
+    durability: Durability = "remote"
+    # A process in close cannot be killed: hence the bound (W2).
+    close_wait_s: float = 10.0
+    # `durability = local`: the upload follows the last close after this.
+    settle_s: float = 2.0
+    # A file closed empty waits this long for its bytes (W10).
+    empty_grace_s: float = 5.0
+    # Temporary shapes wait this long after their last close (N6).
+    temporary_grace_s: float = 30.0
+    # A rename waits this long to merge with later ones (W7).
+    relabel_wait_s: float = 30.0
+    relabel_max_files: int = 100
+    relabel_max_bytes: int = 100 * MIB
+    upload_workers: int = 8
+    # More pending intents than this make write and close wait, then fail with ENOSPC.
+    backlog_intents: int = 100_000
+    replace_downloadable: bool = False
+
+
+class RefreshConfig(Section, frozen=True, kw_only=True):
+    """Listing the service into the tree (A1, A4)."""
+
+    poll_in_use_s: float = 6.0
+    poll_idle_s: float = 300.0
+    # Without a kernel request for this long the mount counts as idle.
+    idle_after_s: float = 60.0
+    walk_every_s: float = 3600.0
+    # Polls and walks together use at most this part of the learned request limit.
+    budget_fraction: float = 0.02
+    # A large upload can appear below a newer known id.
+    poll_overlap_s: float = 600.0
+    first_listing_wait_s: float = 60.0
+    # The guard against mass removal (S1).
+    removal_guard_files: int = 20
+    removal_guard_fraction: float = 0.10
+    trash_days: float = 30.0
+
+
+class NamesConfig(Section, frozen=True, kw_only=True):
+    """The two lists of N6, as shell patterns on one name."""
+
+    never_uploaded: tuple[str, ...] = (
+        ".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".directory", ".nfs*", ".fuse_hidden*", ".Trash-*",
+    )  # fmt: skip
+    temporary: tuple[str, ...] = (
+        "*~", "*.swp", "*.swx", "4913", "#*#", ".#*", ".goutputstream-*", ".~lock.*#", "~$*", "lu*.tmp", "*.lock",
+        "tmp_obj_*", "*-journal", "*-wal", "*-shm", "*.crdownload",
+        # sed -i: sed and six letters; rsync: a dot, the name, a dot and six letters.
+        "sed[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]",
+        ".*.[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]",
+    )  # fmt: skip
+
+
+class MountConfig(Section, frozen=True, kw_only=True):
+    """The kernel's side of the mount."""
+
+    # fusectl's max_background and congestion_threshold: the kernel's 12 let slow reads hold up fast ones.
+    max_background: int = 128
+    max_tasks: int = 500
+    # How long the kernel may believe a name or an attribute; it is told of every change.
+    entry_timeout_s: float = 3600.0
+    umount_drain_s: float = 60.0
+    signal_drain_s: float = 30.0
+    takeover_wait_s: float = 10.0
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """All sections."""
+
+    service: ServiceConfig = ServiceConfig()
+    cache: CacheConfig = CacheConfig()
+    writeback: WritebackConfig = WritebackConfig()
+    refresh: RefreshConfig = RefreshConfig()
+    names: NamesConfig = NamesConfig()
+    mount: MountConfig = MountConfig()
+
+
+S = TypeVar("S", bound=Section)
+
+
+def default_file() -> Path:
+    """Where the user's settings are looked for."""
+    return platformdirs.user_config_path("remotefs") / "config.toml"
+
+
+def load(environ: Mapping[str, str], file: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Flags (`overrides`, by section and field) over `environ` over `file` over the defaults.
+
+    Raises UsageError, naming the setting and where it came from.
+    """
+    sources = [
+        ("settings file", _read_file(file)),
+        ("environment", _from_environment(environ)),
+        ("flag", overrides),
+    ]
+    merged: dict[str, dict[str, Any]] = {}
+    for origin, sections in sources:
+        for section, fields in sections.items():
+            _check(origin, section, fields)
+            merged.setdefault(section, {}).update({k: v for k, v in fields.items() if v is not None})
+    return _build(Config, merged, "settings")
+
+
+def _read_file(file: Path | None) -> Mapping[str, Mapping[str, Any]]:
+    if file is None or not file.exists():
+        return {}
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{file}: {error}") from error
+    for section, fields in content.items():
+        if not isinstance(fields, dict):
+            raise UsageError(f"{file}: {section!r} stands outside a section such as [service]")
+    return content
+
+
+def _from_environment(environ: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for section in Config.__struct_fields__:
+        for field in type(getattr(Config(), section)).__struct_fields__:
+            name = f"REMOTEFS_{section}_{field}".upper()
+            if name in environ:
+                value = environ[name]
+                found.setdefault(section, {})[field] = value.split() if section == "names" else value
+    service = {
+        "base_url": environ.get("ANTHROPIC_BASE_URL") or None,
+        "api_key": environ.get("ANTHROPIC_API_KEY") or None,
+        "auth_token": environ.get("ANTHROPIC_AUTH_TOKEN") or None,
+        "custom_headers": _header_lines(environ.get("ANTHROPIC_CUSTOM_HEADERS", "")),
+    }
+    found["service"] = {k: v for k, v in service.items() if v} | found.get("service", {})
+    return found
+
+
+def _header_lines(text: str) -> list[tuple[str, str]]:
+    pairs = []
+    for line in filter(str.strip, text.splitlines()):
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise UsageError("ANTHROPIC_CUSTOM_HEADERS: each line is `Name: value`")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
+
+
+def _check(origin: str, section: str, fields: Mapping[str, Any]) -> None:
+    """Reject unknown names and wrong values where they stand, so that the message can say where that is."""
+    known = getattr(Config(), section, None)
+    if not isinstance(known, Section):
+        raise UsageError(f"{origin}: no section is called {section!r}")
+    _build(type(known), {k: v for k, v in fields.items() if v is not None}, f"{origin}, [{section}]")
+
+
+def _build(kind: type[S], values: Mapping[str, Any], where: str) -> S:
+    try:
+        return msgspec.convert(values, kind, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _decode(kind: type, value: object) -> Secret:
+    if kind is Secret and isinstance(value, Secret | str):
+        return value if isinstance(value, Secret) else Secret(value)
+    raise TypeError(f"{kind} cannot be read from {type(value).__name__}")

@@ -1,0 +1,1 @@
+"""Where bytes live and how they travel: content, staging, downloads, writeback, refresh."""

@@ -1,0 +1,1 @@
+"""Durable state: the tree and the journal in one SQLite database."""

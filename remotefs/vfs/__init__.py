@@ -1,0 +1,1 @@
+"""POSIX verbs on inodes, handles and bytes; knows nothing of FUSE."""
