@@ -140,11 +140,18 @@ class NamesConfig(Section, frozen=True, kw_only=True):
         ".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".directory", ".nfs*", ".fuse_hidden*", ".Trash-*",
     )  # fmt: skip
     temporary: tuple[str, ...] = (
-        "*~", "*.swp", "*.swx", "4913", "#*#", ".#*", ".goutputstream-*", ".~lock.*#", "~$*", "lu*.tmp", "*.lock",
-        "tmp_obj_*", "*-journal", "*-wal", "*-shm", "*.crdownload",
-        # sed -i: sed and six letters; rsync: a dot, the name, a dot and six letters.
-        "sed[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]",
-        ".*.[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]",
+        "*~", "*.sw[l-px]", "*.swpx", "4913", "#*#", ".#*", ".*.kate-swp",  # vim, nano, emacs, Kate
+        ".goutputstream-*", ".~*", "~$*", "*.tmp",  # gio, LibreOffice and Jupyter, MS Office, very many
+        "*.vsctmp", "*___jb_tmp___", "*___jb_old___",  # VS Code, JetBrains
+        "*-journal", "*-wal", "*-shm", "*.crdownload", "*.part",  # SQLite, Chrome, Firefox
+        "*.lock", "tmp_obj_*", ".tmp-*-pack-*", "*.pyc.[0-9]*",  # git, CPython's cache
+        # Six characters of mkstemp: sed -i, zip, perl -i, git's packs and info files, patch, rsync.
+        *(shape.replace("XXXXXX", "[A-Za-z0-9]" * 6) for shape in (
+            "sedXXXXXX", "ziXXXXXX", "[X][X]XXXXXX", "tmp_*_XXXXXX", "refs_XXXXXX", "packs_XXXXXX", "*.oXXXXXX",
+            ".*.XXXXXX",
+        )),
+        # glib and Qt save as `name.XXXXXX`: only with a capital among the six, for `.svelte` is an ordinary end.
+        *("*." + "[a-z0-9]" * n + "[A-Z]" + "[A-Za-z0-9]" * (5 - n) for n in range(6)),
     )  # fmt: skip
 
 

@@ -1,0 +1,272 @@
+"""The five operations of the Files API, in both of its shapes.
+
+Every request asks the budget first and goes through one loop that asks `retry` whether it is sent again. Waiting for
+the budget has no deadline of its own: bound it with `trio.fail_after`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+import httpx
+
+from remotefs.api import models
+from remotefs.api.budget import BETA_LIMIT_PER_MINUTE, Budget
+from remotefs.api.download import Download, range_header, span_of
+from remotefs.api.exchange import Call, Exchange, Whom, even_chance
+from remotefs.api.models import Account, FileMetadata, Page, check_id
+from remotefs.api.multipart import upload_form
+from remotefs.api.transport import timeouts
+from remotefs.api.upload import UploadBody, UploadSource, after_all_sent
+from remotefs.api.walk import Walk
+from remotefs.config import MIB, ServiceConfig, Shape
+from remotefs.errors import InvalidArgument, RefusedError, RemoteNotFound, ReplyBroken, TransportError
+
+T = TypeVar("T")
+Ranges = Literal["unknown", "yes", "no"]
+MAX_IDS_PER_REQUEST = 100
+MAX_PAGE_FILES = 1000
+# After the last byte the service stores the file before it answers.
+_STORING_BYTES_PER_S = 10 * MIB
+# Statuses of a server that does not know the GA shape's listing.
+_WRONG_SHAPE = (400, 404)
+
+
+class Client:
+    """An async context manager. `on_account` is called, before the reply is handed out, when a reply names another
+    account than the last; what it raises ends the request.
+
+    Every method raises RefusedError or TransportError of `remotefs.errors`, after the retries of `retry.decide`.
+    `chance` in 0..1 spreads the waits between retries. Raises UsageError for settings that cannot work.
+    """
+
+    def __init__(
+        self,
+        config: ServiceConfig,
+        budget: Budget,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        on_account: Callable[[Account], None] | None = None,
+        chance: Callable[[], float] = even_chance,
+    ) -> None:
+        self._config = config
+        self._budget = budget
+        self._exchange = Exchange(config, budget, transport=transport, on_account=on_account, chance=chance)
+        self._shape: Shape = config.shape
+        self._ranges: Ranges = "unknown"
+        self._ranges_unusable = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exchange.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self._exchange.base}, shape {self._shape}>"
+
+    @property
+    def account(self) -> Account | None:
+        """As the newest reply told; None before the first one that did."""
+        return self._exchange.account
+
+    @property
+    def shape(self) -> Shape:
+        """The shape that the server speaks, to be remembered; `auto` until a listing told."""
+        return self._shape
+
+    @property
+    def ranges(self) -> Ranges:
+        """Whether the newest answer to a Range request honoured it."""
+        return self._ranges
+
+    async def list_page(self, cursor: str | None, *, priority: Whom, limit: int = MAX_PAGE_FILES) -> Page:
+        """One page, newest first; `cursor` is the one of the page before. `limit` is 1..1000.
+
+        In shape `auto`, a 400 or 404 is followed by the same request in the beta shape.
+        """
+        if self._shape != "auto":
+            return await self._list(cursor, priority, limit, beta=self._shape == "beta")
+        first_answer = await self._list_unless_wrong_shape(cursor, priority, limit, beta=False)
+        if isinstance(first_answer, Page):
+            return first_answer
+        second_answer = await self._list_unless_wrong_shape(cursor, priority, limit, beta=True)
+        if isinstance(second_answer, Page):
+            return second_answer
+        raise first_answer
+
+    def pages(self, *, priority: Whom, limit: int = MAX_PAGE_FILES) -> AsyncIterator[Page]:
+        """All pages; raises ReplyBroken when the listing would never end."""
+        return Walk(lambda cursor: self.list_page(cursor, priority=priority, limit=limit))
+
+    async def list_ids(self, ids: Sequence[str], *, priority: Whom) -> tuple[FileMetadata, ...]:
+        """What the service has of `ids`; one that is missing in the result does not exist.
+
+        One request for each 100 ids in the GA shape; one for each id in the beta shape, which has no such question.
+        """
+        wanted = [check_id(file_id) for file_id in dict.fromkeys(ids)]
+        if wanted and await self._is_beta(priority):
+            found = [await self._metadata_or_none(file_id, priority) for file_id in wanted]
+            return tuple(file for file in found if file is not None)
+        files: list[FileMetadata] = []
+        for at in range(0, len(wanted), MAX_IDS_PER_REQUEST):
+            files += await self._list_ids(wanted[at : at + MAX_IDS_PER_REQUEST], priority)
+        return tuple(files)
+
+    async def metadata(self, file_id: str, *, priority: Whom) -> FileMetadata:
+        """One file; raises RemoteNotFound when there is none."""
+        call = Call("GET", f"/v1/files/{check_id(file_id)}", f"metadata of {file_id}")
+        beta = await self._is_beta(priority)
+        return await self._json(call, priority, lambda body: models.decode_file(body, expected_id=file_id), beta=beta)
+
+    async def delete(self, file_id: str, *, priority: Whom) -> None:
+        """For ever. Raises RemoteNotFound when there is no such file, also when a lost reply was asked for again."""
+        call = Call("DELETE", f"/v1/files/{check_id(file_id)}", f"delete of {file_id}")
+        beta = await self._is_beta(priority)
+        await self._json(call, priority, lambda body: models.decode_deleted(body, expected_id=file_id), beta=beta)
+
+    async def upload(
+        self,
+        name: str,
+        source: UploadSource,
+        *,
+        priority: Whom,
+        expires_in_s: int | None = None,
+        on_all_sent: Callable[[], None] | None = None,
+    ) -> FileMetadata:
+        """Make a new file called `name`.
+
+        `on_all_sent` is called at most once, when the kernel has taken the last byte. Cancelled before, the upload
+        has no effect; after, its reply must be awaited to know. After it nothing is sent again and `source` is not
+        read again: RateLimited and Overloaded are then the caller's to repeat. Raises AmbiguousOutcome when the file
+        may exist now (W6), LocalError when the source fails.
+        """
+        beta = await self._is_beta(priority)
+
+        async def attempt() -> FileMetadata | RefusedError | TransportError:
+            form = upload_form(name, source.mime_type, secrets.token_hex(16), expires_in_s)
+            async with aclosing(source.pieces()) as pieces:
+                body = UploadBody(form, source.size_bytes, pieces, on_all_sent)
+                return await self._send_upload(name, body, beta=beta)
+
+        outcome = await self._exchange.retrying(attempt, priority, None)
+        if isinstance(outcome, FileMetadata):
+            return outcome
+        raise outcome
+
+    @asynccontextmanager
+    async def download(
+        self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Whom
+    ) -> AsyncGenerator[Download, None]:
+        """The content from `offset` on, `length` bytes of it, as a hint: `Download.offset` says where it starts.
+
+        Sent again until a body begins; a body that is cut is the caller's to continue. Raises NotDownloadable,
+        FileExpired, RemoteNotFound; DeadlineExceeded or ReplyBroken while it is read.
+        """
+        if offset < 0 or (length is not None and length <= 0):
+            raise InvalidArgument(f"no file has a part of {length} bytes at {offset}")
+        whole = offset == 0 and length is None
+        wanted = None if whole else range_header(offset, length)
+        call = Call("GET", f"/v1/files/{check_id(file_id)}/content", f"download of {file_id}")
+        beta = await self._is_beta(priority)
+
+        async def attempt() -> Download:
+            return await self._open_download(call, wanted, offset, beta=beta)
+
+        async with aclosing(
+            await self._exchange.retrying(attempt, priority, self._config.request_deadline_s)
+        ) as download:
+            yield download
+
+    async def _is_beta(self, priority: Whom) -> bool:
+        """Which shape to send; in `auto` a small listing is what tells."""
+        if self._shape == "auto":
+            await self.list_page(None, priority=priority, limit=1)
+        return self._shape == "beta"
+
+    async def _json(self, call: Call, priority: Whom, decode: Callable[[bytes], T], *, beta: bool) -> T:
+        async def attempt() -> T:
+            async with self._exchange.reply(call, self._exchange.request(call, beta=beta)) as reply:
+                return decode(await reply.read())
+
+        return await self._exchange.retrying(attempt, priority, self._config.request_deadline_s)
+
+    async def _list_unless_wrong_shape(
+        self, cursor: str | None, priority: Whom, limit: int, *, beta: bool
+    ) -> Page | RefusedError:
+        try:
+            return await self._list(cursor, priority, limit, beta=beta)
+        except RefusedError as error:
+            if error.status not in _WRONG_SHAPE:
+                raise
+            return error
+
+    async def _list(self, cursor: str | None, priority: Whom, limit: int, *, beta: bool) -> Page:
+        if not 1 <= limit <= MAX_PAGE_FILES:
+            raise InvalidArgument(f"a page has 1 to {MAX_PAGE_FILES} files, not {limit}")
+        key = "after_id" if beta else "page"
+        params = (("limit", limit), *(() if cursor is None else ((key, cursor),)))
+        decoded = await self._json(Call("GET", "/v1/files", "listing", params), priority, models.decode_page, beta=beta)
+        self._learn_shape("beta" if decoded.beta else "ga")
+        return decoded.page
+
+    def _learn_shape(self, spoken: Literal["ga", "beta"]) -> None:
+        """The reply decides, whatever was asked for: its cursors are of its own kind."""
+        if spoken == "beta" and self._shape == "auto" and self._config.requests_per_minute is None:
+            self._budget.lower_limit(BETA_LIMIT_PER_MINUTE)
+        self._shape = spoken
+
+    async def _list_ids(self, ids: Sequence[str], priority: Whom) -> tuple[FileMetadata, ...]:
+        asked: tuple[tuple[str, str | int], ...] = tuple(("ids[]", file_id) for file_id in ids)
+        params = (("limit", MAX_IDS_PER_REQUEST), *asked)
+        call = Call("GET", "/v1/files", f"listing of {len(ids)} ids", params)
+        page = (await self._json(call, priority, models.decode_page, beta=False)).page
+        if page.next_cursor is not None or not {file.id for file in page.files} <= set(ids):
+            raise ReplyBroken(f"{len(ids)} ids were asked for, the service answered with others")
+        return page.files
+
+    async def _metadata_or_none(self, file_id: str, priority: Whom) -> FileMetadata | None:
+        try:
+            return await self.metadata(file_id, priority=priority)
+        except RemoteNotFound:
+            return None
+
+    async def _send_upload(
+        self, name: str, body: UploadBody, *, beta: bool
+    ) -> FileMetadata | RefusedError | TransportError:
+        """One attempt. An error that is returned is final; after one that is raised another attempt may follow."""
+        call = Call("POST", "/v1/files", f"upload of {name!r}")
+        patience = timeouts(self._config, reply_extra_s=body.content_length / _STORING_BYTES_PER_S)
+        request = self._exchange.request(call, beta=beta, timeout=patience, body=body)
+        accepted = False
+        try:
+            async with self._exchange.reply(call, request, body) as reply:
+                accepted = True
+                return models.decode_file(await reply.read())
+        except (RefusedError, TransportError) as error:
+            if not (body.all_sent or accepted):
+                raise
+            return after_all_sent(error)
+
+    async def _open_download(self, call: Call, wanted: str | None, offset: int, *, beta: bool) -> Download:
+        """One attempt, up to the head of the reply."""
+        headers = {"accept-encoding": "identity"}
+        if wanted is not None and not self._ranges_unusable:
+            headers["range"] = wanted
+        reply = await self._exchange.open(call, headers, beta=beta)
+        try:
+            span = span_of(reply.status, reply.headers, offset)
+        except ReplyBroken:
+            # A 206 that cannot be placed, a proxy's: the whole is asked for from now on.
+            self._ranges, self._ranges_unusable = "no", True
+            await reply.pieces.aclose()
+            raise
+        if "range" in headers:
+            self._ranges = "yes" if reply.status == 206 else "no"
+        return Download(span, reply.headers.get("content-type"), reply.pieces)

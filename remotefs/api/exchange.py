@@ -1,0 +1,286 @@
+"""One request and its reply: identity, budget, account, refusals, redirects, and the loop that sends again.
+
+Between the operations (`client`) and the pool (`transport`). No exception that leaves here has one of httpx's as its
+cause or context, for those hold the request and so the key.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import TypeVar
+
+import httpx
+import msgspec
+import trio
+
+from remotefs.api.budget import Budget, Priority, Ticket
+from remotefs.api.download import Pieces
+from remotefs.api.models import Account, account_of
+from remotefs.api.refusals import refusal
+from remotefs.api.retry import GiveUp, decide
+from remotefs.api.transport import (
+    FILES_BETA,
+    base_url,
+    credential_advice,
+    identity_headers,
+    lost_request,
+    make_http_client,
+    secrets_of,
+)
+from remotefs.api.upload import UploadBody
+from remotefs.config import MIB, ServiceConfig
+from remotefs.errors import (
+    DeadlineExceeded,
+    RateLimited,
+    RefusedError,
+    ReplyBroken,
+    SpendCapReached,
+    TransportError,
+)
+
+T = TypeVar("T")
+Whom = Priority | Ticket
+# A page of 1,000 entries at their largest is 5 MB; more is no listing.
+_MOST_JSON_BYTES = 32 * MIB
+_MOST_ERROR_BYTES = 256 * 1024
+# The reason for a refusal is welcome, not worth waiting for.
+_ERROR_BODY_WAIT_S = 10.0
+_MOST_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CLOSE_WAIT_S = 5.0
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One operation, apart from its body; `action` names it in errors."""
+
+    method: str
+    path: str
+    action: str
+    params: tuple[tuple[str, str | int], ...] = ()
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A 2xx head with its body still to be read."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: Pieces
+
+    async def read(self) -> bytes:
+        """The whole body of a JSON reply; raises ReplyBroken when it is cut short or endless."""
+        body = bytearray()
+        async for piece in self.pieces:
+            body += piece
+            if len(body) > _MOST_JSON_BYTES:
+                raise ReplyBroken(f"a reply is longer than {_MOST_JSON_BYTES} bytes, which no listing is")
+        return bytes(body)
+
+
+def even_chance() -> float:
+    """A number in 0..1 that other clients do not draw too: their waits must not fall together."""
+    return random.SystemRandom().random()
+
+
+class Exchange:
+    """Sends requests for one account over one pool; used inside `async with`."""
+
+    def __init__(
+        self,
+        config: ServiceConfig,
+        budget: Budget,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        on_account: Callable[[Account], None] | None = None,
+        chance: Callable[[], float] = even_chance,
+    ) -> None:
+        self.base = base_url(config)
+        self.account: Account | None = None
+        self._budget = budget
+        self._identity = identity_headers(config)
+        self._credential = credential_advice(config)
+        self._secrets = secrets_of(config)
+        self._http = make_http_client(config, transport)
+        self._on_account = on_account
+        self._chance = chance
+
+    def __repr__(self) -> str:
+        return f"<Exchange with {self.base}>"
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        with trio.move_on_after(_CLOSE_WAIT_S, shield=True):
+            await self._http.aclose()
+
+    async def retrying(self, attempt: Callable[[], Awaitable[T]], whom: Whom, deadline_s: float | None) -> T:
+        """Run `attempt` until it succeeds or `retry.decide` gives up; each run costs one request of the budget.
+
+        `deadline_s` counts attempts and the waits between them, not the waiting for the budget.
+        """
+        spent_s = 0.0
+        failure: RefusedError | TransportError
+        for number in itertools.count():
+            await self._budget.acquire(whom)
+            started = trio.current_time()
+            try:
+                with trio.fail_after(math.inf if deadline_s is None else deadline_s - spent_s):
+                    return await attempt()
+            except trio.TooSlowError:
+                failure = DeadlineExceeded(f"{self.base.host} did not answer within {deadline_s:g} s")
+            except (RefusedError, TransportError) as error:
+                failure = error
+            spent_s += trio.current_time() - started
+            verdict = decide(number, failure, elapsed_s=spent_s, deadline_s=deadline_s, chance=self._chance())
+            if isinstance(verdict, GiveUp):
+                break
+            await trio.sleep(verdict.after_s)
+            spent_s += verdict.after_s
+        raise failure
+
+    def request(
+        self,
+        call: Call,
+        *,
+        beta: bool = False,
+        headers: Mapping[str, str] | None = None,
+        timeout: httpx.Timeout | None = None,
+        body: UploadBody | None = None,
+    ) -> httpx.Request:
+        """The request of one attempt, with who asks and in which shape."""
+        extra = {} if timeout is None else {"timeout": timeout.as_dict()}
+        request = self._http.build_request(
+            call.method,
+            f"{self.base}{call.path}",
+            params=call.params or None,
+            headers=self._identity | self._shape_headers(beta=beta) | dict(headers or {}) | _body_headers(body),
+            content=body,
+            extensions=extra or None,
+        )
+        if body is not None:
+            # httpx wraps a stream into a generator, which a cut request would leave suspended (see UploadBody).
+            request.stream = body
+        return request
+
+    @asynccontextmanager
+    async def reply(
+        self, call: Call, request: httpx.Request, body: UploadBody | None = None
+    ) -> AsyncGenerator[Reply, None]:
+        """Send it and hand out a 2xx; raises RefusedError for anything else, TransportError without an answer."""
+        response = await self._send(call, request, body)
+        async with aclosing(Pieces(response)) as pieces:
+            await self._take_head(call, response, pieces)
+            yield Reply(response.status_code, response.headers, pieces)
+
+    async def open(self, call: Call, headers: Mapping[str, str], *, beta: bool) -> Reply:
+        """As `reply`, following redirects, and the caller closes `pieces`."""
+        request, ours = self.request(call, beta=beta, headers=headers), True
+        for _ in range(_MOST_REDIRECTS):
+            response = await self._send(call, request, None)
+            target = response.headers.get("location")
+            if response.status_code not in _REDIRECTS or not target:
+                return await self._opened(call, response, ours=ours)
+            await response.aclose()
+            request, ours = self._redirected(call, request, target, headers, ours=ours)
+        raise ReplyBroken(f"{call.action}: the service redirects without end")
+
+    async def _opened(self, call: Call, response: httpx.Response, *, ours: bool) -> Reply:
+        pieces = Pieces(response)
+        try:
+            if ours:
+                await self._take_head(call, response, pieces)
+            else:
+                _check_stranger(call, response)
+        except BaseException:
+            await pieces.aclose()
+            raise
+        return Reply(response.status_code, response.headers, pieces)
+
+    def _redirected(
+        self, call: Call, request: httpx.Request, target: str, headers: Mapping[str, str], *, ours: bool
+    ) -> tuple[httpx.Request, bool]:
+        """The next request: with our identity on the service's own origin, without it on an encrypted other one."""
+        try:
+            url = request.url.join(target)
+        except (httpx.InvalidURL, ValueError):
+            raise ReplyBroken(f"{call.action}: redirected to what is no address") from None
+        if ours and _origin(url) == _origin(self.base):
+            same_identity = self._identity | dict(headers)
+            return self._http.build_request(call.method, url, headers=same_identity), True
+        if url.scheme != "https" or not url.host:
+            raise ReplyBroken(f"{call.action}: redirected to {url.host or 'nowhere'} without encryption")
+        return self._http.build_request(call.method, url, headers=dict(headers)), False
+
+    async def _send(self, call: Call, request: httpx.Request, body: UploadBody | None) -> httpx.Response:
+        failure: TransportError
+        try:
+            return await self._http.send(request, stream=True)
+        except httpx.RequestError as error:
+            failure = lost_request(
+                error,
+                action=call.action,
+                host=request.url.host,
+                idempotent=body is None,
+                whole=body is None or body.all_sent,
+            )
+        raise failure
+
+    async def _take_head(self, call: Call, response: httpx.Response, pieces: Pieces) -> None:
+        """Learn from the headers; raises the refusal that a status other than 2xx is."""
+        self._budget.on_reply(response.headers)
+        self._learn_account(account_of(response.headers, self.account))
+        if response.is_success:
+            return
+        error = refusal(
+            response.status_code,
+            response.headers,
+            await _reason_of(pieces),
+            action=call.action,
+            credential=self._credential,
+            secrets=self._secrets,
+        )
+        if isinstance(error, RateLimited) and not isinstance(error, SpendCapReached):
+            self._budget.on_rate_limited(error.retry_after_s)
+        raise error
+
+    def _learn_account(self, account: Account | None) -> None:
+        if account is not None and account != self.account:
+            self.account = account
+            if self._on_account is not None:
+                self._on_account(account)
+
+    def _shape_headers(self, *, beta: bool) -> dict[str, str]:
+        """The user's own beta header, if any, stays in force beside ours."""
+        own = self._identity.get("anthropic-beta")
+        return {"anthropic-beta": f"{own},{FILES_BETA}" if own else FILES_BETA} if beta else {}
+
+
+def _check_stranger(call: Call, response: httpx.Response) -> None:
+    """Somebody else's 404 says nothing about a file of the service (S4)."""
+    if not response.is_success:
+        host, status = response.url.host, response.status_code
+        raise ReplyBroken(f"{call.action}: the service redirected it to {host}, which answered {status}")
+
+
+async def _reason_of(pieces: Pieces) -> bytes:
+    """The body of a refusal as far as it comes."""
+    body = bytearray()
+    try:
+        with trio.move_on_after(_ERROR_BODY_WAIT_S):
+            async for piece in pieces:
+                body += piece
+                if len(body) > _MOST_ERROR_BYTES:
+                    break
+    except TransportError:
+        pass
+    return bytes(body[:_MOST_ERROR_BYTES])
+
+
+def _body_headers(body: UploadBody | None) -> dict[str, str]:
+    return {} if body is None else {"content-type": body.content_type, "content-length": str(body.content_length)}
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)

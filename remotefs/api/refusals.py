@@ -1,0 +1,169 @@
+"""From a reply that is not a 2xx to the exception that says so.
+
+The status decides, then `details.error_code`; never the message. The body may be a proxy's HTML, empty or half JSON.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from remotefs.api.models import token
+from remotefs.api.retry import Hints, read_hints
+from remotefs.errors import (
+    AuthenticationFailed,
+    BadRequest,
+    BillingProblem,
+    Conflict,
+    FileExpired,
+    NotDownloadable,
+    Overloaded,
+    PermissionRefused,
+    RateLimited,
+    RefusedError,
+    RemoteNotFound,
+    ServerFailure,
+    SpendCapReached,
+    StorageQuotaExceeded,
+    TooLarge,
+)
+
+_LONGEST_MESSAGE = 300
+_BY_STATUS: Mapping[int, type[RefusedError]] = {
+    400: BadRequest,
+    401: AuthenticationFailed,
+    402: BillingProblem,
+    403: PermissionRefused,
+    404: RemoteNotFound,
+    409: Conflict,
+    413: TooLarge,
+    429: RateLimited,
+    503: Overloaded,
+    529: Overloaded,
+}
+_BY_CODE: Mapping[tuple[int, str], type[RefusedError]] = {
+    (400, "storage_quota_exceeded"): StorageQuotaExceeded,
+    (403, "storage_quota_exceeded"): StorageQuotaExceeded,
+    (400, "file_not_downloadable"): NotDownloadable,
+    (404, "file_expired"): FileExpired,
+}
+_ADVICE: Mapping[int, str] = {
+    402: "see the billing page of the account",
+    403: "the key lacks the permission for this",
+    413: "the file is larger than the service takes",
+    429: "too many requests; it is tried again later",
+    503: "the service is overloaded; it is tried again later",
+    529: "the service is overloaded; it is tried again later",
+}
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What an error body said; None where it said nothing usable."""
+
+    type: str | None = None
+    message: str | None = None
+    error_code: str | None = None
+    request_id: str | None = None
+
+
+def refusal(
+    status: int, headers: Mapping[str, str], body: bytes, *, action: str, credential: str, secrets: Sequence[str] = ()
+) -> RefusedError:
+    """The exception for a reply with this `status`.
+
+    `action` says what was tried ("upload of 'a.txt'"), `credential` what to check when the key is not taken,
+    `secrets` what must not be repeated even if the reply does.
+    """
+    headers = {name.lower(): _hide(value, secrets) for name, value in headers.items()}
+    envelope = read_envelope(body, secrets)
+    hints = read_hints(headers, time.time())
+    kind = _kind(status, envelope, hints)
+    return kind(
+        _sentence(status, headers, envelope, kind, action=action, credential=credential),
+        status=status,
+        type=envelope.type,
+        error_code=envelope.error_code,
+        request_id=token(headers.get("request-id")) or envelope.request_id,
+        retry_after_s=hints.after_s,
+        should_retry=hints.should_retry,
+    )
+
+
+def read_envelope(body: bytes, secrets: Sequence[str] = ()) -> Envelope:
+    """The error envelope as far as it can be read; never raises."""
+    try:
+        outer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return Envelope()
+    error = _mapping(outer, "error")
+    return Envelope(
+        type=token(_hide(error.get("type"), secrets)),
+        message=_printable(_hide(error.get("message"), secrets)),
+        error_code=token(_hide(_mapping(error, "details").get("error_code"), secrets)),
+        request_id=token(_hide(outer.get("request_id"), secrets)) if isinstance(outer, dict) else None,
+    )
+
+
+def _kind(status: int, envelope: Envelope, hints: Hints) -> type[RefusedError]:
+    if by_code := _BY_CODE.get((status, envelope.error_code or "")):
+        return by_code
+    if status == 429 and hints.after_s is None and not hints.should_retry:
+        return SpendCapReached
+    if status == 404 and envelope.type is None:
+        # A proxy or a wrong address, not the service: it must not pass for "this file does not exist" (S4).
+        return RefusedError
+    return _BY_STATUS.get(status, ServerFailure if status >= 500 else RefusedError)
+
+
+def _sentence(
+    status: int,
+    headers: Mapping[str, str],
+    envelope: Envelope,
+    kind: type[RefusedError],
+    *,
+    action: str,
+    credential: str,
+) -> str:
+    parts = [f"{action}: the service answered {status}"]
+    if envelope.message:
+        parts[0] += f" ({envelope.message})"
+    elif not envelope.type:
+        kind_of_body = headers.get("content-type", "").partition(";")[0].strip().lower()
+        from_proxy = kind_of_body == "text/html"
+        parts[0] += " with an HTML page, which comes from a proxy before it" if from_proxy else " without a reason"
+    if advice := _advice(status, kind, credential):
+        parts.append(advice)
+    if request_id := token(headers.get("request-id")) or envelope.request_id:
+        parts.append(f"request {request_id}")
+    return "; ".join(parts)
+
+
+def _advice(status: int, kind: type[RefusedError], credential: str) -> str | None:
+    if status == 401:
+        return credential
+    if kind is StorageQuotaExceeded:
+        return "the storage of the organization is full: delete files, or ask for more"
+    if kind is SpendCapReached:
+        return "the spend limit is reached, which does not clear by waiting: raise it in the account's settings"
+    if 300 <= status < 400:
+        return "it points to another address: check the base URL (http instead of https?)"
+    return _ADVICE.get(status)
+
+
+def _mapping(value: object, key: str) -> dict[str, object]:
+    inner = value.get(key) if isinstance(value, dict) else None
+    return inner if isinstance(inner, dict) else {}
+
+
+def _hide(value: object, secrets: Sequence[str]) -> str:
+    text = value if isinstance(value, str) else ""
+    for secret in secrets:
+        text = text.replace(secret, "[hidden]")
+    return text
+
+
+def _printable(value: str) -> str | None:
+    text = "".join(c if c.isprintable() else " " for c in value[:_LONGEST_MESSAGE]).strip()
+    return text or None

@@ -1,0 +1,181 @@
+"""The door to httpx: one pool of connections by the settings, and its exceptions in this project's terms.
+
+What httpx raises holds the request, and so the key; no exception of remotefs has one of those as its cause or context.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import ssl
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx
+
+from remotefs import __version__
+from remotefs.config import ServiceConfig
+from remotefs.errors import (
+    AmbiguousOutcome,
+    DeadlineExceeded,
+    ReplyBroken,
+    TransportError,
+    Unreachable,
+    UsageError,
+)
+
+_log = logging.getLogger(__name__)
+# Accepted by every server of this API so far, also by gateways that know no newer one.
+API_VERSION = "2023-06-01"
+# The word in `anthropic-beta` that asks for the beta shape.
+FILES_BETA = "files-api-2025-04-14"
+# More than the kernel's waiting reads and the upload workers together, far fewer than open files allow.
+_MAX_CONNECTIONS = 160
+_MAX_IDLE_CONNECTIONS = 32
+# Below the idle time after which load balancers close (60 s and more): a POST on a closing connection is ambiguous.
+_IDLE_S = 30.0
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
+# The connection was never made: nothing can have been carried out.
+_NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError,
+                  httpx.UnsupportedProtocol)  # fmt: skip
+
+
+def base_url(config: ServiceConfig) -> httpx.URL:
+    """The checked address, without a trailing `/` or `/v1`; raises UsageError."""
+    try:
+        url = httpx.URL(config.base_url.strip().rstrip("/").removesuffix("/v1"))
+    except (httpx.InvalidURL, ValueError) as error:
+        raise UsageError(f"the base URL cannot be read: {error}") from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UsageError(f"the base URL {url.copy_with(userinfo=b'')} is no http(s) address")
+    if url.userinfo or url.query or url.fragment:
+        raise UsageError("the base URL must not carry a user, a password, a query or a fragment")
+    if url.scheme == "http" and not is_loopback(url.host):
+        _log.warning("the base URL %s is not encrypted: the key and all files travel readable", url)
+    return url
+
+
+def identity_headers(config: ServiceConfig) -> dict[str, str]:
+    """Who asks: sent to the service's own origin only. Raises UsageError for what no header can carry."""
+    headers = {"anthropic-version": API_VERSION}
+    if config.api_key is not None:
+        headers["x-api-key"] = _checked(config.api_key.reveal(), "the key in ANTHROPIC_API_KEY")
+    elif config.auth_token is not None:
+        headers["authorization"] = "Bearer " + _checked(config.auth_token.reveal(), "the token in ANTHROPIC_AUTH_TOKEN")
+    if config.workspace_id is not None:
+        headers["anthropic-workspace-id"] = _checked(config.workspace_id, "the workspace id")
+    for name, value in config.custom_headers:
+        if not _NAME.fullmatch(name):
+            raise UsageError("ANTHROPIC_CUSTOM_HEADERS: one of the names is no header name")
+        headers[name.lower()] = _checked(value.reveal(), f"the value of {name} in ANTHROPIC_CUSTOM_HEADERS")
+    return headers
+
+
+def secrets_of(config: ServiceConfig) -> tuple[str, ...]:
+    """What must not be repeated by any message, even if a reply holds it."""
+    held = [config.api_key, config.auth_token, *(value for _, value in config.custom_headers)]
+    # A short header value is no secret, and hiding it would garble messages.
+    return tuple(secret.reveal() for secret in held if secret is not None and len(secret.reveal()) >= 8)
+
+
+def credential_advice(config: ServiceConfig) -> str:
+    """What to check when the service says 401; names the setting, never the key."""
+    if config.api_key is not None:
+        return f"check the key in ANTHROPIC_API_KEY, and that it belongs to {config.base_url}"
+    if config.auth_token is not None:
+        return f"check the token in ANTHROPIC_AUTH_TOKEN, and that it belongs to {config.base_url}"
+    return "no key was sent: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN)"
+
+
+def make_http_client(config: ServiceConfig, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    """The pool. HTTP(S)_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR are honoured, but a loopback
+    address is never asked for through a proxy, and no cookie is kept. Raises UsageError when one of them is wrong.
+    """
+    url = base_url(config)
+    direct = {f"all://{_bracketed(url.host)}": None} if is_loopback(url.host) else {}
+    try:
+        return httpx.AsyncClient(
+            headers={"user-agent": f"remotefs/{__version__}"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            timeout=timeouts(config),
+            limits=httpx.Limits(
+                max_connections=_MAX_CONNECTIONS,
+                max_keepalive_connections=_MAX_IDLE_CONNECTIONS,
+                keepalive_expiry=_IDLE_S,
+            ),
+            mounts=direct,
+            transport=transport,
+            trust_env=True,
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error.strerror or error}") from None
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        reason = (
+            "a SOCKS proxy needs the package socksio" if isinstance(error, ImportError) else "it is no proxy address"
+        )
+        raise UsageError(f"a proxy variable (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used: {reason}") from None
+
+
+def timeouts(config: ServiceConfig, *, reply_extra_s: float = 0.0) -> httpx.Timeout:
+    """Between two pieces, not for the whole; `reply_extra_s` more for a reply that takes work at the service."""
+    io_s = config.io_timeout_s
+    return httpx.Timeout(connect=config.connect_timeout_s, read=io_s + reply_extra_s, write=io_s, pool=io_s)
+
+
+def lost_request(error: httpx.RequestError, *, action: str, host: str, idempotent: bool, whole: bool) -> TransportError:
+    """What a request without a reply means.
+
+    `whole`: every byte of it was handed over, so that the service may have carried it out. `idempotent`: sending it
+    again does no harm, so the outcome does not matter.
+    """
+    reason = _reason(error)
+    if isinstance(error, _NOT_CONNECTED):
+        return Unreachable(f"{action}: {host} cannot be reached: {reason}")
+    if not whole:
+        return Unreachable(f"{action}: the connection to {host} broke before all was sent: {reason}")
+    if not idempotent:
+        return AmbiguousOutcome(f"{action}: it was sent and no reply came, so its outcome is not known: {reason}")
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlineExceeded(f"{action}: no answer from {host} in time")
+    return ReplyBroken(f"{action}: the connection to {host} broke before the answer: {reason}")
+
+
+def broken(error: httpx.HTTPError | httpx.StreamError) -> TransportError:
+    """What a reply that ends in the middle of its body means."""
+    if isinstance(error, httpx.TimeoutException):
+        return DeadlineExceeded("the body of a reply stopped coming")
+    return ReplyBroken(f"the body of a reply was cut short: {_reason(error)}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address of this machine is meant."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _reason(error: Exception) -> str:
+    """For a person. Certificates get a hint, for the usual cause is a company's own CA."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({cause.verify_message}); SSL_CERT_FILE can name your own CA"
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, httpx.TimeoutException):
+        return "it took too long"
+    return str(error)[:200] or type(error).__name__
+
+
+def _checked(value: str, what: str) -> str:
+    """The value, when a header can carry it: h11's own complaint would print it."""
+    if not _VALUE.fullmatch(value):
+        raise UsageError(f"{what} is empty or holds a character that no header can carry (a line break, a quote?)")
+    return value
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,56 @@
+"""From an exception to a line and an exit status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from remotefs.errors import RemotefsError, UsageError
+
+log = logging.getLogger(__name__)
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+# A drain or a flush ended with work left; it goes on with the mount, or with the next one.
+EXIT_WORK_LEFT = 3
+# 128 + SIGINT, as shells count.
+EXIT_INTERRUPTED = 130
+
+
+def sole_error(error: BaseException) -> BaseException:
+    """The one that counts of an exception group: an interruption, else what nobody foresaw, else the first."""
+    leaves = list(_leaves(error))
+    unforeseen = (leaf for leaf in leaves if not isinstance(leaf, RemotefsError | OSError))
+    interrupted = (leaf for leaf in leaves if isinstance(leaf, KeyboardInterrupt))
+    return next(interrupted, None) or next(unforeseen, None) or leaves[0]
+
+
+def sentence(error: BaseException) -> str:
+    """What to tell the person; of an error that is a bug in remotefs, that it is one."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, RemotefsError | OSError):
+        return str(error) or type(error).__name__
+    return f"an error that nobody foresaw, {type(error).__name__}: {error} (REMOTEFS_DEBUG=1 shows where)"
+
+
+def exit_status(error: BaseException) -> int:
+    """The command's exit status for it."""
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+
+
+def record(error: BaseException) -> None:
+    """Put it into the log where there is one, with its traceback when it is a bug."""
+    if logging.getLogger().handlers:
+        unforeseen = not isinstance(error, RemotefsError | OSError | KeyboardInterrupt)
+        log.error("%s", sentence(error), exc_info=error if unforeseen else None)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

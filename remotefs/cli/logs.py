@@ -1,0 +1,70 @@
+"""Where the mount's log goes: STATE/log/remotefs.log, and stderr when it runs in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from remotefs.config import Secret, ServiceConfig
+
+MAX_LOG_BYTES = 5 << 20
+OLD_LOGS = 3
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# They log each request at INFO, its URL included.
+QUIET_LOGGERS = ("httpx", "httpcore", "hpack")
+
+
+class SecretFreeFormatter(logging.Formatter):
+    """Blots out the given secrets wherever they appear, tracebacks included: the last line of defence."""
+
+    def __init__(self, secrets: Sequence[Secret]) -> None:
+        super().__init__(LINE)
+        self._secrets = tuple(text for secret in secrets if (text := secret.reveal()))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line, or as several with a traceback."""
+        line = super().format(record)
+        for secret in self._secrets:
+            line = line.replace(secret, "…")
+        return line
+
+
+class PrivateRotatingFileHandler(RotatingFileHandler):
+    """Its files are 0600 from their first byte on."""
+
+    def _open(self) -> TextIOWrapper:
+        def private(path: str, flags: int) -> int:
+            return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+        file = open(self.baseFilename, self.mode, encoding="utf-8", opener=private)  # noqa: SIM115 - the handler closes it
+        assert isinstance(file, TextIOWrapper)
+        return file
+
+
+def start_logging(state_dir: Path, service: ServiceConfig, *, to_stderr: bool) -> Path:
+    """Send all records from INFO on to the log of `state_dir`; returns its path. Raises OSError."""
+    folder = state_dir / "log"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / "remotefs.log"
+    formatter = SecretFreeFormatter(secrets_of(service))
+    handlers: list[logging.Handler] = [PrivateRotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=OLD_LOGS)]
+    if to_stderr:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    for handler in handlers:
+        handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    logging.captureWarnings(capture=True)
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return path
+
+
+def secrets_of(service: ServiceConfig) -> tuple[Secret, ...]:
+    """Everything in the settings that must not be written anywhere."""
+    keys = [key for key in (service.api_key, service.auth_token) if key is not None]
+    return (*keys, *(value for _, value in service.custom_headers))

@@ -1,0 +1,65 @@
+"""What stands behind `-o`, as mount(8) writes it: pure.
+
+The flags are those that libfuse takes and hands to the kernel or to fusermount3; `default_permissions` is always on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from remotefs.errors import UsageError
+
+# Later ones win over earlier ones of their pair, as in mount(8).
+KERNEL_PAIRS = (("dev", "nodev"), ("suid", "nosuid"), ("exec", "noexec"), ("atime", "noatime"), ("sync", "async"))
+KERNEL_FLAGS = frozenset({name for pair in KERNEL_PAIRS for name in pair} | {"dirsync"})
+OWN_FLAGS = frozenset({"ro", "rw", "allow_other", "allow_root", "default_permissions"})
+# For the boot's scripts and for mount(8), which hand the whole line of an fstab on; they say nothing about the mount.
+FSTAB_WORDS = frozenset({"defaults", "auto", "noauto", "user", "users", "nouser", "nofail", "_netdev"})
+
+
+@dataclass(frozen=True)
+class MountOptions:
+    """How the kernel mounts it. `extra` are further flags in libfuse's own words."""
+
+    read_only: bool = False
+    allow_other: bool = False
+    extra: tuple[str, ...] = ()
+
+    @property
+    def lets_others_in(self) -> bool:
+        """Whether fusermount3 asks for `user_allow_other` in /etc/fuse.conf."""
+        return self.allow_other or "allow_root" in self.extra
+
+
+def parse_options(values: Sequence[str]) -> MountOptions:
+    """Read the values of all `-o`, each a comma-separated list. Raises UsageError that names what is known."""
+    words = [word.strip() for value in values for word in value.split(",")]
+    flags = [word for word in words if word and not _is_fstab_word(word)]
+    for flag in flags:
+        if flag not in KERNEL_FLAGS | OWN_FLAGS:
+            raise UsageError(f"-o {flag}: no such option; known are {', '.join(sorted(KERNEL_FLAGS | OWN_FLAGS))}")
+    if {"allow_other", "allow_root"} <= set(flags):
+        raise UsageError("-o allow_other and -o allow_root exclude each other")
+    writable = [flag for flag in flags if flag in {"ro", "rw"}]
+    return MountOptions(
+        read_only=writable[-1:] == ["ro"],
+        allow_other="allow_other" in flags,
+        extra=_last_of_pairs([flag for flag in flags if flag in KERNEL_FLAGS or flag == "allow_root"]),
+    )
+
+
+def format_options(options: MountOptions) -> str:
+    """The one value of `-o` that is read back as `options`; empty when there is nothing to say."""
+    words = ["ro"] * options.read_only + ["allow_other"] * options.allow_other
+    return ",".join([*words, *options.extra])
+
+
+def _is_fstab_word(word: str) -> bool:
+    return word in FSTAB_WORDS or word.startswith(("x-", "comment="))
+
+
+def _last_of_pairs(flags: Sequence[str]) -> tuple[str, ...]:
+    kind = {name: pair for pair in KERNEL_PAIRS for name in pair}
+    last = {kind.get(flag, (flag,)): flag for flag in flags}
+    return tuple(last.values())

@@ -1,0 +1,60 @@
+"""From any path inside a mount to the process that serves it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from remotefs.control.client import ControlClient
+from remotefs.control.mounts import DEAD, MountEntry, mount_of, read_mounts, real
+from remotefs.errors import BadName, LocalError, UsageError
+
+# Answered by the mount's root with its socket's path; never listed.
+CONTROL_XATTR = "user.remotefs.control"
+
+
+@dataclass(frozen=True)
+class FoundMount:
+    """A running mount, and the path asked about as the mount's commands take it."""
+
+    mountpoint: Path
+    control: ControlClient
+    path: str
+
+
+def find_mount(path: Path) -> FoundMount:
+    """The remotefs mount that `path` lies in.
+
+    Raises UsageError when it lies in none, LocalError when that mount has lost its process, BadName for a path that
+    is not UTF-8 (there is none such in a mount).
+    """
+    absolute = real(path)
+    entry = mount_of(absolute, read_mounts())
+    if entry is None or not entry.is_fuse:
+        raise UsageError(f"{path} is not in a remotefs mount")
+    return FoundMount(entry.mountpoint, ControlClient(_socket_of(entry, path)), _inside(absolute, entry.mountpoint))
+
+
+def _socket_of(entry: MountEntry, path: Path) -> Path:
+    try:
+        return Path(os.fsdecode(os.getxattr(entry.mountpoint, CONTROL_XATTR)))
+    except OSError as error:
+        if error.errno in DEAD:
+            raise LocalError(
+                f"the mount at {entry.mountpoint} has lost its process; `remotefs umount {entry.mountpoint}` clears "
+                "it, mounting again there does both"
+            ) from error
+        if error.errno in {errno.ENODATA, errno.EOPNOTSUPP}:
+            raise UsageError(f"{path} is not in a remotefs mount but in {entry.fstype} ({entry.source})") from error
+        raise LocalError(f"the mount at {entry.mountpoint} does not answer: {error.strerror}") from error
+
+
+def _inside(path: Path, mountpoint: Path) -> str:
+    inside = path.relative_to(mountpoint).as_posix()
+    try:
+        inside.encode()
+    except UnicodeEncodeError as error:
+        raise BadName(f"{os.fsencode(path)!r} is not UTF-8") from error
+    return "" if inside == "." else inside

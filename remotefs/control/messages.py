@@ -1,0 +1,188 @@
+"""The records that cross the control socket, and the commands that carry them.
+
+Progress is what happens on the way, reports and results are what a command ends with. Paths are strings relative to
+the mount's root, `""` being the root itself; times are seconds since the epoch; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A record of the protocol. Unknown fields are ignored: a newer mount may answer an older command line."""
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+
+class Ready(Message, frozen=True, tag="ready"):
+    """The mount answers: the first `stat` of its root came back."""
+
+
+class Listing(Message, frozen=True, tag="listing"):
+    """The first listing goes on."""
+
+    files: int
+
+
+class Draining(Message, frozen=True, tag="draining"):
+    """Changes are being carried out; `left` are not yet, `path` is one of them."""
+
+    left: int
+    path: str | None = None
+
+
+class Notice(Message, frozen=True, tag="notice"):
+    """One sentence that the person who waits should read."""
+
+    text: str
+
+
+Progress = Ready | Listing | Draining | Notice
+Report = Callable[[Progress], None]
+
+
+# --- parameters and results -------------------------------------------------------------------------------------------
+
+
+class Nothing(Message, frozen=True):
+    """No parameters."""
+
+
+class PendingKind(Message, frozen=True):
+    """The pending intents of one kind (upload, delete, relabel), and why the oldest of them waits."""
+
+    kind: str
+    count: int
+    oldest_reason: str | None = None
+    oldest_age_s: float | None = None
+
+
+class Leftover(Message, frozen=True):
+    """A path with something that the service does not have yet, and why."""
+
+    path: str
+    reason: str
+
+
+class ContentUse(Message, frozen=True):
+    """Bytes on this disk. Pinned bytes exist nowhere else that can be read; evictable ones can be fetched again."""
+
+    pinned_bytes: int = 0
+    evictable_bytes: int = 0
+    staging_bytes: int = 0
+
+
+class Requests(Message, frozen=True):
+    """Requests sent since the mount began; `limit_per_minute` is None where there is no limit."""
+
+    used: int = 0
+    limit_per_minute: int | None = None
+
+
+class Status(Message, frozen=True, kw_only=True):
+    """What a running mount says of itself."""
+
+    mountpoint: str
+    state_dir: str
+    base_url: str
+    pid: int
+    organization: str | None = None
+    workspace: str | None = None
+    read_only: bool = False
+    online: bool
+    # Why it is offline, or why all intents stand still.
+    trouble: str | None = None
+    draining: bool = False
+    files: int = 0
+    pending: tuple[PendingKind, ...] = ()
+    failed: tuple[Leftover, ...] = ()
+    damaged: tuple[str, ...] = ()
+    content: ContentUse = ContentUse()
+    requests: Requests = Requests()
+    last_poll_at: float | None = None
+    last_walk_at: float | None = None
+
+
+class FlushParams(Message, frozen=True, kw_only=True):
+    """Wait until the service has what lies at or below `path`."""
+
+    path: str = ""
+    timeout_s: float
+
+
+class UmountParams(Message, frozen=True):
+    """Drain for at most `timeout_s`, then unmount whatever is left."""
+
+    timeout_s: float
+
+
+class DrainResult(Message, frozen=True):
+    """What the service did not get in time: `left` intents, the first of them by name."""
+
+    left: int
+    leftovers: tuple[Leftover, ...] = ()
+
+
+class IdentifyParams(Message, frozen=True):
+    """Flush `path` and say which file of the service it is."""
+
+    path: str
+    timeout_s: float
+
+
+class FileIdentity(Message, frozen=True):
+    """A file of the service as its own reply described it."""
+
+    file_id: str
+    filename: str
+    mime_type: str
+
+
+class TakeoverResult(Message, frozen=True):
+    """`yielding` is true when the mount was draining and now stops; a mount in use goes on and says false."""
+
+    yielding: bool
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+P = TypeVar("P", bound=msgspec.Struct)
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command with the code that carries it out; made by `Endpoint.bind`."""
+
+    name: str
+    params: type[msgspec.Struct]
+    run: Callable[[Any, Report], Awaitable[msgspec.Struct]]
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[P, R]):
+    """A command's name with the types of its parameters and of its result."""
+
+    name: str
+    params: type[P]
+    result: type[R]
+
+    def bind(self, run: Callable[[P, Report], Awaitable[R]]) -> Command:
+        """The command carried out by `run(params, report)`, whose RemotefsErrors go to the caller.
+
+        `run` is cancelled when the caller hangs up: what has to go on without it is started elsewhere.
+        """
+        return Command(self.name, self.params, run)
+
+
+STATUS = Endpoint("status", Nothing, Status)
+FLUSH = Endpoint("flush", FlushParams, DrainResult)
+UMOUNT = Endpoint("umount", UmountParams, DrainResult)
+IDENTIFY = Endpoint("id", IdentifyParams, FileIdentity)
+TAKEOVER = Endpoint("takeover", Nothing, TakeoverResult)

@@ -1,0 +1,84 @@
+"""The kernel's table of mounts, as /proc/self/mountinfo shows it (proc_pid_mountinfo(5))."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+MOUNTINFO = Path("/proc/self/mountinfo")
+FSTYPE = "fuse.remotefs"
+# What a FUSE mount answers when its process has gone, or was cut off through fusectl.
+DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
+
+
+@dataclass(frozen=True)
+class MountEntry:
+    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted."""
+
+    mountpoint: Path
+    fstype: str
+    source: str
+
+    @property
+    def is_fuse(self) -> bool:
+        """Whether a process of this machine serves it."""
+        return self.fstype in {"fuse", "fuseblk"} or self.fstype.startswith("fuse.")
+
+    @property
+    def is_remotefs(self) -> bool:
+        """Whether remotefs made it."""
+        return self.fstype == FSTYPE
+
+
+def parse_mounts(text: str) -> tuple[MountEntry, ...]:
+    """The entries of a mountinfo file in its order: of two on one mountpoint the later covers the earlier."""
+    return tuple(_entry(line) for line in text.splitlines() if " - " in line)
+
+
+def read_mounts() -> tuple[MountEntry, ...]:
+    """The table as it is now."""
+    return parse_mounts(MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape"))
+
+
+def mount_at(path: Path, mounts: Iterable[MountEntry]) -> MountEntry | None:
+    """What is mounted exactly at `path` (absolute, without links); None when it is an ordinary folder."""
+    return next((entry for entry in reversed(tuple(mounts)) if entry.mountpoint == path), None)
+
+
+def mount_of(path: Path, mounts: Iterable[MountEntry]) -> MountEntry | None:
+    """The mount that `path` (absolute, without links) lies in; None when the table has no root."""
+    found: MountEntry | None = None
+    for entry in mounts:
+        deeper = found is None or len(entry.mountpoint.parts) >= len(found.mountpoint.parts)
+        if deeper and path.is_relative_to(entry.mountpoint):
+            found = entry
+    return found
+
+
+def is_dead(mountpoint: Path) -> bool:
+    """Whether what is mounted there has lost the process that served it."""
+    try:
+        mountpoint.stat()
+    except OSError as error:
+        return error.errno in DEAD
+    return False
+
+
+def real(path: Path) -> Path:
+    """`path` absolute and without links; a dead mount on the way does not hinder, its rest is taken as written."""
+    return Path(os.path.realpath(path))
+
+
+def _entry(line: str) -> MountEntry:
+    left, _, right = line.partition(" - ")
+    fstype, source, *_ = right.split(" ")
+    return MountEntry(Path(_unescape(left.split(" ")[4])), fstype, _unescape(source))
+
+
+def _unescape(field: str) -> str:
+    """The kernel writes space, tab, newline and backslash as three octal digits."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

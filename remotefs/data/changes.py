@@ -1,0 +1,291 @@
+"""What a change of the tree means for the service: the intents that commit together with it.
+
+Synchronous and inside the caller's transaction. The rules, in the words of the contract:
+
+* the bytes of a closed file go up under the name that its path has when they are sent (W2, W7);
+* an id is freed when nothing here refers to it any more. A freed id goes behind the upload that replaces it, if one is
+  pending, and else gets a DELETE of its own (W5, S5);
+* a file of ours whose path no longer says its remote name is uploaded again under the new one (RELABEL, W7).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from remotefs import names
+from remotefs.config import WritebackConfig
+from remotefs.data.doorbell import Doorbell
+from remotefs.store.database import Database
+from remotefs.store.journal import Journal
+from remotefs.store.records import ContentState, Inode, Intent, IntentKind, Origin, Remote
+from remotefs.store.remotes import Remotes
+from remotefs.store.tree import Tree
+
+_NS = 1_000_000_000
+# Not before something else happens to the inode.
+NEVER_NS = 1 << 62
+
+
+class Naming(Protocol):
+    """The two lists of N6."""
+
+    def never_uploaded(self, path: str) -> bool:
+        """Whether a file of that path stays on this machine."""
+        ...
+
+    def temporary(self, name: str) -> bool:
+        """Whether a name has a temporary shape."""
+        ...
+
+
+class Usage(Protocol):
+    """Who has what open."""
+
+    def is_open(self, ino: int) -> bool:
+        """Whether any handle is."""
+        ...
+
+    def is_open_for_write(self, ino: int) -> bool:
+        """Whether a write handle is."""
+        ...
+
+    def is_known(self, ino: int) -> bool:
+        """Whether the kernel may still ask for it by number."""
+        ...
+
+
+class Holdings(Protocol):
+    """Which bytes are here."""
+
+    def has_all(self, file_id: str) -> bool:
+        """Whether the whole content of a remote file is on this disk."""
+        ...
+
+
+class Changes:
+    """Turns changes of the tree into intents; `doorbell` is rung when there is something to do."""
+
+    def __init__(
+        self,
+        database: Database,
+        tree: Tree,
+        journal: Journal,
+        remotes: Remotes,
+        holdings: Holdings,
+        naming: Naming,
+        usage: Usage,
+        config: WritebackConfig,
+        doorbell: Doorbell,
+    ) -> None:
+        self._db = database
+        self._tree = tree
+        self._journal = journal
+        self._remotes = remotes
+        self._holdings = holdings
+        self._naming = naming
+        self._usage = usage
+        self._config = config
+        self._doorbell = doorbell
+        self._garbage: list[str] = []
+
+    # -- names
+
+    def path(self, inode: Inode) -> str | None:
+        """The path that counts: the oldest name that is to be uploaded, else the oldest; None once unlinked."""
+        paths = self._tree.paths_of(inode.ino)
+        ordinary = [p for p in paths if not self._stays_here(p) and not self._naming.temporary(_last(p))]
+        return next(iter(ordinary or paths), None)
+
+    def remote_name(self, inode: Inode) -> str | None:
+        """The remote filename that the inode's path asks for; a twin's spelling asks for the plain name (N3)."""
+        path = self.path(inode)
+        if path is None:
+            return None
+        twin = names.split_twin(_last(path)) if inode.spelled_id else None
+        if twin is not None:
+            path = path[: len(path) - len(_last(path))] + twin[0]
+        return names.remote_name(path).name
+
+    def is_local(self, inode: Inode) -> bool:
+        """Whether the inode's bytes stay on this machine (N6)."""
+        path = self.path(inode)
+        return path is None or self._stays_here(path)
+
+    def is_temporary(self, inode: Inode) -> bool:
+        """Whether its name is of temporary shape (N6)."""
+        path = self.path(inode)
+        return path is not None and self._naming.temporary(_last(path))
+
+    def is_alias(self, inode: Inode) -> bool:
+        """Whether a bound file's path is not the one that its remote name says."""
+        remote = self._remotes.find(inode.file_id) if inode.file_id else None
+        return remote is not None and remote.asked_name != self.remote_name(inode)
+
+    def _stays_here(self, path: str) -> bool:
+        return self._naming.never_uploaded(path)
+
+    # -- what happened
+
+    def closed(self, ino: int, now_ns: int) -> Inode:
+        """New content was closed: it is to be uploaded."""
+        with self._db.transaction():
+            inode = self._tree.update(ino, state=ContentState.CLOSED, closed_ns=now_ns)
+            self.schedule(inode, now_ns)
+        return inode
+
+    def dirtied(self, ino: int) -> None:
+        """A pending file is written again: what was to be sent is no longer what it holds."""
+        intent = self._journal.of_inode(ino)
+        if intent is not None and intent.due_ns != NEVER_NS:
+            self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
+
+    def schedule(self, inode: Inode, now_ns: int, *, relabel: bool | None = None) -> None:
+        """Bring the inode's intent in line with its state and its names; after a close, a rename, a link, an unlink."""
+        if not inode.is_file or inode.nlink == 0:
+            return
+        intent = self._journal.of_inode(inode.ino)
+        if self.is_local(inode):
+            if intent is not None and intent.attempt is None:
+                self._cancel(intent)
+        elif inode.state == ContentState.CLOSED:
+            self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=inode.closed_ns + self._delay_ns(inode))
+        elif inode.state == ContentState.CLEAN:
+            self._relabel(inode, intent, now_ns, wanted=self._may(inode, relabel))
+        self._doorbell.ring()
+
+    def may_relabel(self, files: Iterable[Inode]) -> bool:
+        """Whether renaming these together stays within W7's limits: every one of ours among them goes up again."""
+        ours = [file for file in files if self._wants_relabel(file)]
+        total = sum(file.size for file in ours)
+        return len(ours) <= self._config.relabel_max_files and total <= self._config.relabel_max_bytes
+
+    def replaced(self, old: Inode, ino: int, now_ns: int) -> None:
+        """`ino` took the last name of `old`: what `old` held goes once `ino` is confirmed."""
+        if old.nlink == 0 and old.is_file:
+            old = self._tree.update(old.ino, replaced_by=ino)
+        self.unlinked(old, now_ns)
+
+    def unlinked(self, inode: Inode, now_ns: int) -> None:
+        """A name was taken from the inode."""
+        if inode.nlink > 0:
+            self.schedule(inode, now_ns)
+        elif not self._usage.is_open(inode.ino):
+            self.release(inode, now_ns)
+
+    def release(self, inode: Inode, now_ns: int) -> None:
+        """Nothing names the inode and nobody has it open: free what it holds (S5)."""
+        with self._db.transaction():
+            intent = self._journal.of_inode(inode.ino)
+            if intent is not None and intent.attempt is not None:
+                # Its reply is awaited first, for that id has to go too (W9).
+                return
+            freed = [inode.file_id] if inode.file_id else []
+            if intent is not None:
+                freed += intent.replaces
+                self._journal.remove(intent.seq)
+            inode = self._tree.update(inode.ino, file_id=None, staged_gen=None)
+            self.free(freed, now_ns, replaced_by=inode.replaced_by)
+            if not self._usage.is_known(inode.ino):
+                self._tree.forget(inode.ino)
+        self._doorbell.ring()
+
+    def free(
+        self, file_ids: Iterable[str], now_ns: int, *, replaced_by: int | None = None, held_by: int | None = None
+    ) -> None:
+        """Nothing here refers to these ids any more, because the user unlinked or replaced them (S3)."""
+        for file_id in file_ids:
+            remote = self._remotes.find(file_id)
+            if remote is None or any(i.nlink or self._usage.is_open(i.ino) for i in self._tree.holders(file_id)):
+                continue
+            self._remotes.doom(file_id)
+            self._garbage.append(file_id)
+            pending = self._replacement(remote, replaced_by)
+            if pending is not None:
+                self._journal.add_replaces(pending.seq, [file_id])
+            else:
+                self._journal.put_delete(file_id, due_ns=now_ns, held_by=held_by)
+
+    def bound(self, ino: int, remote: Remote, generation: int, now_ns: int) -> None:
+        """The service has confirmed an upload of the inode's bytes as they were at `generation`."""
+        with self._db.transaction():
+            self._remotes.add(remote)
+            inode, intent = self._tree.find(ino), self._journal.of_inode(ino)
+            if inode is None or intent is None:
+                self.free([remote.file_id], now_ns)
+                return
+            before = inode.file_id
+            settled = inode.content_gen == generation and inode.state != ContentState.DIRTY
+            inode = self._tree.update(ino, file_id=remote.file_id, **({"state": ContentState.CLEAN} if settled else {}))
+            self._remotes.show(remote.file_id, ino)
+            freed = [*intent.replaces, *self._given_up(before)]
+            self._journal.remove(intent.seq)
+            self.free(freed, now_ns, held_by=ino)
+            if inode.nlink == 0:
+                self.unlinked(inode, now_ns)
+            else:
+                self.schedule(inode, now_ns)
+
+    def take_garbage(self) -> list[str]:
+        """The ids freed since the last call, whose content may be removed from this disk."""
+        garbage, self._garbage = self._garbage, []
+        return garbage
+
+    # -- rules
+
+    def _delay_ns(self, inode: Inode) -> int:
+        if self.is_temporary(inode):
+            return int(self._config.temporary_grace_s * _NS)
+        if inode.size == 0:
+            return int(self._config.empty_grace_s * _NS)
+        return int(self._config.settle_s * _NS) if self._config.durability == "local" else 0
+
+    def _may(self, inode: Inode, relabel: bool | None) -> bool:
+        return self._wants_relabel(inode) and (self.may_relabel([inode]) if relabel is None else relabel)
+
+    def _wants_relabel(self, inode: Inode) -> bool:
+        remote = self._remotes.find(inode.file_id) if inode.file_id else None
+        if remote is None or remote.origin != Origin.OURS:
+            return False
+        here = inode.staged_gen is not None or inode.size == 0 or self._holdings.has_all(remote.file_id)
+        return here and remote.asked_name != self.remote_name(inode)
+
+    def _relabel(self, inode: Inode, intent: Intent | None, now_ns: int, *, wanted: bool) -> None:
+        if wanted:
+            self._journal.put(IntentKind.RELABEL, inode.ino, due_ns=now_ns + int(self._config.relabel_wait_s * _NS))
+        elif intent is not None and intent.attempt is None:
+            self._cancel(intent)
+
+    def _cancel(self, intent: Intent) -> None:
+        self._journal.remove(intent.seq)
+        self.free(intent.replaces, time.time_ns())
+
+    def _given_up(self, file_id: str | None) -> list[str]:
+        """The id that an upload takes the place of; W8 keeps somebody else's original beside an edit of it."""
+        remote = self._remotes.find(file_id) if file_id else None
+        if remote is None:
+            return []
+        if remote.origin == Origin.FOREIGN and remote.downloadable and not self._config.replace_downloadable:
+            self._remotes.show(remote.file_id, None)
+            return []
+        return [remote.file_id]
+
+    def _replacement(self, remote: Remote, replaced_by: int | None) -> Intent | None:
+        """The pending upload that takes the remote file's place: named by a rename, or else by its path."""
+        if replaced_by is not None:
+            heir = self._tree.find(replaced_by)
+        else:
+            path = names.decode(remote.filename)
+            heir = self._tree.resolve(path) if path else None
+        if heir is None or heir.nlink == 0 or self.is_local(heir):
+            return None
+        pending = self._journal.of_inode(heir.ino)
+        if pending is None and heir.state == ContentState.DIRTY:
+            # Renamed into place before its close: that close will make this upload due.
+            pending = self._journal.put(IntentKind.UPLOAD, heir.ino, due_ns=NEVER_NS)
+        return pending
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,126 @@
+"""The one place that sends DELETE. Deletes are final, so one pure decision stands before every one of them (S3, S5)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from remotefs.api.budget import Priority
+from remotefs.data.changes import Usage
+from remotefs.data.link import Link
+from remotefs.errors import RemotefsError, RemoteNotFound
+from remotefs.store.database import Database
+from remotefs.store.journal import Journal
+from remotefs.store.records import Intent, Origin
+from remotefs.store.remotes import Remotes
+from remotefs.store.tree import Tree
+
+_NS = 1_000_000_000
+
+
+class Verdict(Enum):
+    """What to do with a DELETE."""
+
+    SEND = "send"
+    WAIT = "wait"
+    DROP = "drop"
+
+
+@dataclass(frozen=True)
+class DeletionFacts:
+    """All that the decision may look at."""
+
+    # Nobody has stopped the mount from changing the service (S1).
+    account_trusted: bool
+    known: bool
+    origin: Origin
+    # The user unlinked, replaced or named it here.
+    doomed: bool
+    # A path or an open handle here refers to it.
+    referred: bool
+    # A write handle of what replaces it is open.
+    replacement_open: bool
+
+
+def decide(facts: DeletionFacts) -> Verdict:
+    """S3 and S5: only what is ours or what the user gave up here, and only once nothing here needs it."""
+    if not facts.known or facts.referred:
+        return Verdict.DROP
+    if facts.origin != Origin.OURS and not facts.doomed:
+        return Verdict.DROP
+    if not facts.account_trusted or facts.replacement_open:
+        return Verdict.WAIT
+    return Verdict.SEND
+
+
+class Remover(Protocol):
+    """The one method of the API client that is needed here."""
+
+    async def delete(self, file_id: str, *, priority: Priority) -> None:
+        """Delete for good. Raises RemoteNotFound where it is gone already."""
+        ...
+
+
+class Deleter:
+    """Carries DELETE intents out."""
+
+    def __init__(
+        self,
+        database: Database,
+        tree: Tree,
+        journal: Journal,
+        remotes: Remotes,
+        remover: Remover,
+        link: Link,
+        usage: Usage,
+    ) -> None:
+        self._db = database
+        self._tree = tree
+        self._journal = journal
+        self._remotes = remotes
+        self._remover = remover
+        self._link = link
+        self._usage = usage
+
+    def facts(self, intent: Intent) -> DeletionFacts:
+        """What is known about the id of a DELETE now."""
+        assert intent.file_id is not None
+        remote = self._remotes.find(intent.file_id)
+        holders = self._tree.holders(intent.file_id)
+        return DeletionFacts(
+            account_trusted=self._link.suspended is None,
+            known=remote is not None,
+            origin=Origin(remote.origin) if remote else Origin.FOREIGN,
+            doomed=bool(remote and remote.doomed),
+            referred=any(inode.nlink > 0 or self._usage.is_open(inode.ino) for inode in holders),
+            replacement_open=intent.ino is not None and self._usage.is_open_for_write(intent.ino),
+        )
+
+    async def carry_out(self, intent: Intent) -> None:
+        """Send it, let it wait, or drop it, as decide() says. Does not raise what the next try may cure."""
+        assert intent.file_id is not None
+        verdict = decide(self.facts(intent))
+        if verdict is Verdict.DROP:
+            self._journal.remove(intent.seq)
+        elif verdict is Verdict.WAIT:
+            self._journal.reschedule(intent.seq, due_ns=time.time_ns() + _NS)
+        else:
+            await self._send(intent, intent.file_id)
+
+    async def _send(self, intent: Intent, file_id: str) -> None:
+        # The intent itself is the record of the attempt: sent twice, the second answer is 404, which is as good.
+        await self._db.durable()
+        if decide(self.facts(intent)) is not Verdict.SEND:
+            return
+        try:
+            await self._link.watch(lambda: self._remover.delete(file_id, priority=Priority.DELETE))
+        except RemoteNotFound:
+            pass
+        except RemotefsError as error:
+            delay_s = min(2.0**intent.tries, 300.0)
+            self._journal.failed(intent.seq, str(error), due_ns=time.time_ns() + int(delay_s * _NS))
+            return
+        # The row stays as a tombstone: the service may list the file for a while.
+        self._journal.remove(intent.seq)

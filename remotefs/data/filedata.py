@@ -1,0 +1,249 @@
+"""The bytes of a file of the tree: where they are now, and how they come to be written.
+
+Bytes lie in staging while they are dirty, pending or not settled, else in the content store under the bound remote
+file's id, else only at the service. Writing makes a staged file: empty after a truncation to 0, else a clone of the
+content (copy-on-write; a download first where it is not here).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import trio
+import xxhash
+
+from remotefs.data.changes import Changes, Usage
+from remotefs.data.content import ContentStore
+from remotefs.data.download import Downloader
+from remotefs.data.flights import Flights
+from remotefs.data.locks import InodeLocks
+from remotefs.data.readahead import ReadWindow
+from remotefs.data.staging import StagedFile, Staging
+from remotefs.errors import FileTooBig, InvalidArgument, NotReadable
+from remotefs.store.database import Database
+from remotefs.store.records import ContentState, Inode, Remote
+from remotefs.store.remotes import Remotes
+from remotefs.store.tree import Tree
+
+_log = logging.getLogger(__name__)
+
+
+class FileData:
+    """Reads, writes, truncates and closes by inode. `max_file_bytes` is refused here, before the service does."""
+
+    def __init__(
+        self,
+        database: Database,
+        tree: Tree,
+        remotes: Remotes,
+        changes: Changes,
+        content: ContentStore,
+        staging: Staging,
+        downloader: Downloader,
+        locks: InodeLocks,
+        flights: Flights,
+        usage: Usage,
+        max_file_bytes: int,
+    ) -> None:
+        self._db = database
+        self._tree = tree
+        self._remotes = remotes
+        self._changes = changes
+        self._content = content
+        self._staging = staging
+        self._downloader = downloader
+        self._locks = locks
+        self._flights = flights
+        self._usage = usage
+        self._max_file_bytes = max_file_bytes
+
+    # -- reading
+
+    def is_readable(self, inode: Inode) -> bool:
+        """Whether the bytes are here or can be fetched (R2)."""
+        if inode.staged_gen is not None or inode.size == 0:
+            return True
+        remote = self._bound(inode)
+        return remote is not None and (bool(remote.downloadable) or self._content.has_all(remote.file_id))
+
+    def check_readable(self, inode: Inode) -> None:
+        """Raises NotReadable."""
+        if not self.is_readable(inode):
+            path = self._changes.path(inode) or f"inode {inode.ino}"
+            raise NotReadable(
+                f"{path}: the service does not give back what was uploaded elsewhere, and its bytes are not here; "
+                "it can be replaced or removed"
+            )
+
+    async def read(self, ino: int, offset: int, size: int, window: ReadWindow | None) -> bytes:
+        """The bytes from `offset`, `size` of them or up to the end of the file; whole or an error (R6).
+
+        Raises NotReadable, StaleError, CorruptionError, TransportError, RefusedError.
+        """
+        inode = self._tree.get(ino)
+        if inode.staged_gen is not None:
+            async with self._locks.hold(ino):
+                inode = self._tree.get(ino)
+                if inode.staged_gen is not None:
+                    return self._staged(inode).read(offset, max(0, min(size, inode.size - offset)))
+        size = min(size, inode.size - offset)
+        if size <= 0:
+            return b""
+        self.check_readable(inode)
+        assert inode.file_id is not None
+        data = self._content.read(inode.file_id, offset, size)
+        if data is None:
+            data = await self._downloader.read(inode.file_id, inode.size, offset, size, window)
+        return data
+
+    # -- writing
+
+    async def write(self, ino: int, offset: int, data: bytes) -> int:
+        """Write into the staged file; bytes written. Raises FileTooBig, OutOfSpace, and as read() does."""
+        async with self._locks.hold(ino):
+            self._check_size(ino, offset + len(data))
+            staged = await self._make_dirty(self._tree.get(ino))
+            written = staged.write(offset, data)
+            now = time.time_ns()
+            size = max(self._tree.get(ino).size, offset + written)
+            self._tree.note(ino, size=size, mtime_ns=now, ctime_ns=now)
+            return written
+
+    async def truncate(self, ino: int, size: int) -> Inode:
+        """Cut or extend to `size` bytes. Raises as write() does, NotReadable where bytes would have to stay."""
+        async with self._locks.hold(ino):
+            self._check_size(ino, size)
+            inode = self._tree.get(ino)
+            staged = await self._make_dirty(inode, keep=min(size, inode.size))
+            staged.truncate(size)
+            now = time.time_ns()
+            self._tree.note(ino, size=size, mtime_ns=now, ctime_ns=now)
+            return self._tree.get(ino)
+
+    async def close(self, ino: int) -> bool:
+        """A close that counts: make what was written the content that is to be uploaded; whether there was any.
+
+        Bytes equal to what the service has are no upload (W4).
+        """
+        async with self._locks.hold(ino):
+            inode = self._tree.get(ino)
+            if inode.state != ContentState.DIRTY:
+                return False
+            now = time.time_ns()
+            if await self._is_unchanged(inode):
+                with self._db.transaction():
+                    self._changes.schedule(self._tree.update(ino, state=ContentState.CLEAN), now)
+                return False
+            self._changes.closed(ino, now)
+            return True
+
+    async def sync(self, ino: int, *, wait_for_row: bool = True) -> None:
+        """Return once the bytes, and with `wait_for_row` the row, survive a power cut."""
+        inode = self._tree.find(ino)
+        if inode is not None and inode.staged_gen is not None:
+            await self._staged(inode).sync()
+        if wait_for_row:
+            self._tree.save_notes()
+            await self._db.durable()
+
+    async def settle(self, ino: int) -> None:
+        """Turn a confirmed staged file into content, once no write handle is open."""
+        async with self._locks.hold(ino):
+            inode = self._tree.find(ino)
+            if inode is None or inode.staged_gen is None or self._usage.is_open_for_write(ino):
+                return
+            remote = self._bound(inode)
+            if inode.state != ContentState.CLEAN or remote is None:
+                return
+            if inode.size and not self._content.has_all(remote.file_id):
+                staged = self._staged(inode)
+                staged.close()
+                await self._content.adopt(
+                    remote.file_id, staged.path, inode.size, pinned=not remote.downloadable, digest=remote.digest
+                )
+            self._tree.update(ino, staged_gen=None)
+            self._staging.discard(ino, inode.staged_gen)
+
+    def discard(self, ino: int, generation: int) -> None:
+        """Remove the staged bytes of a file that is gone."""
+        self._flights.cut(ino)
+        self._staging.discard(ino, generation)
+
+    def source_of(self, inode: Inode) -> Path | None:
+        """The local file with all bytes of the inode, to be uploaded; None when it is empty or they are not here."""
+        if inode.staged_gen is not None:
+            return self._staged(inode).path
+        return self._content.path_of(inode.file_id) if inode.file_id else None
+
+    def _bound(self, inode: Inode) -> Remote | None:
+        return self._remotes.find(inode.file_id) if inode.file_id else None
+
+    def _staged(self, inode: Inode) -> StagedFile:
+        assert inode.staged_gen is not None
+        return self._staging.open(inode.ino, inode.staged_gen)
+
+    def _check_size(self, ino: int, size: int) -> None:
+        if size < 0:
+            raise InvalidArgument("a file cannot have a negative size")
+        if size > self._max_file_bytes:
+            path = self._changes.path(self._tree.get(ino)) or f"inode {ino}"
+            limit = self._max_file_bytes // (1 << 20)
+            raise FileTooBig(f"{path}: the service takes files of at most {limit} MiB")
+
+    async def _make_dirty(self, inode: Inode, *, keep: int | None = None) -> StagedFile:
+        """The staged file to write into, holding the first `keep` bytes of the content (None: all of them).
+
+        Invariant: called with the inode's lock held.
+        """
+        keep = inode.size if keep is None else keep
+        if inode.state == ContentState.DIRTY:
+            return self._staged(inode)
+        if inode.staged_gen is not None:
+            staged, generation = self._staged(inode), inode.staged_gen
+        else:
+            generation = inode.content_gen + 1
+            staged = await self._copy(inode, generation, keep)
+        with self._db.transaction():
+            self._tree.update(
+                inode.ino, state=ContentState.DIRTY, content_gen=inode.content_gen + 1, staged_gen=generation
+            )
+            self._changes.dirtied(inode.ino)
+        self._flights.cut(inode.ino)
+        return staged
+
+    async def _copy(self, inode: Inode, generation: int, keep: int) -> StagedFile:
+        if keep == 0:
+            return self._staging.create(inode.ino, generation)
+        self.check_readable(inode)
+        assert inode.file_id is not None
+        source = self._content.path_of(inode.file_id)
+        if source is None:
+            await self._downloader.fetch_all(inode.file_id, inode.size)
+            source = self._content.path_of(inode.file_id)
+            if source is None:
+                raise NotReadable(f"inode {inode.ino}: its content cannot be kept on this disk to be written to")
+        return await self._staging.clone(inode.ino, generation, source, keep)
+
+    async def _is_unchanged(self, inode: Inode) -> bool:
+        remote = self._bound(inode)
+        if remote is None or remote.digest is None or remote.size != inode.size or self._changes.is_alias(inode):
+            return False
+        digest = await trio.to_thread.run_sync(digest_of, self._staged(inode).path)
+        return digest == remote.digest
+
+
+def digest_of(path: Path | None) -> str:
+    """The xxh3-128 digest of a file's bytes (None: of no bytes), in hex; to tell equal content, not for security."""
+    digest = xxhash.xxh3_128()
+    for piece in _pieces(path) if path else ():
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            yield piece

@@ -1,0 +1,115 @@
+"""Whether the service can be reached, as the last requests told: one owner for what everybody has to know about it.
+
+`up` and `down` come from whoever got an answer or none. `suspended` is stronger: the mount must not act on the service
+at all (another account answered, S1), until a person decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import trio
+
+from remotefs.errors import (
+    AccountError,
+    AmbiguousOutcome,
+    AuthenticationFailed,
+    BillingProblem,
+    PermissionRefused,
+    RefusedError,
+    RemotefsError,
+    SpendCapReached,
+    TransportError,
+)
+
+T = TypeVar("T")
+
+# While the service is out of reach it is tried after 1 s, 2 s, 4 s … at most this long apart.
+MAX_RETRY_S = 30.0
+# Answers that mean that nothing else would be taken either.
+_BLOCKING = (AuthenticationFailed, BillingProblem, PermissionRefused, SpendCapReached)
+
+
+@dataclass(frozen=True)
+class LinkStatistics:
+    """What `status` shows of the way to the service."""
+
+    online: bool
+    reason: str | None
+    suspended: str | None
+
+
+class Link:
+    """Starts out as up: the first request tells."""
+
+    def __init__(self) -> None:
+        self._reason: str | None = None
+        self._suspended: str | None = None
+        self._failures = 0
+        self._changed = trio.Event()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether requests are worth sending."""
+        return self._reason is None and self._suspended is None
+
+    @property
+    def suspended(self) -> str | None:
+        """Why nothing may be sent, if so."""
+        return self._suspended
+
+    @property
+    def retry_s(self) -> float:
+        """How long to wait before the service is tried again."""
+        return min(2.0 ** (self._failures - 1), MAX_RETRY_S) if self._failures else 0.0
+
+    def up(self) -> None:
+        """An answer came."""
+        if self._reason is not None:
+            self._notify()
+        self._reason, self._failures = None, 0
+
+    def down(self, error: RemotefsError) -> None:
+        """No answer came."""
+        if self._reason is None:
+            self._notify()
+        self._reason = str(error)
+        self._failures += 1
+
+    def suspend(self, error: AccountError) -> None:
+        """Stop all that changes the service until the mount is started anew."""
+        self._suspended = str(error)
+        self._notify()
+
+    async def changed(self) -> None:
+        """Return at the next change between up, down and suspended."""
+        await self._changed.wait()
+
+    async def watch(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Carry a request out and note what it tells about the way to the service."""
+        try:
+            reply = await request()
+        except RemotefsError as error:
+            self.learn(error)
+            raise
+        self.up()
+        return reply
+
+    def learn(self, error: RemotefsError) -> None:
+        """What a failed request tells: no answer at all means down, a refusal of one file means up."""
+        if isinstance(error, _BLOCKING) or (
+            isinstance(error, TransportError) and not isinstance(error, AmbiguousOutcome)
+        ):
+            self.down(error)
+        elif isinstance(error, RefusedError):
+            self.up()
+
+    def statistics(self) -> LinkStatistics:
+        """A record of now."""
+        return LinkStatistics(self.is_up, self._reason, self._suspended)
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()

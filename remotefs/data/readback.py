@@ -1,0 +1,71 @@
+"""After an upload whose reply was lost: read the listing back, and tell whether the service has the file (W6)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import trio
+
+from remotefs.api.budget import Priority
+from remotefs.api.models import FileMetadata, Page
+from remotefs.store.records import Attempt, Origin, Remote
+from remotefs.store.remotes import Remotes
+
+# Files show up in a listing a few seconds late; the second look is the last.
+LOOKS_AFTER_S = (5.0, 15.0)
+# A large upload may be stamped with the time when it began.
+OVERLAP_NS = 600 * 1_000_000_000
+
+
+class Lister(Protocol):
+    """The one method of the API client that is needed here."""
+
+    def pages(self, *, priority: Priority, limit: int = 1000) -> AsyncIterator[Page]:
+        """The whole listing, newest first."""
+        ...
+
+
+class Readback:
+    """Looks for the file of an attempt."""
+
+    def __init__(self, lister: Lister, remotes: Remotes) -> None:
+        self._lister = lister
+        self._remotes = remotes
+
+    async def find(self, attempt: Attempt) -> FileMetadata | None:
+        """The file that the attempt made, as far as can be told; None: send it again. Raises what listing raises."""
+        waited = 0.0
+        for after_s in LOOKS_AFTER_S:
+            await trio.sleep(after_s - waited)
+            waited = after_s
+            found = choose(attempt, await self._listed_since(attempt), self._remotes.named(attempt.name), self._known)
+            if found is not None:
+                return found
+        return None
+
+    def _known(self, file_id: str) -> bool:
+        return self._remotes.find(file_id) is not None
+
+    async def _listed_since(self, attempt: Attempt) -> list[FileMetadata]:
+        listed: list[FileMetadata] = []
+        oldest_ns = attempt.newest_ns - OVERLAP_NS
+        async for page in self._lister.pages(priority=Priority.CLOSE_UPLOAD):
+            listed += [file for file in page.files if file.created_ns >= oldest_ns]
+            if page.files and page.files[-1].created_ns < oldest_ns:
+                break
+        return listed
+
+
+def choose(
+    attempt: Attempt, listed: list[FileMetadata], namesakes: list[Remote], is_known: Callable[[str], bool]
+) -> FileMetadata | None:
+    """The one candidate that is unknown to us and fits; none where a foreign file ever had that name."""
+    if any(remote.origin == Origin.FOREIGN for remote in namesakes):
+        return None
+    candidates = [
+        file
+        for file in listed
+        if file.filename == attempt.name and file.size_bytes == attempt.size and not is_known(file.id)
+    ]
+    return candidates[0] if len(candidates) == 1 else None

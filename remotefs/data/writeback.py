@@ -1,0 +1,278 @@
+"""The workers that carry the journal's intents out, and the waiting of those who want to know.
+
+One dispatcher starts what is due, as far as there are workers and the service is within reach; each intent runs in a
+task of its own and never twice at a time. A failure puts the intent off and keeps it: nothing is dropped, ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from remotefs.api.budget import Priority, Ticket
+from remotefs.config import WritebackConfig
+from remotefs.data.changes import NEVER_NS, Changes, Usage
+from remotefs.data.content import ContentStore
+from remotefs.data.deletion import Deleter
+from remotefs.data.doorbell import Doorbell
+from remotefs.data.link import Link
+from remotefs.data.upload import Uploader
+from remotefs.errors import RefusedError, RemotefsError
+from remotefs.store.journal import Journal
+from remotefs.store.records import Inode, Intent, IntentKind
+from remotefs.store.tree import Tree
+
+_log = logging.getLogger(__name__)
+_NS = 1_000_000_000
+_DELETE_WORKERS = 4
+# A definite refusal does not go away by asking every second: 1 min, doubled up to 1 h. No answer: 1 s up to 1 min.
+_REFUSED_RETRY_S = (60.0, 3600.0)
+_FAILED_RETRY_S = (1.0, 60.0)
+
+
+class Outcome(Enum):
+    """What a wait for an upload ended with."""
+
+    DONE = "done"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class WritebackStatistics:
+    """What `status` shows of the journal."""
+
+    uploads: int
+    relabels: int
+    deletes: int
+    running: int
+    failed: int
+
+
+class Pace(Protocol):
+    """What the budget tells."""
+
+    def eta_s(self, priority: Priority) -> float:
+        """Seconds until a request of that priority could go out."""
+        ...
+
+
+class Writeback:
+    """Runs the uploader and the deleter; `doorbell` wakes its dispatcher."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        journal: Journal,
+        changes: Changes,
+        content: ContentStore,
+        uploader: Uploader,
+        deleter: Deleter,
+        link: Link,
+        pace: Pace,
+        usage: Usage,
+        config: WritebackConfig,
+        doorbell: Doorbell,
+    ) -> None:
+        self._tree = tree
+        self._journal = journal
+        self._changes = changes
+        self._content = content
+        self._uploader = uploader
+        self._deleter = deleter
+        self._link = link
+        self._pace = pace
+        self._usage = usage
+        self._config = config
+        self._doorbell = doorbell
+        # Invariant: holds the seq of exactly the intents whose task runs.
+        self._running: dict[int, Intent] = {}
+        self._tickets: dict[int, Ticket] = {}
+        self._refusals: dict[int, RefusedError] = {}
+        self._waited: Counter[int] = Counter()
+        self._progress = trio.Event()
+
+    # -- waiting
+
+    async def wait(self, ino: int, timeout_s: float) -> Outcome:
+        """Wait until the inode's closed content is with the service, was refused, or cannot soon be (W2).
+
+        Raises the RefusedError. Returns PENDING at once where the service is out of reach or the budget's turn would
+        come later than `timeout_s`.
+        """
+        if self._pace.eta_s(Priority.CLOSE_UPLOAD) > timeout_s:
+            return Outcome.PENDING
+        with self._waiting_for(ino), trio.move_on_after(timeout_s):
+            while True:
+                intent = self._journal.of_inode(ino)
+                if intent is None or intent.kind is not IntentKind.UPLOAD:
+                    return Outcome.DONE
+                if refusal := self._refusals.get(ino):
+                    raise refusal
+                if not self._link.is_up:
+                    return Outcome.PENDING
+                await self._progress.wait()
+        return Outcome.PENDING
+
+    async def drain(
+        self,
+        timeout_s: float,
+        inos: Iterable[int] | None = None,
+        report: Callable[[list[Intent]], None] = lambda _: None,
+    ) -> list[Intent]:
+        """Make everything due now, of some inodes or of all, and wait; the intents that are left after `timeout_s`."""
+        wanted = None if inos is None else set(inos)
+        with trio.move_on_after(timeout_s):
+            while left := self._outstanding(wanted):
+                report(left)
+                self._hurry(left)
+                with trio.move_on_after(1.0):
+                    await self._progress.wait()
+        return self._outstanding(wanted)
+
+    def _hurry(self, intents: Iterable[Intent]) -> None:
+        """Nobody waits for settling and merging now; what failed keeps its pause, unless the way is free again."""
+        now = time.time_ns()
+        for intent in intents:
+            if now < intent.due_ns < NEVER_NS and intent.reason is None:
+                self._journal.reschedule(intent.seq, due_ns=now)
+        self._doorbell.ring()
+
+    def refusal(self, ino: int) -> RefusedError | None:
+        """The service's last definite no to the inode's content."""
+        return self._refusals.get(ino)
+
+    def _outstanding(self, inos: set[int] | None) -> list[Intent]:
+        pending = self._journal.pending()
+        return [intent for intent in pending if inos is None or (intent.ino in inos and intent.file_id is None)]
+
+    @contextmanager
+    def _waiting_for(self, ino: int) -> Iterator[None]:
+        self._waited[ino] += 1
+        intent = self._journal.of_inode(ino)
+        if intent is not None and intent.seq in self._tickets:
+            self._tickets[intent.seq].promote(Priority.CLOSE_UPLOAD)
+        self._doorbell.ring()
+        try:
+            yield
+        finally:
+            self._waited[ino] -= 1
+            if not self._waited[ino]:
+                del self._waited[ino]
+
+    # -- work
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Dispatch until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._follow_link)
+            task_status.started()
+            while True:
+                self._sweep()
+                if self._link.is_up:
+                    self._start_due(nursery)
+                await self._doorbell.wait(self._pause_s())
+
+    async def _follow_link(self) -> None:
+        while True:
+            await self._link.changed()
+            self._notify()
+
+    def statistics(self) -> WritebackStatistics:
+        """A record of now."""
+        kinds = Counter(intent.kind for intent in self._journal.pending())
+        return WritebackStatistics(
+            uploads=kinds[IntentKind.UPLOAD],
+            relabels=kinds[IntentKind.RELABEL],
+            deletes=kinds[IntentKind.DELETE],
+            running=len(self._running),
+            failed=len(self._refusals),
+        )
+
+    def _sweep(self) -> None:
+        for file_id in self._changes.take_garbage():
+            self._content.remove(file_id)
+
+    def _start_due(self, nursery: trio.Nursery) -> None:
+        now = time.time_ns()
+        for intent in self._choose_uploads(now):
+            ticket = self._tickets[intent.seq] = Ticket(self._priority(intent))
+            self._start(nursery, intent, partial(self._uploader.carry_out, intent, ticket))
+        deleting = sum(intent.kind is IntentKind.DELETE for intent in self._running.values())
+        for intent in self._journal.due_deletes(now, _DELETE_WORKERS + deleting):
+            if intent.seq not in self._running and deleting < _DELETE_WORKERS:
+                deleting += 1
+                self._start(nursery, intent, partial(self._deleter.carry_out, intent))
+
+    def _choose_uploads(self, now_ns: int) -> list[Intent]:
+        """Those that somebody waits for first, then the longest due, as many as there are workers."""
+        uploading = sum(intent.kind is not IntentKind.DELETE for intent in self._running.values())
+        room = self._config.upload_workers - uploading
+        waited = [intent for ino in self._waited if (intent := self._journal.of_inode(ino)) and intent.due_ns <= now_ns]
+        due = self._journal.due_uploads(now_ns, room + uploading) if room > 0 else []
+        chosen = dict.fromkeys(i for i in [*waited, *due] if i.seq not in self._running)
+        return [intent for intent in chosen if not self._is_premature(intent, now_ns)][: max(room, 0)]
+
+    def _is_premature(self, intent: Intent, now_ns: int) -> bool:
+        """An empty file that is still open for writing is about to get its bytes (W10)."""
+        inode = self._tree.find(intent.ino) if intent.ino is not None else None
+        if inode is None or inode.size > 0 or not self._usage.is_open_for_write(inode.ino) or inode.nlink == 0:
+            return False
+        self._journal.reschedule(intent.seq, due_ns=now_ns + int(self._config.empty_grace_s * _NS))
+        return True
+
+    def _priority(self, intent: Intent) -> Priority:
+        if intent.kind is IntentKind.RELABEL:
+            return Priority.RELABEL
+        return Priority.CLOSE_UPLOAD if intent.ino in self._waited else Priority.QUEUED_UPLOAD
+
+    def _start(self, nursery: trio.Nursery, intent: Intent, work: Callable[[], Awaitable[None]]) -> None:
+        self._running[intent.seq] = intent
+        nursery.start_soon(self._carry_out, intent, work)
+
+    async def _carry_out(self, intent: Intent, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+            self._clear_refusal(intent)
+        except (RemotefsError, OSError) as error:
+            self._put_off(intent, error)
+        finally:
+            del self._running[intent.seq]
+            self._tickets.pop(intent.seq, None)
+            self._notify()
+
+    def _put_off(self, intent: Intent, error: Exception) -> None:
+        refused = isinstance(error, RefusedError) and error.status < 500 and error.status != 429
+        first_s, most_s = _REFUSED_RETRY_S if refused else _FAILED_RETRY_S
+        delay_s = min(first_s * 2.0**intent.tries, most_s)
+        if refused and intent.ino is not None and isinstance(error, RefusedError):
+            self._refusals[intent.ino] = error
+        _log.warning("%s of %s waits: %s", intent.kind, self.label(intent), error)
+        if self._journal.find(intent.seq) is not None:
+            self._journal.failed(intent.seq, str(error), due_ns=time.time_ns() + int(delay_s * _NS))
+
+    def _clear_refusal(self, intent: Intent) -> None:
+        if intent.ino is not None and intent.kind is not IntentKind.DELETE:
+            self._refusals.pop(intent.ino, None)
+
+    def label(self, intent: Intent) -> str:
+        """What an intent is about, for people: a path, or else an id."""
+        inode: Inode | None = self._tree.find(intent.ino) if intent.ino is not None else None
+        return (self._changes.path(inode) if inode else None) or intent.file_id or f"inode {intent.ino}"
+
+    def _notify(self) -> None:
+        self._progress.set()
+        self._progress = trio.Event()
+        self._doorbell.ring()
+
+    def _pause_s(self) -> float:
+        due_ns = self._journal.next_due_ns(time.time_ns())
+        return 60.0 if due_ns is None else min(max((due_ns - time.time_ns()) / _NS, 0.0), 60.0)

@@ -1,0 +1,231 @@
+"""The kernel's requests, each handed to the file system: an adapter and nothing else.
+
+pyfuse3 answers only FUSEError; any other exception ends its main loop and leaves the request hanging. So every handler
+is wrapped: an exception becomes an errno by the one table, `trio.Cancelled` passes.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import pyfuse3
+from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
+
+from remotefs.errors import NotFound
+from remotefs.fuse.translate import absent_entry, attribute_change, entry_attributes, errno_of, statvfs
+from remotefs.names import BUDGET_BYTES
+from remotefs.store.records import Inode
+from remotefs.vfs.filesystem import FileSystem
+
+_log = logging.getLogger(__name__)
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[object]])
+
+
+def answering(handler: Handler) -> Handler:
+    """Turn every exception of a handler into an errno, and log what a person should know of."""
+
+    @functools.wraps(handler)
+    async def wrapped(*arguments: object) -> object:
+        try:
+            return await handler(*arguments)
+        except pyfuse3.FUSEError:
+            raise
+        except Exception as error:
+            number, level = errno_of(error)
+            unexpected = level >= logging.ERROR
+            _log.log(level, "%s: %s", handler.__name__, error, exc_info=error if unexpected else None)
+            raise pyfuse3.FUSEError(number) from None
+
+    return wrapped  # type: ignore[return-value]  # the same signature, which functools.wraps cannot express
+
+
+class Operations(pyfuse3.Operations):
+    """One method a request. `note_use` is called when the kernel asks for something: the mount is in use."""
+
+    supports_dot_lookup = True
+    enable_writeback_cache = False
+    enable_acl = False
+
+    def __init__(self, fs: FileSystem, *, timeout_s: float, note_use: Callable[[], None]) -> None:
+        super().__init__()
+        self._fs = fs
+        self._timeout_s = timeout_s
+        self._note_use = note_use
+
+    # -- names
+
+    @answering
+    async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
+        self._note_use()
+        try:
+            inode = self._fs.namespace.lookup(parent_inode, name)
+        except NotFound:
+            return absent_entry(self._timeout_s)
+        return self._known(inode)
+
+    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        for ino, count in inode_list:
+            try:
+                self._fs.namespace.forget(ino, count)
+            except Exception:
+                _log.exception("forget of inode %d", ino)
+
+    @answering
+    async def mknod(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._known(self._fs.namespace.mknod(parent_inode, name, mode, rdev, ctx))
+
+    @answering
+    async def mkdir(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._known(self._fs.namespace.mkdir(parent_inode, name, mode, ctx))
+
+    @answering
+    async def symlink(
+        self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._known(self._fs.namespace.symlink(parent_inode, name, target, ctx))
+
+    @answering
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
+        return FileNameT(self._fs.namespace.readlink(inode))
+
+    @answering
+    async def link(
+        self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._known(self._fs.namespace.link(inode, new_parent_inode, new_name))
+
+    @answering
+    async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        self._fs.namespace.unlink(parent_inode, name)
+
+    @answering
+    async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        self._fs.namespace.rmdir(parent_inode, name)
+
+    @answering
+    async def rename(
+        self,
+        parent_inode_old: InodeT,
+        name_old: FileNameT,
+        parent_inode_new: InodeT,
+        name_new: FileNameT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> None:
+        self._fs.namespace.rename(parent_inode_old, name_old, parent_inode_new, name_new, flags)
+
+    # -- directories
+
+    @answering
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        self._note_use()
+        return FileHandleT(self._fs.namespace.opendir(inode))
+
+    @answering
+    async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        for entry in self._fs.namespace.readdir(fh, start_id):
+            attributes = entry_attributes(entry.inode, self._timeout_s)
+            if not pyfuse3.readdir_reply(token, FileNameT(entry.name), attributes, entry.cookie):
+                return
+            if entry.name not in {b".", b".."}:
+                self._fs.handles.looked_up(entry.inode.ino)
+
+    @answering
+    async def releasedir(self, fh: FileHandleT) -> None:
+        self._fs.namespace.releasedir(fh)
+
+    @answering
+    async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
+        await self._fs.namespace.fsyncdir()
+
+    # -- attributes
+
+    @answering
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
+        return entry_attributes(self._fs.attributes.getattr(inode), self._timeout_s)
+
+    @answering
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: FileHandleT | None,
+        ctx: RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        changed = await self._fs.attributes.setattr(inode, attribute_change(attr, fields), fh)
+        return entry_attributes(changed, self._timeout_s)
+
+    @answering
+    async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
+        return statvfs(self._fs.attributes.statfs(), BUDGET_BYTES)
+
+    @answering
+    async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
+        return self._fs.attributes.getxattr(inode, name)
+
+    @answering
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
+        return [XAttrNameT(name) for name in self._fs.attributes.listxattr(inode)]
+
+    @answering
+    async def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
+        self._fs.attributes.setxattr(inode, name, value)
+
+    @answering
+    async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
+        self._fs.attributes.removexattr(inode, name)
+
+    # -- files
+
+    @answering
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:
+        self._note_use()
+        handle = await self._fs.files.open(inode, flags)
+        return _file_info(handle.fh)
+
+    @answering
+    async def create(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        self._note_use()
+        inode, handle = await self._fs.files.create(parent_inode, name, mode, flags, ctx)
+        return _file_info(handle.fh), self._known(inode)
+
+    @answering
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        return await self._fs.files.read(fh, off, size)
+
+    @answering
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        return await self._fs.files.write(fh, off, buf)
+
+    @answering
+    async def flush(self, fh: FileHandleT) -> None:
+        await self._fs.files.flush(fh)
+
+    @answering
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+        await self._fs.files.fsync(fh)
+
+    @answering
+    async def release(self, fh: FileHandleT) -> None:
+        await self._fs.files.release(fh)
+
+    def _known(self, inode: Inode) -> pyfuse3.EntryAttributes:
+        # Invariant: each entry that is answered to the kernel counts one lookup, which a forget gives back.
+        self._fs.handles.looked_up(inode.ino)
+        return entry_attributes(inode, self._timeout_s)
+
+
+def _file_info(fh: int) -> pyfuse3.FileInfo:
+    # Bytes of an inode never change behind the kernel's back: its pages stay good from one open to the next.
+    return pyfuse3.FileInfo(fh=FileHandleT(fh), keep_cache=True)

@@ -1,0 +1,199 @@
+"""The life of a mount: start, serve, drain, end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pyfuse3
+import trio
+
+from remotefs.api.budget import Budget, Priority
+from remotefs.api.client import Client
+from remotefs.api.models import Account
+from remotefs.config import Config
+from remotefs.control.messages import Listing, Notice, Progress, Ready
+from remotefs.control.server import ControlServer
+from remotefs.errors import LocalError, RemotefsError, TransportError
+from remotefs.fuse.connection import raise_background_limit
+from remotefs.fuse.operations import Operations
+from remotefs.mount.commands import Commands
+from remotefs.mount.parts import Parts
+from remotefs.mount.settings import FuseOptions, MountSettings
+from remotefs.store.database import Database
+
+_log = logging.getLogger(__name__)
+EXIT_WORK_LEFT = 3
+# Sizes and times that were only noted are written this often.
+_SAVE_NOTES_EVERY_S = 5.0
+# A mount whose tree is known does not wait longer than this for the first answer of the service.
+_GREETING_S = 2.0
+
+
+async def identify(config: Config) -> Account:
+    """Whose key it is, by one request. Raises RefusedError, TransportError."""
+    async with Client(config.service, Budget.for_service(config.service)) as client:
+        await client.list_page(None, priority=Priority.FIRST_LISTING, limit=1)
+        return client.account or Account(None, None)
+
+
+async def run_mount(settings: MountSettings, *, report: Callable[[Progress], None]) -> int:
+    """Mount, serve until unmounted, drain; the exit status: 3 when work is left for the next mount.
+
+    Raises RemotefsError when it cannot mount.
+    """
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.state_dir / "state.db")
+    try:
+        return await Life(settings, Parts(settings, database), report).run()
+    finally:
+        database.close()
+
+
+class Life:
+    """One mount from start to end."""
+
+    def __init__(self, settings: MountSettings, parts: Parts, report: Callable[[Progress], None]) -> None:
+        self._settings = settings
+        self._config = settings.config
+        self._parts = parts
+        self._report = report
+        self._stop = trio.Event()
+        self._last_drain: trio.CancelScope | None = None
+
+    async def run(self) -> int:
+        """From recovery to the last drain; the exit status."""
+        parts = self._parts
+        async with parts.client, trio.open_nursery() as nursery:
+            await nursery.start(parts.downloader.run)
+            await parts.recovery.run()
+            await self._greet_service()
+            await nursery.start(parts.writeback.run)
+            nursery.start_soon(parts.refresh.run)
+            nursery.start_soon(parts.database.run_checkpoints)
+            nursery.start_soon(self._save_notes)
+            commands = Commands(self._settings, parts, stop=self._stop.set, yield_state=self._yield_state)
+            await nursery.start(ControlServer(commands.socket, commands.all()).run)
+            async with self._mounted():
+                await self._serve()
+            left = await self._drain_after_unmount()
+            nursery.cancel_scope.cancel()
+        parts.tree.save_notes()
+        await parts.database.durable()
+        return EXIT_WORK_LEFT if left else 0
+
+    # -- the service
+
+    async def _greet_service(self) -> None:
+        """List, where nothing is known yet; else see who answers, without waiting long for it (A2)."""
+        if self._parts.meta.facts.listed_ns == 0:
+            await self._list_first()
+            return
+        with trio.move_on_after(_GREETING_S) as patience:
+            try:
+                await self._parts.link.watch(
+                    lambda: self._parts.client.list_page(None, priority=Priority.FIRST_LISTING, limit=1)
+                )
+            except TransportError as error:
+                self._report(Notice(text=f"starting with what is known: {error}"))
+        if patience.cancelled_caught:
+            self._report(Notice(text="starting with what is known: the service does not answer"))
+
+    async def _list_first(self) -> None:
+        parts = self._parts
+        with trio.move_on_after(self._config.refresh.first_listing_wait_s) as patience:
+            await parts.link.watch(
+                lambda: parts.refresh.walk(
+                    priority=Priority.FIRST_LISTING, report=lambda files: self._report(Listing(files=files))
+                )
+            )
+        if patience.cancelled_caught:
+            self._report(Notice(text="the listing is long: the rest follows while the mount is in use"))
+        parts.meta.record(shape=parts.client.shape if parts.client.shape != "auto" else None)
+
+    # -- the kernel
+
+    @asynccontextmanager
+    async def _mounted(self) -> AsyncIterator[None]:
+        timeout_s = self._config.mount.entry_timeout_s
+        operations = Operations(self._parts.fs, timeout_s=timeout_s, note_use=self._parts.refresh.note_use)
+        try:
+            pyfuse3.init(operations, str(self._settings.mountpoint), kernel_options(self._settings.options))
+        except RuntimeError as error:
+            raise LocalError(f"{self._settings.mountpoint} cannot be mounted: {error}") from error
+        self._parts.notifier.start()
+        try:
+            yield
+        finally:
+            self._parts.notifier.stop()
+            pyfuse3.close(unmount=True)
+
+    async def _serve(self) -> None:
+        """Answer the kernel until somebody unmounts, a signal comes or a command asks for the end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._answer_kernel, nursery.cancel_scope)
+            nursery.start_soon(self._await_stop)
+            nursery.start_soon(self._await_signal)
+            await self._announce()
+
+    async def _answer_kernel(self, whole: trio.CancelScope) -> None:
+        await pyfuse3.main(min_tasks=1, max_tasks=self._config.mount.max_tasks)
+        whole.cancel()
+
+    async def _await_stop(self) -> None:
+        await self._stop.wait()
+        pyfuse3.terminate()
+
+    async def _await_signal(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                drain_s = self._config.mount.signal_drain_s
+                _log.info("asked to end: draining for at most %g s", drain_s)
+                await self._parts.writeback.drain(drain_s)
+                self._stop.set()
+                return
+
+    async def _announce(self) -> None:
+        """Ready is when the kernel's first question was answered."""
+        await trio.to_thread.run_sync(os.stat, self._settings.mountpoint)
+        raised = await trio.to_thread.run_sync(
+            raise_background_limit, self._settings.mountpoint, self._config.mount.max_background
+        )
+        if not raised:
+            _log.info("slow reads may hold up others: only root can raise the kernel's limit")
+        self._report(Ready())
+
+    # -- the end
+
+    async def _drain_after_unmount(self) -> int:
+        """What an unmount from outside left to do; one that was asked for has drained already. How much is left."""
+        if not self._stop.is_set():
+            with trio.CancelScope() as self._last_drain:
+                await self._parts.writeback.drain(self._config.mount.signal_drain_s)
+        return self._parts.journal.count()
+
+    def _yield_state(self) -> bool:
+        """Another mount wants this state folder: whether this one is draining, and so ends now (A3)."""
+        if self._last_drain is None:
+            return False
+        self._last_drain.cancel()
+        return True
+
+    async def _save_notes(self) -> None:
+        while True:
+            await trio.sleep(_SAVE_NOTES_EVERY_S)
+            with suppress(RemotefsError):
+                self._parts.tree.save_notes()
+
+
+def kernel_options(options: FuseOptions) -> set[str]:
+    """The words for libfuse. The kernel checks permissions (A6)."""
+    words = {*pyfuse3.default_options, "default_permissions", "fsname=remotefs", "subtype=remotefs", *options.extra}
+    if options.allow_other:
+        words.add("allow_other")
+    if options.read_only:
+        words.add("ro")
+    return words

@@ -1,0 +1,27 @@
+"""What is to be mounted, where and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from remotefs.config import Config
+
+
+@dataclass(frozen=True)
+class FuseOptions:
+    """How the kernel mounts it; `extra` in libfuse's own words."""
+
+    read_only: bool = False
+    allow_other: bool = False
+    extra: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MountSettings:
+    """The caller has checked the mountpoint and holds the lock of `state_dir`."""
+
+    mountpoint: Path
+    state_dir: Path
+    config: Config
+    options: FuseOptions

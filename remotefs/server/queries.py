@@ -1,0 +1,71 @@
+"""What a listing asks for, and what it gets. Pure records, shared by the store and the shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from remotefs.server.errors import bad_request
+from remotefs.server.records import FileRecord
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 1000
+MAX_IDS = 100
+
+
+class Cursor(NamedTuple):
+    """A place in the listing: newest first, ties by id."""
+
+    created_us: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Records newest first.
+
+    `older`: some are older than the last one; `has_more`: some lie beyond in the direction that was asked for.
+    """
+
+    records: Sequence[FileRecord]
+    older: bool
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """The parameters of a listing; at most one of the cursors is set, and `ids` stands alone."""
+
+    limit: int = DEFAULT_LIMIT
+    page: str | None = None
+    ids: Sequence[str] = ()
+    before_id: str | None = None
+    after_id: str | None = None
+
+
+def parsed_query(pairs: Sequence[tuple[str, str]], *, ids_as_cursor: bool, pages: bool) -> ListQuery:
+    """A query string as a ListQuery.
+
+    Raises ApiError (400) for what this shape does not know and for cursors that exclude each other.
+    """
+    single = {name: value for name, value in pairs if name != "ids[]"}
+    ids = tuple(value for name, value in pairs if name == "ids[]")
+    unknown = ({"before_id", "after_id"} if not ids_as_cursor else set()) | ({"page"} if not pages else set())
+    for name in sorted(unknown.intersection(single)):
+        raise bad_request(f"{name}: not a parameter of this version of the API")
+    if ids and not pages:
+        raise bad_request("ids[]: not a parameter of this version of the API")
+    if len(ids) > MAX_IDS:
+        raise bad_request(f"ids[]: {len(ids)} given, at most {MAX_IDS} are allowed")
+    cursors = [name for name in ("page", "before_id", "after_id") if name in single] + (["ids[]"] if ids else [])
+    if len(cursors) > 1:
+        raise bad_request(f"{' and '.join(cursors)} cannot be given together")
+    return ListQuery(_limit(single), single.get("page"), ids, single.get("before_id"), single.get("after_id"))
+
+
+def _limit(single: Mapping[str, str]) -> int:
+    text = single.get("limit", str(DEFAULT_LIMIT))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
+        raise bad_request(f"limit: a whole number from 1 to {MAX_LIMIT}")
+    return int(text)

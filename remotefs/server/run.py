@@ -1,0 +1,151 @@
+"""A server from its start to its end: lock, sweep, listen, say so, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import uvicorn
+from starlette.types import ASGIApp
+
+from remotefs.server.access_log import AccessLog
+from remotefs.server.app import make_app
+from remotefs.server.errors import ServerError
+from remotefs.server.records import Settings
+from remotefs.server.root import Root, Running
+from remotefs.server.store import Store
+
+_BACKLOG = 1024
+_SWEEP_EVERY_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where to listen; `port` 0: any that is free."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    # Anybody who reaches a server on another address and has its key can read and delete everything.
+    allow_remote: bool = False
+
+
+def serve(
+    root_path: Path, settings: Settings, address: Address, *, key: str | None, exit_with_parent: bool = False
+) -> None:
+    """Serve until SIGTERM, SIGINT or, with `exit_with_parent`, the end of standard input.
+
+    Prints one line of JSON to standard output once connections are accepted: `url`, `key_file`. Raises ServerError, and
+    RootInUse when another server has this root.
+    """
+    root = Root(root_path)
+    with ExitStack() as cleanup:
+        cleanup.enter_context(root.locked())
+        listener = cleanup.enter_context(closing(_listener(address)))
+        key, key_file = root.key(key)
+        store = cleanup.enter_context(closing(Store(root.path)))
+        store.sweep()
+        log = cleanup.enter_context(closing(AccessLog(root.requests_log))) if settings.log_requests else None
+        app = make_app(store, settings, key=key, log=log)
+        running = Running(url=_url(listener), pid=os.getpid(), key_file=None if key_file is None else str(key_file))
+        cleanup.enter_context(root.announced(running))
+        server = Server(app, settings.drain_s, on_ready=lambda: _say(running))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.handle_exit)
+        if exit_with_parent:
+            threading.Thread(target=server.stop_at_end_of_input, daemon=True).start()
+        asyncio.run(_serve(server, listener, store))
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which says when it is ready. A signal makes it stop listening and end its requests first."""
+
+    def __init__(self, app: ASGIApp, drain_s: float, *, on_ready: Callable[[], None]) -> None:
+        self._on_ready = on_ready
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="h11",
+                loop="asyncio",
+                ws="none",
+                lifespan="off",
+                interface="asgi3",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=max(1, round(drain_s)),
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    def stop_at_end_of_input(self) -> None:
+        """Block until standard input ends, then stop."""
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        self.should_exit = True
+
+
+async def _serve(server: Server, listener: socket.socket, store: Store) -> None:
+    sweeper = asyncio.create_task(_sweep_for_ever(store))
+    try:
+        await server.serve([listener])
+    finally:
+        sweeper.cancel()
+
+
+async def _sweep_for_ever(store: Store) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_EVERY_S)
+        await asyncio.to_thread(store.sweep)
+
+
+def _listener(address: Address) -> socket.socket:
+    if not address.allow_remote and not _is_loopback(address.host):
+        raise ServerError(f"{address.host} can be reached from other machines; say --allow-remote if that is meant")
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        # With the protocol named: asyncio sets TCP_NODELAY, without which each small reply waits 40 ms for an ACK, only
+        # on sockets that say that they are TCP.
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+    except OSError as error:
+        raise ServerError(f"cannot listen on {address.host} port {address.port}: {error.strerror}") from error
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _say(running: Running) -> None:
+    line = msgspec.json.encode({"url": running.url, "key_file": running.key_file}).decode()
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

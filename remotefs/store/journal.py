@@ -1,0 +1,168 @@
+"""The journal: remote work that is still to be done, as rows that commit together with the change that asks for it.
+
+An inode has at most one UPLOAD or RELABEL row, a remote file at most one DELETE row. `replaces` names the ids that may
+go once the row's upload is confirmed: superseded, the list is inherited; cancelled, it is given back to the caller.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from remotefs.store.database import Database
+from remotefs.store.records import Attempt, Intent, IntentKind
+
+_COLUMNS = (
+    "seq, kind, ino, file_id, replaces, due_ns, tries, reason, "
+    "attempt_name, attempt_size, attempt_ns, attempt_newest_ns, attempt_gen"
+)
+_SELECT = f"SELECT {_COLUMNS} FROM intent"  # noqa: S608 - only our own column names
+
+
+class Journal:
+    """Owns the table `intent`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # -- reading
+
+    def find(self, seq: int) -> Intent | None:
+        """The intent, or None once it is done."""
+        return self._first("WHERE seq = ?", seq)
+
+    def of_inode(self, ino: int) -> Intent | None:
+        """The pending UPLOAD or RELABEL of an inode."""
+        return self._first("WHERE ino = ? AND kind != 'delete'", ino)
+
+    def delete_of(self, file_id: str) -> Intent | None:
+        """The pending DELETE of a remote file."""
+        return self._first("WHERE file_id = ? AND kind = 'delete'", file_id)
+
+    def due_uploads(self, now_ns: int, limit: int) -> list[Intent]:
+        """UPLOADs whose time has come, the longest due first; then RELABELs."""
+        return self._rows(
+            "WHERE kind != 'delete' AND due_ns <= ? ORDER BY kind = 'relabel', due_ns, seq LIMIT ?", now_ns, limit
+        )
+
+    def due_deletes(self, now_ns: int, limit: int) -> list[Intent]:
+        """DELETEs whose time has come, the longest due first."""
+        return self._rows("WHERE kind = 'delete' AND due_ns <= ? ORDER BY due_ns, seq LIMIT ?", now_ns, limit)
+
+    def pending(self) -> list[Intent]:
+        """All intents, the oldest first."""
+        return self._rows("ORDER BY seq")
+
+    def attempts(self) -> list[Intent]:
+        """Uploads that were begun and whose end is not recorded."""
+        return self._rows("WHERE attempt_name IS NOT NULL ORDER BY seq")
+
+    def next_due_ns(self, after_ns: int) -> int | None:
+        """When the next intent that is not due yet will be (ns since the epoch)."""
+        row = self._db.one("SELECT min(due_ns) FROM intent WHERE due_ns > ?", (after_ns,))
+        return row[0] if row else None
+
+    def count(self) -> int:
+        """How many intents there are."""
+        row = self._db.one("SELECT count(*) FROM intent")
+        assert row is not None
+        return int(row[0])
+
+    def is_longer_than(self, intents: int) -> bool:
+        """Whether more than so many intents are pending."""
+        return self._db.one("SELECT 1 FROM intent LIMIT 1 OFFSET ?", (intents,)) is not None
+
+    # -- writing
+
+    def put(self, kind: IntentKind, ino: int, *, due_ns: int, replaces: Iterable[str] = ()) -> Intent:
+        """The UPLOAD or RELABEL of an inode, in place of the one it had, whose `replaces` it inherits.
+
+        A begun attempt is inherited too: what became of it still has to be found out (W6).
+        """
+        with self._db.transaction():
+            old = self.of_inode(ino)
+            ids = _merged(old.replaces if old else (), replaces)
+            if old is None:
+                self._db.execute(
+                    "INSERT INTO intent (kind, ino, due_ns, replaces) VALUES (?, ?, ?, ?)",
+                    (kind, ino, due_ns, json.dumps(ids)),
+                )
+            else:
+                self._db.execute(
+                    "UPDATE intent SET kind = ?, due_ns = ?, replaces = ?, tries = 0, reason = NULL WHERE seq = ?",
+                    (kind, due_ns, json.dumps(ids), old.seq),
+                )
+            intent = self.of_inode(ino)
+            assert intent is not None
+            return intent
+
+    def put_delete(self, file_id: str, *, due_ns: int, held_by: int | None = None) -> None:
+        """The DELETE of a remote file, held back while `held_by` has write handles (S5); once is enough."""
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT OR IGNORE INTO intent (kind, ino, file_id, due_ns) VALUES ('delete', ?, ?, ?)",
+                (held_by, file_id, due_ns),
+            )
+
+    def add_replaces(self, seq: int, file_ids: Iterable[str]) -> None:
+        """More ids that may go once this intent is confirmed."""
+        with self._db.transaction():
+            intent = self.find(seq)
+            assert intent is not None
+            ids = _merged(intent.replaces, file_ids)
+            self._db.execute("UPDATE intent SET replaces = ? WHERE seq = ?", (json.dumps(ids), seq))
+
+    def begin_attempt(self, seq: int, attempt: Attempt) -> None:
+        """Record a POST that is about to be sent; the caller awaits `Database.durable()` before it sends."""
+        self._set_attempt(seq, attempt)
+
+    def end_attempt(self, seq: int) -> None:
+        """What became of the attempt is known."""
+        self._set_attempt(seq, (None,) * len(Attempt._fields))
+
+    def reschedule(self, seq: int, *, due_ns: int) -> None:
+        """Another due time, for a reason that is no failure."""
+        with self._db.transaction():
+            self._db.execute("UPDATE intent SET due_ns = ? WHERE seq = ?", (due_ns, seq))
+
+    def failed(self, seq: int, reason: str, *, due_ns: int) -> None:
+        """Try again then; `reason` is what `status` shows."""
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE intent SET reason = ?, due_ns = ?, tries = tries + 1 WHERE seq = ?", (reason, due_ns, seq)
+            )
+
+    def remove(self, seq: int) -> None:
+        """It is done, or no longer wanted; the caller has taken care of its `replaces`."""
+        with self._db.transaction():
+            self._db.execute("DELETE FROM intent WHERE seq = ?", (seq,))
+
+    # -- rows
+
+    def _set_attempt(self, seq: int, values: tuple[Any, ...]) -> None:
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE intent SET attempt_name = ?, attempt_size = ?, attempt_ns = ?, attempt_newest_ns = ?, "
+                "attempt_gen = ? WHERE seq = ?",
+                (*values, seq),
+            )
+
+    def _first(self, where: str, *parameters: object) -> Intent | None:
+        row = self._db.one(f"{_SELECT} {where}", parameters)
+        return _intent(row) if row else None
+
+    def _rows(self, where: str, *parameters: object) -> list[Intent]:
+        return [_intent(row) for row in self._db.all(f"{_SELECT} {where}", parameters)]
+
+
+def _intent(row: tuple[Any, ...]) -> Intent:
+    seq, kind, ino, file_id, replaces, due_ns, tries, reason, *attempt = row
+    return Intent(
+        seq, IntentKind(kind), ino, file_id, tuple(json.loads(replaces)), due_ns, tries, reason,
+        Attempt(*attempt) if attempt[0] is not None else None,
+    )  # fmt: skip
+
+
+def _merged(first: Iterable[str], second: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys([*first, *second]))

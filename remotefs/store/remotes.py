@@ -1,0 +1,118 @@
+"""What is known of the service's files: one row for each id that was ever listed or that an upload returned.
+
+A row is *shown* while it is bound to an inode, *doomed* once the user unlinked or replaced it here (it is masked from
+then on, and stays as a tombstone until two complete listings came without it), and otherwise merely known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from remotefs.store.database import Database
+from remotefs.store.records import Origin, Remote
+
+_COLUMNS = ", ".join(Remote._fields)
+
+
+class Remotes:
+    """Owns the table `remote`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def find(self, file_id: str) -> Remote | None:
+        """The row, or None."""
+        row = self._db.one(f"SELECT {_COLUMNS} FROM remote WHERE file_id = ?", (file_id,))  # noqa: S608 - our columns
+        return Remote._make(row) if row else None
+
+    def named(self, filename: str) -> list[Remote]:
+        """Every known file of that remote filename, the newest first."""
+        rows = self._db.all(
+            f"SELECT {_COLUMNS} FROM remote WHERE filename = ? ORDER BY created_ns DESC, file_id DESC",  # noqa: S608
+            (filename,),
+        )
+        return [Remote._make(row) for row in rows]
+
+    def unshown(self) -> list[Remote]:
+        """Files that nobody here gave up and that no path shows."""
+        rows = self._db.all(f"SELECT {_COLUMNS} FROM remote WHERE ino IS NULL AND doomed = 0")  # noqa: S608
+        return [Remote._make(row) for row in rows]
+
+    def known_count(self) -> int:
+        """How many ids a listing is expected to show."""
+        row = self._db.one("SELECT count(*) FROM remote WHERE doomed = 0")
+        assert row is not None
+        return int(row[0])
+
+    def newest_ns(self) -> int:
+        """The newest created_at ever seen, by the service's clock; 0 when nothing is known."""
+        row = self._db.one("SELECT max(created_ns) FROM remote")
+        return int(row[0] or 0) if row else 0
+
+    def known_ids(self) -> set[str]:
+        """Every id there is a row of, tombstones included."""
+        return {row[0] for row in self._db.all("SELECT file_id FROM remote")}
+
+    def missed(self, times: int) -> list[Remote]:
+        """Rows that at least so many complete listings in a row came without."""
+        rows = self._db.all(f"SELECT {_COLUMNS} FROM remote WHERE missed >= ?", (times,))  # noqa: S608
+        return [Remote._make(row) for row in rows]
+
+    def expired(self, now_ns: int) -> list[Remote]:
+        """Shown rows that have expired."""
+        rows = self._db.all(
+            f"SELECT {_COLUMNS} FROM remote WHERE expires_ns <= ? AND doomed = 0 AND ino IS NOT NULL",  # noqa: S608
+            (now_ns,),
+        )
+        return [Remote._make(row) for row in rows]
+
+    def next_expiry_ns(self) -> int | None:
+        """When the next shown file expires."""
+        row = self._db.one("SELECT min(expires_ns) FROM remote WHERE expires_ns IS NOT NULL AND ino IS NOT NULL")
+        return row[0] if row else None
+
+    def add(self, remote: Remote) -> None:
+        """Insert or renew a row."""
+        with self._db.transaction():
+            marks = ", ".join("?" * len(remote))
+            self._db.execute(f"INSERT OR REPLACE INTO remote ({_COLUMNS}) VALUES ({marks})", remote)  # noqa: S608
+
+    def seen(self, file_ids: Iterable[str]) -> None:
+        """A listing showed these: they are not missing."""
+        with self._db.transaction():
+            for file_id in file_ids:
+                self._db.execute("UPDATE remote SET missed = 0 WHERE file_id = ? AND missed > 0", (file_id,))
+
+    def renew(self, file_id: str, *, expires_ns: int | None, downloadable: bool) -> None:
+        """What a listing may change of a known file."""
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE remote SET expires_ns = ?, downloadable = ?, missed = 0 WHERE file_id = ?",
+                (expires_ns, downloadable, file_id),
+            )
+
+    def miss(self, file_ids: Iterable[str]) -> None:
+        """A complete listing came without these."""
+        with self._db.transaction():
+            for file_id in file_ids:
+                self._db.execute("UPDATE remote SET missed = missed + 1 WHERE file_id = ?", (file_id,))
+
+    def show(self, file_id: str, ino: int | None) -> None:
+        """Bind to an inode, or to none."""
+        with self._db.transaction():
+            self._db.execute("UPDATE remote SET ino = ? WHERE file_id = ?", (ino, file_id))
+
+    def doom(self, file_id: str) -> None:
+        """The user unlinked or replaced it here: masked from now on, and may be deleted (S3)."""
+        with self._db.transaction():
+            self._db.execute("UPDATE remote SET doomed = 1, ino = NULL WHERE file_id = ?", (file_id,))
+
+    def set_origin(self, file_id: str, origin: Origin) -> None:
+        """Who made it."""
+        with self._db.transaction():
+            self._db.execute("UPDATE remote SET origin = ? WHERE file_id = ?", (origin, file_id))
+
+    def forget(self, file_id: str) -> None:
+        """Remove the row: the service has forgotten the file too."""
+        with self._db.transaction():
+            self._db.execute("DELETE FROM remote WHERE file_id = ?", (file_id,))

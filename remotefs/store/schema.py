@@ -1,0 +1,103 @@
+"""The tables, as the steps that lead from an empty file to the newest form; a step is never edited once released.
+
+inode ──< dentry     a directory entry; `cookie` orders a directory and never changes, also over renames
+  │  └──< xattr      user.*
+  │  └──< remote     every remote file that is known: bound to an inode, shown nowhere, or doomed
+  └────── intent     pending remote work: at most one UPLOAD or RELABEL an inode, one DELETE a remote file
+meta                 account, shape, times of polls
+"""
+
+from __future__ import annotations
+
+_FIRST = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+
+-- AUTOINCREMENT: an inode number is never used again, so that no generation number has to tell two uses apart.
+CREATE TABLE inode (
+    ino INTEGER PRIMARY KEY AUTOINCREMENT,
+    mode INTEGER NOT NULL,
+    uid INTEGER NOT NULL,
+    gid INTEGER NOT NULL,
+    nlink INTEGER NOT NULL,
+    rdev INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL DEFAULT 0,
+    atime_ns INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL,
+    target BLOB,                            -- of a symbolic link
+    parent INTEGER,                         -- of a directory
+    implied INTEGER NOT NULL DEFAULT 0,     -- a directory that only remote names made
+    state INTEGER NOT NULL DEFAULT 0,       -- records.ContentState
+    content_gen INTEGER NOT NULL DEFAULT 0, -- rises with every version of the bytes
+    staged_gen INTEGER,                     -- the generation in the staged file's name, where there is one
+    file_id TEXT,                           -- the remote file that the service last confirmed for this inode
+    spelled_id TEXT,                        -- the id in a twin's spelling, `stem [id].ext`
+    replaced_by INTEGER,                    -- the inode that took this one's name
+    closed_ns INTEGER NOT NULL DEFAULT 0    -- of the last close that changed content
+);
+CREATE INDEX inode_file ON inode (file_id) WHERE file_id IS NOT NULL;
+CREATE INDEX inode_unlinked ON inode (ino) WHERE nlink = 0;
+CREATE INDEX inode_staged ON inode (ino) WHERE staged_gen IS NOT NULL;
+CREATE INDEX inode_spelled ON inode (ino) WHERE spelled_id IS NOT NULL;
+
+CREATE TABLE dentry (
+    cookie INTEGER PRIMARY KEY AUTOINCREMENT,
+    parent INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    ino INTEGER NOT NULL,
+    UNIQUE (parent, name)
+);
+CREATE INDEX dentry_ino ON dentry (ino);
+CREATE INDEX dentry_order ON dentry (parent, cookie);
+
+CREATE TABLE xattr (
+    ino INTEGER NOT NULL,
+    name BLOB NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (ino, name)
+) WITHOUT ROWID;
+
+CREATE TABLE remote (
+    file_id TEXT PRIMARY KEY,
+    filename TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    mime_type TEXT NOT NULL,
+    created_ns INTEGER NOT NULL,
+    expires_ns INTEGER,
+    downloadable INTEGER NOT NULL,
+    origin INTEGER NOT NULL,                -- records.Origin
+    ino INTEGER,                            -- NULL: shown nowhere
+    doomed INTEGER NOT NULL DEFAULT 0,      -- unlinked or replaced here: masked, and may be deleted
+    missed INTEGER NOT NULL DEFAULT 0,      -- complete listings in a row without it
+    digest TEXT,                            -- of bytes that went up from here
+    asked TEXT                              -- the filename we asked for, where the service gave another (N2)
+) WITHOUT ROWID;
+CREATE INDEX remote_ino ON remote (ino);
+CREATE INDEX remote_unshown ON remote (file_id) WHERE ino IS NULL AND doomed = 0;
+CREATE INDEX remote_filename ON remote (filename);
+CREATE INDEX remote_created ON remote (created_ns);
+CREATE INDEX remote_missed ON remote (missed) WHERE missed > 0;
+CREATE INDEX remote_expires ON remote (expires_ns) WHERE expires_ns IS NOT NULL;
+
+CREATE TABLE intent (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,                     -- records.IntentKind
+    ino INTEGER,                            -- UPLOAD, RELABEL: whose; DELETE: whose write handles hold it back
+    file_id TEXT,                           -- DELETE: what
+    replaces TEXT NOT NULL DEFAULT '[]',    -- ids that may go once it is confirmed
+    due_ns INTEGER NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,                            -- why it waits, for people
+    attempt_name TEXT,
+    attempt_size INTEGER,
+    attempt_ns INTEGER,
+    attempt_newest_ns INTEGER,              -- the newest created_at known when the attempt began: the server's clock
+    attempt_gen INTEGER                     -- which content it sent
+);
+CREATE UNIQUE INDEX intent_inode ON intent (ino) WHERE kind != 'delete';
+CREATE UNIQUE INDEX intent_file ON intent (file_id) WHERE kind = 'delete';
+CREATE INDEX intent_due ON intent (due_ns);
+CREATE INDEX intent_attempt ON intent (attempt_name) WHERE attempt_name IS NOT NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST,)

@@ -1,0 +1,188 @@
+"""The verbs on open files: open, create, read, write, flush, fsync, release.
+
+Only these may wait, each with a deadline (A1). What close promises is W2, what counts as a close W4.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from remotefs.config import WritebackConfig
+from remotefs.data.changes import Changes
+from remotefs.data.filedata import FileData
+from remotefs.data.writeback import Outcome, Writeback
+from remotefs.errors import AlreadyExists, IsADirectory, NotFound, OutOfSpace, TransportError
+from remotefs.store.journal import Journal
+from remotefs.store.records import ContentState, Inode
+from remotefs.store.tree import Tree
+from remotefs.vfs.handles import Handles, OpenFile
+from remotefs.vfs.namespace import Caller, Namespace
+
+_NS = 1_000_000_000
+_DAY_NS = 86_400 * _NS
+
+
+class Files:
+    """Open files and their bytes."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        journal: Journal,
+        changes: Changes,
+        filedata: FileData,
+        writeback: Writeback,
+        handles: Handles,
+        namespace: Namespace,
+        config: WritebackConfig,
+        ring: Callable[[], None],
+    ) -> None:
+        self._tree = tree
+        self._journal = journal
+        self._changes = changes
+        self._filedata = filedata
+        self._writeback = writeback
+        self._handles = handles
+        self._namespace = namespace
+        self._config = config
+        self._ring = ring
+
+    # -- opening
+
+    async def open(self, ino: int, flags: int) -> OpenFile:
+        """A handle. Raises NotReadable where the bytes cannot be had and `O_TRUNC` does not give them up (R2)."""
+        inode = self._tree.get(ino)
+        if inode.is_dir:
+            raise IsADirectory(f"inode {ino} is a directory")
+        if not flags & os.O_TRUNC:
+            self._filedata.check_readable(inode)
+        handle = self._handles.open_file(ino, flags)
+        if flags & os.O_TRUNC and inode.size > 0:
+            try:
+                await self._filedata.truncate(ino, 0)
+            except BaseException:
+                await self.release(handle.fh)
+                raise
+        return handle
+
+    async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Inode, OpenFile]:
+        """A new file and a handle; an existing one, which the kernel did not know of yet, is opened."""
+        try:
+            inode = self._namespace.mknod(parent, name, mode, 0, caller)
+        except AlreadyExists:
+            if flags & os.O_EXCL:
+                raise
+            inode = self._namespace.lookup(parent, name)
+        handle = await self.open(inode.ino, flags)
+        return self._tree.get(inode.ino), handle
+
+    # -- bytes
+
+    async def read(self, fh: int, offset: int, size: int) -> bytes:
+        """The bytes from `offset`, `size` of them or up to the end of the file."""
+        handle = self._handles.file(fh)
+        data = await self._filedata.read(handle.ino, offset, size, handle.window)
+        self._note_read(handle.ino)
+        return data
+
+    async def write(self, fh: int, offset: int, data: bytes) -> int:
+        """The number of bytes written. Raises FileTooBig, OutOfSpace."""
+        handle = self._handles.file(fh)
+        if self._journal.is_longer_than(self._config.backlog_intents):
+            raise OutOfSpace("more uploads are pending than the backlog may hold; see `remotefs status`")
+        written = await self._filedata.write(handle.ino, offset, data)
+        handle.wrote = True
+        return written
+
+    async def truncate(self, ino: int, size: int, fh: int | None) -> None:
+        """ftruncate(2) through a handle is a write; truncate(2) without one counts as a close (W4)."""
+        await self._filedata.truncate(ino, size)
+        if fh is not None:
+            self._handles.file(fh).wrote = True
+        else:
+            await self._filedata.close(ino)
+
+    # -- closing
+
+    async def flush(self, fh: int) -> None:
+        """close(2) by one descriptor: uploads as `durability` says, if bytes were written since the last that counted.
+
+        Raises RefusedError, or in `strict` TransportError where the file is not with the service in time.
+        """
+        handle = self._handles.file(fh)
+        if not handle.wrote:
+            return
+        handle.wrote = False
+        handle.counted += 1
+        closed = await self._filedata.close(handle.ino)
+        if closed and self._close_waits(handle):
+            await self._wait_for_upload(handle.ino)
+        elif closed:
+            await self._filedata.sync(handle.ino)
+
+    async def fsync(self, fh: int) -> None:
+        """What was written survives a power cut of this machine (W3)."""
+        await self._filedata.sync(self._handles.file(fh).ino)
+
+    async def release(self, fh: int) -> None:
+        """The last descriptor of the handle is gone."""
+        handle = self._handles.close_file(fh)
+        with suppress(NotFound):  # gone meanwhile
+            await self._after_release(handle)
+        self._ring()
+
+    async def _after_release(self, handle: OpenFile) -> None:
+        inode = self._tree.get(handle.ino)
+        if inode.nlink == 0:
+            self._release_unlinked(inode)
+        elif handle.writable and not self._handles.is_open_for_write(handle.ino):
+            await self._last_writer_left(inode)
+
+    def _release_unlinked(self, inode: Inode) -> None:
+        if self._handles.is_open(inode.ino):
+            return
+        self._changes.release(inode, time.time_ns())
+        if inode.staged_gen is not None:
+            self._filedata.discard(inode.ino, inode.staged_gen)
+
+    async def _last_writer_left(self, inode: Inode) -> None:
+        # A generation that no FLUSH told of: O_TRUNC alone, or a mapping written after close (W4).
+        await self._filedata.close(inode.ino)
+        inode = self._tree.get(inode.ino)
+        if inode.state == ContentState.CLEAN:
+            await self._filedata.settle(inode.ino)
+        elif inode.size == 0:
+            self._changes.closed(inode.ino, time.time_ns())
+
+    def _close_waits(self, handle: OpenFile) -> bool:
+        inode = self._tree.get(handle.ino)
+        return (
+            self._config.durability != "local"
+            and handle.counted == 1
+            and inode.nlink > 0
+            and inode.size > 0
+            and not self._changes.is_local(inode)
+            and not self._changes.is_temporary(inode)
+        )
+
+    async def _wait_for_upload(self, ino: int) -> None:
+        outcome = await self._writeback.wait(ino, self._config.close_wait_s)
+        if outcome is Outcome.DONE:
+            return
+        # close returns with the state pending: then it has to survive on this disk.
+        await self._filedata.sync(ino)
+        if self._config.durability == "strict":
+            path = self._changes.path(self._tree.get(ino))
+            raise TransportError(f"{path}: not with the service yet; it stays pending and is retried")
+
+    def _note_read(self, ino: int) -> None:
+        """Relative atime: moved when it is older than the last change, or than a day."""
+        inode = self._tree.find(ino)
+        now = time.time_ns()
+        if inode is not None and (
+            inode.atime_ns <= max(inode.mtime_ns, inode.ctime_ns) or now - inode.atime_ns > _DAY_NS
+        ):
+            self._tree.note(ino, atime_ns=now)

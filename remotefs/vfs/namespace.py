@@ -1,0 +1,266 @@
+"""The verbs on names: lookup, create, link, unlink, rename, readdir. None of them waits for anything (A1)."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from remotefs import names
+from remotefs.data.changes import Changes
+from remotefs.data.filedata import FileData
+from remotefs.errors import AccessDenied, AlreadyExists, InvalidArgument, NotFound, NotPermitted
+from remotefs.store.database import Database
+from remotefs.store.records import ROOT_INO, Inode
+from remotefs.store.tree import Tree
+from remotefs.vfs.handles import Handles
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+
+class Caller(Protocol):
+    """Who asks."""
+
+    @property
+    def uid(self) -> int:
+        """The effective user id."""
+        ...
+
+    @property
+    def gid(self) -> int:
+        """The effective group id."""
+        ...
+
+
+class Listed(NamedTuple):
+    """One entry of a directory as readdir gives it; `cookie` continues behind it."""
+
+    name: bytes
+    inode: Inode
+    cookie: int
+
+
+class Namespace:
+    """Directories and their entries."""
+
+    def __init__(
+        self,
+        database: Database,
+        tree: Tree,
+        changes: Changes,
+        filedata: FileData,
+        handles: Handles,
+    ) -> None:
+        self._db = database
+        self._tree = tree
+        self._changes = changes
+        self._filedata = filedata
+        self._handles = handles
+
+    # -- looking
+
+    def lookup(self, parent: int, name: bytes) -> Inode:
+        """What the name names. Raises NotFound, NameTooLong, BadName."""
+        if name in {b".", b".."}:
+            inode = self._tree.get(parent)
+            return self._tree.get(inode.parent or ROOT_INO) if name == b".." else inode
+        found = self._tree.lookup(parent, names.check_component(name))
+        if found is None:
+            raise NotFound(f"{os.fsdecode(name)}: no such file or directory")
+        return found
+
+    def readlink(self, ino: int) -> bytes:
+        """The target of a symbolic link. Raises InvalidArgument."""
+        inode = self._tree.get(ino)
+        if inode.target is None:
+            raise InvalidArgument(f"inode {ino} is not a symbolic link")
+        return inode.target
+
+    def opendir(self, ino: int) -> int:
+        """A directory handle."""
+        return self._handles.open_directory(self._tree.get(ino).ino)
+
+    def readdir(self, fh: int, cookie: int) -> Iterator[Listed]:
+        """Entries behind `cookie` (0: from the start), `.` and `..` first; stable while entries come and go."""
+        directory = self._tree.get(self._handles.directory(fh))
+        if cookie < 1:
+            yield Listed(b".", directory, 1)
+        if cookie < 2:
+            yield Listed(b"..", self._tree.get(directory.parent or ROOT_INO), 2)
+        after = max(cookie - 2, 0)
+        while page := self._tree.entries(directory.ino, after=after, limit=256):
+            for entry in page:
+                yield Listed(entry.name.encode(), entry.inode, entry.cookie + 2)
+            after = page[-1].cookie
+
+    def releasedir(self, fh: int) -> None:
+        """The directory handle is gone."""
+        self._handles.close_directory(fh)
+
+    async def fsyncdir(self) -> None:
+        """Entries made so far survive a power cut."""
+        await self._db.durable()
+
+    # -- making
+
+    def mknod(self, parent: int, name: bytes, mode: int, rdev: int, caller: Caller) -> Inode:
+        """A regular file, a FIFO, a socket or a device node; all but the first live on this machine alone (N5)."""
+        text = self._new_name(parent, name)
+        now = time.time_ns()
+        with self._db.transaction():
+            inode = self._make(parent, text, mode, caller, now, rdev=rdev)
+            return self._changes.closed(inode.ino, now) if inode.is_file else inode
+
+    def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Inode:
+        """A directory."""
+        text = self._new_name(parent, name)
+        inherited = self._tree.get(parent).mode & stat.S_ISGID
+        return self._make(parent, text, stat.S_IFDIR | stat.S_IMODE(mode) | inherited, caller, time.time_ns())
+
+    def symlink(self, parent: int, name: bytes, target: bytes, caller: Caller) -> Inode:
+        """A symbolic link."""
+        text = self._new_name(parent, name)
+        return self._make(parent, text, stat.S_IFLNK | 0o777, caller, time.time_ns(), target=target)
+
+    def link(self, ino: int, parent: int, name: bytes) -> Inode:
+        """One more name for a file: still one remote file (N5)."""
+        text = self._new_name(parent, name)
+        if self._tree.get(ino).is_dir:
+            raise NotPermitted(f"{text}: a directory has one name")
+        if self._tree.get(ino).nlink == 0:
+            raise NotFound(f"{text}: the file was removed")
+        now = time.time_ns()
+        with self._db.transaction():
+            inode = self._tree.link(ino, parent, text, now_ns=now)
+            self._own(parent)
+            self._changes.schedule(inode, now)
+            return inode
+
+    # -- taking away
+
+    def unlink(self, parent: int, name: bytes) -> None:
+        """Take a name away; the last one frees the file once nobody has it open (W9)."""
+        now = time.time_ns()
+        with self._db.transaction():
+            inode = self._tree.unlink(parent, names.check_component(name), now_ns=now)
+            self._own(parent)
+            self._changes.unlinked(inode, now)
+        self._discard_if_gone(inode)
+
+    def rmdir(self, parent: int, name: bytes) -> None:
+        """Take an empty directory away."""
+        with self._db.transaction():
+            inode = self._tree.rmdir(parent, names.check_component(name), now_ns=time.time_ns())
+            self._own(parent)
+            if not self._handles.is_known(inode.ino):
+                self._tree.forget(inode.ino)
+
+    def forget(self, ino: int, count: int) -> None:
+        """The kernel gives lookup counts back."""
+        if not self._handles.forget(ino, count):
+            return
+        inode = self._tree.find(ino)
+        if inode is not None and inode.nlink == 0 and not self._handles.is_open(ino):
+            self._changes.release(inode, time.time_ns())
+
+    # -- moving
+
+    def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
+        """Move an entry; true here at once, the service follows (W7). Raises what rename(2) names."""
+        if flags not in {0, RENAME_NOREPLACE, RENAME_EXCHANGE}:
+            raise InvalidArgument(f"rename flags {flags:#x} are not supported")
+        source, target = names.check_component(name), self._new_name(new_parent, new_name)
+        moving, present = self.lookup(parent, name), self._tree.lookup(new_parent, target)
+        self._check_not_beneath(moving, new_parent)
+        if flags == RENAME_EXCHANGE:
+            self._exchange(parent, source, new_parent, target, moving, present)
+        elif flags == RENAME_NOREPLACE and present is not None:
+            raise AlreadyExists(f"{target} exists already")
+        else:
+            self._move(parent, source, new_parent, target, moving)
+
+    def _move(self, parent: int, source: str, new_parent: int, target: str, moving: Inode) -> None:
+        now = time.time_ns()
+        with self._db.transaction():
+            replaced = self._tree.rename(parent, source, new_parent, target, now_ns=now)
+            self._own(parent, new_parent)
+            self._follow(moving.ino, now)
+            if replaced is not None and replaced.is_dir:
+                self._forget_unknown(replaced)
+            elif replaced is not None:
+                self._changes.replaced(replaced, moving.ino, now)
+        if replaced is not None:
+            self._discard_if_gone(replaced)
+
+    def _exchange(
+        self, parent: int, source: str, new_parent: int, target: str, moving: Inode, present: Inode | None
+    ) -> None:
+        if present is None:
+            raise NotFound(f"{target}: no such file or directory")
+        self._check_not_beneath(present, parent)
+        now = time.time_ns()
+        with self._db.transaction():
+            self._tree.exchange(parent, source, new_parent, target, now_ns=now)
+            self._own(parent, new_parent)
+            self._follow(moving.ino, now)
+            self._follow(present.ino, now)
+
+    def _follow(self, ino: int, now_ns: int) -> None:
+        """The path of an inode changed, or of all beneath it: bring the intents in line, within W7's limits."""
+        inode = self._tree.get(ino)
+        if not inode.is_dir:
+            self._changes.schedule(inode, now_ns)
+            return
+        files = list(self._tree.files_beneath(ino))
+        relabel = self._changes.may_relabel(files)
+        for file in files:
+            self._changes.schedule(file, now_ns, relabel=relabel)
+
+    def _check_not_beneath(self, moving: Inode, new_parent: int) -> None:
+        if moving.is_dir and self._tree.is_beneath(new_parent, moving.ino):
+            raise InvalidArgument("a directory cannot be moved into itself")
+
+    # -- common
+
+    def _new_name(self, parent: int, name: bytes) -> str:
+        text = names.check_component(name)
+        if parent == ROOT_INO and text == names.RESERVED:
+            raise AccessDenied(f"{names.RESERVED} at the root belongs to remotefs")
+        return text
+
+    def _make(
+        self,
+        parent: int,
+        name: str,
+        mode: int,
+        caller: Caller,
+        now_ns: int,
+        *,
+        rdev: int = 0,
+        target: bytes | None = None,
+    ) -> Inode:
+        directory = self._tree.get(parent)
+        gid = directory.gid if directory.mode & stat.S_ISGID else caller.gid
+        with self._db.transaction():
+            made = self._tree.create(
+                parent, name, mode, uid=caller.uid, gid=gid, now_ns=now_ns, rdev=rdev, target=target
+            )
+            self._own(parent)
+            return made
+
+    def _own(self, *directories: int) -> None:
+        """A directory that was changed here no longer goes with its last remote file (design: defaults)."""
+        for ino in dict.fromkeys(directories):
+            if self._tree.get(ino).implied:
+                self._tree.update(ino, implied=0)
+
+    def _forget_unknown(self, directory: Inode) -> None:
+        if not self._handles.is_known(directory.ino):
+            self._tree.forget(directory.ino)
+
+    def _discard_if_gone(self, inode: Inode) -> None:
+        if inode.nlink == 0 and inode.staged_gen is not None and not self._handles.is_open(inode.ino):
+            self._filedata.discard(inode.ino, inode.staged_gen)

@@ -1,0 +1,165 @@
+"""Metadata and pages: hostile until checked."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remotefs.api.models import (
+    INT64_MAX,
+    Account,
+    account_of,
+    check_id,
+    decode_deleted,
+    decode_file,
+    decode_page,
+)
+from remotefs.errors import InvalidArgument, ReplyBroken
+from tests.api.support import wire_file
+
+
+def encoded(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def test_a_file_is_read_whole() -> None:
+    file = decode_file(
+        encoded(
+            wire_file(
+                downloadable=True, expires_at="2026-01-02T03:04:06+00:00", scope={"id": "sess_1", "type": "session"}
+            )
+        )
+    )
+    assert (file.id, file.filename, file.size_bytes, file.mime_type) == ("file_1", "a.txt", 5, "text/plain")
+    assert file.created_ns == int(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()) * 10**9 + 500_000_000
+    assert file.expires_ns == file.created_ns + 500_000_000
+    assert (file.downloadable, file.scope_session) == (True, "sess_1")
+
+
+def test_what_the_beta_shape_leaves_out_has_its_default() -> None:
+    wire = wire_file()
+    del wire["expires_at"], wire["downloadable"]
+    file = decode_file(encoded(wire))
+    assert (file.expires_ns, file.downloadable, file.scope_session) == (None, False, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "../../etc/passwd"},
+        {"id": ""},
+        {"id": "a" * 201},
+        {"id": "file_1\n"},
+        {"id": "file_é"},
+        {"id": None},
+        {"size_bytes": -1},
+        {"size_bytes": 2**63},
+        {"size_bytes": 10**30},
+        {"size_bytes": "5"},
+        {"size_bytes": 5.5},
+        {"size_bytes": True},
+        {"filename": ""},
+        {"filename": "n" * 501},
+        {"filename": "\ud800"},
+        {"filename": None},
+        {"filename": ["a"]},
+        {"mime_type": ""},
+        {"mime_type": "text/plain\r\nx: y"},
+        {"created_at": "yesterday"},
+        {"created_at": "2026-01-02T03:04:05"},
+        {"created_at": None},
+        {"created_at": "2026-13-45T99:99:99Z"},
+        {"expires_at": 7},
+        {"downloadable": "yes"},
+        {"scope": {"id": "a/b"}},
+    ],
+)
+def test_one_bad_entry_breaks_its_page(change: dict[str, Any]) -> None:
+    page = {"data": [wire_file("file_good"), wire_file() | change], "next_page": None}
+    with pytest.raises(ReplyBroken):
+        decode_page(encoded(page))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b'{"data": [',
+        b"[]",
+        b"null",
+        b'{"data": null, "next_page": null}',
+        b'{"data": []}',
+        b'{"data": [], "has_more": true, "last_id": null}',
+        b'{"data": [], "has_more": true, "last_id": "a/b"}',
+        b'{"data": [], "next_page": "line\\nbreak"}',
+        b'{"data": [], "next_page": ""}',
+        b'{"data": [], "x": ' + b"[" * 100_000,
+        b'\xff\xfe{"data": []}',
+    ],
+)
+def test_what_is_no_page_is_broken(body: bytes) -> None:
+    with pytest.raises(ReplyBroken):
+        decode_page(body)
+
+
+@given(
+    st.binary(max_size=200) | st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).map(encoded)
+)
+def test_no_body_raises_anything_else(body: bytes) -> None:
+    for decode in (decode_page, decode_file):
+        with pytest.raises(ReplyBroken):
+            decode(body)
+
+
+@given(st.text(min_size=1, max_size=500), st.integers(0, INT64_MAX), st.from_regex(r"\A[A-Za-z0-9_-]{1,200}\Z"))
+def test_every_file_of_the_schema_is_read(name: str, size: int, file_id: str) -> None:
+    file = decode_file(encoded(wire_file(file_id, filename=name, size_bytes=size)))
+    assert (file.id, file.filename, file.size_bytes) == (file_id, name, size)
+
+
+def test_times_that_no_clock_shows_stay_within_64_bits() -> None:
+    assert decode_file(encoded(wire_file(created_at="0001-01-01T00:00:00Z"))).created_ns == 0
+    assert decode_file(encoded(wire_file(expires_at="9999-12-31T23:59:59Z"))).expires_ns == INT64_MAX
+
+
+def test_pages_of_both_shapes_name_their_next_cursor() -> None:
+    ga = decode_page(encoded({"data": [wire_file()], "next_page": "page_abc"}))
+    assert (ga.beta, ga.page.next_cursor) == (False, "page_abc")
+    beta = decode_page(encoded({"data": [wire_file()], "has_more": True, "first_id": "file_1", "last_id": "file_1"}))
+    assert (beta.beta, beta.page.next_cursor) == (True, "file_1")
+    last = decode_page(encoded({"data": [wire_file()], "has_more": False, "first_id": "file_1", "last_id": "file_1"}))
+    assert last.page.next_cursor is None
+
+
+def test_a_page_with_both_kinds_of_cursor_is_paged_by_page() -> None:
+    both = decode_page(encoded({"data": [], "has_more": True, "last_id": "file_1", "next_page": "page_x"}))
+    assert (both.beta, both.page.next_cursor) == (False, "page_x")
+
+
+def test_an_answer_about_another_file_is_broken() -> None:
+    with pytest.raises(ReplyBroken, match="file_2"):
+        decode_file(encoded(wire_file("file_2")), expected_id="file_1")
+    with pytest.raises(ReplyBroken, match="file_2"):
+        decode_deleted(encoded({"id": "file_2"}), expected_id="file_1")
+
+
+def test_an_id_that_is_none_is_the_callers_mistake() -> None:
+    assert check_id("file_ok-1") == "file_ok-1"
+    with pytest.raises(InvalidArgument):
+        check_id("../x")
+
+
+def test_the_account_is_what_replies_name() -> None:
+    first = account_of({"anthropic-organization-id": "org-1", "anthropic-workspace-id": "ws-1"}, None)
+    assert first == Account("org-1", "ws-1")
+    assert account_of({}, first) == first
+    assert account_of({"anthropic-organization-id": "org-1"}, first) == first
+    assert account_of({"anthropic-organization-id": "org-2"}, first) == Account("org-2", None)
+    assert account_of({"anthropic-workspace-id": "ws-2"}, first) == Account("org-1", "ws-2")
+    assert account_of({"anthropic-organization-id": "\x1b[31m"}, first) == first

@@ -1,0 +1,163 @@
+"""The parts of an upload that are pure: the form, the MIME guess, the meaning of an error after all was sent."""
+
+from __future__ import annotations
+
+import re
+from email.parser import BytesParser
+from email.policy import HTTP
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from python_multipart.multipart import MultipartParser
+
+from remotefs.api.mime import guess_mime_type
+from remotefs.api.multipart import upload_form
+from remotefs.api.upload import BytesSource, FileSource, after_all_sent
+from remotefs.errors import (
+    AmbiguousOutcome,
+    BadName,
+    Conflict,
+    DeadlineExceeded,
+    InvalidArgument,
+    LocalError,
+    Overloaded,
+    RateLimited,
+    RefusedError,
+    ReplyBroken,
+    ServerFailure,
+    TransportError,
+)
+
+
+def parsed(body: bytes, boundary: str) -> list[tuple[str, bytes]]:
+    """(disposition, content) of each part, by an independent parser."""
+    parts: list[tuple[str, bytes]] = []
+    value, content = bytearray(), bytearray()
+    headers: list[str] = []
+    parser = MultipartParser(
+        boundary,
+        {
+            "on_header_value": lambda data, start, end: value.extend(data[start:end]),
+            "on_header_end": lambda: (headers.append(value.decode()), value.clear()),
+            "on_part_data": lambda data, start, end: content.extend(data[start:end]),
+            "on_part_end": lambda: (parts.append((headers[0], bytes(content))), headers.clear(), content.clear()),
+        },
+    )
+    parser.write(body)
+    parser.finalize()
+    return parts
+
+
+@given(st.text(min_size=1, max_size=60), st.binary(max_size=500), st.none() | st.integers(3600, 7776000))
+def test_a_parser_gets_back_what_was_put_in(name: str, content: bytes, expires: int | None) -> None:
+    form = upload_form(name, "text/plain", "b" * 32, expires)
+    parts = parsed(form.prefix + content + form.suffix, "b" * 32)
+    escaped = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    assert parts[-1] == (f'form-data; name="file"; filename="{escaped}"', content)
+    assert [part[1] for part in parts[:-1]] == ([] if expires is None else [str(expires).encode()])
+
+
+def test_the_filename_travels_as_raw_utf_8() -> None:
+    form = upload_form('grüße "a".txt', "text/plain", "b")
+    assert 'filename="grüße %22a%22.txt"'.encode() in form.prefix
+    message = BytesParser(policy=HTTP).parsebytes(f"Content-Type: {form.content_type}\r\n\r\n".encode())
+    assert message.get_boundary() == "b"
+
+
+@pytest.mark.parametrize("mime_type", ["", "text", "text/plain\r\nX: y", "te xt/plain", "text/plain;", "a/b\x00"])
+def test_a_mime_type_cannot_break_out_of_its_header(mime_type: str) -> None:
+    with pytest.raises(InvalidArgument):
+        upload_form("a", mime_type, "b")
+
+
+def test_a_name_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(BadName):
+        upload_form("a\udcff", "text/plain", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("notes.md", "text/markdown"),
+        ("a/b/REPORT.PDF", "application/pdf"),
+        ("data.csv", "text/csv"),
+        ("data.jsonl", "application/jsonl"),
+        ("table.parquet", "application/vnd.apache.parquet"),
+        ("sheet.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+        ("photo.JPEG", "image/jpeg"),
+        ("script.py", "text/x-python"),
+        ("conf.yaml", "application/yaml"),
+        ("module.ts", "text/x-typescript"),
+        ("backup.tar.gz", "application/gzip"),
+        ("backup.tar.bz2", "application/x-bzip2"),
+        ("backup.tgz", "application/gzip"),
+        ("Makefile", "text/plain"),
+        ("src/LICENSE", "text/plain"),
+        (".gitignore", "application/octet-stream"),
+        (".env", "text/plain"),
+        ("core", "application/octet-stream"),
+        ("x.unheardof", "application/octet-stream"),
+        ("trailing.", "application/octet-stream"),
+        ("", "application/octet-stream"),
+    ],
+)
+def test_the_mime_type_is_guessed_by_the_name(name: str, expected: str) -> None:
+    assert guess_mime_type(name) == expected
+
+
+@given(st.text(max_size=300))
+def test_any_name_has_a_mime_type_that_can_be_sent(name: str) -> None:
+    assert re.fullmatch(r"[a-z]+/[!-~]+", guess_mime_type(name))
+    upload_form("a", guess_mime_type(name), "b")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RefusedError("no", status=400),
+        Conflict("no", status=409),
+        RateLimited("no", status=429),
+        Overloaded("no", status=503),
+    ],
+)
+def test_a_definite_refusal_stays_one(error: RefusedError) -> None:
+    assert after_all_sent(error) is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServerFailure("no", status=500),
+        ServerFailure("no", status=502),
+        ServerFailure("no", status=504),
+        RefusedError("no", status=408),
+        ReplyBroken("half"),
+        DeadlineExceeded("late"),
+    ],
+)
+def test_anything_else_is_ambiguous(error: RefusedError | TransportError) -> None:
+    assert isinstance(after_all_sent(error), AmbiguousOutcome)
+
+
+async def content_of(source: FileSource | BytesSource) -> bytes:
+    return b"".join([piece async for piece in source.pieces()])
+
+
+async def test_sources_give_their_bytes_more_than_once(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 9000
+    path = tmp_path / "a"
+    path.write_bytes(content + b"later")
+    for source in (FileSource(path, len(content), "a/b"), BytesSource(content)):
+        assert source.size_bytes == len(content)
+        assert [await content_of(source), await content_of(source)] == [content, content]
+
+
+async def test_a_file_that_is_short_or_gone_is_a_local_error(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"12")
+    with pytest.raises(LocalError, match="3 bytes"):
+        await content_of(FileSource(path, 3, "a/b"))
+    with pytest.raises(LocalError, match="cannot be read"):
+        await content_of(FileSource(tmp_path / "none", 3, "a/b"))

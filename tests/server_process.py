@@ -1,0 +1,106 @@
+"""The real `remotefs serve` as a process of its own, on a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_COMMAND = "import typer; from remotefs.cli.serve import register; app = typer.Typer(); register(app); app()"
+_READY_S = 30
+_END_S = 40
+
+
+@dataclass
+class ServerProcess:
+    """A running server. `key` is the one it made."""
+
+    url: str
+    key: str
+    root: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"x-api-key": self.key}
+
+    def requests(self) -> list[dict[str, object]]:
+        """The access log; needs `--log-requests`."""
+        text = (self.root / "requests.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(_END_S)
+
+
+def seed_rows(root: Path, count: int, *, created_us: int | None = None) -> None:
+    """Rows without bytes, as fast as SQL can: file number n is `file_seed<n>`, the last one the newest.
+
+    With `created_us` all have that time, so that only the id tells them apart.
+    """
+    with closing(sqlite3.connect(root / "files.db")) as connection, connection:
+        connection.executemany(
+            "INSERT INTO files (id, created_us, filename, mime_type, size_bytes, downloadable)"
+            " VALUES (?, ?, ?, 'text/plain', 1, 1)",
+            (
+                (f"file_seed{number:07}", created_us or 1_700_000_000_000_000 + number, f"seed-{number}.txt")
+                for number in range(count)
+            ),
+        )
+
+
+def cli(*arguments: str) -> list[str]:
+    """The command line of `remotefs <arguments>`."""
+    return [sys.executable, "-c", _COMMAND, *arguments]
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process' environment without the service's own settings."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("ANTHROPIC_", "REMOTEFS_"))} | dict(extra or {})
+
+
+def start(
+    root: Path, *flags: str, stdin: int = subprocess.DEVNULL, env: Mapping[str, str] | None = None
+) -> ServerProcess:
+    """Start a server and wait until it answers. Whoever calls this stops it."""
+    process = subprocess.Popen(
+        cli("serve", "--root", str(root), *flags),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(env),
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise AssertionError(f"the server ended with {process.wait(_READY_S)} before it was ready")
+    ready = json.loads(line)
+    key_file = ready["key_file"]
+    key = Path(key_file).read_text().strip() if key_file else (env or {})["ANTHROPIC_API_KEY"]
+    return ServerProcess(ready["url"], key, root, process)
+
+
+@contextmanager
+def running_server(root: Path, *flags: str, **options: object) -> Iterator[ServerProcess]:
+    """A server for the length of a block; ended by SIGTERM, and killed if that does not help."""
+    server = start(root, *flags, **options)  # type: ignore[arg-type]  # passed on as they are
+    try:
+        yield server
+    finally:
+        try:
+            server.stop()
+        finally:
+            server.process.kill()
+            server.process.wait()
+            assert server.process.stdout is not None
+            server.process.stdout.close()
