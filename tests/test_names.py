@@ -137,7 +137,9 @@ def test_a_foreign_name_longer_than_the_budget_is_shown_where_it_says() -> None:
     assert names.place("／".join(["d" * 100] * 5), ID) == ("d" * 100,) * 5
 
 
-@pytest.mark.parametrize("path", ["", "/", "/a", "a/", "a//b", ".", "..", "a/..", "./a", "a\0", "\ud800", "é" * 128])
+@pytest.mark.parametrize(
+    "path", ["", "/", "/a", "a/", "a//b", ".", "..", "a/..", "./a", "a\0", "\ud800", "é" * 128, "😀" * 64]
+)
 def test_what_is_no_path_is_not_encoded(path: str) -> None:
     with pytest.raises(InvalidArgument):
         names.encode(path)
@@ -235,11 +237,18 @@ class TestBudget:
     @pytest.mark.parametrize("pad", range(12))
     def test_no_cut_halves_a_quoted_character(self, pad: int) -> None:
         path = "p" * pad + "‛" + "／" * 60
-        shown = names.decode(names.remote_name(path).name)
+        name, _ = names.remote_name(path)
+        assert 247 <= len(name.encode()) <= 252  # six bytes a character, three kept for a shield
+        shown = names.decode(name)
         assert shown is not None
         start, _, _ = shown.partition("~")
         assert path.startswith(start)
-        assert len(start) >= 30
+
+    @pytest.mark.parametrize(("start", "length"), [("x", 252), (" ", 255)])
+    @pytest.mark.parametrize("end", ["", ".txt", ".tar.gz"])
+    def test_all_the_room_is_used(self, start: str, end: str, length: int) -> None:
+        path = f"{start}{'x' * 20}/{'x' * 240}{end}"
+        assert len(names.remote_name(path).name.encode()) == length
 
 
 class TestTwins:
@@ -269,6 +278,9 @@ class TestTwins:
         shown = names.twin_name("f.txt", ID, taken.__contains__)
         assert shown == f"f [{ID}] 3.txt"
         assert names.split_twin(shown) == ("f.txt", ID)
+
+    def test_a_high_number_is_read_back(self) -> None:
+        assert names.split_twin(f"f [{ID}] 12.txt") == ("f.txt", ID)
 
     @pytest.mark.parametrize("component", ["é" * 127, "x" * 251 + ".txt", "😀" * 60 + ".safetensors"])
     def test_a_long_stem_is_cut_between_characters(self, component: str) -> None:

@@ -68,9 +68,6 @@ class Client:
     ) -> None:
         await self._exchange.aclose()
 
-    def __repr__(self) -> str:
-        return f"<Client of {self._exchange.base}, shape {self._shape}>"
-
     @property
     def account(self) -> Account | None:
         """As the newest reply told; None before the first one that did."""

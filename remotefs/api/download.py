@@ -10,6 +10,7 @@ import msgspec
 import trio
 
 from remotefs.api.transport import broken
+from remotefs.api.unpack import Unpacker
 from remotefs.errors import ReplyBroken, TransportError
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
@@ -52,26 +53,44 @@ def range_header(offset: int, length: int | None) -> str:
 
 def is_encoded(headers: Mapping[str, str]) -> bool:
     """Whether something on the way compressed the body, so that its announced length is not the content's."""
-    return headers.get("content-encoding", "identity").strip().lower() not in ("", "identity")
+    return _encoding(headers) not in ("", "identity")
 
 
 class Pieces:
-    """The decoded pieces of a reply's body, errors told in this project's terms.
+    """The unpacked pieces of a reply's body, errors told in this project's terms.
 
     Closing unwinds httpx's chain of generators: one that is dropped while suspended is, under trio, a warning.
     """
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        self._iterator: AsyncIterator[bytes] = response.aiter_bytes()
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self._raw: AsyncIterator[bytes] = aiter(response.stream)
+        self._unpacker: Unpacker | None = None
 
     def __aiter__(self) -> Pieces:
         return self
 
     async def __anext__(self) -> bytes:
+        if not is_encoded(self._response.headers):
+            return await self._next_raw()
+        if self._unpacker is None:
+            self._unpacker = Unpacker(_encoding(self._response.headers))
+        return await self._next_unpacked(self._unpacker)
+
+    async def _next_unpacked(self, unpacker: Unpacker) -> bytes:
+        while not (piece := unpacker.take()):
+            try:
+                unpacker.feed(await self._next_raw())
+            except StopAsyncIteration:
+                unpacker.finish()
+                raise
+        return piece
+
+    async def _next_raw(self) -> bytes:
         failure: TransportError
         try:
-            return await anext(self._iterator)
+            return await anext(self._raw)
         except (httpx.HTTPError, httpx.StreamError) as error:
             failure = broken(error)
         raise failure
@@ -82,7 +101,7 @@ class Pieces:
             await self._response.aclose()
             try:
                 while True:
-                    await anext(self._iterator)
+                    await anext(self._raw)
             except (StopAsyncIteration, httpx.HTTPError, httpx.StreamError):
                 return
 
@@ -124,6 +143,10 @@ class Download:
 
     def _wrong_length(self) -> ReplyBroken:
         return ReplyBroken(f"a download of {self._span.body_bytes} bytes gave {self._received}")
+
+
+def _encoding(headers: Mapping[str, str]) -> str:
+    return headers.get("content-encoding", "identity").strip().lower()
 
 
 def _content_length(headers: Mapping[str, str]) -> int | None:

@@ -107,9 +107,6 @@ class Exchange:
         self._on_account = on_account
         self._chance = chance
 
-    def __repr__(self) -> str:
-        return f"<Exchange with {self.base}>"
-
     async def aclose(self) -> None:
         """Close every connection."""
         with trio.move_on_after(_CLOSE_WAIT_S, shield=True):

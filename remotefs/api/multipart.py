@@ -12,7 +12,7 @@ import msgspec
 
 from remotefs.errors import BadName, InvalidArgument
 
-_MIME_TYPE = re.compile(r"[!-~]+/[!-~]+(; ?[!-~]+)*")
+_MIME_TYPE = re.compile(r"[!-:<-~]+/[!-:<-~]+(; ?[!-:<-~]+)*")
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 

@@ -14,7 +14,8 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 from remotefs import __version__
-from remotefs.config import ServiceConfig
+from remotefs.api.unpack import ACCEPTED
+from remotefs.config import Secret, ServiceConfig
 from remotefs.errors import (
     AmbiguousOutcome,
     DeadlineExceeded,
@@ -58,18 +59,15 @@ def base_url(config: ServiceConfig) -> httpx.URL:
 
 def identity_headers(config: ServiceConfig) -> dict[str, str]:
     """Who asks: sent to the service's own origin only. Raises UsageError for what no header can carry."""
+    _check_credentials(config)
     headers = {"anthropic-version": API_VERSION}
     if config.api_key is not None:
-        headers["x-api-key"] = _checked(config.api_key.reveal(), "the key in ANTHROPIC_API_KEY")
+        headers["x-api-key"] = config.api_key.reveal()
     elif config.auth_token is not None:
-        headers["authorization"] = "Bearer " + _checked(config.auth_token.reveal(), "the token in ANTHROPIC_AUTH_TOKEN")
+        headers["authorization"] = f"Bearer {config.auth_token.reveal()}"
     if config.workspace_id is not None:
-        headers["anthropic-workspace-id"] = _checked(config.workspace_id, "the workspace id")
-    for name, value in config.custom_headers:
-        if not _NAME.fullmatch(name):
-            raise UsageError("ANTHROPIC_CUSTOM_HEADERS: one of the names is no header name")
-        headers[name.lower()] = _checked(value.reveal(), f"the value of {name} in ANTHROPIC_CUSTOM_HEADERS")
-    return headers
+        headers["anthropic-workspace-id"] = config.workspace_id
+    return headers | {name.lower(): value.reveal() for name, value in config.custom_headers}
 
 
 def secrets_of(config: ServiceConfig) -> tuple[str, ...]:
@@ -96,7 +94,7 @@ def make_http_client(config: ServiceConfig, transport: httpx.AsyncBaseTransport 
     direct = {f"all://{_bracketed(url.host)}": None} if is_loopback(url.host) else {}
     try:
         return httpx.AsyncClient(
-            headers={"user-agent": f"remotefs/{__version__}"},
+            headers={"user-agent": f"remotefs/{__version__}", "accept-encoding": ACCEPTED},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             timeout=timeouts(config),
             limits=httpx.Limits(
@@ -170,11 +168,21 @@ def _reason(error: Exception) -> str:
     return str(error)[:200] or type(error).__name__
 
 
-def _checked(value: str, what: str) -> str:
-    """The value, when a header can carry it: h11's own complaint would print it."""
-    if not _VALUE.fullmatch(value):
-        raise UsageError(f"{what} is empty or holds a character that no header can carry (a line break, a quote?)")
-    return value
+def _check_credentials(config: ServiceConfig) -> None:
+    """Refuse what no header can carry before h11 does, whose complaint would print it.
+
+    No variable here holds a secret's text: a traceback that shows variables would print it too.
+    """
+    held = [("the key in ANTHROPIC_API_KEY", config.api_key), ("the token in ANTHROPIC_AUTH_TOKEN", config.auth_token)]
+    if config.workspace_id is not None:
+        held.append(("the workspace id", Secret(config.workspace_id)))
+    for name, value in config.custom_headers:
+        if not _NAME.fullmatch(name):
+            raise UsageError("ANTHROPIC_CUSTOM_HEADERS: one of the names is no header name")
+        held.append((f"the value of {name} in ANTHROPIC_CUSTOM_HEADERS", value))
+    for what, secret in held:
+        if secret is not None and not _VALUE.fullmatch(secret.reveal()):
+            raise UsageError(f"{what} is empty or holds a character that no header can carry (a line break, a quote?)")
 
 
 def _bracketed(host: str) -> str:

@@ -89,7 +89,8 @@ def identify(
 ) -> None:
     """Print the file id of a path.
 
-    Waits until the service has what was written there; then that is the id to use in the API's messages. Every later edit or rename of a file changes its id.
+    Waits until the service has what was written there: then it is the id for the messages of the API. Every later
+    edit or rename of a file changes its id.
     """
     for path in paths:
         found = find_mount(path)

@@ -125,6 +125,7 @@ async def _start(root: Path, program: Sequence[str], port: int) -> _Running:
     except BaseException:
         await _stop(child)
         raise
+    await _stop(child)
     elsewhere = await _served_elsewhere(root) if child.returncode == EXIT_SERVED_ALREADY else None
     if elsewhere is None:
         raise LocalError(f"the local server of {root} did not start:\n{tail(root / LOG_NAME)}".rstrip())
@@ -230,7 +231,7 @@ async def _end_of(child: subprocess.Popen[bytes]) -> None:
 
 
 async def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, make it end; cancellation waits, for nobody else would."""
+    """Ask it to end, make it end, close its pipes; not to be cancelled, for nobody else would."""
     if child.poll() is None:
         child.terminate()
         with trio.CancelScope(shield=True), trio.move_on_after(STOP_WAIT_S):

@@ -96,6 +96,8 @@ def _last_word(child: subprocess.Popen[bytes], lines: IO[bytes], output: IO[byte
     log: Path | None = None
     for line in _decoded(lines):
         if line.ready:
+            # Let go of: it lives on when this process has ended, and Popen need not mourn it.
+            child.returncode = 0
             return line
         if line.error is not None:
             child.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from remotefs.control.find import find_mount
-from remotefs.control.lock import is_held
+from remotefs.control.lock import holder_of
 from remotefs.control.messages import UMOUNT, DrainResult, Report, UmountParams
 from remotefs.control.mounts import is_dead, mount_at, mount_of, read_mounts, real
 from remotefs.errors import LocalError, Unreachable, UsageError
@@ -72,12 +73,24 @@ def _check_mount_at(path: Path, mountpoint: Path) -> None:
 
 def _by_its_process(mountpoint: Path, timeout_s: float, report: Report) -> DrainResult:
     control = find_mount(mountpoint).control
+    holder = holder_of(control.path.parent)
     result = control.call(UMOUNT, UmountParams(timeout_s=timeout_s), timeout_s=timeout_s + GRACE_S, report=report)
     deadline = time.monotonic() + GRACE_S
-    while mount_at(mountpoint, read_mounts()) is not None or is_held(control.path.parent):
+    while mount_at(mountpoint, read_mounts()) is not None or (holder and _is_running(holder.pid)):
         if time.monotonic() > deadline:
             raise LocalError(
                 f"{mountpoint}: drained, but its process has not ended; its log: {control.path.parent}/log"
             )
         time.sleep(POLL_S)
     return result
+
+
+def _is_running(pid: int) -> bool:
+    """Its end is waited for and not only its lock's: a local server ends with it, and after it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -103,9 +103,9 @@ class Changes:
         path = self.path(inode)
         if path is None:
             return None
-        twin = names.split_twin(_last(path)) if inode.spelled_id else None
-        if twin is not None:
-            path = path[: len(path) - len(_last(path))] + twin[0]
+        bound = self._remotes.find(inode.file_id) if inode.spelled_id and inode.file_id else None
+        if bound is not None and names.decode(bound.asked_name) is not None:
+            return bound.asked_name
         return names.remote_name(path).name
 
     def is_local(self, inode: Inode) -> bool:
@@ -120,6 +120,8 @@ class Changes:
 
     def is_alias(self, inode: Inode) -> bool:
         """Whether a bound file's path is not the one that its remote name says."""
+        if inode.spelled_id is not None:
+            return False
         remote = self._remotes.find(inode.file_id) if inode.file_id else None
         return remote is not None and remote.asked_name != self.remote_name(inode)
 

@@ -76,14 +76,17 @@ class Placer:
         return self._show(remote, parent, name, spelled)
 
     def promote(self, twin: Inode) -> bool:
-        """Give a twin its plain name, if that is free by now; whether it was."""
-        for parent, name in self._tree.names_of(twin.ino):
-            split = names.split_twin(name)
-            if split is None or self._tree.lookup(parent, split[0]) is not None:
-                continue
-            self._respell(parent, name, split[0], twin.ino, spelled=None)
-            return True
-        return False
+        """Give a twin its plain name, if it lies where its remote name says and that is free by now; whether it was."""
+        bound = self._remotes.find(twin.file_id) if twin.file_id else None
+        path = names.decode(bound.filename) if bound is not None else None
+        folder, _, plain = (path or "").rpartition("/")
+        parent = self._tree.resolve(folder)
+        if not plain or parent is None or not parent.is_dir or self._tree.lookup(parent.ino, plain) is not None:
+            return False
+        here = [name for where, name in self._tree.names_of(twin.ino) if where == parent.ino]
+        if here:
+            self._respell(parent.ino, here[0], plain, twin.ino, spelled=None)
+        return bool(here)
 
     def _directory(self, folders: list[str], remote: Remote) -> int | None:
         """The directory of that path, made where it is missing; None where something of this machine is in the way."""

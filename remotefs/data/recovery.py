@@ -89,8 +89,6 @@ class Recovery:
                     self._changes.schedule(inode, time.time_ns())
 
     def _sweep_content(self) -> None:
-        """Content of ids that were freed before the crash."""
-        for file_id in self._content.ids():
-            remote = self._remotes.find(file_id)
-            if remote is None or remote.doomed:
-                self._content.remove(file_id)
+        """Content of ids that were given up before the crash."""
+        for remote in self._remotes.doomed():
+            self._content.remove(remote.file_id)

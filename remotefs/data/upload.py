@@ -108,7 +108,6 @@ class Uploader:
             self._journal.end_attempt(intent.seq)
             self._drop_if_idle(intent, self._tree.find(intent.ino))
             return
-        await self._filedata.settle(intent.ino)
 
     async def _send(self, intent: Intent, inode: Inode, flight: Flight, ticket: Ticket) -> None:
         path = self._filedata.source_of(inode)
@@ -154,7 +153,6 @@ class Uploader:
         assert intent.ino is not None
         _log.warning("%s: the reply was lost, but the service has it: %s", attempt.name, found.id)
         self._bind(Shipment(intent.ino, attempt.name, attempt.size, attempt.generation, ""), found, Origin.ADOPTED)
-        await self._filedata.settle(intent.ino)
         return False
 
     def _bind(self, shipment: Shipment, reply: FileMetadata, origin: Origin) -> None:

@@ -24,6 +24,7 @@ from remotefs.data.changes import NEVER_NS, Changes, Usage
 from remotefs.data.content import ContentStore
 from remotefs.data.deletion import Deleter
 from remotefs.data.doorbell import Doorbell
+from remotefs.data.filedata import FileData
 from remotefs.data.link import Link
 from remotefs.data.upload import Uploader
 from remotefs.errors import RefusedError, RemotefsError
@@ -74,6 +75,7 @@ class Writeback:
         journal: Journal,
         changes: Changes,
         content: ContentStore,
+        filedata: FileData,
         uploader: Uploader,
         deleter: Deleter,
         link: Link,
@@ -86,6 +88,7 @@ class Writeback:
         self._journal = journal
         self._changes = changes
         self._content = content
+        self._filedata = filedata
         self._uploader = uploader
         self._deleter = deleter
         self._link = link
@@ -248,6 +251,15 @@ class Writeback:
             del self._running[intent.seq]
             self._tickets.pop(intent.seq, None)
             self._notify()
+        if intent.ino is not None and intent.kind is not IntentKind.DELETE:
+            # After those who wait for the upload were told: they need not wait for this.
+            await self._settle(intent.ino)
+
+    async def _settle(self, ino: int) -> None:
+        try:
+            await self._filedata.settle(ino)
+        except (RemotefsError, OSError) as error:
+            _log.warning("inode %d stays in staging: %s", ino, error)
 
     def _put_off(self, intent: Intent, error: Exception) -> None:
         refused = isinstance(error, RefusedError) and error.status < 500 and error.status != 429

@@ -16,7 +16,7 @@ from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
 
 from remotefs.errors import NotFound
 from remotefs.fuse.translate import absent_entry, attribute_change, entry_attributes, errno_of, statvfs
-from remotefs.names import BUDGET_BYTES
+from remotefs.names import COMPONENT_BYTES
 from remotefs.store.records import Inode
 from remotefs.vfs.filesystem import FileSystem
 
@@ -166,7 +166,7 @@ class Operations(pyfuse3.Operations):
 
     @answering
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
-        return statvfs(self._fs.attributes.statfs(), BUDGET_BYTES)
+        return statvfs(self._fs.attributes.statfs(), COMPONENT_BYTES)
 
     @answering
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
@@ -189,7 +189,7 @@ class Operations(pyfuse3.Operations):
     @answering
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:
         self._note_use()
-        handle = await self._fs.files.open(inode, flags)
+        handle = await self._fs.files.open(inode, flags, ctx)
         return _file_info(handle.fh)
 
     @answering

@@ -15,6 +15,10 @@ from remotefs.vfs.attributes import BLOCK_BYTES, AttributeChange, FileSystemSize
 _SECTOR_BYTES = 512
 _QUIET, _SAY, _SHOUT = logging.DEBUG, logging.WARNING, logging.ERROR
 
+# ENOSYS turns a request off for the whole life of the mount; the others mean something else to who waits
+# (docs/adr/0002-kernel-facts.md).
+_NEVER_ANSWERED = {errno.ENOSYS, errno.EINTR, errno.ECHILD}
+
 # The first class that fits counts; a subclass stands before its base.
 ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.NotFound, errno.ENOENT, _QUIET),
@@ -72,7 +76,12 @@ def errno_of(error: Exception) -> tuple[int, int]:
     for kind, number, level in ERRNO_TABLE:
         if isinstance(error, kind):
             return number, level
-    if isinstance(error, OSError) and error.errno:
+    if (
+        isinstance(error, OSError)
+        and error.errno
+        and error.errno in errno.errorcode
+        and error.errno not in _NEVER_ANSWERED
+    ):
         return error.errno, _SHOUT
     return errno.EIO, _SHOUT
 

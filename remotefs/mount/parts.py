@@ -88,8 +88,8 @@ class Parts:
         )  # fmt: skip
         deleter = Deleter(self.database, self.tree, self.journal, self.remotes, self.client, self.link, self.handles)
         self.writeback = Writeback(
-            self.tree, self.journal, self.changes, self.content, uploader, deleter, self.link, self.budget,
-            self.handles, config.writeback, self.doorbell,
+            self.tree, self.journal, self.changes, self.content, self.filedata, uploader, deleter, self.link,
+            self.budget, self.handles, config.writeback, self.doorbell,
         )  # fmt: skip
         placer = Placer(
             self.tree, self.journal, self.remotes, self.changes, self.notifier, Ownership(os.getuid(), os.getgid())

@@ -38,6 +38,11 @@ class Remotes:
         rows = self._db.all(f"SELECT {_COLUMNS} FROM remote WHERE ino IS NULL AND doomed = 0")  # noqa: S608
         return [Remote._make(row) for row in rows]
 
+    def doomed(self) -> list[Remote]:
+        """Tombstones: what the user gave up here and the service may still list."""
+        rows = self._db.all(f"SELECT {_COLUMNS} FROM remote WHERE doomed = 1")  # noqa: S608
+        return [Remote._make(row) for row in rows]
+
     def known_count(self) -> int:
         """How many ids a listing is expected to show."""
         row = self._db.one("SELECT count(*) FROM remote WHERE doomed = 0")

@@ -74,6 +74,7 @@ CREATE TABLE remote (
 ) WITHOUT ROWID;
 CREATE INDEX remote_ino ON remote (ino);
 CREATE INDEX remote_unshown ON remote (file_id) WHERE ino IS NULL AND doomed = 0;
+CREATE INDEX remote_doomed ON remote (file_id) WHERE doomed = 1;
 CREATE INDEX remote_filename ON remote (filename);
 CREATE INDEX remote_created ON remote (created_ns);
 CREATE INDEX remote_missed ON remote (missed) WHERE missed > 0;

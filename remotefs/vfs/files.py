@@ -6,6 +6,7 @@ Only these may wait, each with a deadline (A1). What close promises is W2, what 
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -52,7 +53,7 @@ class Files:
 
     # -- opening
 
-    async def open(self, ino: int, flags: int) -> OpenFile:
+    async def open(self, ino: int, flags: int, caller: Caller) -> OpenFile:
         """A handle. Raises NotReadable where the bytes cannot be had and `O_TRUNC` does not give them up (R2)."""
         inode = self._tree.get(ino)
         if inode.is_dir:
@@ -63,6 +64,7 @@ class Files:
         if flags & os.O_TRUNC and inode.size > 0:
             try:
                 await self._filedata.truncate(ino, 0)
+                self._drop_privileges(inode, caller)
             except BaseException:
                 await self.release(handle.fh)
                 raise
@@ -76,8 +78,14 @@ class Files:
             if flags & os.O_EXCL:
                 raise
             inode = self._namespace.lookup(parent, name)
-        handle = await self.open(inode.ino, flags)
+        handle = await self.open(inode.ino, flags, caller)
         return self._tree.get(inode.ino), handle
+
+    def _drop_privileges(self, inode: Inode, caller: Caller) -> None:
+        """Set-uid and set-gid go with the old bytes; for this one way of writing the kernel leaves that to us."""
+        lost = inode.mode & (stat.S_ISUID | (stat.S_ISGID if inode.mode & stat.S_IXGRP else 0))
+        if lost and caller.uid != 0:
+            self._tree.update(inode.ino, mode=inode.mode & ~lost)
 
     # -- bytes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from remotefs.config import Secret, ServiceConfig
 KEY = "sk-test-0123456789-do-not-show"
 URGENT = Priority.INTERACTIVE_READ
 Answer = httpx.Response | Exception
-Handler = Callable[[trio.SocketStream], Awaitable[None]]
+Handler = Callable[[trio.SocketStream], Coroutine[Any, Any, None]]
 
 
 def wire_file(file_id: str = "file_1", **changes: Any) -> dict[str, Any]:
@@ -67,7 +67,12 @@ class Script:
 
 
 def settings(**changes: Any) -> ServiceConfig:
-    values = {"base_url": "https://files.test", "api_key": Secret(KEY), "shape": "ga", "requests_per_minute": 0}
+    values: dict[str, Any] = {
+        "base_url": "https://files.test",
+        "api_key": Secret(KEY),
+        "shape": "ga",
+        "requests_per_minute": 0,
+    }
     return ServiceConfig(**(values | changes))
 
 
@@ -90,7 +95,7 @@ async def raw_server(handler: Handler) -> AsyncGenerator[str, None]:
                 return
 
     async with trio.open_nursery() as nursery:
-        listeners: Sequence[trio.SocketListener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, tolerant, listeners)
         yield f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         nursery.cancel_scope.cancel()

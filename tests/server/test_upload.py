@@ -29,6 +29,10 @@ def upload(client: httpx.Client, filename: str, content: bytes = b"x", kind: str
     return client.post("/v1/files", files={"file": (filename, content, kind)})
 
 
+def client_of(server: FaultyServer) -> httpx.Client:
+    return httpx.Client(base_url=server.url, headers=server.headers)
+
+
 def stored(root: Path) -> list[str]:
     return [each.name for folder in ("files", "incoming") for each in (root / "root" / folder).iterdir()]
 
@@ -43,7 +47,9 @@ def test_what_was_uploaded_comes_back(client: httpx.Client) -> None:
     assert client.get(f"/v1/files/{made['id']}/content").content == content
 
 
-@pytest.mark.parametrize("content", [b"", b"\r", b"\r\n--", b"\r\n--front", b"\r\n--frontierX\r\n" * 3, b"\n\r\n\r" * 99])
+@pytest.mark.parametrize(
+    "content", [b"", b"\r", b"\r\n--", b"\r\n--front", b"\r\n--frontierX\r\n" * 3, b"\n\r\n\r" * 99]
+)
 def test_content_that_looks_like_a_boundary(client: httpx.Client, content: bytes) -> None:
     made = client.post("/v1/files", content=form(part('name="file"; filename="a"', content)), headers=FORM).json()
     assert client.get(f"/v1/files/{made['id']}/content").content == content
@@ -80,7 +86,7 @@ def test_the_name_that_is_kept(client: httpx.Client, sent: str, kept: str) -> No
     assert client.post("/v1/files", content=body, headers=FORM).json()["filename"] == kept
 
 
-@pytest.mark.parametrize("character", [*'<>:|?*', '\\"', "\\\\", "\\", "\x01", "\x1f", "\t"])
+@pytest.mark.parametrize("character", [*"<>:|?*", '\\"', "\\\\", "\\", "\x01", "\x1f", "\t"])
 def test_forbidden_characters(client: httpx.Client, character: str) -> None:
     body = form(part(f'name="file"; filename="a{character}b.txt"', b"x", "text/plain"))
     assert client.post("/v1/files", content=body, headers=FORM).status_code == 400
@@ -93,8 +99,7 @@ def test_a_name_that_is_too_long(client: httpx.Client, name: str, tmp_path: Path
 
 
 def test_bytes_can_be_the_unit_of_names(tmp_path: Path) -> None:
-    with faulty_server(tmp_path, name_unit="bytes") as server, httpx.Client(base_url=server.url) as client:
-        client.headers = httpx.Headers(server.headers)
+    with faulty_server(tmp_path, name_unit="bytes") as server, client_of(server) as client:
         assert upload(client, "é" * 127).status_code == 200
         assert upload(client, "é" * 128).status_code == 400
 
@@ -158,33 +163,30 @@ def test_other_fields_are_ignored(client: httpx.Client) -> None:
 
 
 def test_too_large(tmp_path: Path) -> None:
-    with faulty_server(tmp_path / "root", max_file_bytes=3_000_000) as server:
-        with httpx.Client(base_url=server.url, headers=server.headers) as client:
-            assert upload(client, "a", bytes(3_000_000)).status_code == 200
-            reply = upload(client, "b", bytes(3_000_001))
+    with faulty_server(tmp_path / "root", max_file_bytes=3_000_000) as server, client_of(server) as client:
+        assert upload(client, "a", bytes(3_000_000)).status_code == 200
+        reply = upload(client, "b", bytes(3_000_001))
     assert reply.status_code == 413
     assert reply.json()["error"]["type"] == "request_too_large"
     assert len(stored(tmp_path)) == 1
 
 
 def test_quota(tmp_path: Path) -> None:
-    with faulty_server(tmp_path / "root", quota_bytes=1000) as server:
-        with httpx.Client(base_url=server.url, headers=server.headers) as client:
-            first = upload(client, "a", bytes(600)).json()
-            refused = upload(client, "b", bytes(401))
-            assert len(stored(tmp_path)) == 1
-            assert upload(client, "c", bytes(400)).status_code == 200
-            client.delete(f"/v1/files/{first['id']}")
-            assert upload(client, "b", bytes(401)).status_code == 200
+    with faulty_server(tmp_path / "root", quota_bytes=1000) as server, client_of(server) as client:
+        first = upload(client, "a", bytes(600)).json()
+        refused = upload(client, "b", bytes(401))
+        assert len(stored(tmp_path)) == 1
+        assert upload(client, "c", bytes(400)).status_code == 200
+        client.delete(f"/v1/files/{first['id']}")
+        assert upload(client, "b", bytes(401)).status_code == 200
     assert refused.status_code == 400
     assert refused.json()["error"]["details"] == {"error_code": "storage_quota_exceeded"}
 
 
 def test_empty_files_can_be_refused(tmp_path: Path) -> None:
-    with faulty_server(tmp_path / "root", empty_files=False) as server:
-        with httpx.Client(base_url=server.url, headers=server.headers) as client:
-            assert upload(client, "a", b"").status_code == 400
-            assert upload(client, "a", b"1").status_code == 200
+    with faulty_server(tmp_path / "root", empty_files=False) as server, client_of(server) as client:
+        assert upload(client, "a", b"").status_code == 400
+        assert upload(client, "a", b"1").status_code == 200
 
 
 def test_the_same_name_many_times(client: httpx.Client) -> None:
@@ -195,7 +197,7 @@ def test_the_same_name_many_times(client: httpx.Client) -> None:
 def test_in_the_faithful_mode_an_upload_cannot_be_read_back(tmp_path: Path) -> None:
     with faulty_server(tmp_path / "root", uploads_downloadable=False) as server:
         generated = server.store.add_generated("plot.png", b"png")
-        with httpx.Client(base_url=server.url, headers=server.headers) as client:
+        with client_of(server) as client:
             made = upload(client, "a.txt").json()
             reply = client.get(f"/v1/files/{made['id']}/content")
             assert client.get(f"/v1/files/{generated.id}/content").content == b"png"

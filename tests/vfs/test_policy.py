@@ -187,5 +187,6 @@ class TestSettings:
     def test_brackets_and_newlines_in_names_are_plain(self) -> None:
         policy = NamePolicy(NamesConfig(never_uploaded=("a[[]1]",), temporary=("*~",)))
         assert policy.never_uploaded("a[1]")
+        assert not policy.never_uploaded("a[[]1]")
         assert policy.temporary("two\nlines~")
         assert not policy.temporary("two~\nlines")

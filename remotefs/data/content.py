@@ -1,0 +1,486 @@
+"""Content on this disk by file id: what can be fetched again is evictable, what exists only here is pinned.
+
+    FOLDER/ab/<id>           the bytes, sparse; `ab` is a hash of the id
+    FOLDER/ab/<id>.pinned    the sums of its chunks; complete, and never evicted
+    FOLDER/ab/<id>.cached    the same of content that may be partial and goes when room is wanted
+
+An id's content never changes, so bytes once here are right for ever, and a second put of the same is harmless.
+Evictable content is never synced: what a crash spoiled does not match its sum and is fetched again. Pinned content is
+synced before `adopt` returns, sums first, then the name of the bytes; bytes without sums are kept and shown.
+A folder of the 256 is scanned when one of its ids is first asked for, the rest by `scan`: 100,000 files take 0.6 s,
+2 s from a cold disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+from cachetools import LRUCache
+
+from remotefs.config import CacheConfig
+from remotefs.data.chunks import Layout
+from remotefs.data.contentfile import (
+    ContentFile,
+    DamagedChunk,
+    damaged_chunks,
+    hash_file,
+    sync_folder,
+    write_durably,
+)
+from remotefs.data.disk import Disk, local_error
+from remotefs.errors import CorruptionError, NotReadable, OutOfSpace
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_PINNED, _CACHED = ".pinned", ".cached"
+# Two descriptors each; the usual limit of a process is 1,024.
+_OPEN_FILES = 128
+# A room-maker frees this much more than was asked for, so that it is not called for each chunk.
+_EVICTION_SLACK_BYTES = 16 * 1024 * 1024
+# The sums of a larger file would take too much memory to be worth it.
+_MAX_FILE_BYTES = 1 << 38
+
+
+@dataclass(slots=True)
+class _Entry:
+    """One id: `stored` bytes on the disk, `used` when it was last wanted (ns)."""
+
+    pinned: bool
+    stored: int
+    used: int
+    # Pinned, and its bytes were found damaged or gone.
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class ContentStatistics:
+    """What is here. Before `is_scanned` the figures cover what was asked for so far."""
+
+    pinned_files: int
+    pinned_bytes: int
+    evictable_files: int
+    evictable_bytes: int
+    evictable_limit_bytes: int
+    # Ids whose only copy is damaged or gone.
+    damaged: tuple[str, ...]
+    # Ids whose bytes are here without their sums: never read, never removed by itself.
+    orphans: tuple[str, ...]
+    is_scanned: bool
+
+
+class _OpenFiles(LRUCache[str, ContentFile]):
+    """Open descriptors; what falls out is closed."""
+
+    def __init__(self, entries: dict[str, _Entry]) -> None:
+        super().__init__(maxsize=_OPEN_FILES)
+        self._entries = entries
+
+    def popitem(self) -> tuple[str, ContentFile]:
+        file_id, file = super().popitem()
+        file.close(self._entries[file_id].used)
+        return file_id, file
+
+    def release(self, file_id: str) -> None:
+        """Close one, if it is open."""
+        file = self.pop(file_id, None)
+        if file is not None:
+            file.close(self._entries[file_id].used)
+
+
+class ContentStore:
+    """Owns the folder. Except for `adopt`, `move_out`, `verify` and `scan` nothing here waits."""
+
+    def __init__(self, folder: Path, config: CacheConfig, disk: Disk) -> None:
+        self._folder = folder
+        self._disk = disk
+        self._limit = config.evictable_bytes
+        if self._limit is None:
+            self._limit = int(config.evictable_fraction * disk.capacity)
+        self.chunk_bytes = config.chunk_bytes
+        # Invariant: holds exactly the ids of the scanned folders that have sums on disk.
+        self._entries: dict[str, _Entry] = {}
+        self._orphans: set[str] = set()
+        self._scanned: set[str] = set()
+        # Invariant: the sum of `stored` over the evictable entries.
+        self._evictable_bytes = 0
+        # (used, id) of every evictable entry; an outdated `used` is put right when it comes up.
+        self._by_age: list[tuple[int, str]] = []
+        self._held: Counter[str] = Counter()
+        self._adopting: set[str] = set()
+        self._open = _OpenFiles(self._entries)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        disk.add_reclaimer(self.reclaim)
+
+    # -- what is here
+
+    def has_all(self, file_id: str) -> bool:
+        """Whether every byte is here (as far as is known: damage shows when it is read)."""
+        entry = self._find(file_id)
+        if entry is None or entry.pinned:
+            return entry is not None and self._data(file_id).exists()
+        file = self._file(file_id)
+        return file is not None and file.sums.is_complete
+
+    def is_pinned(self, file_id: str) -> bool:
+        """Whether it is here for good."""
+        entry = self._find(file_id)
+        return entry is not None and entry.pinned
+
+    def next_missing(self, file_id: str, layout: Layout, index: int) -> int:
+        """The first chunk from `index` on that is not here; the count of chunks when there is none."""
+        file = self._file(file_id)
+        if file is None or file.sums.layout != layout:
+            return index
+        return file.sums.next_absent(index)
+
+    def digest_of(self, file_id: str) -> str | None:
+        """The xxh3-128 digest of adopted content, in hex."""
+        file = self._file(file_id)
+        return file.sums.digest if file else None
+
+    def path_of(self, file_id: str) -> Path | None:
+        """The local file of complete content, to be copied from; it must not be written to."""
+        return self._data(file_id) if self.has_all(file_id) else None
+
+    @contextmanager
+    def hold(self, file_id: str) -> Iterator[None]:
+        """Keep content from being evicted while it is in use."""
+        self._held[file_id] += 1
+        try:
+            yield
+        finally:
+            self._held[file_id] -= 1
+            if not self._held[file_id]:
+                del self._held[file_id]
+
+    def statistics(self) -> ContentStatistics:
+        """A record of now; it looks at every entry."""
+        pinned = [entry.stored for entry in self._entries.values() if entry.pinned]
+        assert self._limit is not None
+        return ContentStatistics(
+            pinned_files=len(pinned),
+            pinned_bytes=sum(pinned),
+            evictable_files=len(self._entries) - len(pinned),
+            evictable_bytes=self._evictable_bytes,
+            evictable_limit_bytes=self._limit,
+            damaged=tuple(sorted(file_id for file_id, entry in self._entries.items() if entry.damaged)),
+            orphans=tuple(sorted(self._orphans)),
+            is_scanned=len(self._scanned) == 256,
+        )
+
+    # -- bytes in and out
+
+    def read(self, file_id: str, offset: int, size: int) -> bytes | None:
+        """Bytes, clipped to the end of the file; None when any is not here.
+
+        Every chunk is checked each time. A damaged one of evictable content is dropped, and so missing; of pinned
+        content it raises CorruptionError (R3).
+        """
+        file = self._file(file_id)
+        if file is None:
+            return None
+        entry = self._entries[file_id]
+        entry.used = time.time_ns()
+        try:
+            return file.read(offset, size)
+        except DamagedChunk as error:
+            self._damaged(file_id, entry, file, [error.index])
+            return None
+
+    def put(self, file_id: str, size: int, offset: int, data: bytes) -> None:
+        """Store one whole chunk of a file of `size` bytes (its last may be short; all of an empty file is b"").
+
+        Raises OutOfSpace, StateUnusable; the bytes then are not here.
+        """
+        layout = Layout(size, self.chunk_bytes)
+        index = offset // self.chunk_bytes
+        assert (offset, len(data)) == (layout.start(index), layout.length(index)), "not a whole chunk"
+        if self.is_pinned(file_id):
+            return
+        if file_id in self._adopting:
+            raise OutOfSpace(f"{file_id}: its content is just being replaced by that of a staged file")
+        try:
+            with self.hold(file_id):
+                file = self._writable(file_id, layout)
+                if index < layout.count and index not in file.sums:
+                    self._make_room(len(data))
+                    file.write(index, data)
+                    self._grow(self._entries[file_id], len(data))
+        except OSError as error:
+            raise local_error(error, self._data(file_id)) from error
+
+    async def adopt(self, file_id: str, staged: Path, size: int, *, pinned: bool, digest: str | None = None) -> None:
+        """Make a staged file the content of an id, by rename; when this returns, a crash loses nothing of it.
+
+        A crash or an error before leaves the staged file or the complete content: call it again. `digest` is what the
+        bytes must hash to (xxh3-128, hex). Raises CorruptionError when they do not or the size differs, LocalError.
+        """
+        pinned = pinned or self.is_pinned(file_id)
+        try:
+            if self._was_adopted(file_id, staged):
+                self._mark(file_id, pinned=pinned)
+            else:
+                await self._prepare(file_id, staged, Layout(size, self.chunk_bytes), pinned, digest)
+                self._take_over(file_id, staged, size, pinned=pinned)
+            await trio.to_thread.run_sync(sync_folder, self._data(file_id).parent)
+        except OSError as error:
+            raise local_error(error, staged) from error
+
+    async def move_out(self, file_id: str, target: Path) -> None:
+        """Give the complete bytes away by rename, for good; the id is then not here any more.
+
+        Harmless when a crash came in between and it is called again. Raises NotReadable when not all is here,
+        StateUnusable.
+        """
+        try:
+            self._give_away(file_id, target)
+            await trio.to_thread.run_sync(sync_folder, target.parent)
+            await trio.to_thread.run_sync(sync_folder, self._data(file_id).parent)
+        except OSError as error:
+            raise local_error(error, target) from error
+
+    async def verify(self, file_id: str) -> bool:
+        """Read all that is here of an id and check it; whether it is complete and sound.
+
+        Damaged chunks of evictable content are dropped; of pinned content they raise CorruptionError.
+        """
+        with self.hold(file_id):
+            file = self._file(file_id)
+            if file is None:
+                return False
+            try:
+                found = await trio.to_thread.run_sync(damaged_chunks, self._data(file_id), file.sums)
+            except OSError as error:
+                raise local_error(error, self._data(file_id)) from error
+            entry, file = self._entries.get(file_id), self._file(file_id)
+            if found and entry is not None and file is not None:
+                self._damaged(file_id, entry, file, found)
+            return not found and self.has_all(file_id)
+
+    # -- keeping and letting go
+
+    def pin(self, file_id: str) -> None:
+        """Keep complete content for good; raises NotReadable when not all is here.
+
+        Its bytes are not synced: bytes that exist nowhere else come in by `adopt`.
+        """
+        if not self.has_all(file_id):
+            raise NotReadable(f"{self._data(file_id)}: not all of its bytes are here")
+        self._mark(file_id, pinned=True)
+
+    def unpin(self, file_id: str) -> None:
+        """Content that can be fetched again may go when room is wanted."""
+        if self.is_pinned(file_id):
+            self._mark(file_id, pinned=False)
+
+    def remove(self, file_id: str) -> None:
+        """Forget an id and its bytes; harmless when it is not here."""
+        entry = self._find(file_id)
+        # The bytes go first: sums without bytes say what was lost, bytes without sums would be orphans.
+        self._data(file_id).unlink(missing_ok=True)
+        self._orphans.discard(file_id)
+        if entry is None:
+            return
+        self._open.release(file_id)
+        self._sidecar(file_id, pinned=entry.pinned).unlink(missing_ok=True)
+        del self._entries[file_id]
+        if not entry.pinned:
+            self._evictable_bytes -= entry.stored
+
+    def reclaim(self, size: int) -> None:
+        """Evict what was not used for longest until about `size` bytes and some slack are free; maybe fewer."""
+        wanted = self._evictable_bytes - size - _EVICTION_SLACK_BYTES
+        held = []
+        while self._by_age and self._evictable_bytes > max(wanted, 0):
+            used, file_id = heapq.heappop(self._by_age)
+            entry = self._entries.get(file_id)
+            if entry is None or entry.pinned:
+                continue
+            if entry.used != used:
+                heapq.heappush(self._by_age, (entry.used, file_id))
+            elif file_id in self._held:
+                held.append((used, file_id))
+            else:
+                self.remove(file_id)
+        for item in held:
+            heapq.heappush(self._by_age, item)
+
+    async def scan(self) -> None:
+        """Find all that is on the disk, a folder at a time, leaving the loop to others in between."""
+        for number in range(256):
+            self._load_folder(f"{number:02x}")
+            await trio.lowlevel.checkpoint()
+
+    def close(self) -> None:
+        """Close all descriptors; what was used last is remembered."""
+        while self._open:
+            self._open.popitem()
+
+    # -- inside
+
+    def _data(self, file_id: str) -> Path:
+        assert _ID.fullmatch(file_id), "ids are checked where they come in"
+        return self._folder / _folder_of(file_id) / file_id
+
+    def _sidecar(self, file_id: str, *, pinned: bool) -> Path:
+        data = self._data(file_id)
+        return data.with_name(file_id + (_PINNED if pinned else _CACHED))
+
+    def _find(self, file_id: str) -> _Entry | None:
+        self._load(file_id)
+        return self._entries.get(file_id)
+
+    def _file(self, file_id: str) -> ContentFile | None:
+        """The open file of an id; None when nothing of it is here. Raises CorruptionError for pinned content."""
+        file = self._open.get(file_id)
+        if file is not None:
+            return file
+        entry = self._find(file_id)
+        if entry is None:
+            return None
+        try:
+            file = ContentFile.open(self._data(file_id), self._sidecar(file_id, pinned=entry.pinned))
+        except (CorruptionError, FileNotFoundError) as error:
+            if entry.pinned:
+                entry.damaged = True
+                raise CorruptionError(f"{self._data(file_id)}: the only copy of it is damaged: {error}") from error
+            self.remove(file_id)
+            return None
+        except OSError as error:
+            raise local_error(error, self._data(file_id)) from error
+        self._open[file_id] = file
+        return file
+
+    def _writable(self, file_id: str, layout: Layout) -> ContentFile:
+        file = self._file(file_id)
+        if file is not None and file.sums.layout == layout:
+            return file
+        self.remove(file_id)  # of another length, or written with another chunk size
+        if layout.size > _MAX_FILE_BYTES:
+            raise OutOfSpace(f"{file_id}: {layout.size} bytes are too many to be kept on this disk")
+        data = self._data(file_id)
+        data.parent.mkdir(mode=0o700, exist_ok=True)
+        file = ContentFile.create(data, self._sidecar(file_id, pinned=False), layout)
+        self._enter(file_id, _Entry(pinned=False, stored=0, used=time.time_ns()))
+        self._open[file_id] = file
+        return file
+
+    def _enter(self, file_id: str, entry: _Entry) -> None:
+        self._entries[file_id] = entry
+        if not entry.pinned:
+            self._evictable_bytes += entry.stored
+            heapq.heappush(self._by_age, (entry.used, file_id))
+
+    def _grow(self, entry: _Entry, size: int) -> None:
+        entry.stored += size
+        entry.used = time.time_ns()
+        self._evictable_bytes += size
+
+    def _make_room(self, size: int) -> None:
+        assert self._limit is not None
+        excess = self._evictable_bytes + size - self._limit
+        if excess > 0:
+            self.reclaim(excess)
+        if self._evictable_bytes + size > self._limit:
+            raise OutOfSpace(f"{self._folder}: the {self._limit >> 20} MiB for cached content are all in use")
+        self._disk.require(size)
+
+    def _damaged(self, file_id: str, entry: _Entry, file: ContentFile, chunks: list[int]) -> None:
+        if entry.pinned:
+            entry.damaged = True
+            raise CorruptionError(
+                f"{self._data(file_id)}: the only copy of it is damaged in {len(chunks)} place(s), from byte "
+                f"{file.sums.layout.start(chunks[0])} on"
+            )
+        for index in chunks:
+            file.drop(index)
+            self._grow(entry, -min(file.sums.layout.length(index), entry.stored))
+
+    def _was_adopted(self, file_id: str, staged: Path) -> bool:
+        """Whether a crash came after the rename."""
+        return not staged.exists() and self.has_all(file_id)
+
+    async def _prepare(self, file_id: str, staged: Path, layout: Layout, pinned: bool, digest: str | None) -> None:
+        """Bytes and sums on the disk for good, before the bytes get their name."""
+        sums = await trio.to_thread.run_sync(lambda: hash_file(staged, layout, sync=True))
+        if digest is not None and digest != sums.digest:
+            raise CorruptionError(f"{staged}: its bytes are not the ones that were uploaded")
+        sidecar = self._sidecar(file_id, pinned=pinned)
+        # Invariant: full sums never stand beside part of the bytes; so what is here goes and nothing may come.
+        if not self.is_pinned(file_id):
+            self.remove(file_id)
+        sidecar.parent.mkdir(mode=0o700, exist_ok=True)
+        self._adopting.add(file_id)
+        try:
+            await trio.to_thread.run_sync(write_durably, sidecar, sums.encode())
+        finally:
+            self._adopting.discard(file_id)
+
+    def _take_over(self, file_id: str, staged: Path, size: int, *, pinned: bool) -> None:
+        """Invariant: no await in here; a reader sees the old content or the new."""
+        self._open.release(file_id)  # of the pinned content that it replaces
+        staged.replace(self._data(file_id))
+        self._enter(file_id, _Entry(pinned=pinned, stored=size, used=time.time_ns()))
+
+    def _give_away(self, file_id: str, target: Path) -> None:
+        if self.has_all(file_id):
+            self._data(file_id).replace(target)
+        elif not target.exists():
+            raise NotReadable(f"{self._data(file_id)}: not all of its bytes are here")
+        self.remove(file_id)
+
+    def _mark(self, file_id: str, *, pinned: bool) -> None:
+        entry = self._entries[file_id]
+        if entry.pinned == pinned:
+            return
+        self._open.release(file_id)
+        self._sidecar(file_id, pinned=entry.pinned).replace(self._sidecar(file_id, pinned=pinned))
+        self._evictable_bytes += -entry.stored if pinned else entry.stored
+        entry.pinned, entry.damaged = pinned, False
+        if not pinned:
+            heapq.heappush(self._by_age, (entry.used, file_id))
+
+    def _load(self, file_id: str) -> None:
+        self._load_folder(_folder_of(file_id))
+
+    def _load_folder(self, name: str) -> None:
+        if name in self._scanned:
+            return
+        self._scanned.add(name)
+        folder = self._folder / name
+        names = set(os.listdir(folder)) if folder.exists() else set()  # noqa: PTH208 - names are all that is wanted
+        for file_name in names:
+            file_id, dot, kind = file_name.partition(".")
+            if not _ID.fullmatch(file_id):
+                continue
+            if dot and kind not in (_PINNED[1:], _CACHED[1:]):
+                (folder / file_name).unlink()  # sums that were being written when a crash came
+            elif not dot and not names & {file_id + _PINNED, file_id + _CACHED}:
+                self._orphans.add(file_id)
+            elif dot and not (kind == _CACHED[1:] and file_id + _PINNED in names):
+                self._recover(folder, file_id, pinned=kind == _PINNED[1:], has_bytes=file_id in names)
+            elif dot:
+                (folder / file_name).unlink()  # content that was pinned when a crash came
+
+    def _recover(self, folder: Path, file_id: str, *, pinned: bool, has_bytes: bool) -> None:
+        if has_bytes:
+            status = (folder / file_id).stat()
+            stored = status.st_size if pinned else min(status.st_size, status.st_blocks * 512)
+            self._enter(file_id, _Entry(pinned, stored, status.st_mtime_ns))
+        elif pinned:  # lost, unless a crash came within `adopt`, which is then called again
+            self._entries[file_id] = _Entry(pinned=True, stored=0, used=0, damaged=True)
+        else:
+            (folder / (file_id + _CACHED)).unlink()
+
+
+def _folder_of(file_id: str) -> str:
+    return hashlib.blake2b(file_id.encode(), digest_size=1).hexdigest()

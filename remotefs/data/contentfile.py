@@ -1,0 +1,170 @@
+"""One file of the content store on disk: the bytes, sparse, and beside them the sums of their chunks.
+
+Nothing here is synced: after a power cut a chunk that did not reach the disk does not match its sum, which is damage.
+What must survive is synced by `write_durably` and `hash_file`, which are made for threads.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import xxhash
+
+from remotefs.data.chunks import Layout, Sums, checksum
+from remotefs.errors import CorruptionError
+
+
+class DamagedChunk(CorruptionError):
+    """A chunk's bytes are not the ones that were put there; `index` says which."""
+
+    def __init__(self, path: Path, index: int) -> None:
+        super().__init__(f"{path}: the bytes of chunk {index} on this disk are damaged")
+        self.index = index
+
+
+class ContentFile:
+    """The open descriptors and the sums of one file. Raises OSError as the disk does."""
+
+    def __init__(self, path: Path, sidecar: Path, sums: Sums, *, create: bool) -> None:
+        self._path = path
+        self.sums = sums
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+        # Sums before bytes, so that bytes without sums can only be damage.
+        self._sums_fd = os.open(sidecar, flags | (os.O_TRUNC if create else 0), 0o600)
+        try:
+            if create:
+                os.pwrite(self._sums_fd, sums.encode(), 0)
+            self._fd = os.open(path, flags, 0o600)
+        except OSError:
+            os.close(self._sums_fd)
+            raise
+        if create:
+            os.ftruncate(self._fd, sums.layout.size)
+
+    @classmethod
+    def create(cls, path: Path, sidecar: Path, layout: Layout) -> ContentFile:
+        """An empty one; bytes that are there already stay where they are, unknown."""
+        return cls(path, sidecar, Sums(layout), create=True)
+
+    @classmethod
+    def open(cls, path: Path, sidecar: Path) -> ContentFile:
+        """One that is there. Raises CorruptionError when its sums cannot be read or its length is wrong."""
+        try:
+            sums = Sums.decode(sidecar.read_bytes())
+        except ValueError as error:
+            raise CorruptionError(f"{sidecar}: {error}") from error
+        if path.stat().st_size != sums.layout.size:
+            raise CorruptionError(f"{path}: it is not {sums.layout.size} bytes long any more")
+        return cls(path, sidecar, sums, create=False)
+
+    def read(self, offset: int, size: int) -> bytes | None:
+        """Bytes, clipped to the file; None when any is not here. Raises DamagedChunk."""
+        layout = self.sums.layout
+        chunks = layout.touching(offset, size)
+        if not chunks:
+            return b""
+        if not all(index in self.sums for index in chunks):
+            return None
+        start, end = layout.start(chunks.start), layout.start(chunks.stop)
+        data = self._pread(start, end - start, chunks.start)
+        self._check(chunks, data)
+        return data if (offset, size) == (start, end - start) else data[offset - start : offset - start + size]
+
+    def write(self, index: int, data: bytes) -> None:
+        """Put one chunk."""
+        layout = self.sums.layout
+        view, offset = memoryview(data), layout.start(index)
+        while view:
+            written = os.pwrite(self._fd, view, offset)
+            view, offset = view[written:], offset + written
+        self.sums.set(index, checksum(data))
+        self._save(index)
+
+    def drop(self, index: int) -> None:
+        """Forget one chunk."""
+        self.sums.set(index, 0)
+        self._save(index)
+
+    def close(self, used_ns: int) -> None:
+        """Close it, leaving when it was last used as its modification time, by which eviction goes."""
+        os.utime(self._fd, ns=(used_ns, used_ns))
+        os.close(self._fd)
+        os.close(self._sums_fd)
+
+    def _pread(self, offset: int, size: int, index: int) -> bytes:
+        try:
+            return os.pread(self._fd, size, offset)
+        except OSError as error:  # a bad sector
+            raise DamagedChunk(self._path, index) from error
+
+    def _check(self, chunks: range, data: bytes) -> None:
+        layout = self.sums.layout
+        if len(chunks) == 1:
+            pieces: list[bytes | memoryview] = [data]
+        else:
+            view, step = memoryview(data), layout.chunk_bytes
+            pieces = [view[at : at + step] for at in range(0, len(chunks) * step, step)]
+        for index, piece in zip(chunks, pieces, strict=True):
+            if len(piece) != layout.length(index) or not self.sums.matches(index, piece):
+                raise DamagedChunk(self._path, index)
+
+    def _save(self, index: int) -> None:
+        offset, entry = self.sums.encode_one(index)
+        os.pwrite(self._sums_fd, entry, offset)
+
+
+def hash_file(path: Path, layout: Layout, *, sync: bool) -> Sums:
+    """Read a whole file, for a thread: the sums of its chunks and its xxh3-128 digest; `sync` makes it durable first.
+
+    Raises CorruptionError when it is shorter or longer than the layout, OSError.
+    """
+    whole, sums = xxhash.xxh3_128(), Sums(layout)
+    buffer = memoryview(bytearray(layout.chunk_bytes))
+    with path.open("rb", buffering=0) as file:
+        if sync:
+            os.fsync(file.fileno())
+        if os.fstat(file.fileno()).st_size != layout.size:
+            raise CorruptionError(f"{path}: it is not {layout.size} bytes long")
+        for index in range(layout.count):
+            piece = buffer[: file.readinto(buffer)]
+            if len(piece) != layout.length(index):
+                raise CorruptionError(f"{path}: it ends before its {layout.size} bytes")
+            sums.set(index, checksum(piece))
+            whole.update(piece)
+    sums.digest = whole.hexdigest()
+    return sums
+
+
+def damaged_chunks(path: Path, expected: Sums) -> list[int]:
+    """Read a whole file, for a thread: the chunks that are here by `expected` and do not match it."""
+    layout = expected.layout
+    with path.open("rb", buffering=0) as file:
+        fd = file.fileno()
+        return [
+            index
+            for index in range(layout.count)
+            if index in expected
+            and not expected.matches(index, os.pread(fd, layout.length(index), layout.start(index)))
+        ]
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace a small file so that after a power cut it is there whole, for a thread."""
+    temporary = path.with_name(path.name + ".new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, for its mode
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut, for a thread."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

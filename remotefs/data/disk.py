@@ -1,0 +1,143 @@
+"""The file system under the state folder: how much it may still take, and whether it can hold state at all (A8).
+
+Whoever is about to write asks here first, so that the reserve that unlink and SQLite live on is never eaten. Content
+that can be fetched again is given up before a write is refused: its owner registers as a reclaimer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from remotefs.config import CacheConfig
+from remotefs.errors import LocalError, OutOfSpace, StateUnusable
+
+# SQLite's WAL needs shared memory maps and working locks; these do not give them, or are mounts like this one.
+_UNUSABLE = frozenset({
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "afs",
+    "9p",
+    "fuse.sshfs",
+    "fuse.rclone",
+    "fuse.s3fs",
+    "fuse.remotefs",
+})
+_VOLATILE = frozenset({"tmpfs", "ramfs"})
+# A reserve larger than this part of the disk would leave a small one with nothing to use.
+_MAX_RESERVE_FRACTION = 0.25
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Space(Protocol):
+    """The three figures of statvfs(3) that are used here."""
+
+    @property
+    def f_frsize(self) -> int:
+        """Bytes of a block."""
+        ...
+
+    @property
+    def f_blocks(self) -> int:
+        """Blocks in all."""
+        ...
+
+    @property
+    def f_bavail(self) -> int:
+        """Blocks that a plain user may still take."""
+        ...
+
+
+class Disk:
+    """Free space and the reserve of one file system.
+
+    It asks the kernel each time: statvfs costs 3 us, and others write to the same disk.
+    """
+
+    def __init__(self, folder: Path, config: CacheConfig, statvfs: Callable[[Path], Space] = os.statvfs) -> None:
+        self._folder = folder
+        self._statvfs = statvfs
+        self._reclaimers: list[Callable[[int], None]] = []
+        space = statvfs(folder)
+        self.capacity: int = space.f_blocks * space.f_frsize
+        wanted = max(config.reserve_bytes, int(config.reserve_fraction * self.capacity))
+        self.reserve: int = min(wanted, int(_MAX_RESERVE_FRACTION * self.capacity))
+
+    def free(self) -> int:
+        """Bytes that a plain user could still write, the reserve included."""
+        space = self._statvfs(self._folder)
+        return space.f_bavail * space.f_frsize
+
+    def available(self) -> int:
+        """Bytes that may be written without touching the reserve; below 0 where it is touched already."""
+        return self.free() - self.reserve
+
+    def room_for(self, size: int) -> bool:
+        """Whether `size` bytes leave the reserve whole."""
+        return self.available() >= size
+
+    def add_reclaimer(self, reclaim: Callable[[int], None]) -> None:
+        """Register who can free bytes when they are short; it is told how many are missing."""
+        self._reclaimers.append(reclaim)
+
+    def require(self, size: int) -> None:
+        """Make sure that `size` bytes can be written; raises OutOfSpace."""
+        if self.room_for(size):
+            return
+        for reclaim in self._reclaimers:
+            reclaim(size - self.available())
+            if self.room_for(size):
+                return
+        raise OutOfSpace(
+            f"{self._folder}: only {max(self.free(), 0) >> 20} MiB are free on this disk and {self.reserve >> 20} MiB "
+            "of it are kept in reserve; make room on it"
+        )
+
+
+def local_error(error: OSError, path: Path) -> LocalError:
+    """What a failed file call means: OutOfSpace for a full disk or quota, else StateUnusable."""
+    kind = OutOfSpace if error.errno in _FULL else StateUnusable
+    return kind(f"{path}: {error.strerror or error}")
+
+
+def filesystem_type(folder: Path, mountinfo: str | None = None) -> str:
+    """The type of the file system that `folder` lies on, as proc(5) names it; "unknown" where that does not tell.
+
+    `mountinfo` is the text of /proc/self/mountinfo, read when it is not given.
+    """
+    if mountinfo is None:
+        mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    target = folder.resolve()
+    best, found = -1, "unknown"
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = Path(_unescape(fields.split(" ")[4]))
+        # The later of two equal mount points lies on top of the earlier.
+        if target.is_relative_to(point) and len(point.parts) >= best:
+            best, found = len(point.parts), rest.split(" ")[0]
+    return found
+
+
+def check_filesystem(folder: Path, mountinfo: str | None = None) -> str | None:
+    """Raises StateUnusable where state cannot live; a warning for people where it will not last, else None (A8)."""
+    kind = filesystem_type(folder, mountinfo)
+    if kind in _UNUSABLE:
+        raise StateUnusable(
+            f"{folder}: it lies on {kind}, where locks and shared memory do not work as state needs them; "
+            "choose a folder on a local disk with --state-dir"
+        )
+    if kind in _VOLATILE:
+        return f"{folder}: it lies on {kind}; what was uploaded from here can be read only until the next reboot"
+    return None
+
+
+def _unescape(field: str) -> str:
+    for code, character in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
+        field = field.replace(code, character)
+    return field

@@ -1,0 +1,305 @@
+"""Bytes being written: one file per dirty inode, `<inode>-<generation>`, from the first write until it becomes content.
+
+What is written here exists nowhere else. The name says whose it is, so that nothing has to be remembered elsewhere to
+find it after a crash; a copy that was being made when it came has another name and is removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+import trio
+from cachetools import LRUCache
+
+from remotefs.data.contentfile import sync_folder
+from remotefs.data.disk import Disk, local_error
+from remotefs.errors import AlreadyExists, CorruptionError, LocalError, NotFound, RemotefsError
+
+_NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
+_PART = ".part"
+# 10,000 dirty files must not exhaust the 1,024 descriptors that a process usually has.
+_OPEN_FILES = 128
+# Files whose size and sync state stay in memory, so that a write does not ask the kernel for them.
+_RECENT_FILES = 1024
+# linux/fs.h: share the blocks of another file of the same file system (btrfs, XFS).
+_FICLONE = 0x40049409
+_COPY_BYTES = 64 * 1024 * 1024
+
+
+class StagedName(NamedTuple):
+    """One staged file on the disk."""
+
+    inode: int
+    generation: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class StagingStatistics:
+    """How many staged files are in use by this process, and how many descriptors that takes."""
+
+    files: int
+    open_descriptors: int
+
+
+class _Descriptors(LRUCache[Path, int]):
+    """Open descriptors by path; what falls out is closed."""
+
+    def popitem(self) -> tuple[Path, int]:
+        path, fd = super().popitem()
+        os.close(fd)
+        return path, fd
+
+    def get_open(self, path: Path, flags: int = 0) -> int:
+        """The descriptor of a file, opened where it is not open."""
+        fd: int | None = self.get(path)
+        if fd is None:
+            fd = self[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        return fd
+
+    def release(self, path: Path) -> None:
+        """Close one, if it is open."""
+        fd = self.pop(path, None)
+        if fd is not None:
+            os.close(fd)
+
+
+class StagedFile:
+    """One file being written. `size` is its length in bytes. It may be used again after close()."""
+
+    def __init__(self, path: Path, disk: Disk, descriptors: _Descriptors, *, create: bool) -> None:
+        self.path = path
+        self._disk = disk
+        self._descriptors = descriptors
+        fd = descriptors.get_open(path, os.O_CREAT | os.O_EXCL if create else 0)
+        self.size = os.fstat(fd).st_size
+        # Invariant: what was written up to change number _synced survives a power cut.
+        self._changes = 1
+        self._synced = 0
+        self._name_synced = False
+        self._syncing: trio.Event | None = None
+        self._lost: LocalError | None = None
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes from `offset`, fewer only at the end of the file. Raises StateUnusable."""
+        try:
+            return os.pread(self._fd(), size, offset)
+        except OSError as error:
+            raise local_error(error, self.path) from error
+
+    def write(self, offset: int, data: bytes | memoryview) -> int:
+        """Write all of it; how much that is. Raises OutOfSpace before the reserve is touched, StateUnusable."""
+        self._disk.require(len(data))
+        view, position = memoryview(data), offset
+        try:
+            fd = self._fd()
+            while view:
+                written = os.pwrite(fd, view, position)
+                view, position = view[written:], position + written
+        except OSError as error:
+            raise local_error(error, self.path) from error
+        finally:
+            self._changes += 1
+            self.size = max(self.size, position) if position > offset else self.size
+        return len(data)
+
+    def truncate(self, size: int) -> None:
+        """Cut, or extend by a hole. Raises StateUnusable."""
+        try:
+            os.ftruncate(self._fd(), size)
+        except OSError as error:
+            raise local_error(error, self.path) from error
+        self._changes += 1
+        self.size = size
+
+    async def sync(self, data_only: bool = True) -> None:
+        """Return once all that was written before the call survives a power cut; callers at one time share the work.
+
+        Raises OutOfSpace, StateUnusable: after a failure it fails for ever, for the kernel may have dropped the bytes
+        that it could not write, and would call the next attempt a success.
+        """
+        wanted = self._changes
+        while self._synced < wanted:
+            if self._lost is not None:
+                raise self._lost.with_traceback(None)
+            if self._syncing is not None:
+                await self._syncing.wait()
+            else:
+                await self._sync_once(data_only)
+
+    def close(self) -> None:
+        """Give the descriptor back; nothing is synced."""
+        self._descriptors.release(self.path)
+
+    def _fd(self) -> int:
+        return self._descriptors.get_open(self.path)
+
+    async def _sync_once(self, data_only: bool) -> None:
+        reached, self._syncing = self._changes, trio.Event()
+        try:
+            fd = os.dup(self._fd())  # the other may fall out of the open ones meanwhile
+            await trio.to_thread.run_sync(_sync, fd, data_only, None if self._name_synced else self.path.parent)
+            self._synced, self._name_synced = reached, True
+        except OSError as error:
+            self._lost = local_error(error, self.path)
+        finally:
+            self._syncing.set()
+            self._syncing = None
+
+
+class Staging:
+    """Owns the folder."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self._folder = folder
+        self._disk = disk
+        self._descriptors = _Descriptors(maxsize=_OPEN_FILES)
+        # One object a file, as long as anybody holds it: its size has one owner. The recent ones are held here.
+        self._files: WeakValueDictionary[Path, StagedFile] = WeakValueDictionary()
+        self._recent: LRUCache[Path, StagedFile] = LRUCache(maxsize=_RECENT_FILES)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for part in folder.glob(f"*{_PART}"):
+            part.unlink()
+
+    def create(self, inode: int, generation: int) -> StagedFile:
+        """A new empty file. Raises AlreadyExists, OutOfSpace, StateUnusable."""
+        return self._staged(self._path(inode, generation), create=True)
+
+    def open(self, inode: int, generation: int) -> StagedFile:
+        """One that is there; the same object for the same file while it is in use. Raises NotFound, StateUnusable."""
+        path = self._path(inode, generation)
+        found = self._files.get(path)
+        return found if found is not None else self._staged(path, create=False)
+
+    def scan(self) -> list[StagedName]:
+        """All that is there, as after a crash."""
+        found = []
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                match = _NAME.fullmatch(entry.name)
+                if match:
+                    status = entry.stat(follow_symlinks=False)
+                    found.append(StagedName(int(match[1]), int(match[2]), status.st_size, status.st_mtime_ns))
+        return sorted(found)
+
+    def discard(self, inode: int, generation: int) -> None:
+        """Remove one; harmless when it is gone, as after its adoption. Raises StateUnusable."""
+        path = self._path(inode, generation)
+        self._descriptors.release(path)
+        self._files.pop(path, None)
+        self._recent.pop(path, None)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise local_error(error, path) from error
+
+    async def clone(self, inode: int, generation: int, source: Path, size: int) -> StagedFile:
+        """A new file with the first `size` bytes of another: blocks shared where that works, else copied with holes.
+
+        Raises AlreadyExists, OutOfSpace, StateUnusable, CorruptionError when the other is shorter.
+        """
+        path = self._path(inode, generation)
+        part = path.with_name(path.name + _PART)
+        try:
+            # Opened at once: the content may be evicted while a thread starts.
+            with _open(source, os.O_RDONLY) as origin, _open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
+                try:
+                    await self._fill(origin, copy, size)
+                    os.link(part, path)  # unlike a rename it does not replace
+                finally:
+                    os.unlink(part)  # noqa: PTH108 - its name is a string for linkat above
+        except OSError as error:
+            raise _refusal(error, path) from error
+        return self._staged(path, create=False)
+
+    def statistics(self) -> StagingStatistics:
+        """A record of now."""
+        return StagingStatistics(len(self._files), len(self._descriptors))
+
+    def close(self) -> None:
+        """Close all descriptors."""
+        while self._descriptors:
+            self._descriptors.popitem()
+
+    async def _fill(self, origin: int, copy: int, size: int) -> None:
+        if not await trio.to_thread.run_sync(_share_blocks, origin, copy):
+            self._disk.require(size)
+            await trio.to_thread.run_sync(_copy, origin, copy, size)
+        os.ftruncate(copy, size)
+
+    def _path(self, inode: int, generation: int) -> Path:
+        return self._folder / f"{inode}-{generation}"
+
+    def _staged(self, path: Path, *, create: bool) -> StagedFile:
+        try:
+            file = StagedFile(path, self._disk, self._descriptors, create=create)
+        except OSError as error:
+            raise _refusal(error, path) from error
+        self._files[path] = self._recent[path] = file
+        return file
+
+
+def _refusal(error: OSError, path: Path) -> RemotefsError:
+    if error.errno == errno.EEXIST:
+        return AlreadyExists(f"{path}: there is a staged file of this name already")
+    if error.errno == errno.ENOENT:
+        return NotFound(f"{path}: there is no such staged file")
+    return local_error(error, path)
+
+
+@contextmanager
+def _open(path: Path, flags: int) -> Iterator[int]:
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _share_blocks(origin: int, copy: int) -> bool:
+    """Whether the copy now shares all blocks of the origin."""
+    try:
+        fcntl.ioctl(copy, _FICLONE, origin)
+    except OSError:  # another file system, or one that cannot
+        return False
+    return True
+
+
+def _copy(origin: int, copy: int, size: int) -> None:
+    """Copy what is data; holes stay holes."""
+    if os.fstat(origin).st_size < size:
+        raise CorruptionError(f"the file to copy has less than the {size} bytes that it should have")
+    position = 0
+    while position < size:
+        try:
+            position = os.lseek(origin, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                return
+            raise
+        end = min(os.lseek(origin, position, os.SEEK_HOLE), size)
+        while position < end:
+            copied = os.copy_file_range(origin, copy, min(end - position, _COPY_BYTES), position, position)
+            if copied == 0:
+                raise CorruptionError("the file to copy was cut while it was copied")
+            position += copied
+
+
+def _sync(fd: int, data_only: bool, folder: Path | None) -> None:
+    """Sync a file and, where it is given, its name; closes `fd`."""
+    try:
+        (os.fdatasync if data_only else os.fsync)(fd)
+    finally:
+        os.close(fd)
+    if folder is not None:
+        sync_folder(folder)

@@ -1,0 +1,91 @@
+"""What a reader waits for: it fills up as chunks arrive, whoever fetches them, so that no cache can lose its bytes."""
+
+from __future__ import annotations
+
+import trio
+
+from remotefs.api.budget import Priority
+from remotefs.data.chunks import Layout
+from remotefs.errors import OutOfSpace
+
+
+class Want:
+    """Bytes `offset` to `offset + size`, both within the file, and `ahead_bytes` that are worth having after them.
+
+    Invariant: `missing` holds the chunks whose bytes are not in the buffer yet.
+    """
+
+    priority = Priority.INTERACTIVE_READ
+    # Whether it waits for any stream that passes by, however far that has still to go.
+    is_patient = False
+
+    def __init__(self, layout: Layout, offset: int, size: int, ahead_bytes: int) -> None:
+        chunks = layout.touching(offset, size)
+        self.missing = set(chunks)
+        # Indexes past the last chunk that is waited for, and past the last that is worth having.
+        self.asked = chunks.stop
+        self.goal = max(layout.touching(offset, size + ahead_bytes).stop, chunks.stop)
+        self._layout = layout
+        self._offset = offset
+        self._buffer = bytearray(size)
+        self._event = trio.Event()
+        self._error: Exception | None = None
+
+    def fill(self, index: int, chunk: bytes, *, on_disk: bool) -> None:
+        """Take what is wanted of a chunk."""
+        del on_disk
+        if index in self.missing:
+            self._take(self._layout.start(index), chunk)
+            self._got(index)
+
+    def fail(self, error: Exception) -> None:
+        """What is missing will not come."""
+        self._error = error
+        self._event.set()
+
+    def nudge(self) -> None:
+        """Whoever was bringing it has stopped: see again what is missing and who can bring it."""
+        self._event.set()
+
+    async def changed(self) -> None:
+        """Return when it is filled or nudged; raise what it failed with."""
+        await self._event.wait()
+        self._event = trio.Event()
+        if self._error is not None and self.missing:
+            # Several readers may be told of one failure: each sees its own traceback only.
+            raise self._error.with_traceback(None)
+
+    def result(self) -> bytes:
+        """The bytes, once nothing is missing."""
+        assert not self.missing
+        return bytes(self._buffer)
+
+    def _got(self, index: int) -> None:
+        self.missing.discard(index)
+        if not self.missing:
+            self._event.set()
+
+    def _take(self, start: int, chunk: bytes) -> None:
+        first = max(start, self._offset)
+        last = min(start + len(chunk), self._offset + len(self._buffer))
+        self._buffer[first - self._offset : last - self._offset] = memoryview(chunk)[first - start : last - start]
+
+
+class WholeWant(Want):
+    """All of a file, on the disk; nobody waits for any particular chunk of it."""
+
+    is_patient = True
+
+    def __init__(self, layout: Layout, priority: Priority) -> None:
+        super().__init__(layout, 0, 0, 0)
+        self.priority = priority
+        self.missing = set(range(layout.count))
+        self.asked, self.goal = 0, layout.count
+
+    def fill(self, index: int, chunk: bytes, *, on_disk: bool) -> None:
+        """Note a chunk that is on the disk now."""
+        del chunk
+        if on_disk:
+            self._got(index)
+        elif index in self.missing:
+            self.fail(OutOfSpace("the disk under the state folder has no room for the whole file; make room on it"))

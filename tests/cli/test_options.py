@@ -1,0 +1,64 @@
+"""`-o`, read and written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remotefs.cli.options import KERNEL_FLAGS, OWN_FLAGS, MountOptions, format_options, parse_options
+from remotefs.errors import UsageError
+
+flags = st.lists(st.sampled_from(sorted((KERNEL_FLAGS | OWN_FLAGS) - {"allow_root"})), max_size=6)
+
+
+def test_nothing_said_is_an_ordinary_mount() -> None:
+    assert parse_options([]) == MountOptions(read_only=False, allow_other=False, extra=())
+    assert parse_options(["", "default_permissions,rw"]) == MountOptions()
+
+
+def test_flags_of_all_values_count() -> None:
+    assert parse_options(["ro,allow_other", "noexec, noatime"]) == MountOptions(
+        read_only=True, allow_other=True, extra=("noexec", "noatime")
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("ro,rw", MountOptions()),
+        ("rw,ro", MountOptions(read_only=True)),
+        ("exec,nodev,noexec", MountOptions(extra=("noexec", "nodev"))),
+        ("dirsync,dirsync", MountOptions(extra=("dirsync",))),
+    ],
+)
+def test_of_a_pair_the_last_counts(value: str, expected: MountOptions) -> None:
+    assert parse_options([value]) == expected
+
+
+def test_what_fstab_says_to_others_is_passed_over() -> None:
+    assert parse_options(["defaults,noauto,_netdev,nofail,x-systemd.automount,comment=hello,ro"]) == MountOptions(
+        read_only=True
+    )
+
+
+@pytest.mark.parametrize("value", ["foo", "ro,foo", "uid=5", "RO", "allow-other", "umask=022"])
+def test_an_unknown_flag_is_refused_with_the_known_ones(value: str) -> None:
+    with pytest.raises(UsageError, match=r"allow_other.*noexec.*ro"):
+        parse_options([value])
+
+
+def test_the_two_ways_to_let_others_in_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="exclude"):
+        parse_options(["allow_other,allow_root"])
+
+
+@pytest.mark.parametrize(("value", "expected"), [("allow_other", True), ("allow_root", True), ("ro", False)])
+def test_who_needs_the_machines_permission(value: str, expected: bool) -> None:
+    assert parse_options([value]).lets_others_in is expected
+
+
+@given(flags)
+def test_options_survive_being_handed_to_the_child(words: list[str]) -> None:
+    options = parse_options([",".join(words)])
+    assert parse_options([format_options(options)]) == options

@@ -1,0 +1,171 @@
+"""Content blocks, status rows, the log, errors as lines."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remotefs.cli.blocks import content_block
+from remotefs.cli.console import describe, printable
+from remotefs.cli.failures import exit_status, sentence, sole_error
+from remotefs.cli.logs import start_logging
+from remotefs.cli.statustable import human_size, status_rows
+from remotefs.config import Secret, ServiceConfig
+from remotefs.control.messages import ContentUse, Draining, Leftover, Listing, PendingKind, Requests, Status
+from remotefs.errors import NotFound, UsageError
+
+OFFLINE = Status(
+    mountpoint="/mnt/x",
+    state_dir="/state",
+    base_url="https://api.example.com",
+    pid=42,
+    organization="org",
+    workspace="ws",
+    read_only=True,
+    online=False,
+    trouble="no route to host",
+    draining=True,
+    files=1234,
+    pending=(
+        PendingKind(kind="upload", count=3, oldest_reason="offline", oldest_age_s=7200.0),
+        PendingKind(kind="delete", count=0),
+    ),
+    failed=(Leftover(path="big.iso", reason="over the limit"), Leftover(path="b", reason="quota")),
+    damaged=("c.bin",),
+    content=ContentUse(pinned_bytes=1536, evictable_bytes=0, staging_bytes=5),
+    requests=Requests(used=10, limit_per_minute=500),
+)
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "expected"),
+    [
+        ("application/pdf", {"type": "document", "source": {"type": "file", "file_id": "file_1"}}),
+        ("text/plain; charset=utf-8", {"type": "document", "source": {"type": "file", "file_id": "file_1"}}),
+        ("Image/PNG", {"type": "image", "source": {"type": "file", "file_id": "file_1"}}),
+        ("image/webp", {"type": "image", "source": {"type": "file", "file_id": "file_1"}}),
+        ("image/svg+xml", {"type": "container_upload", "file_id": "file_1"}),
+        ("text/csv", {"type": "container_upload", "file_id": "file_1"}),
+        ("", {"type": "container_upload", "file_id": "file_1"}),
+    ],
+)
+def test_the_block_is_the_one_that_takes_the_type(mime_type: str, expected: dict[str, object]) -> None:
+    assert content_block("file_1", mime_type) == expected
+
+
+def test_the_table_says_everything_that_needs_somebody() -> None:
+    rows = list(status_rows(OFFLINE))
+    text = "\n".join(f"{name}: {value}" for name, value in rows)
+    for expected in (
+        "mount: /mnt/x (read-only)",
+        "account: org, workspace ws",
+        "connection: offline, draining, no route to host",
+        "pending: 3 upload, the oldest for 2 h: offline",
+        "failed: big.iso: over the limit\n: b: quota",
+        "damaged: c.bin",
+        "content: 1.5 KiB only here, 0 bytes cached",
+        "requests: 10 sent, limit 500 a minute",
+        "last poll: never",
+    ):
+        assert expected in text
+    assert "delete" not in text
+
+
+def test_a_quiet_mount_says_so() -> None:
+    quiet = Status(mountpoint="/m", state_dir="/s", base_url="http://x", pid=1, online=True)
+    rows = dict(status_rows(quiet))
+    assert rows["pending"] == "nothing"
+    assert rows["connection"] == "online"
+    assert "failed" not in rows
+    assert "no limit" in rows["requests"]
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(0, "0 bytes"), (1023, "1,023 bytes"), (1024, "1.0 KiB"), (5 << 30, "5.0 GiB"), (4096 << 40, "4,096.0 TiB")],
+)
+def test_sizes_are_read_at_a_glance(size: int, expected: str) -> None:
+    assert human_size(size) == expected
+
+
+@given(st.text())
+def test_nothing_printed_commands_a_terminal(text: str) -> None:
+    shown = printable(text)
+    assert all(character.isprintable() or character == "\n" for character in shown)
+    assert printable(shown) == shown
+
+
+def test_progress_is_a_line() -> None:
+    assert describe(Listing(files=3000)) == "listed 3,000 files"
+    assert describe(Draining(left=2, path="a")) == "2 changes left, a"
+
+
+def test_of_a_group_the_error_that_counts_is_told() -> None:
+    foreseen, bug = NotFound("a"), ZeroDivisionError("b")
+    assert sole_error(ExceptionGroup("g", [foreseen])) is foreseen
+    assert sole_error(ExceptionGroup("g", [foreseen, ExceptionGroup("h", [bug])])) is bug
+    stop = KeyboardInterrupt()
+    assert sole_error(BaseExceptionGroup("g", [bug, stop])) is stop
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UsageError("x"), 2),
+        (NotFound("x"), 1),
+        (KeyboardInterrupt(), 130),
+        (ValueError("x"), 1),
+        (OSError(28, "full"), 1),
+    ],
+)
+def test_the_exit_status_tells_the_kinds_apart(error: BaseException, status: int) -> None:
+    assert exit_status(error) == status
+    assert sentence(error)
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    """The root logger, given back as it was."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield root
+    for handler in set(root.handlers) - set(before):
+        handler.close()
+    root.handlers[:] = before
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+
+
+def test_the_log_is_private_and_shows_no_key(tmp_path: Path, root_logger: logging.Logger) -> None:
+    service = ServiceConfig(
+        api_key=Secret("sk-hush"), auth_token=Secret("tok-hush"), custom_headers=(("X-Pass", Secret("pass-hush")),)
+    )
+    umask = os.umask(0)
+    try:
+        path = start_logging(tmp_path, service, to_stderr=False)
+    finally:
+        os.umask(umask)
+    error = ValueError("sent sk-hush")
+    logging.getLogger("remotefs.x").error("headers %s %s", "tok-hush", {"X-Pass": "pass-hush"}, exc_info=error)
+    logging.getLogger("httpx").info("GET https://secret-place")
+    text = path.read_text()
+    assert "ValueError" in text
+    assert "hush" not in text
+    assert "secret-place" not in text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_second_start_appends(tmp_path: Path, root_logger: logging.Logger) -> None:
+    for word in ("first", "second"):
+        path = start_logging(tmp_path, ServiceConfig(), to_stderr=False)
+        logging.getLogger("remotefs.x").warning(word)
+    assert "first" in path.read_text()
+    assert "second" in path.read_text()

@@ -1,0 +1,95 @@
+"""Transactions, durability and migrations of the one database."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import trio
+
+from remotefs.errors import StateUnusable
+from remotefs.store.database import Database
+from remotefs.store.meta import Meta
+
+
+def put(database: Database, key: str) -> None:
+    with database.transaction():
+        database.execute("INSERT INTO meta (key, value) VALUES (?, 1)", (key,))
+
+
+def keys(database: Database) -> list[str]:
+    return [row[0] for row in database.all("SELECT key FROM meta ORDER BY key")]
+
+
+def test_an_inner_transaction_goes_with_the_outer(database: Database) -> None:
+    with pytest.raises(RuntimeError), database.transaction():
+        put(database, "inner")
+        raise RuntimeError
+    assert keys(database) == []
+
+
+def test_undo_runs_in_reverse_and_only_on_rollback(database: Database) -> None:
+    undone: list[int] = []
+    with database.transaction():
+        database.on_rollback(lambda: undone.append(0))
+    with pytest.raises(RuntimeError), database.transaction():
+        database.on_rollback(lambda: undone.append(1))
+        database.on_rollback(lambda: undone.append(2))
+        raise RuntimeError
+    assert undone == [2, 1]
+
+
+async def test_many_who_wait_for_the_disk_all_return(database: Database) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            put(database, f"k{number}")
+            nursery.start_soon(database.durable)
+    await database.durable()
+    assert len(keys(database)) == 20
+
+
+async def test_a_wait_that_is_cancelled_leaves_the_others_alone(database: Database) -> None:
+    put(database, "k")
+    with trio.move_on_after(0):
+        await database.durable()
+    with trio.fail_after(5):
+        await database.durable()
+
+
+def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
+    first = Database(tmp_path / "state.db")
+    put(first, "kept")
+    Meta(first).record(organization="org")
+    second = Database(tmp_path / "state.db")
+    assert "kept" in keys(second)
+    assert Meta(second).facts.organization == "org"
+    first.close()
+    second.close()
+
+
+def test_facts_of_a_rolled_back_transaction_are_forgotten(database: Database) -> None:
+    meta = Meta(database)
+    with pytest.raises(RuntimeError), database.transaction():
+        meta.record(organization="wrong")
+        raise RuntimeError
+    assert meta.facts.organization is None
+
+
+def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "state.db")
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(StateUnusable, match="newer"):
+        Database(tmp_path / "state.db")
+
+
+def test_what_is_no_database_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"something else entirely, and long enough to be looked at" * 40)
+    with pytest.raises(StateUnusable, match="state.db"):
+        Database(tmp_path / "state.db")
+
+
+def test_the_database_is_private(tmp_path: Path) -> None:
+    Database(tmp_path / "state.db").close()
+    assert (tmp_path / "state.db").stat().st_mode & 0o077 == 0
