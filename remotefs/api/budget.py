@@ -219,9 +219,11 @@ class Budget:
         self._waiters.append(waiter)
         try:
             await trio.lowlevel.checkpoint()
-            while not self._serve(waiter):
+            self._hand_out()
+            while not waiter.granted:
                 with trio.move_on_after(self._bucket.wait_s(self._clock())):
                     await waiter.wake.wait()
+                self._hand_out()
         except BaseException:
             self._leave(waiter)
             raise
@@ -269,23 +271,24 @@ class Budget:
             rate_limited=self._rate_limited,
         )
 
-    def _serve(self, asking: _Waiter) -> bool:
-        """Give what tokens there are to the most urgent; whether `asking` has one now."""
+    def _hand_out(self) -> None:
+        """Give what tokens there are to the most urgent who wait."""
         now = self._clock()
-        while self._waiters and not asking.granted and self._bucket.take(now):
+        while self._waiters and self._bucket.take(now):
             first = min(self._waiters, key=_Waiter.rank)
             self._waiters.remove(first)
             first.granted = True
             first.wake.set()
             self._granted += 1
-        return asking.granted
 
     def _leave(self, waiter: _Waiter) -> None:
+        """A cancelled waiter goes; a token that it was given meanwhile is the next one's, at once."""
         if not waiter.granted:
             self._waiters.remove(waiter)
-        else:
-            self._granted -= 1
-            self._bucket.give_back()
+            return
+        self._granted -= 1
+        self._bucket.give_back()
+        self._hand_out()
 
 
 def _count(text: str | None) -> int | None:

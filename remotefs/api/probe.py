@@ -196,18 +196,16 @@ class _Prober:
         differs = f"{length[:20]} against {file.size_bytes}"
         equal = _either(length == str(file.size_bytes), "equal", differs)
         self._found("content length", equal if length else "not told")
-        self._found(
-            "headers of content", ", ".join(name for name in _TOLD_OF_CONTENT if name in answer.headers) or "none"
-        )
+        told = [name for name in _TOLD_OF_CONTENT if name in answer.headers]
+        self._found("headers of content", ", ".join(told) or "none")
 
     async def _size_limit(self, *, wanted: bool) -> None:
         question = f"file of {_DISPUTED_BYTES:,} bytes"
         if not wanted:
             self._found(question, f"{UNKNOWN}: --size-limit uploads so much")
             return
-        answer, file = await self._asker.upload(
-            f"{self._name}.bin", _Zeros(_DISPUTED_BYTES), wait_s=_LARGE_UPLOAD_WAIT_S
-        )
+        source = _Zeros(_DISPUTED_BYTES)
+        answer, file = await self._asker.upload(f"{self._name}.bin", source, wait_s=_LARGE_UPLOAD_WAIT_S)
         refused = f"{answer.describe()}: MB are 10^6" if answer.status == 413 else answer.describe()
         self._found(question, "taken: MB are 2^20" if file else refused)
 

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from remotefs.control.messages import Draining, Listing, Notice, Progress, Ready
 
+FILE_WIDTH = 1000
+
 Say = Callable[[str], None]
 
 
@@ -26,7 +28,11 @@ def say(text: str) -> None:
 
 def result_console() -> Console:
     """Where tables go. Their text is shown as it is: a `[` in a path is no markup."""
-    return Console(markup=False, highlight=False, emoji=False)
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        # A file or a pipe has no width: a long path stays on its line, for grep.
+        console.width = FILE_WIDTH
+    return console
 
 
 def describe(progress: Progress) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from remotefs.cli.blocks import content_block
 from remotefs.cli.console import describe, printable, progress_shown, result_console, say
@@ -42,11 +42,12 @@ def status(
 
     Whether it is online, or why not; what waits for the service, and why; what is kept on this disk.
     """
-    for found in _mounts(paths):
+    for index, found in enumerate(_mounts(paths)):
         answer = found.control.call(STATUS, Nothing(), timeout_s=STATUS_TIMEOUT_S)
         if as_json:
             typer.echo(msgspec.json.encode(answer))
         else:
+            typer.echo("\n" * bool(index), nl=False)
             _print_table(answer)
 
 
@@ -114,7 +115,7 @@ def _mounts(paths: Sequence[Path] | None) -> list[FoundMount]:
 
 
 def _print_table(answer: Status) -> None:
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2))
     for name, value in status_rows(answer):
         table.add_row(name, printable(value))
     result_console().print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -181,4 +182,4 @@ def _mount_in_background(
     if last.error is not None:
         say(last.error)
         raise typer.Exit(last.exit)
-    say(f"mounted at {request.mountpoint}; `remotefs umount {request.mountpoint}` ends it")
+    say(f"mounted at {request.mountpoint}; `remotefs umount {shlex.quote(str(request.mountpoint))}` ends it")

@@ -56,7 +56,7 @@ async def _until_interrupted(config: ServiceConfig, size_limit: bool, show: Say)
 
             async def cancel_on_signal() -> None:
                 await anext(signals)
-                show("interrupted, cleaning up")
+                say("interrupted: deleting what was uploaded")
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(cancel_on_signal)

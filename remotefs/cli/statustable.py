@@ -16,7 +16,8 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     yield "mount", f"{status.mountpoint}{' (read-only)' if status.read_only else ''}"
     yield "service", status.base_url
     yield "account", _account(status)
-    yield "state", f"{status.state_dir} (process {status.pid})"
+    yield "state", status.state_dir
+    yield "process", str(status.pid)
     yield "connection", _connection(status)
     yield "files", f"{status.files:,}"
     yield from _lines("pending", [_pending(kind) for kind in status.pending if kind.count] or ["nothing"])

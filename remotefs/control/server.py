@@ -66,16 +66,18 @@ class ControlServer:
     async def _reply(self, stream: trio.SocketStream, report: Report, nursery: trio.Nursery) -> Reply:
         """The last line of the connection: no error of a command, foreseen or not, gets further than this."""
         try:
+            # Read first: a caller that is refused in the middle of its sentence would not hear why.
+            line = await _request_line(stream)
             _check_peer(stream)
-            command, params = self._parse(await _request_line(stream))
+            command, params = self._parse(line)
             nursery.start_soon(_cancel_at_hang_up, stream, nursery.cancel_scope)
-            result = await command.run(params, report)
+            result = msgspec.json.encode(await command.run(params, report))
         except RemotefsError as error:
             return Reply(error=failure_of(error))
         except Exception:
             log.exception("a control command failed in a way that nobody foresaw")
             return Reply(error=failure_of(RemotefsError("the mount failed at this; its log says how")))
-        return Reply(result=msgspec.Raw(msgspec.json.encode(result)))
+        return Reply(result=msgspec.Raw(result))
 
     def _parse(self, line: bytes) -> tuple[Command, msgspec.Struct]:
         try:

@@ -44,8 +44,9 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _PINNED, _CACHED = ".pinned", ".cached"
 # Two descriptors each; the usual limit of a process is 1,024.
 _OPEN_FILES = 128
-# A room-maker frees this much more than was asked for, so that it is not called for each chunk.
+# More than was asked for is evicted, up to this and this part of the limit, so that it is not done for each chunk.
 _EVICTION_SLACK_BYTES = 16 * 1024 * 1024
+_EVICTION_SLACK_FRACTION = 1 / 16
 # The sums of a larger file would take too much memory to be worth it.
 _MAX_FILE_BYTES = 1 << 38
 
@@ -102,9 +103,8 @@ class ContentStore:
     def __init__(self, folder: Path, config: CacheConfig, disk: Disk) -> None:
         self._folder = folder
         self._disk = disk
-        self._limit = config.evictable_bytes
-        if self._limit is None:
-            self._limit = int(config.evictable_fraction * disk.capacity)
+        default = int(config.evictable_fraction * disk.capacity)
+        self._limit = default if config.evictable_bytes is None else config.evictable_bytes
         self.chunk_bytes = config.chunk_bytes
         # Invariant: holds exactly the ids of the scanned folders that have sums on disk.
         self._entries: dict[str, _Entry] = {}
@@ -165,7 +165,6 @@ class ContentStore:
     def statistics(self) -> ContentStatistics:
         """A record of now; it looks at every entry."""
         pinned = [entry.stored for entry in self._entries.values() if entry.pinned]
-        assert self._limit is not None
         return ContentStatistics(
             pinned_files=len(pinned),
             pinned_bytes=sum(pinned),
@@ -298,7 +297,8 @@ class ContentStore:
 
     def reclaim(self, size: int) -> None:
         """Evict what was not used for longest until about `size` bytes and some slack are free; maybe fewer."""
-        wanted = self._evictable_bytes - size - _EVICTION_SLACK_BYTES
+        slack = min(_EVICTION_SLACK_BYTES, int(self._limit * _EVICTION_SLACK_FRACTION))
+        wanted = self._evictable_bytes - size - slack
         held = []
         while self._by_age and self._evictable_bytes > max(wanted, 0):
             used, file_id = heapq.heappop(self._by_age)
@@ -328,7 +328,7 @@ class ContentStore:
     # -- inside
 
     def _data(self, file_id: str) -> Path:
-        assert _ID.fullmatch(file_id), "ids are checked where they come in"
+        assert _ID.fullmatch(file_id), "no other name is safe in a path"
         return self._folder / _folder_of(file_id) / file_id
 
     def _sidecar(self, file_id: str, *, pinned: bool) -> Path:
@@ -386,7 +386,6 @@ class ContentStore:
         self._evictable_bytes += size
 
     def _make_room(self, size: int) -> None:
-        assert self._limit is not None
         excess = self._evictable_bytes + size - self._limit
         if excess > 0:
             self.reclaim(excess)
@@ -450,6 +449,7 @@ class ContentStore:
             heapq.heappush(self._by_age, (entry.used, file_id))
 
     def _load(self, file_id: str) -> None:
+        assert _ID.fullmatch(file_id), "ids are checked where they come in"
         self._load_folder(_folder_of(file_id))
 
     def _load_folder(self, name: str) -> None:

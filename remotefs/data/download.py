@@ -22,7 +22,7 @@ from remotefs.api.budget import Priority
 from remotefs.config import CacheConfig
 from remotefs.data.chunks import Layout
 from remotefs.data.content import ContentStore
-from remotefs.data.fetch import Fetch
+from remotefs.data.fetch import REDUNDANT_BYTES, Fetch
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.readahead import ReadWindow
 from remotefs.data.stream import Assembler, LengthDiffers, Stream
@@ -46,8 +46,6 @@ MAX_STREAMS = 32
 # How often in a row a body may be cut without bringing one chunk more than the last time.
 _MAX_CUTS = 4
 _FIRST_RETRY_S = 0.5
-# A stream that meets this many bytes that are here already ends rather than read them again.
-_REDUNDANT_BYTES = 1024 * 1024
 
 
 class Reply(Protocol):
@@ -251,20 +249,25 @@ class Downloader:
     async def _pump(self, fetch: Fetch, stream: Stream, reply: Reply) -> None:
         if not self._learn(fetch, stream, reply):
             return
-        assembler = Assembler(fetch.layout, reply.offset)
+        layout, last = fetch.layout, None
+        assembler = Assembler(layout, reply.offset)
         async for piece in reply:
             self._bytes_received += len(piece)
+            if stream.next == stream.stop < layout.count:
+                return  # a part was asked for, and more than that is coming
             for index, chunk in assembler.feed(piece):
-                self._accept(fetch, stream, index, chunk)
+                if index == layout.count - 1 and reply.total_bytes is None:
+                    last = chunk  # only the end of the body will show that it is the last
+                else:
+                    self._accept(fetch, stream, index, chunk)
             if assembler.is_past_end:
-                raise LengthDiffers(fetch.file_id, fetch.layout.size, None)
-            if stream.next < stream.stop and not await self._may_go_on(fetch, stream):
+                raise LengthDiffers(fetch.file_id, layout.size, None)
+            if last is None and stream.next < stream.stop and not await self._may_go_on(fetch, stream):
                 return
+        if last is not None:
+            self._accept(fetch, stream, layout.count - 1, last)
         if stream.next < stream.stop:
-            if reply.total_bytes is None and stream.stop == fetch.layout.count:
-                # An unannounced length, and an end that is none of the transport's: it is the file's.
-                raise LengthDiffers(fetch.file_id, fetch.layout.size, assembler.position)
-            raise ReplyBroken(f"{fetch.file_id}: the body ended at byte {assembler.position}")
+            raise _ended_early(fetch, stream, reply, assembler.position)
 
     def _learn(self, fetch: Fetch, stream: Stream, reply: Reply) -> bool:
         """Take from a reply's head whether ranges work and where the stream really is; False: it is not needed."""
@@ -303,7 +306,7 @@ class Downloader:
         """Whether the next bytes are wanted, now or before the pause is over."""
         following = self._content.next_missing(fetch.file_id, fetch.layout, stream.next)
         redundant = fetch.layout.start(following) - fetch.layout.start(stream.next)
-        if following >= stream.stop or (self._ranges is not False and redundant >= _REDUNDANT_BYTES):
+        if following >= stream.stop or (self._ranges is not False and redundant >= REDUNDANT_BYTES):
             return False
         if stream.next < stream.goal or (self._ranges is False and not fetch.spilled):
             return True
@@ -334,3 +337,10 @@ class Downloader:
     def _drop_if_idle(self, fetch: Fetch) -> None:
         if fetch.is_idle:
             self._fetches.pop((fetch.file_id, fetch.layout.size), None)
+
+
+def _ended_early(fetch: Fetch, stream: Stream, reply: Reply, position: int) -> ReplyBroken:
+    """What an end means that the transport took for a good one."""
+    if reply.total_bytes is None and stream.stop == fetch.layout.count:
+        return LengthDiffers(fetch.file_id, fetch.layout.size, position)
+    return ReplyBroken(f"{fetch.file_id}: the body ended at byte {position}")

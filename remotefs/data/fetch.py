@@ -6,6 +6,9 @@ from remotefs.data.chunks import Layout
 from remotefs.data.stream import Stream
 from remotefs.data.want import Want
 
+# So many bytes that are here already are read again rather than a request more be made.
+REDUNDANT_BYTES = 1024 * 1024
+
 
 class Fetch:
     """The wants and streams of one file."""
@@ -71,16 +74,23 @@ class Fetch:
             stream.scope.cancel()
 
     def _start(self, want: Want, index: int, *, ranges: bool | None) -> Stream:
-        """A stream for the run of missing chunks at `index`: just that run where nothing is wanted after it."""
+        """A stream for the missing chunks from `index` on: just for those where nothing is worth having after them."""
         first = 0 if ranges is False else index
-        run = index
-        while run + 1 in want.missing:
-            run += 1
-        open_ended = ranges is False or first == 0 or want.goal > run + 1
-        stop = self.layout.count if open_ended else run + 1
-        stream = Stream(next=first, stop=stop, asked=first, goal=run + 1, priority=want.priority)
+        end = self._end_of_run(want, index)
+        is_open_ended = ranges is False or want.goal > end >= want.asked
+        stop = self.layout.count if is_open_ended else end
+        stream = Stream(next=first, stop=stop, asked=first, goal=end, priority=want.priority)
         self.streams.append(stream)
         return stream
+
+    def _end_of_run(self, want: Want, index: int) -> int:
+        """Past the last missing chunk of one request: short stretches that are here are read again."""
+        end = index + 1
+        for later in sorted(other for other in want.missing if other >= end):
+            if (later - end) * self.layout.chunk_bytes >= REDUNDANT_BYTES:
+                break
+            end = later + 1
+        return end
 
     def _hurry(self) -> None:
         """Readers wait for the end of the one stream: it must not pause."""
@@ -89,6 +99,11 @@ class Fetch:
 
 
 def _bringer(streams: list[Stream], want: Want, index: int, *, ranges: bool | None) -> Stream | None:
-    """The stream that the want should wait for; without ranges it has no other choice than to wait."""
+    """The stream that the want should wait for: any that comes by, where it has no choice; else one that is near, and
+    whose request does not wait in the budget's queue behind more urgent ones."""
     soon = ranges is not False and not want.is_patient
-    return next((stream for stream in streams if stream.brings(index, soon=soon)), None)
+    for stream in streams:
+        is_urgent = stream.is_flowing or stream.priority <= want.priority
+        if stream.brings(index, soon=soon) and (is_urgent or not soon):
+            return stream
+    return None

@@ -60,11 +60,14 @@ class _Descriptors(LRUCache[Path, int]):
         os.close(fd)
         return path, fd
 
-    def get_open(self, path: Path, flags: int = 0) -> int:
+    def of(self, path: Path) -> int:
         """The descriptor of a file, opened where it is not open."""
         fd: int | None = self.get(path)
-        if fd is None:
-            fd = self[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        return self.open(path) if fd is None else fd
+
+    def open(self, path: Path, flags: int = 0) -> int:
+        """Open a file that is not open."""
+        fd = self[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
         return fd
 
     def release(self, path: Path) -> None:
@@ -75,15 +78,16 @@ class _Descriptors(LRUCache[Path, int]):
 
 
 class StagedFile:
-    """One file being written. `size` is its length in bytes. It may be used again after close()."""
+    """One file being written, `size` bytes long, synced `syncs` times. It may be used again after close()."""
 
     def __init__(self, path: Path, disk: Disk, descriptors: _Descriptors, *, create: bool) -> None:
         self.path = path
         self._disk = disk
         self._descriptors = descriptors
-        fd = descriptors.get_open(path, os.O_CREAT | os.O_EXCL if create else 0)
+        fd = descriptors.open(path, os.O_CREAT | os.O_EXCL) if create else descriptors.of(path)
         self.size = os.fstat(fd).st_size
         # Invariant: what was written up to change number _synced survives a power cut.
+        self.syncs = 0
         self._changes = 1
         self._synced = 0
         self._name_synced = False
@@ -142,14 +146,19 @@ class StagedFile:
         self._descriptors.release(self.path)
 
     def _fd(self) -> int:
-        return self._descriptors.get_open(self.path)
+        return self._descriptors.of(self.path)
 
     async def _sync_once(self, data_only: bool) -> None:
         reached, self._syncing = self._changes, trio.Event()
+        folder = None if self._name_synced else self.path.parent
         try:
             fd = os.dup(self._fd())  # the other may fall out of the open ones meanwhile
-            await trio.to_thread.run_sync(_sync, fd, data_only, None if self._name_synced else self.path.parent)
+            try:
+                await trio.to_thread.run_sync(_sync, fd, data_only, folder)
+            finally:
+                os.close(fd)
             self._synced, self._name_synced = reached, True
+            self.syncs += 1
         except OSError as error:
             self._lost = local_error(error, self.path)
         finally:
@@ -296,10 +305,7 @@ def _copy(origin: int, copy: int, size: int) -> None:
 
 
 def _sync(fd: int, data_only: bool, folder: Path | None) -> None:
-    """Sync a file and, where it is given, its name; closes `fd`."""
-    try:
-        (os.fdatasync if data_only else os.fsync)(fd)
-    finally:
-        os.close(fd)
+    """Sync a file and, where it is given, the folder of its name."""
+    (os.fdatasync if data_only else os.fsync)(fd)
     if folder is not None:
         sync_folder(folder)

@@ -62,8 +62,7 @@ class Arrival:
         self._final = final
         self.id = final.name
         self.size_bytes = 0
-        self._fd = os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._fd = _create_locked(incoming)
 
     def __enter__(self) -> Arrival:
         return self
@@ -91,6 +90,16 @@ class Arrival:
     def withdraw(self) -> None:
         """Undo `publish`, for a row that was refused."""
         self._final.unlink(missing_ok=True)
+
+
+def _create_locked(path: Path) -> int:
+    while True:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        # A sweep may have had the lock, and removed the file, between the two calls.
+        if path.exists():
+            return fd
+        os.close(fd)
 
 
 def _after(pieces: list[memoryview], count: int) -> list[memoryview]:

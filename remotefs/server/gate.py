@@ -98,6 +98,7 @@ class Exchange:
         self._headers = headers
         self._sent_bytes = 0
         self._body_done = not _has_body(Headers(scope=scope))
+        # Without an `app` starlette answers 404 and 405 itself, in plain text, instead of raising them.
         scope["app"] = self
 
     async def receive(self) -> Message:

@@ -74,7 +74,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="h11",
+                http="httptools",
                 loop="asyncio",
                 ws="none",
                 lifespan="off",

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-
 from tests.faults import KEY, FaultyServer, faulty_server
-from tests.mount.support import Mounted, mounted
+from tests.mount.support import Mounted, mounted, ops, stored
 
 MakeMount = Callable[..., Mounted]
 
@@ -26,21 +26,65 @@ def server(tmp_path: Path) -> Iterator[FaultyServer]:
 
 
 @pytest.fixture
-def make_mount(tmp_path: Path) -> Iterator[MakeMount]:
-    """Mounts of a server, each with a state folder of its own."""
+def make_mount(tmp_path: Path, server: FaultyServer) -> Iterator[MakeMount]:
+    """Mounts of `server`, or of another, each with a state folder of its own."""
     with ExitStack() as mounts:
         count = 0
 
-        def make(server: FaultyServer, *arguments: object, **options: dict[str, str]) -> Mounted:
+        def make(*arguments: object, of: FaultyServer = server, settings: dict[str, str] | None = None) -> Mounted:
             nonlocal count
             count += 1
-            return mounts.enter_context(
-                mounted(tmp_path / f"mount{count}", server.url, KEY, *arguments, **options)  # type: ignore[arg-type]  # settings
-            )
+            return mounts.enter_context(mounted(tmp_path / f"m{count}", of.url, KEY, *arguments, settings=settings))
 
         yield make
+        # What a test held back does not hold up the unmount.
+        server.script.clear()
 
 
 @pytest.fixture
-def mount(server: FaultyServer, make_mount: MakeMount) -> Mounted:
-    return make_mount(server)
+def mount(make_mount: MakeMount) -> Mounted:
+    return make_mount()
+
+
+@dataclass
+class Scene:
+    """A mount that a module's tests share, and a folder of one test's own in it."""
+
+    server: FaultyServer
+    mount: Mounted
+    folder: Path
+    since: int
+
+    def ops(self) -> list[str]:
+        """What the service was asked for since the test began, listings left out."""
+        return ops(self.server, self.since)
+
+    def stored(self) -> dict[str, bytes]:
+        """What the service has of the folder once it has everything: content by name."""
+        self.mount.flush()
+        return stored(self.server, self.folder.name)
+
+    def path(self, name: str) -> str:
+        """The path of a file of the folder within the mount."""
+        return f"{self.folder.name}/{name}"
+
+    def state(self, name: str) -> str:
+        """What the mount says of the file."""
+        return self.mount.xattr(self.path(name), "state")
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FaultyServer, Mounted]]:
+    folder = tmp_path_factory.mktemp("shared")
+    with faulty_server(folder / "server") as server, mounted(folder, server.url, KEY) as mount:
+        yield server, mount
+        server.script.clear()
+
+
+@pytest.fixture
+def scene(shared: tuple[FaultyServer, Mounted], request: pytest.FixtureRequest) -> Iterator[Scene]:
+    server, mount = shared
+    folder = mount.path / request.node.name.removeprefix("test_")[:60].replace("/", "-")
+    folder.mkdir()
+    yield Scene(server, mount, folder, server.script.count())
+    server.script.clear()

@@ -120,6 +120,17 @@ def test_readers_that_stop_and_go_do_not_disturb_others(client: httpx.Client, se
     assert len(client.get(f"/v1/files/{record.id}/content").content) == 30_000_000
 
 
+def test_a_file_that_is_short_on_the_disk_is_cut_and_never_filled_up(
+    client: httpx.Client, server: FaultyServer, tmp_path: Path
+) -> None:
+    record = server.store.add_generated("a.bin", CONTENT)
+    with (tmp_path / "root" / "files" / record.id).open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(httpx.RemoteProtocolError):
+        client.get(f"/v1/files/{record.id}/content")
+    assert client.get(f"/v1/files/{record.id}").status_code == 200
+
+
 @given(total=st.integers(0, 50), first=st.integers(0, 60) | st.none(), last=st.integers(0, 60) | st.none())
 def test_a_slice_is_what_python_would_cut(total: int, first: int | None, last: int | None) -> None:
     data = bytes(total)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -73,6 +75,18 @@ def test_errors_come_in_the_envelope(client: httpx.Client, method: str, path: st
     assert body["error"]["type"] == kind
     assert body["error"]["message"]
     assert body["request_id"] == reply.headers["request-id"]
+
+
+def test_a_failure_of_the_server_is_a_500_in_the_envelope(
+    client: httpx.Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "root" / "files.db")) as connection, connection:
+        connection.execute("ALTER TABLE files RENAME TO elsewhere")
+    reply = client.get("/v1/files")
+    assert (reply.status_code, reply.json()["error"]["type"]) == (500, "api_error")
+    assert "elsewhere" not in reply.text
+    assert reply.headers["request-id"] in caplog.text
+    assert "sk-test-key" not in caplog.text
 
 
 def test_there_is_no_head(client: httpx.Client) -> None:
