@@ -130,6 +130,8 @@ class RefreshConfig(Section, frozen=True, kw_only=True):
     # The guard against mass removal (S1).
     removal_guard_files: int = 20
     removal_guard_fraction: float = 0.10
+    # A file that became known only now is not missed yet: a listing may lag behind an upload.
+    removal_min_age_s: float = 30.0
     trash_days: float = 30.0
 
 

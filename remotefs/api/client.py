@@ -7,6 +7,7 @@ the budget has no deadline of its own: bound it with `trio.fail_after`.
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
@@ -72,6 +73,11 @@ class Client:
     def account(self) -> Account | None:
         """As the newest reply told; None before the first one that did."""
         return self._exchange.account
+
+    @property
+    def server_time_ns(self) -> int:
+        """The service's clock now, by the newest reply's Date header; ours before the first."""
+        return time.time_ns() + self._exchange.clock_lead_ns
 
     @property
     def shape(self) -> Shape:

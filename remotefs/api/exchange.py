@@ -9,8 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import httpx
@@ -99,6 +101,8 @@ class Exchange:
     ) -> None:
         self.base = base_url(config)
         self.account: Account | None = None
+        # How far the service's clock is ahead of ours, by the newest reply.
+        self.clock_lead_ns = 0
         self._budget = budget
         self._identity = identity_headers(config)
         self._credential = credential_advice(config)
@@ -224,9 +228,19 @@ class Exchange:
             )
         raise failure
 
+    def _learn_clock(self, headers: Mapping[str, str]) -> None:
+        """The Date header is whole seconds: the middle of that second is the best guess."""
+        try:
+            stamp = parsedate_to_datetime(headers.get("date", ""))
+        except ValueError:
+            return
+        if stamp.tzinfo is not None:
+            self.clock_lead_ns = int((stamp.timestamp() + 0.5) * 1_000_000_000) - time.time_ns()
+
     async def _take_head(self, call: Call, response: httpx.Response, pieces: Pieces) -> None:
         """Learn from the headers; raises the refusal that a status other than 2xx is."""
         self._budget.on_reply(response.headers)
+        self._learn_clock(response.headers)
         self._learn_account(account_of(response.headers, self.account))
         if response.is_success:
             return

@@ -183,7 +183,7 @@ class Changes:
             if intent is not None and intent.attempt is not None:
                 # Its reply is awaited first, for that id has to go too (W9).
                 return
-            freed = [inode.file_id] if inode.file_id else []
+            freed = self._held_by(inode)
             if intent is not None:
                 freed += intent.replaces
                 self._journal.remove(intent.seq)
@@ -192,6 +192,14 @@ class Changes:
             if not self._usage.is_known(inode.ino):
                 self._tree.forget(inode.ino)
         self._doorbell.ring()
+
+    def _held_by(self, inode: Inode) -> list[str]:
+        """The id that goes with the inode; one that was taken out of the tree is not the user's doing and stays."""
+        remote = self._remotes.find(inode.file_id) if inode.file_id else None
+        if inode.file_id is not None and (remote is None or remote.ino != inode.ino):
+            self.drop_content(inode.file_id)
+            return []
+        return [inode.file_id] if inode.file_id else []
 
     def free(
         self, file_ids: Iterable[str], now_ns: int, *, replaced_by: int | None = None, held_by: int | None = None
@@ -228,6 +236,11 @@ class Changes:
                 self.unlinked(inode, now_ns)
             else:
                 self.schedule(inode, now_ns)
+
+    def drop_content(self, file_id: str) -> None:
+        """The content of an id may be removed from this disk."""
+        self._garbage.append(file_id)
+        self._doorbell.ring()
 
     def take_garbage(self) -> list[str]:
         """The ids freed since the last call, whose content may be removed from this disk."""

@@ -58,8 +58,9 @@ class _Entry:
     pinned: bool
     stored: int
     used: int
-    # Pinned, and its bytes were found damaged or gone.
-    damaged: bool = False
+    # Pinned, and its bytes were found damaged; or gone altogether.
+    is_damaged: bool = False
+    is_lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class ContentStore:
         """Whether every byte is here (as far as is known: damage shows when it is read)."""
         entry = self._find(file_id)
         if entry is None or entry.pinned:
-            return entry is not None and self._data(file_id).exists()
+            return entry is not None and not entry.is_lost
         file = self._file(file_id)
         return file is not None and file.sums.is_complete
 
@@ -171,7 +172,7 @@ class ContentStore:
             evictable_files=len(self._entries) - len(pinned),
             evictable_bytes=self._evictable_bytes,
             evictable_limit_bytes=self._limit,
-            damaged=tuple(sorted(file_id for file_id, entry in self._entries.items() if entry.damaged)),
+            damaged=tuple(sorted(file_id for file_id, entry in self._entries.items() if entry.is_damaged)),
             orphans=tuple(sorted(self._orphans)),
             is_scanned=len(self._scanned) == 256,
         )
@@ -351,7 +352,7 @@ class ContentStore:
             file = ContentFile.open(self._data(file_id), self._sidecar(file_id, pinned=entry.pinned))
         except (CorruptionError, FileNotFoundError) as error:
             if entry.pinned:
-                entry.damaged = True
+                entry.is_damaged = True
                 raise CorruptionError(f"{self._data(file_id)}: the only copy of it is damaged: {error}") from error
             self.remove(file_id)
             return None
@@ -395,7 +396,7 @@ class ContentStore:
 
     def _damaged(self, file_id: str, entry: _Entry, file: ContentFile, chunks: list[int]) -> None:
         if entry.pinned:
-            entry.damaged = True
+            entry.is_damaged = True
             raise CorruptionError(
                 f"{self._data(file_id)}: the only copy of it is damaged in {len(chunks)} place(s), from byte "
                 f"{file.sums.layout.start(chunks[0])} on"
@@ -444,7 +445,7 @@ class ContentStore:
         self._open.release(file_id)
         self._sidecar(file_id, pinned=entry.pinned).replace(self._sidecar(file_id, pinned=pinned))
         self._evictable_bytes += -entry.stored if pinned else entry.stored
-        entry.pinned, entry.damaged = pinned, False
+        entry.pinned, entry.is_damaged = pinned, False
         if not pinned:
             heapq.heappush(self._by_age, (entry.used, file_id))
 
@@ -457,29 +458,31 @@ class ContentStore:
             return
         self._scanned.add(name)
         folder = self._folder / name
-        names = set(os.listdir(folder)) if folder.exists() else set()  # noqa: PTH208 - names are all that is wanted
-        for file_name in names:
-            file_id, dot, kind = file_name.partition(".")
+        if not folder.exists():
+            return
+        with os.scandir(folder) as entries:
+            found = {entry.name: entry for entry in entries}
+        for entry in found.values():
+            file_id, dot, kind = entry.name.partition(".")
+            has_pinned, has_cached = file_id + _PINNED in found, file_id + _CACHED in found
             if not _ID.fullmatch(file_id):
                 continue
-            if dot and kind not in (_PINNED[1:], _CACHED[1:]):
-                (folder / file_name).unlink()  # sums that were being written when a crash came
-            elif not dot and not names & {file_id + _PINNED, file_id + _CACHED}:
+            if not dot and not (has_pinned or has_cached):
                 self._orphans.add(file_id)
-            elif dot and not (kind == _CACHED[1:] and file_id + _PINNED in names):
-                self._recover(folder, file_id, pinned=kind == _PINNED[1:], has_bytes=file_id in names)
-            elif dot:
-                (folder / file_name).unlink()  # content that was pinned when a crash came
+            elif dot and (kind == _PINNED[1:] or (kind == _CACHED[1:] and not has_pinned)):
+                self._recover(file_id, entry, found.get(file_id), pinned=has_pinned)
+            elif dot:  # sums that were being written, or were about to be removed, when a crash came
+                Path(entry.path).unlink()
 
-    def _recover(self, folder: Path, file_id: str, *, pinned: bool, has_bytes: bool) -> None:
-        if has_bytes:
-            status = (folder / file_id).stat()
+    def _recover(self, file_id: str, sidecar: os.DirEntry[str], data: os.DirEntry[str] | None, *, pinned: bool) -> None:
+        if data is not None:
+            status = data.stat(follow_symlinks=False)
             stored = status.st_size if pinned else min(status.st_size, status.st_blocks * 512)
             self._enter(file_id, _Entry(pinned, stored, status.st_mtime_ns))
-        elif pinned:  # lost, unless a crash came within `adopt`, which is then called again
-            self._entries[file_id] = _Entry(pinned=True, stored=0, used=0, damaged=True)
+        elif pinned:  # unless a crash came within `adopt`, which is then called again
+            self._enter(file_id, _Entry(pinned=True, stored=0, used=0, is_damaged=True, is_lost=True))
         else:
-            (folder / (file_id + _CACHED)).unlink()
+            Path(sidecar).unlink()
 
 
 def _folder_of(file_id: str) -> str:

@@ -7,6 +7,7 @@ What must survive is synced by `write_durably` and `hash_file`, which are made f
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import xxhash
@@ -26,37 +27,38 @@ class DamagedChunk(CorruptionError):
 class ContentFile:
     """The open descriptors and the sums of one file. Raises OSError as the disk does."""
 
-    def __init__(self, path: Path, sidecar: Path, sums: Sums, *, create: bool) -> None:
+    def __init__(self, path: Path, fd: int, sums_fd: int, sums: Sums) -> None:
         self._path = path
+        self._fd = fd
+        self._sums_fd = sums_fd
         self.sums = sums
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
-        # Sums before bytes, so that bytes without sums can only be damage.
-        self._sums_fd = os.open(sidecar, flags | (os.O_TRUNC if create else 0), 0o600)
-        try:
-            if create:
-                os.pwrite(self._sums_fd, sums.encode(), 0)
-            self._fd = os.open(path, flags, 0o600)
-        except OSError:
-            os.close(self._sums_fd)
-            raise
-        if create:
-            os.ftruncate(self._fd, sums.layout.size)
 
     @classmethod
     def create(cls, path: Path, sidecar: Path, layout: Layout) -> ContentFile:
         """An empty one; bytes that are there already stay where they are, unknown."""
-        return cls(path, sidecar, Sums(layout), create=True)
+        sums = Sums(layout)
+        with ExitStack() as undo:
+            # Sums before bytes, so that bytes without sums can only be damage.
+            sums_fd = _open(sidecar, undo, os.O_CREAT | os.O_TRUNC)
+            os.pwrite(sums_fd, sums.encode(), 0)
+            fd = _open(path, undo, os.O_CREAT)
+            os.ftruncate(fd, layout.size)
+            undo.pop_all()
+        return cls(path, fd, sums_fd, sums)
 
     @classmethod
     def open(cls, path: Path, sidecar: Path) -> ContentFile:
         """One that is there. Raises CorruptionError when its sums cannot be read or its length is wrong."""
-        try:
-            sums = Sums.decode(sidecar.read_bytes())
-        except ValueError as error:
-            raise CorruptionError(f"{sidecar}: {error}") from error
-        if path.stat().st_size != sums.layout.size:
-            raise CorruptionError(f"{path}: it is not {sums.layout.size} bytes long any more")
-        return cls(path, sidecar, sums, create=False)
+        with ExitStack() as undo:
+            sums_fd, fd = _open(sidecar, undo), _open(path, undo)
+            try:
+                sums = Sums.decode(os.pread(sums_fd, os.fstat(sums_fd).st_size, 0))
+            except ValueError as error:
+                raise CorruptionError(f"{sidecar}: {error}") from error
+            if os.fstat(fd).st_size != sums.layout.size:
+                raise CorruptionError(f"{path}: it is not {sums.layout.size} bytes long any more")
+            undo.pop_all()
+        return cls(path, fd, sums_fd, sums)
 
     def read(self, offset: int, size: int) -> bytes | None:
         """Bytes, clipped to the file; None when any is not here. Raises DamagedChunk."""
@@ -168,3 +170,9 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _open(path: Path, undo: ExitStack, flags: int = 0) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+    undo.callback(os.close, fd)
+    return fd

@@ -22,7 +22,8 @@ from remotefs.data.flights import Flights
 from remotefs.data.locks import InodeLocks
 from remotefs.data.readahead import ReadWindow
 from remotefs.data.staging import StagedFile, Staging
-from remotefs.errors import FileTooBig, InvalidArgument, NotReadable
+from remotefs.data.suspects import Suspects
+from remotefs.errors import FileTooBig, InvalidArgument, LocalError, NotReadable, RemotefsError, StaleError
 from remotefs.store.database import Database
 from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.store.remotes import Remotes
@@ -32,7 +33,11 @@ _log = logging.getLogger(__name__)
 
 
 class FileData:
-    """Reads, writes, truncates and closes by inode. `max_file_bytes` is refused here, before the service does."""
+    """Reads, writes, truncates and closes by inode.
+
+    More than `max_file_bytes` is refused here, before the service does; an id that the service turned out
+    not to have goes to `suspects`.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class FileData:
         flights: Flights,
         usage: Usage,
         max_file_bytes: int,
+        suspects: Suspects,
     ) -> None:
         self._db = database
         self._tree = tree
@@ -59,6 +65,7 @@ class FileData:
         self._flights = flights
         self._usage = usage
         self._max_file_bytes = max_file_bytes
+        self._suspects = suspects
 
     # -- reading
 
@@ -94,10 +101,11 @@ class FileData:
             return b""
         self.check_readable(inode)
         assert inode.file_id is not None
-        data = self._content.read(inode.file_id, offset, size)
-        if data is None:
-            data = await self._downloader.read(inode.file_id, inode.size, offset, size, window)
-        return data
+        try:
+            return await self._downloader.read(inode.file_id, inode.size, offset, size, window)
+        except StaleError:
+            self._suspects.report(inode.file_id)
+            raise
 
     # -- writing
 
@@ -140,6 +148,17 @@ class FileData:
             self._changes.closed(ino, now)
             return True
 
+    async def fill(self, ino: int, source: Path, size: int) -> None:
+        """Give a new, empty file the first `size` bytes of a local file, as if they had been written and closed."""
+        async with self._locks.hold(ino):
+            inode = self._tree.get(ino)
+            generation = inode.content_gen + 1
+            await self._staging.clone(ino, generation, source, size)
+            with self._db.transaction():
+                self._tree.update(ino, size=size, content_gen=generation, staged_gen=generation)
+                self._changes.closed(ino, time.time_ns())
+        await self.sync(ino)
+
     async def sync(self, ino: int, *, wait_for_row: bool = True) -> None:
         """Return once the bytes, and with `wait_for_row` the row, survive a power cut."""
         inode = self._tree.find(ino)
@@ -161,11 +180,23 @@ class FileData:
             if inode.size and not self._content.has_all(remote.file_id):
                 staged = self._staged(inode)
                 staged.close()
-                await self._content.adopt(
-                    remote.file_id, staged.path, inode.size, pinned=not remote.downloadable, digest=remote.digest
-                )
-            self._tree.update(ino, staged_gen=None)
+                try:
+                    await self._content.adopt(
+                        remote.file_id, staged.path, inode.size, pinned=not remote.downloadable, digest=remote.digest
+                    )
+                except LocalError:
+                    if self._still_holds(inode):
+                        raise
+            if self._still_holds(inode):
+                self._tree.update(ino, staged_gen=None)
+            else:
+                # Unlinked meanwhile, which waits for no lock (A1): nobody else would free what came in just now.
+                self._content.remove(remote.file_id)
             self._staging.discard(ino, inode.staged_gen)
+
+    def _still_holds(self, before: Inode) -> bool:
+        inode = self._tree.find(before.ino)
+        return inode is not None and (inode.staged_gen, inode.file_id) == (before.staged_gen, before.file_id)
 
     def discard(self, ino: int, generation: int) -> None:
         """Remove the staged bytes of a file that is gone."""
@@ -206,11 +237,16 @@ class FileData:
         else:
             generation = inode.content_gen + 1
             staged = await self._copy(inode, generation, keep)
-        with self._db.transaction():
-            self._tree.update(
-                inode.ino, state=ContentState.DIRTY, content_gen=inode.content_gen + 1, staged_gen=generation
-            )
-            self._changes.dirtied(inode.ino)
+        try:
+            with self._db.transaction():
+                self._tree.update(
+                    inode.ino, state=ContentState.DIRTY, content_gen=inode.content_gen + 1, staged_gen=generation
+                )
+                self._changes.dirtied(inode.ino)
+        except RemotefsError:
+            if inode.staged_gen is None:
+                self._staging.discard(inode.ino, generation)
+            raise
         self._flights.cut(inode.ino)
         return staged
 

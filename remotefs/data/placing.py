@@ -76,12 +76,15 @@ class Placer:
         return self._show(remote, parent, name, spelled)
 
     def promote(self, twin: Inode) -> bool:
-        """Give a twin its plain name, if it lies where its remote name says and that is free by now; whether it was."""
+        """Give a twin its plain name, if it lies where its remote name says and nobody newer has that; whether so."""
         bound = self._remotes.find(twin.file_id) if twin.file_id else None
         path = names.decode(bound.filename) if bound is not None else None
         folder, _, plain = (path or "").rpartition("/")
         parent = self._tree.resolve(folder)
-        if not plain or parent is None or not parent.is_dir or self._tree.lookup(parent.ino, plain) is not None:
+        if bound is None or not plain or parent is None or not parent.is_dir:
+            return False
+        occupant = self._tree.lookup(parent.ino, plain)
+        if occupant is not None and not self._yields(parent.ino, plain, occupant, bound):
             return False
         here = [name for where, name in self._tree.names_of(twin.ino) if where == parent.ino]
         if here:
@@ -109,7 +112,7 @@ class Placer:
             parent, name, stat.S_IFDIR | owner.directory_mode,
             uid=owner.uid, gid=owner.gid, now_ns=time.time_ns(), implied=1, mtime_ns=remote.created_ns,
         )  # fmt: skip
-        self._tell(parent, name)
+        self.tell(parent, name)
         return made
 
     def _show(self, remote: Remote, parent: int, name: str, spelled: str | None) -> Inode:
@@ -120,13 +123,13 @@ class Placer:
             mtime_ns=remote.created_ns, atime_ns=remote.created_ns, ctime_ns=remote.created_ns,
         )  # fmt: skip
         self._remotes.show(remote.file_id, inode.ino)
-        self._tell(parent, name)
+        self.tell(parent, name)
         return inode
 
     def _yields(self, parent: int, name: str, occupant: Inode, remote: Remote) -> bool:
         """Whether an older plain remote file makes way; it then has a twin's spelling."""
         bound = self._remotes.find(occupant.file_id) if occupant.file_id else None
-        if bound is None or not self._is_plain(occupant) or bound.age_key > remote.age_key:
+        if bound is None or not self._is_plain(occupant) or bound.age_key > remote.age_key or occupant.spelled_id:
             return False
         twin = names.twin_name(name, bound.file_id, self._taken(parent))
         self._respell(parent, name, twin, occupant.ino, spelled=bound.file_id)
@@ -146,12 +149,13 @@ class Placer:
     def _respell(self, parent: int, name: str, new_name: str, ino: int, *, spelled: str | None) -> None:
         self._tree.respell(parent, name, new_name)
         self._tree.update(ino, spelled_id=spelled)
-        self._tell(parent, name)
-        self._tell(parent, new_name)
+        self.tell(parent, name)
+        self.tell(parent, new_name)
 
     def _taken(self, parent: int) -> Callable[[str], bool]:
         return lambda name: self._tree.lookup(parent, name) is not None
 
-    def _tell(self, parent: int, name: str) -> None:
+    def tell(self, parent: int, name: str) -> None:
+        """Have the kernel ask again for a name, and for its directory's attributes."""
         self._invalidator.entry(parent, name)
         self._invalidator.inode(parent)

@@ -20,7 +20,9 @@ from remotefs.config import RefreshConfig
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.link import Link
 from remotefs.data.placing import Placer
-from remotefs.errors import RemotefsError
+from remotefs.data.removal import REQUIRED_LISTINGS, Remover
+from remotefs.data.suspects import Suspects
+from remotefs.errors import RemotefsError, RemoteNotFound
 from remotefs.store.database import Database
 from remotefs.store.journal import Journal
 from remotefs.store.meta import Meta
@@ -37,10 +39,14 @@ _SUSPEND_S = 30.0
 
 
 class Lister(Protocol):
-    """The one method of the API client that is needed here."""
+    """What is needed here of the API client."""
 
     def pages(self, *, priority: Priority, limit: int = 1000) -> AsyncIterator[Page]:
         """The whole listing, newest first."""
+        ...
+
+    async def metadata(self, file_id: str, *, priority: Priority) -> FileMetadata:
+        """One file. Raises RemoteNotFound."""
         ...
 
 
@@ -63,7 +69,11 @@ class RefreshStatistics:
 
 
 class Refresh:
-    """Merges listings into the tree; `folder_is_open` tells which folders keep their twins' spellings for now (N3)."""
+    """Merges listings into the tree.
+
+    `folder_is_open` tells which folders keep their twins' spellings for now (N3), `clock` the service's time in ns;
+    `bell` wakes it.
+    """
 
     def __init__(
         self,
@@ -78,6 +88,10 @@ class Refresh:
         link: Link,
         config: RefreshConfig,
         folder_is_open: Callable[[int], bool],
+        remover: Remover,
+        clock: Callable[[], int],
+        suspects: Suspects,
+        bell: Doorbell,
     ) -> None:
         self._db = database
         self._tree = tree
@@ -90,7 +104,10 @@ class Refresh:
         self._link = link
         self._config = config
         self._folder_is_open = folder_is_open
-        self._bell = Doorbell()
+        self._remover = remover
+        self._clock = clock
+        self._suspects = suspects
+        self._bell = bell
         self._used_at = time.monotonic()
         self._polled_ns = 0
 
@@ -110,34 +127,56 @@ class Refresh:
 
     # -- listing
 
-    async def walk(self, *, priority: Priority, report: Callable[[int], None] | None = None) -> None:
-        """Read the whole listing. Raises RefusedError, TransportError; what came before an error stays added."""
-        seen = 0
-        newest_ns = 0
+    async def walk(
+        self, *, priority: Priority, report: Callable[[int], None] | None = None, accepted: bool = False
+    ) -> None:
+        """Read the whole listing; `accepted` overrules the guard against mass removal (S1).
+
+        Raises RefusedError, TransportError; what came before an error stays added, and nothing is removed for it (S4).
+        """
+        known = self._remover.known_before(time.time_ns())
+        listed: set[str] = set()
+        newest_ns = self._meta.facts.polled_to_ns
         async for page in self._lister.pages(priority=priority):
             newest_ns = max([newest_ns, *(file.created_ns for file in page.files)])
             await self._merge(page.files)
-            seen += len(page.files)
+            listed.update(file.id for file in page.files)
             if report is not None:
-                report(seen)
-        self._settle_names()
-        now = time.time_ns()
-        self._meta.record(listed_ns=now, walked_ns=now, polled_to_ns=max(newest_ns, self._meta.facts.polled_to_ns))
-        self._polled_ns = now
+                report(len(listed))
+        self._remover.after_complete_listing(known, listed, accepted=accepted)
+        self._finish(newest_ns, walked=True)
 
     async def poll(self) -> None:
         """Read what is new. Raises as walk() does."""
+        known = self._remover.known_before(time.time_ns())
         horizon_ns = self._meta.facts.polled_to_ns - int(self._config.poll_overlap_s * _NS)
         newest_ns = self._meta.facts.polled_to_ns
+        pages = 0
         async for page in self._lister.pages(priority=Priority.POLL):
+            pages += 1
             newest_ns = max([newest_ns, *(file.created_ns for file in page.files)])
             await self._merge(page.files)
+            if pages == 1 and page.next_cursor is None:
+                # A single page that is also the last is a complete listing (S4).
+                self._remover.after_complete_listing(known, {file.id for file in page.files})
             if page.files and page.files[-1].created_ns < horizon_ns:
                 break
+        self._finish(newest_ns, walked=False)
+
+    async def accept_removals(self) -> None:
+        """List until what the guard held back is removed: a person has looked (S1). Raises as walk() does."""
+        for _ in range(REQUIRED_LISTINGS):
+            await self._link.watch(lambda: self.walk(priority=Priority.FIRST_LISTING, accepted=True))
+
+    def _finish(self, newest_ns: int, *, walked: bool) -> None:
+        now = time.time_ns()
+        self._remover.remove_expired(self._clock())
         self._settle_names()
-        if newest_ns != self._meta.facts.polled_to_ns:
+        if walked:
+            self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_to_ns=newest_ns)
+        elif newest_ns != self._meta.facts.polled_to_ns:
             self._meta.record(polled_to_ns=newest_ns)
-        self._polled_ns = time.time_ns()
+        self._polled_ns = now
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Poll and walk until cancelled."""
@@ -153,7 +192,20 @@ class Refresh:
         """A record of now."""
         return RefreshStatistics(self._polled_ns / _NS, self._meta.facts.walked_ns / _NS, self._remotes.known_count())
 
+    async def _look_for(self, file_id: str) -> None:
+        remote = self._remotes.find(file_id)
+        if remote is None or remote.doomed:
+            return
+        try:
+            file = await self._lister.metadata(file_id, priority=Priority.POLL)
+        except RemoteNotFound:
+            self._remover.remove(remote, "it was deleted elsewhere")
+        else:
+            self._remotes.renew(file_id, expires_ns=file.expires_ns, downloadable=file.downloadable)
+
     async def _refresh(self) -> None:
+        for file_id in self._suspects.take():
+            await self._look_for(file_id)
         if time.time_ns() - self._meta.facts.walked_ns >= self._config.walk_every_s * _NS:
             await self.walk(priority=Priority.POLL)
         else:
@@ -165,7 +217,8 @@ class Refresh:
         while (left := began + self._interval_s() - time.monotonic()) > 0:
             await self._bell.wait(min(left, 5.0))
             suspended = time.time() - wall - (time.monotonic() - began) > _SUSPEND_S
-            if suspended or (self._polled_age_s() > self._config.poll_in_use_s and not self._is_idle()):
+            overdue = self._polled_age_s() > max(self._config.poll_in_use_s, self._least_interval_s())
+            if suspended or self._suspects or (overdue and not self._is_idle() and self._link.is_up):
                 return
 
     def _interval_s(self) -> float:
@@ -205,7 +258,7 @@ class Refresh:
             if known.missed or (known.expires_ns, bool(known.downloadable)) != (file.expires_ns, file.downloadable):
                 self._remotes.renew(file.id, expires_ns=file.expires_ns, downloadable=file.downloadable)
             return
-        if self._may_be_ours(file) or _is_expired(file):
+        if self._may_be_ours(file) or (file.expires_ns is not None and file.expires_ns <= self._clock()):
             return
         remote = Remote(
             file.id, file.filename, file.size_bytes, file.mime_type, file.created_ns, file.expires_ns,
@@ -225,12 +278,8 @@ class Refresh:
     def _settle_names(self) -> None:
         """Show what no path shows, and give twins their plain name where that is free (N3, W8)."""
         with self._db.transaction():
-            for remote in self._remotes.unshown():
+            for remote in self._remotes.unshown(self._clock()):
                 self._placer.place(remote)
             for twin in self._tree.twins():
                 if not any(self._folder_is_open(parent) for parent, _ in self._tree.names_of(twin.ino)):
                     self._placer.promote(twin)
-
-
-def _is_expired(file: FileMetadata) -> bool:
-    return file.expires_ns is not None and file.expires_ns <= time.time_ns()

@@ -113,6 +113,8 @@ class Writeback:
         """
         if self._pace.eta_s(Priority.CLOSE_UPLOAD) > timeout_s:
             return Outcome.PENDING
+        # What was refused before is no longer what was closed.
+        self._refusals.pop(ino, None)
         with self._waiting_for(ino), trio.move_on_after(timeout_s):
             while True:
                 intent = self._journal.of_inode(ino)

@@ -27,7 +27,10 @@ from remotefs.data.placing import Ownership, Placer
 from remotefs.data.readback import Readback
 from remotefs.data.recovery import Recovery
 from remotefs.data.refresh import Refresh
+from remotefs.data.removal import Remover
 from remotefs.data.staging import Staging
+from remotefs.data.suspects import Suspects
+from remotefs.data.trash import Trash
 from remotefs.data.upload import Uploader
 from remotefs.data.writeback import Writeback
 from remotefs.errors import AccountError
@@ -69,11 +72,14 @@ class Parts:
         self.disk = Disk(state, config.cache)
         self.content = ContentStore(state / "content", config.cache, self.disk)
         self.staging = Staging(state / "staging", self.disk)
+        self.trash = Trash(state / "trash")
         self.downloader = Downloader(self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache)
         self._build_data(config)
         self.fs = self._build_fs(config, settings)
 
     def _build_data(self, config: Config) -> None:
+        refresh_bell = Doorbell()
+        self.suspects = Suspects(refresh_bell)
         self.changes = Changes(
             self.database, self.tree, self.journal, self.remotes, self.content, NamePolicy(config.names), self.handles,
             config.writeback, self.doorbell,
@@ -81,6 +87,7 @@ class Parts:
         self.filedata = FileData(
             self.database, self.tree, self.remotes, self.changes, self.content, self.staging, self.downloader,
             InodeLocks(), self.flights, self.handles, config.service.max_file_bytes,
+            self.suspects,
         )  # fmt: skip
         uploader = Uploader(
             self.database, self.tree, self.journal, self.remotes, self.changes, self.filedata, self.flights,
@@ -94,9 +101,14 @@ class Parts:
         placer = Placer(
             self.tree, self.journal, self.remotes, self.changes, self.notifier, Ownership(os.getuid(), os.getgid())
         )
+        remover = Remover(
+            self.database, self.tree, self.journal, self.remotes, self.meta, self.changes, self.content, placer,
+            self.trash, self.handles, config.refresh, self.downloader.forget,
+        )  # fmt: skip
         self.refresh = Refresh(
             self.database, self.tree, self.journal, self.remotes, self.meta, placer, self.client, self.budget,
-            self.link, config.refresh, self.handles.is_directory_open,
+            self.link, config.refresh, self.handles.is_directory_open, remover, lambda: self.client.server_time_ns,
+            self.suspects, refresh_bell,
         )  # fmt: skip
         self.recovery = Recovery(
             self.database,

@@ -96,6 +96,7 @@ class Remote(NamedTuple):
     doomed: int = 0
     missed: int = 0
     digest: str | None = None
+    known_ns: int = 0
     asked: str | None = None
 
     @property

@@ -6,6 +6,7 @@ then on, and stays as a tombstone until two complete listings came without it), 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from remotefs.store.database import Database
@@ -33,9 +34,13 @@ class Remotes:
         )
         return [Remote._make(row) for row in rows]
 
-    def unshown(self) -> list[Remote]:
-        """Files that nobody here gave up and that no path shows."""
-        rows = self._db.all(f"SELECT {_COLUMNS} FROM remote WHERE ino IS NULL AND doomed = 0")  # noqa: S608
+    def unshown(self, now_ns: int) -> list[Remote]:
+        """Files that nobody here gave up, that have not expired, and that no path shows."""
+        rows = self._db.all(
+            f"SELECT {_COLUMNS} FROM remote WHERE ino IS NULL AND doomed = 0 "  # noqa: S608
+            "AND (expires_ns IS NULL OR expires_ns > ?)",
+            (now_ns,),
+        )
         return [Remote._make(row) for row in rows]
 
     def doomed(self) -> list[Remote]:
@@ -54,9 +59,13 @@ class Remotes:
         row = self._db.one("SELECT max(created_ns) FROM remote")
         return int(row[0] or 0) if row else 0
 
-    def known_ids(self) -> set[str]:
-        """Every id there is a row of, tombstones included."""
-        return {row[0] for row in self._db.all("SELECT file_id FROM remote")}
+    def ids_known_since(self, at_ns: int) -> set[str]:
+        """Every id that there was a row of at that time (our clock), tombstones included."""
+        return {row[0] for row in self._db.all("SELECT file_id FROM remote WHERE known_ns <= ?", (at_ns,))}
+
+    def doomed_ids(self) -> set[str]:
+        """Tombstones."""
+        return {row[0] for row in self._db.all("SELECT file_id FROM remote WHERE doomed = 1")}
 
     def missed(self, times: int) -> list[Remote]:
         """Rows that at least so many complete listings in a row came without."""
@@ -77,7 +86,8 @@ class Remotes:
         return row[0] if row else None
 
     def add(self, remote: Remote) -> None:
-        """Insert or renew a row."""
+        """Insert or renew a row; it is known from now on."""
+        remote = remote._replace(known_ns=time.time_ns())
         with self._db.transaction():
             marks = ", ".join("?" * len(remote))
             self._db.execute(f"INSERT OR REPLACE INTO remote ({_COLUMNS}) VALUES ({marks})", remote)  # noqa: S608

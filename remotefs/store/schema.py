@@ -70,6 +70,7 @@ CREATE TABLE remote (
     doomed INTEGER NOT NULL DEFAULT 0,      -- unlinked or replaced here: masked, and may be deleted
     missed INTEGER NOT NULL DEFAULT 0,      -- complete listings in a row without it
     digest TEXT,                            -- of bytes that went up from here
+    known_ns INTEGER NOT NULL DEFAULT 0,    -- our clock, when it became known
     asked TEXT                              -- the filename we asked for, where the service gave another (N2)
 ) WITHOUT ROWID;
 CREATE INDEX remote_ino ON remote (ino);

@@ -302,7 +302,7 @@ _STEPS = ("open", "os.mkdir", "os.rename", "os.remove")
 
 
 def crash_at(step: int, work: Callable[[], Awaitable[None]]) -> bool:
-    """Carry work out in a child that dies just before its n-th change of a folder or opening of a file; whether it died.
+    """Carry work out in a child that dies before its n-th change of a folder or opening of a file; whether it did.
 
     Python tells of each such call by an audit event, in whichever thread.
     """

@@ -1,0 +1,110 @@
+"""The local trash: bytes that only this machine has, of files that went away elsewhere (S2).
+
+The user's own `rm` does not go here.
+
+    FOLDER/<n>          the bytes
+    FOLDER/<n>.json     what they were: its path, its id, when and why it went
+
+A pair is whole when both are there; bytes without a record, as after a crash, are kept and shown as unnamed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from remotefs.errors import NotFound
+
+_DAY_S = 86_400
+
+
+class Trashed(msgspec.Struct, frozen=True, kw_only=True):
+    """One file in the trash; `removed_at` in seconds since the epoch, `mtime_ns` as the file had it."""
+
+    number: int
+    path: str
+    file_id: str
+    size: int
+    mode: int
+    mtime_ns: int
+    removed_at: float
+    reason: str
+
+
+class Trash:
+    """Owns the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def put(
+        self, source: Path, *, path: str, file_id: str, size: int, mode: int, mtime_ns: int, reason: str
+    ) -> Trashed:
+        """Keep the bytes of `source` by a second name of the file; whoever owns the first may remove it afterwards.
+
+        Synced before it returns. Raises OSError.
+        """
+        number = max((entry.number for entry in self.entries()), default=0) + 1
+        record = Trashed(
+            number=number, path=path, file_id=file_id, size=size, mode=mode, mtime_ns=mtime_ns,
+            removed_at=time.time(), reason=reason,
+        )  # fmt: skip
+        os.link(source, self.bytes_of(number))
+        self._record(number).write_bytes(msgspec.json.encode(record))
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return record
+
+    def entries(self) -> list[Trashed]:
+        """What is there, the oldest first."""
+        return sorted(self._entries(), key=lambda entry: entry.number)
+
+    def find(self, number: int) -> Trashed:
+        """One of them. Raises NotFound."""
+        for entry in self._entries():
+            if entry.number == number:
+                return entry
+        raise NotFound(f"the trash has no number {number}; `remotefs trash list` shows what there is")
+
+    def bytes_of(self, number: int) -> Path:
+        """Where the bytes are."""
+        return self._folder / str(number)
+
+    def remove(self, number: int) -> None:
+        """For good."""
+        self.bytes_of(number).unlink(missing_ok=True)
+        self._record(number).unlink(missing_ok=True)
+
+    def empty(self, *, older_than_days: float = 0.0) -> int:
+        """Remove what has been there for longer; how many."""
+        limit = time.time() - older_than_days * _DAY_S
+        gone = [entry for entry in self._entries() if entry.removed_at <= limit]
+        for entry in gone:
+            self.remove(entry.number)
+        return len(gone)
+
+    def _record(self, number: int) -> Path:
+        return self._folder / f"{number}.json"
+
+    def _entries(self) -> Iterator[Trashed]:
+        for file in self._folder.iterdir():
+            if file.name.isdigit():
+                yield self._read(int(file.name), file)
+
+    def _read(self, number: int, file: Path) -> Trashed:
+        try:
+            return msgspec.json.decode(self._record(number).read_bytes(), type=Trashed)
+        except (OSError, msgspec.DecodeError):
+            status = file.stat()
+            return Trashed(
+                number=number, path=f"unnamed {number}", file_id="", size=status.st_size, mode=0o600,
+                mtime_ns=status.st_mtime_ns, removed_at=status.st_ctime, reason="its record is missing",
+            )  # fmt: skip

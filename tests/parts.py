@@ -1,0 +1,303 @@
+"""A mount without its kernel: the parts of one on a state folder, against a server with a script of faults.
+
+    async with running(tmp_path, server) as host:
+        await host.write("a.txt", b"hello")
+        await host.settled()
+        assert host.remote_names() == ["a.txt"]
+
+Time is driven. Trio's clock is the `clock` fixture, which jumps when nothing happens; no request has a deadline that
+such a jump could reach. Due times of the journal are wall time: `host.make_due()`.
+A crash is a copy of the state folder at a moment that the test chooses (`host.kill_copy`), on which `running` is called
+again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import trio
+import trio.testing
+
+from remotefs.api.budget import Priority
+from remotefs.api.models import FileMetadata
+from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
+from remotefs.data.changes import NEVER_NS
+from remotefs.mount.parts import Parts
+from remotefs.mount.settings import FuseOptions, MountSettings
+from remotefs.server.queries import ListQuery
+from remotefs.server.records import FileRecord
+from remotefs.store.database import Database
+from remotefs.store.records import ROOT_INO, Inode, Intent, IntentKind, Origin, Remote
+from remotefs.vfs.handles import OpenFile
+from tests.faults import KEY, FaultyServer, faulty_server
+
+# Of trio's clock, which jumps: nothing that waits so long ever ends by its deadline.
+FOR_EVER_S = 1e9
+# Real seconds between two jumps of the clock while nothing happens in this process.
+CALM_S = 0.02
+# More than any socket buffer takes: of an upload as large not all is sent while the server does not read.
+LARGE = 24 << 20
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+
+
+@dataclass(frozen=True)
+class User:
+    """Who asks."""
+
+    uid: int = 1000
+    gid: int = 1000
+
+
+def settings(state_dir: Path, url: str, *, key: str = KEY, **writeback: Any) -> MountSettings:
+    """Settings whose timeouts no jump of the clock reaches; `writeback` changes that section."""
+    defaults = {"settle_s": 0.0, "empty_grace_s": 5.0, "close_wait_s": FOR_EVER_S}
+    config = Config(
+        service=ServiceConfig(
+            base_url=url, api_key=Secret(key), shape="ga", requests_per_minute=0,
+            connect_timeout_s=FOR_EVER_S, io_timeout_s=FOR_EVER_S, request_deadline_s=FOR_EVER_S,
+        ),
+        cache=CacheConfig(reserve_bytes=0, reserve_fraction=0.0),
+        writeback=WritebackConfig(**(defaults | writeback)),
+        refresh=RefreshConfig(),
+    )  # fmt: skip
+    return MountSettings(state_dir.parent / "mnt", state_dir, config, FuseOptions())
+
+
+@pytest.fixture
+def clock() -> trio.abc.Clock:
+    """Jumps to the next deadline once nothing has happened for a while; what happens in threads counts as nothing."""
+    return trio.testing.MockClock(autojump_threshold=CALM_S)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FaultyServer]:
+    """The faithful service: uploads cannot be read back."""
+    with faulty_server(tmp_path / "server", uploads_downloadable=False) as running_server:
+        yield running_server
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    server: FaultyServer,
+    *,
+    state: str = "state",
+    working: bool = True,
+    key: str = KEY,
+    change: Callable[[Config], Config] = lambda config: config,
+    **writeback: Any,
+) -> AsyncIterator[Host]:
+    """The parts on `folder/state`, recovered; with `working` their workers run. At the end all tasks are cancelled.
+
+    `folder/server` is where the server keeps its files.
+    """
+    state_dir = folder / state
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    chosen = settings(state_dir, server.url, key=key, **writeback)
+    chosen = MountSettings(chosen.mountpoint, state_dir, change(chosen.config), chosen.options)
+    database = Database(state_dir / "state.db")
+    try:
+        parts = Parts(chosen, database)
+        async with parts.client, trio.open_nursery() as nursery:
+            await nursery.start(parts.downloader.run)
+            await parts.recovery.run()
+            host = Host(parts, server, state_dir, nursery)
+            if working:
+                await host.start_working()
+            yield host
+            nursery.cancel_scope.cancel()
+        parts.staging.close()
+    finally:
+        database.close()
+
+
+class Host:
+    """One machine: its parts, and the system calls of a user on paths."""
+
+    def __init__(self, parts: Parts, server: FaultyServer, state_dir: Path, nursery: trio.Nursery) -> None:
+        self.parts = parts
+        self.fs = parts.fs
+        self.server = server
+        self.state_dir = state_dir
+        self.nursery = nursery
+        self.user = User()
+
+    # -- life
+
+    async def start_working(self) -> None:
+        """Let the workers run that send what the journal asks for."""
+        await self.nursery.start(self.parts.writeback.run)
+
+    def kill_copy(self, state: str) -> Path:
+        """The state folder as a kill would leave it now, beside it and called `state`."""
+        return Path(shutil.copytree(self.state_dir, self.state_dir.with_name(state)))
+
+    async def walk(self) -> None:
+        """One complete listing."""
+        await self.parts.link.watch(lambda: self.parts.refresh.walk(priority=Priority.POLL))
+
+    def make_due(self) -> None:
+        """The time of all that waits for its time has come."""
+        for intent in self.pending():
+            if intent.due_ns != NEVER_NS:
+                self.parts.journal.reschedule(intent.seq, due_ns=0)
+        self.parts.doorbell.ring()
+
+    async def confirm(self, path: str, file_id: str, **fields: Any) -> None:
+        """The service confirms the upload of a file as it is now; without a request."""
+        inode = self.stat(path)
+        name = self.parts.changes.remote_name(inode)
+        assert name is not None
+        known: dict[str, Any] = {"filename": name, "size": inode.size, "mime_type": "text/plain", "created_ns": 1}
+        known |= {"expires_ns": None, "downloadable": False, "origin": Origin.OURS} | fields
+        self.parts.changes.bound(inode.ino, Remote(file_id, **known), inode.content_gen, time.time_ns())
+        await self.parts.filedata.settle(inode.ino)
+
+    async def settled(self, *, tries: int = 300) -> None:
+        """Return once the journal is empty, whatever it is waiting for."""
+        for _ in range(tries):
+            if not self.pending():
+                return
+            self.make_due()
+            await trio.sleep(1.0)
+        raise AssertionError(f"never settled: {self.pending()}")
+
+    async def until(self, condition: Callable[[], bool], *, tries: int = 2000) -> None:
+        """Let time pass until something is so."""
+        for _ in range(tries):
+            if condition():
+                return
+            await trio.sleep(1.0)
+        raise AssertionError(f"never came; pending: {self.pending()}")
+
+    # -- what a user does
+
+    async def open(self, path: str, flags: int = os.O_RDONLY) -> OpenFile:
+        """open(2)."""
+        parent, name = self._place(path)
+        if flags & os.O_CREAT:
+            _, handle = await self.fs.files.create(parent, name, 0o100644, flags, self.user)
+            return handle
+        return await self.fs.files.open(self.fs.namespace.lookup(parent, name).ino, flags, self.user)
+
+    async def close(self, handle: OpenFile) -> None:
+        """close(2) of the only descriptor."""
+        try:
+            await self.fs.files.flush(handle.fh)
+        finally:
+            await self.fs.files.release(handle.fh)
+
+    async def write(self, path: str, data: bytes, flags: int = _CREATE) -> None:
+        """`echo data > path`."""
+        handle = await self.open(path, flags)
+        try:
+            await self.fs.files.write(handle.fh, 0, data)
+        finally:
+            await self.close(handle)
+
+    async def read(self, path: str) -> bytes:
+        """`cat path`."""
+        handle = await self.open(path)
+        try:
+            return await self.fs.files.read(handle.fh, 0, self.stat(path).size)
+        finally:
+            await self.close(handle)
+
+    def stat(self, path: str) -> Inode:
+        """stat(2)."""
+        parent, name = self._place(path)
+        return self.fs.namespace.lookup(parent, name)
+
+    def ls(self, path: str = "") -> list[str]:
+        """The names in a directory."""
+        fh = self.fs.namespace.opendir(self.stat(path).ino if path else ROOT_INO)
+        try:
+            return sorted(entry.name.decode() for entry in self.fs.namespace.readdir(fh, 2))
+        finally:
+            self.fs.namespace.releasedir(fh)
+
+    def mkdir(self, path: str) -> None:
+        """mkdir(2)."""
+        self.fs.namespace.mkdir(*self._place(path), 0o755, self.user)
+
+    def unlink(self, path: str) -> None:
+        """unlink(2)."""
+        self.fs.namespace.unlink(*self._place(path))
+
+    def rename(self, old: str, new: str, flags: int = 0) -> None:
+        """renameat2(2)."""
+        self.fs.namespace.rename(*self._place(old), *self._place(new), flags)
+
+    def link(self, old: str, new: str) -> None:
+        """link(2)."""
+        self.fs.namespace.link(self.stat(old).ino, *self._place(new))
+
+    def xattr(self, path: str, name: str) -> str:
+        """`getfattr -n user.remotefs.NAME path`."""
+        return self.fs.attributes.getxattr(self.stat(path).ino, b"user.remotefs." + name.encode()).decode()
+
+    # -- what came of it
+
+    def pending(self) -> list[Intent]:
+        """The journal."""
+        return self.parts.journal.pending()
+
+    def intent(self, path: str) -> Intent | None:
+        """What is to be sent of a file."""
+        return self.parts.journal.of_inode(self.stat(path).ino)
+
+    def deletes(self) -> set[str]:
+        """Ids whose DELETE is asked for."""
+        return {i.file_id for i in self.pending() if i.kind is IntentKind.DELETE and i.file_id is not None}
+
+    def id(self, path: str) -> str:
+        """The id that a file is bound to."""
+        file_id = self.stat(path).file_id
+        assert file_id is not None, f"{path} is not with the service"
+        return file_id
+
+    def remote(self, path: str) -> Remote:
+        """What is known of the remote file that a file is bound to."""
+        remote = self.parts.remotes.find(self.id(path))
+        assert remote is not None
+        return remote
+
+    def stored(self) -> list[FileRecord]:
+        """What the service has, the newest first."""
+        return list(self.server.store.list(ListQuery(limit=1000)).records)
+
+    def remote_names(self) -> list[str]:
+        """The names of what the service has."""
+        return sorted(record.filename for record in self.stored())
+
+    def remote_ids(self) -> set[str]:
+        """The ids of what the service has."""
+        return {record.id for record in self.stored()}
+
+    def remote_bytes(self, filename: str) -> list[bytes]:
+        """The contents that the service has under a name, the newest first."""
+        blobs = self.state_dir.with_name("server") / "files"
+        return [(blobs / record.id).read_bytes() for record in self.stored() if record.filename == filename]
+
+    def _place(self, path: str) -> tuple[int, bytes]:
+        folder, _, name = path.rpartition("/")
+        parent = self.parts.tree.resolve(folder)
+        assert parent is not None, f"no folder {folder!r}"
+        return parent.ino, name.encode()
+
+
+def listed(file_id: str, filename: str, *, size: int = 3, created_ns: int = 1, **fields: Any) -> FileMetadata:
+    """A file as a listing shows it."""
+    kind = {"mime_type": "text/plain"} | fields
+    return msgspec.convert(
+        {"id": file_id, "filename": filename, "size_bytes": size, "created_ns": created_ns} | kind, FileMetadata
+    )
