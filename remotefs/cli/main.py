@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from remotefs import __version__
-from remotefs.cli import inspect, mounting, probe, serve
+from remotefs.cli import inspect, mounting, probe, serve, upkeep
 from remotefs.cli.console import say
 from remotefs.cli.failures import exit_status, record, sentence, sole_error
 
@@ -39,7 +39,7 @@ def build_app() -> typer.Typer:
         help=_about.__doc__,
     )
     app.callback()(_about)
-    for group in (mounting, inspect, serve, probe):
+    for group in (mounting, inspect, upkeep, serve, probe):
         group.register(app)
     return app
 

@@ -23,6 +23,13 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     yield from _lines("pending", [_pending(kind) for kind in status.pending if kind.count] or ["nothing"])
     yield from _lines("failed", [f"{item.path}: {item.reason}" for item in status.failed])
     yield from _lines("damaged", list(status.damaged))
+    if status.removals_held:
+        yield (
+            "held",
+            f"{status.removals_held:,} files are missing in the listing: see `remotefs accept-removals --help`",
+        )
+    if status.trashed:
+        yield "trash", f"{status.trashed:,} files, see `remotefs trash list`"
     content = status.content
     yield "content", f"{human_size(content.pinned_bytes)} only here, {human_size(content.evictable_bytes)} cached"
     yield "being written", human_size(content.staging_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import time
@@ -88,9 +89,11 @@ def _by_its_process(mountpoint: Path, timeout_s: float, report: Report) -> Drain
 def _is_running(pid: int) -> bool:
     """Its end is waited for and not only its lock's: a local server ends with it, and after it."""
     try:
-        os.kill(pid, 0)
+        descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        pass
-    return True
+    try:
+        # Readable once it has ended, also while nobody has reaped it.
+        return not select.select([descriptor], [], [], 0)[0]
+    finally:
+        os.close(descriptor)

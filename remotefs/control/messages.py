@@ -103,6 +103,9 @@ class Status(Message, frozen=True, kw_only=True):
     pending: tuple[PendingKind, ...] = ()
     failed: tuple[Leftover, ...] = ()
     damaged: tuple[str, ...] = ()
+    # Files that the last listing lacked and that wait for `remotefs accept-removals` (S1).
+    removals_held: int = 0
+    trashed: int = 0
     content: ContentUse = ContentUse()
     requests: Requests = Requests()
     last_poll_at: float | None = None
@@ -150,6 +153,101 @@ class TakeoverResult(Message, frozen=True):
     yielding: bool
 
 
+class Count(Message, frozen=True):
+    """How many."""
+
+    count: int
+
+
+class TrashEntry(Message, frozen=True):
+    """A file in the local trash."""
+
+    number: int
+    path: str
+    file_id: str
+    size: int
+    removed_at: float
+    reason: str
+
+
+class TrashListing(Message, frozen=True):
+    """The local trash, the oldest first."""
+
+    entries: tuple[TrashEntry, ...] = ()
+
+
+class RestoreParams(Message, frozen=True):
+    """Put number `number` of the trash back, at its old path or at `path`."""
+
+    number: int
+    path: str | None = None
+
+
+class PathResult(Message, frozen=True):
+    """A path in the mount."""
+
+    path: str
+
+
+class EmptyParams(Message, frozen=True):
+    """Remove for good what has been in the trash for longer."""
+
+    older_than_days: float = 0.0
+
+
+class PathsParams(Message, frozen=True):
+    """Where these files of the service are in the tree."""
+
+    file_ids: tuple[str, ...]
+
+
+class PathsResult(Message, frozen=True):
+    """A path for each id asked for, None where the tree has no such file."""
+
+    paths: tuple[str | None, ...]
+
+
+class SyncParams(Message, frozen=True):
+    """Give the files at or below `path` the remote names that their paths say; `dry_run` only tells the cost."""
+
+    path: str
+    dry_run: bool
+
+
+class SyncResult(Message, frozen=True):
+    """What `sync` costs: `files` uploads of `bytes` in all and their deletes; `unreadable` paths cannot follow."""
+
+    files: int
+    bytes: int
+    requests: int
+    unreadable: tuple[str, ...] = ()
+
+
+class DedupeParams(Message, frozen=True):
+    """Remove copies below `path`: those equal to the one that is kept, or those of `file_ids` whatever they hold."""
+
+    path: str = ""
+    keep_oldest: bool = False
+    dry_run: bool = False
+    file_ids: tuple[str, ...] = ()
+
+
+class CopyFound(Message, frozen=True):
+    """One of several remote files of one name. `verdict`: kept, equal (removed unless dry run), differs, unknown."""
+
+    path: str
+    file_id: str
+    size: int
+    verdict: str
+
+
+class DedupeResult(Message, frozen=True):
+    """All copies, group by group; `removed` of them are gone."""
+
+    copies: tuple[CopyFound, ...]
+    removed: int
+
+
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -186,3 +284,10 @@ FLUSH = Endpoint("flush", FlushParams, DrainResult)
 UMOUNT = Endpoint("umount", UmountParams, DrainResult)
 IDENTIFY = Endpoint("id", IdentifyParams, FileIdentity)
 TAKEOVER = Endpoint("takeover", Nothing, TakeoverResult)
+ACCEPT_REMOVALS = Endpoint("accept-removals", Nothing, Count)
+TRASH_LIST = Endpoint("trash-list", Nothing, TrashListing)
+TRASH_RESTORE = Endpoint("trash-restore", RestoreParams, PathResult)
+TRASH_EMPTY = Endpoint("trash-empty", EmptyParams, Count)
+PATHS = Endpoint("paths", PathsParams, PathsResult)
+SYNC = Endpoint("sync", SyncParams, SyncResult)
+DEDUPE = Endpoint("dedupe", DedupeParams, DedupeResult)

@@ -130,6 +130,11 @@ class Changes:
 
     # -- what happened
 
+    def relabel(self, ino: int, now_ns: int) -> None:
+        """The user wants the service to follow a rename whatever it costs (`remotefs sync`, W7)."""
+        self._journal.put(IntentKind.RELABEL, ino, due_ns=now_ns)
+        self._doorbell.ring()
+
     def closed(self, ino: int, now_ns: int) -> Inode:
         """New content was closed: it is to be uploaded."""
         with self._db.transaction():
@@ -229,7 +234,7 @@ class Changes:
             settled = inode.content_gen == generation and inode.state != ContentState.DIRTY
             inode = self._tree.update(ino, file_id=remote.file_id, **({"state": ContentState.CLEAN} if settled else {}))
             self._remotes.show(remote.file_id, ino)
-            freed = [*intent.replaces, *self._given_up(before)]
+            freed = [*intent.replaces, *self._given_up(before, relabelled=intent.kind is IntentKind.RELABEL)]
             self._journal.remove(intent.seq)
             self.free(freed, now_ns, held_by=ino)
             if inode.nlink == 0:
@@ -276,12 +281,13 @@ class Changes:
         self._journal.remove(intent.seq)
         self.free(intent.replaces, time.time_ns())
 
-    def _given_up(self, file_id: str | None) -> list[str]:
+    def _given_up(self, file_id: str | None, *, relabelled: bool) -> list[str]:
         """The id that an upload takes the place of; W8 keeps somebody else's original beside an edit of it."""
         remote = self._remotes.find(file_id) if file_id else None
         if remote is None:
             return []
-        if remote.origin == Origin.FOREIGN and remote.downloadable and not self._config.replace_downloadable:
+        edited_original = remote.origin == Origin.FOREIGN and remote.downloadable and not relabelled
+        if edited_original and not self._config.replace_downloadable:
             self._remotes.show(remote.file_id, None)
             return []
         return [remote.file_id]

@@ -88,9 +88,10 @@ class ContentFile:
         self.sums.set(index, 0)
         self._save(index)
 
-    def close(self, used_ns: int) -> None:
-        """Close it, leaving when it was last used as its modification time, by which eviction goes."""
-        os.utime(self._fd, ns=(used_ns, used_ns))
+    def close(self, used_ns: int | None) -> None:
+        """Close it, leaving when it was last used as its modification time, by which eviction goes (None: it stays)."""
+        if used_ns is not None:
+            os.utime(self._fd, ns=(used_ns, used_ns))
         os.close(self._fd)
         os.close(self._sums_fd)
 

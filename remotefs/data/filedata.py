@@ -203,6 +203,15 @@ class FileData:
         self._flights.cut(ino)
         self._staging.discard(ino, generation)
 
+    def is_here(self, inode: Inode) -> bool:
+        """Whether all its bytes are on this disk."""
+        return inode.staged_gen is not None or inode.size == 0 or self.source_of(inode) is not None
+
+    async def fetch(self, inode: Inode) -> None:
+        """Bring all its bytes to this disk. Raises as read() does, and OutOfSpace."""
+        if not self.is_here(inode) and inode.file_id is not None:
+            await self._downloader.fetch_all(inode.file_id, inode.size)
+
     def source_of(self, inode: Inode) -> Path | None:
         """The local file with all bytes of the inode, to be uploaded; None when it is empty or they are not here."""
         if inode.staged_gen is not None:

@@ -173,6 +173,7 @@ class Refresh:
         self._remover.remove_expired(self._clock())
         self._settle_names()
         if walked:
+            self._remover.empty_old_trash()
             self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_to_ns=newest_ns)
         elif newest_ns != self._meta.facts.polled_to_ns:
             self._meta.record(polled_to_ns=newest_ns)

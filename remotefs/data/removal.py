@@ -110,7 +110,13 @@ class Remover:
             self._take_out(remote, reason)
             self._remotes.forget(remote.file_id)
 
+    def empty_old_trash(self) -> None:
+        """What has been in the trash for long enough goes for good (S2)."""
+        self._trash.empty(older_than_days=self._config.trash_days)
+
     def _hold(self, census: Census) -> None:
+        if self._meta.facts.removals_held == census.missing:
+            return
         _log.error(
             "the listing lacks %d of %d known files: nothing is removed until `remotefs accept-removals`",
             census.missing,

@@ -41,6 +41,7 @@ class Trash:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._last = max((int(file.stem) for file in folder.iterdir() if file.stem.isdigit()), default=0)
 
     def put(
         self, source: Path, *, path: str, file_id: str, size: int, mode: int, mtime_ns: int, reason: str
@@ -49,7 +50,8 @@ class Trash:
 
         Synced before it returns. Raises OSError.
         """
-        number = max((entry.number for entry in self.entries()), default=0) + 1
+        self._last += 1
+        number = self._last
         record = Trashed(
             number=number, path=path, file_id=file_id, size=size, mode=mode, mtime_ns=mtime_ns,
             removed_at=time.time(), reason=reason,

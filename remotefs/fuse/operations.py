@@ -61,11 +61,12 @@ class Operations(pyfuse3.Operations):
     @answering
     async def lookup(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
         self._note_use()
+        timeout_s = self._timeout_s if self._fs.namespace.is_lasting(parent_inode) else 0.0
         try:
             inode = self._fs.namespace.lookup(parent_inode, name)
         except NotFound:
-            return absent_entry(self._timeout_s)
-        return self._known(inode)
+            return absent_entry(timeout_s)
+        return self._known(inode, timeout_s)
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         for ino, count in inode_list:
@@ -220,10 +221,10 @@ class Operations(pyfuse3.Operations):
     async def release(self, fh: FileHandleT) -> None:
         await self._fs.files.release(fh)
 
-    def _known(self, inode: Inode) -> pyfuse3.EntryAttributes:
+    def _known(self, inode: Inode, timeout_s: float | None = None) -> pyfuse3.EntryAttributes:
         # Invariant: each entry that is answered to the kernel counts one lookup, which a forget gives back.
         self._fs.handles.looked_up(inode.ino)
-        return entry_attributes(inode, self._timeout_s)
+        return entry_attributes(inode, self._timeout_s if timeout_s is None else timeout_s)
 
 
 def _file_info(fh: int) -> pyfuse3.FileInfo:

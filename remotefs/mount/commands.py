@@ -30,9 +30,10 @@ from remotefs.control.messages import (
     TakeoverResult,
     UmountParams,
 )
-from remotefs.errors import InvalidArgument, LocalError, NotFound, TransportError
+from remotefs.errors import InvalidArgument, LocalError, TransportError
 from remotefs.mount.parts import Parts
 from remotefs.mount.settings import MountSettings
+from remotefs.mount.upkeep import Upkeep, resolve
 from remotefs.store.records import ContentState, Inode, Intent
 
 # Of what is left, this much is named.
@@ -64,6 +65,7 @@ class Commands:
             UMOUNT.bind(self.umount),
             IDENTIFY.bind(self.identify),
             TAKEOVER.bind(self.takeover),
+            *Upkeep(self._parts).all(),
         ]
 
     async def status(self, _: Nothing, __: Report) -> Status:
@@ -87,6 +89,8 @@ class Commands:
             pending=self._pending(),
             failed=self._failed(),
             damaged=tuple(content.damaged),
+            removals_held=facts.removals_held,
+            trashed=len(parts.trash.entries()),
             content=ContentUse(
                 pinned_bytes=content.pinned_bytes,
                 evictable_bytes=content.evictable_bytes,
@@ -99,7 +103,7 @@ class Commands:
 
     async def flush(self, params: FlushParams, report: Report) -> DrainResult:
         """Wait until the service has what lies at or below a path."""
-        inode = self._resolve(params.path)
+        inode = resolve(self._parts, params.path)
         files = list(self._parts.tree.files_beneath(inode.ino)) if inode.is_dir else [inode]
         await self._close_dirty(files)
         return await self._drain(params.timeout_s, report, None if params.path == "" else {f.ino for f in files})
@@ -118,7 +122,7 @@ class Commands:
 
     async def identify(self, params: IdentifyParams, report: Report) -> FileIdentity:
         """Which file of the service a path is; what is pending is sent first."""
-        inode = self._resolve(params.path)
+        inode = resolve(self._parts, params.path)
         if not inode.is_file:
             raise InvalidArgument(f"{params.path}: only a regular file is a file of the service")
         await self._close_dirty([inode])
@@ -137,12 +141,6 @@ class Commands:
         return TakeoverResult(yielding=self._yield_state())
 
     # -- parts of answers
-
-    def _resolve(self, path: str) -> Inode:
-        inode = self._parts.tree.resolve(path)
-        if inode is None:
-            raise NotFound(f"{path}: no such file or directory in this mount")
-        return inode
 
     async def _close_dirty(self, files: list[Inode]) -> None:
         for file in files:

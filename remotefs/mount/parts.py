@@ -42,6 +42,7 @@ from remotefs.store.meta import Meta
 from remotefs.store.remotes import Remotes
 from remotefs.store.tree import Tree
 from remotefs.vfs.attributes import Attributes
+from remotefs.vfs.byid import ById
 from remotefs.vfs.files import Files
 from remotefs.vfs.filesystem import FileSystem
 from remotefs.vfs.handles import Handles
@@ -122,14 +123,16 @@ class Parts:
         )
 
     def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
-        namespace = Namespace(self.database, self.tree, self.changes, self.filedata, self.handles)
+        namespace = Namespace(
+            self.database, self.tree, self.changes, self.filedata, self.handles, ById(self.tree, self.remotes)
+        )
         files = Files(
             self.tree, self.journal, self.changes, self.filedata, self.writeback, self.handles, namespace,
             config.writeback, self.doorbell.ring,
         )  # fmt: skip
         attributes = Attributes(
-            self.tree, self.journal, self.remotes, self.changes, self.filedata, self.flights, self.writeback, files,
-            self.disk, settings.state_dir / SOCKET_NAME,
+            self.tree, self.journal, self.remotes, self.changes, self.filedata, self.flights, self.writeback, namespace,
+            files, self.disk, settings.state_dir / SOCKET_NAME,
         )  # fmt: skip
         return FileSystem(namespace, files, attributes, self.handles)
 

@@ -43,6 +43,13 @@ class Remotes:
         )
         return [Remote._make(row) for row in rows]
 
+    def namesakes(self) -> list[list[Remote]]:
+        """Shown files that share their remote filename with another, name by name, the newest first."""
+        names = self._db.all(
+            "SELECT filename FROM remote WHERE doomed = 0 AND ino IS NOT NULL GROUP BY filename HAVING count(*) > 1"
+        )
+        return [[r for r in self.named(name) if r.ino is not None and not r.doomed] for (name,) in names]
+
     def doomed(self) -> list[Remote]:
         """Tombstones: what the user gave up here and the service may still list."""
         rows = self._db.all(f"SELECT {_COLUMNS} FROM remote WHERE doomed = 1")  # noqa: S608

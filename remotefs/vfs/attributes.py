@@ -18,6 +18,7 @@ from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
 from remotefs.store.remotes import Remotes
 from remotefs.store.tree import Tree
 from remotefs.vfs.files import Files
+from remotefs.vfs.namespace import Namespace
 
 # As the kernel's own limits (xattr(7)); in all as ext4 with large inodes would hold.
 MAX_XATTR_NAME_BYTES = 255
@@ -61,6 +62,7 @@ class Attributes:
         filedata: FileData,
         flights: Flights,
         writeback: Writeback,
+        namespace: Namespace,
         files: Files,
         disk: Disk,
         control_socket: Path,
@@ -72,13 +74,14 @@ class Attributes:
         self._filedata = filedata
         self._flights = flights
         self._writeback = writeback
+        self._namespace = namespace
         self._files = files
         self._disk = disk
         self._control_socket = control_socket
 
     def getattr(self, ino: int) -> Inode:
         """The inode. Raises NotFound."""
-        return self._tree.get(ino)
+        return self._namespace.directory(ino)
 
     async def setattr(self, ino: int, change: AttributeChange, fh: int | None) -> Inode:
         """Change what is told; only a new size touches the content, and may wait (A1)."""

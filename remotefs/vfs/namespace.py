@@ -15,6 +15,7 @@ from remotefs.errors import AccessDenied, AlreadyExists, InvalidArgument, NotFou
 from remotefs.store.database import Database
 from remotefs.store.records import ROOT_INO, Inode
 from remotefs.store.tree import Tree
+from remotefs.vfs.byid import ById
 from remotefs.vfs.handles import Handles
 
 RENAME_NOREPLACE = 1
@@ -53,24 +54,37 @@ class Namespace:
         changes: Changes,
         filedata: FileData,
         handles: Handles,
+        byid: ById,
     ) -> None:
         self._db = database
         self._tree = tree
         self._changes = changes
         self._filedata = filedata
         self._handles = handles
+        self._byid = byid
 
     # -- looking
 
     def lookup(self, parent: int, name: bytes) -> Inode:
         """What the name names. Raises NotFound, NameTooLong, BadName."""
         if name in {b".", b".."}:
-            inode = self._tree.get(parent)
-            return self._tree.get(inode.parent or ROOT_INO) if name == b".." else inode
-        found = self._tree.lookup(parent, names.check_component(name))
+            inode = self.directory(parent)
+            return self.directory(inode.parent or ROOT_INO) if name == b".." else inode
+        text = names.check_component(name)
+        found = self._tree.lookup(parent, text)
+        if found is None and (self._byid.is_virtual(parent) or text == names.RESERVED):
+            found = self._byid.lookup(parent, text)
         if found is None:
             raise NotFound(f"{os.fsdecode(name)}: no such file or directory")
         return found
+
+    def is_lasting(self, parent: int) -> bool:
+        """Whether the kernel is told when a name of the directory comes to mean something else."""
+        return not self._byid.is_virtual(parent)
+
+    def directory(self, ino: int) -> Inode:
+        """An inode, virtual or not. Raises NotFound."""
+        return self._byid.directory(ino) if self._byid.is_virtual(ino) else self._tree.get(ino)
 
     def readlink(self, ino: int) -> bytes:
         """The target of a symbolic link. Raises InvalidArgument."""
@@ -81,15 +95,15 @@ class Namespace:
 
     def opendir(self, ino: int) -> int:
         """A directory handle."""
-        return self._handles.open_directory(self._tree.get(ino).ino)
+        return self._handles.open_directory(self.directory(ino).ino)
 
     def readdir(self, fh: int, cookie: int) -> Iterator[Listed]:
         """Entries behind `cookie` (0: from the start), `.` and `..` first; stable while entries come and go."""
-        directory = self._tree.get(self._handles.directory(fh))
+        directory = self.directory(self._handles.directory(fh))
         if cookie < 1:
             yield Listed(b".", directory, 1)
         if cookie < 2:
-            yield Listed(b"..", self._tree.get(directory.parent or ROOT_INO), 2)
+            yield Listed(b"..", self.directory(directory.parent or ROOT_INO), 2)
         after = max(cookie - 2, 0)
         while page := self._tree.entries(directory.ino, after=after, limit=256):
             for entry in page:
@@ -108,7 +122,7 @@ class Namespace:
 
     def mknod(self, parent: int, name: bytes, mode: int, rdev: int, caller: Caller) -> Inode:
         """A regular file, a FIFO, a socket or a device node; all but the first live on this machine alone (N5)."""
-        text = self._new_name(parent, name)
+        text = self._name(parent, name)
         now = time.time_ns()
         with self._db.transaction():
             inode = self._make(parent, text, mode, caller, now, rdev=rdev)
@@ -116,18 +130,18 @@ class Namespace:
 
     def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Inode:
         """A directory."""
-        text = self._new_name(parent, name)
+        text = self._name(parent, name)
         inherited = self._tree.get(parent).mode & stat.S_ISGID
         return self._make(parent, text, stat.S_IFDIR | stat.S_IMODE(mode) | inherited, caller, time.time_ns())
 
     def symlink(self, parent: int, name: bytes, target: bytes, caller: Caller) -> Inode:
         """A symbolic link."""
-        text = self._new_name(parent, name)
+        text = self._name(parent, name)
         return self._make(parent, text, stat.S_IFLNK | 0o777, caller, time.time_ns(), target=target)
 
     def link(self, ino: int, parent: int, name: bytes) -> Inode:
         """One more name for a file: still one remote file (N5)."""
-        text = self._new_name(parent, name)
+        text = self._name(parent, name)
         if self._tree.get(ino).is_dir:
             raise NotPermitted(f"{text}: a directory has one name")
         if self._tree.get(ino).nlink == 0:
@@ -145,7 +159,7 @@ class Namespace:
         """Take a name away; the last one frees the file once nobody has it open (W9)."""
         now = time.time_ns()
         with self._db.transaction():
-            inode = self._tree.unlink(parent, names.check_component(name), now_ns=now)
+            inode = self._tree.unlink(parent, self._name(parent, name), now_ns=now)
             self._own(parent)
             self._changes.unlinked(inode, now)
         self._discard_if_gone(inode)
@@ -153,7 +167,7 @@ class Namespace:
     def rmdir(self, parent: int, name: bytes) -> None:
         """Take an empty directory away."""
         with self._db.transaction():
-            inode = self._tree.rmdir(parent, names.check_component(name), now_ns=time.time_ns())
+            inode = self._tree.rmdir(parent, self._name(parent, name), now_ns=time.time_ns())
             self._own(parent)
             if not self._handles.is_known(inode.ino):
                 self._tree.forget(inode.ino)
@@ -172,7 +186,7 @@ class Namespace:
         """Move an entry; true here at once, the service follows (W7). Raises what rename(2) names."""
         if flags not in {0, RENAME_NOREPLACE, RENAME_EXCHANGE}:
             raise InvalidArgument(f"rename flags {flags:#x} are not supported")
-        source, target = names.check_component(name), self._new_name(new_parent, new_name)
+        source, target = self._name(parent, name), self._name(new_parent, new_name)
         moving, present = self.lookup(parent, name), self._tree.lookup(new_parent, target)
         self._check_not_beneath(moving, new_parent)
         if flags == RENAME_EXCHANGE:
@@ -225,9 +239,10 @@ class Namespace:
 
     # -- common
 
-    def _new_name(self, parent: int, name: bytes) -> str:
+    def _name(self, parent: int, name: bytes) -> str:
+        """A name that may be made, moved or taken away there."""
         text = names.check_component(name)
-        if parent == ROOT_INO and text == names.RESERVED:
+        if self._byid.is_virtual(parent) or (parent == ROOT_INO and text == names.RESERVED):
             raise AccessDenied(f"{names.RESERVED} at the root belongs to remotefs")
         return text
 

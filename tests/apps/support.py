@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from remotefs import names
 from remotefs.config import NamesConfig
@@ -16,30 +17,48 @@ from tests.mount.support import Mounted, eventually
 _POLICY = NamePolicy(NamesConfig())
 
 
-def uploads_of(server: FaultyServer) -> list[tuple[str, bytes]]:
-    """(filename, content) of everything that the service has, sorted."""
+class TreeFile(NamedTuple):
+    """A regular file of the mount: the filenames that its hard links ask for, one of which the service has."""
+
+    filenames: set[str]
+    content: bytes
+
+
+def at_service(server: FaultyServer) -> dict[str, bytes]:
+    """Content by filename. Two files of one name are a failure."""
     records = server.store.list(ListQuery(limit=1000)).records
+    assert len({record.filename for record in records}) == len(records), sorted(r.filename for r in records)
     # Not by a download: a faithful server refuses that of what was uploaded.
-    return sorted((record.filename, Path(server.store._blobs.open(record.id)).read_bytes()) for record in records)
+    return {record.filename: Path(server.store._blobs.open(record.id)).read_bytes() for record in records}
 
 
-def tree_of(root: Path) -> list[tuple[str, bytes]]:
-    """(filename, content) as the service should have it of every regular file of a mount, sorted; read once an inode."""
-    found: dict[int, tuple[str, Path]] = {}
-    for folder, _, files in os.walk(root):
-        for path in (Path(folder, name) for name in files):
-            status = path.lstat()
-            relative = str(path.relative_to(root))
-            # Further names of one file: the service knows it by one of them, told by `assert_service_has`.
-            if stat.S_ISREG(status.st_mode) and not _POLICY.never_uploaded(relative):
-                found.setdefault(status.st_ino, (names.remote_name(relative).name, path))
-    return sorted((name, path.read_bytes()) for name, path in found.values())
+def in_tree(root: Path) -> list[TreeFile]:
+    """Every regular file of a mount that is not of the names which never leave the machine (N6)."""
+    files: dict[int, TreeFile] = {}
+    # By descriptors: the tests make paths that are as long as the kernel takes them.
+    for folder, _, file_names, fd in os.fwalk(root):
+        for name in file_names:
+            status = os.lstat(name, dir_fd=fd)
+            path = os.path.relpath(os.path.join(folder, name), root)
+            if stat.S_ISREG(status.st_mode) and not _POLICY.never_uploaded(path):
+                if status.st_ino not in files:
+                    files[status.st_ino] = TreeFile(set(), _content(name, fd))
+                files[status.st_ino].filenames.add(names.remote_name(path).name)
+    return list(files.values())
+
+
+def _content(name: str, folder_fd: int) -> bytes:
+    with open(os.open(name, os.O_RDONLY, dir_fd=folder_fd), "rb") as file:
+        return file.read()
 
 
 def assert_service_has(server: FaultyServer, mount: Mounted) -> None:
     """Once nothing is pending, the service has each file of the tree under its name and with its bytes, and no other."""
     mount.flush()
-    wanted = tree_of(mount.path)
-    # A removal may still be under way: `flush` waits for what is to arrive there.
-    eventually(lambda: len(uploads_of(server)) <= len(wanted))
-    assert uploads_of(server) == wanted
+    files = in_tree(mount.path)
+    eventually(lambda: len(server.store.list(ListQuery(limit=1000)).records) <= len(files))
+    stored = at_service(server)
+    for file in files:
+        (filename,) = file.filenames & stored.keys()
+        assert stored.pop(filename) == file.content, filename
+    assert stored == {}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,6 +55,18 @@ def store(tmp_path: Path) -> Iterator[ContentStore]:
     made = make_store(tmp_path)
     yield made
     made.close()
+
+
+@contextmanager
+def other_disk(point: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("mounting another disk needs root")
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", point], check=True)
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", "-l", point], check=True)
 
 
 def body(size: int, seed: int = 1) -> bytes:
@@ -365,6 +379,25 @@ def test_a_crash_at_any_step_of_giving_away_loses_nothing(tmp_path: Path) -> Non
         assert list((folder / "content").rglob("own*")) == []
         step += 1
     assert step > 3, "it was stopped at several steps"
+
+
+async def test_a_failed_adoption_does_not_spoil_what_is_fetched_later(tmp_path: Path) -> None:
+    data = body(3 * CHUNK)
+    with other_disk(tmp_path / "elsewhere") as other:  # a rename from there fails
+        store = make_store(tmp_path)
+        path = staged(other, data)
+        with pytest.raises(StateUnusable):
+            await store.adopt("own", path, len(data), pinned=True)
+        with pytest.raises(StateUnusable):
+            await store.adopt("own", tmp_path / "no-such-file", len(data), pinned=True)
+        assert path.read_bytes() == data
+    store.put("own", len(data), 0, data[:CHUNK])
+    store.close()
+    again = make_store(tmp_path)
+    assert again.read("own", 0, CHUNK) == data[:CHUNK]
+    assert again.read("own", CHUNK, CHUNK) is None
+    assert not again.is_pinned("own")
+    again.close()
 
 
 async def test_a_cancelled_adoption_can_be_done_again(tmp_path: Path, store: ContentStore) -> None:

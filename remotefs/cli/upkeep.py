@@ -1,0 +1,173 @@
+"""`remotefs trash`, `accept-removals`, `path`, `sync`, `dedupe`: keeping a mount and its account tidy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Column, Table
+
+from remotefs.cli.console import printable, result_console, say
+from remotefs.cli.statustable import human_size
+from remotefs.control.find import FoundMount, find_mount
+from remotefs.control.messages import (
+    ACCEPT_REMOVALS,
+    DEDUPE,
+    PATHS,
+    SYNC,
+    TRASH_EMPTY,
+    TRASH_LIST,
+    TRASH_RESTORE,
+    DedupeParams,
+    EmptyParams,
+    Nothing,
+    PathsParams,
+    RestoreParams,
+    SyncParams,
+    SyncResult,
+)
+from remotefs.control.mounts import read_mounts
+from remotefs.errors import NotFound, UsageError
+
+# Listing a large account, comparing or fetching many files.
+LONG_S = 3600.0
+SHORT_S = 30.0
+_MountOption = Annotated[
+    Path | None, typer.Option("--mount", metavar="MOUNTPOINT", help="Which mount, where there are several.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    trash = typer.Typer(
+        no_args_is_help=True, help="Files that went away elsewhere and whose bytes only this machine has."
+    )
+    trash.command("list")(list_trash)
+    trash.command("restore")(restore)
+    trash.command("empty")(empty)
+    app.add_typer(trash, name="trash")
+    app.command("accept-removals")(accept_removals)
+    app.command("path")(path_of)
+    app.command("sync")(sync)
+    app.command("dedupe")(dedupe)
+
+
+def list_trash(*, mount: _MountOption = None) -> None:
+    """Show what is in the local trash."""
+    listing = _mount(mount).control.call(TRASH_LIST, Nothing(), timeout_s=SHORT_S)
+    table = Table.grid(
+        Column(justify="right"), Column(), Column(justify="right"), Column(overflow="fold"), padding=(0, 2)
+    )
+    for entry in listing.entries:
+        when = datetime.fromtimestamp(entry.removed_at, UTC).isoformat(sep=" ", timespec="minutes")
+        table.add_row(str(entry.number), when, human_size(entry.size), printable(f"{entry.path} ({entry.reason})"))
+    result_console().print(table)
+
+
+def restore(
+    number: Annotated[int, typer.Argument(help="As `trash list` shows it.")],
+    *,
+    to: Annotated[str | None, typer.Option("--to", metavar="PATH", help="In the mount. Default: where it was.")] = None,
+    mount: _MountOption = None,
+) -> None:
+    """Put a file of the trash back; it is uploaded as a new one, with a new id."""
+    result = _mount(mount).control.call(TRASH_RESTORE, RestoreParams(number, to), timeout_s=LONG_S)
+    typer.echo(printable(result.path))
+
+
+def empty(
+    *,
+    older_than_days: Annotated[float, typer.Option(min=0.0, help="Only what went earlier.")] = 0.0,
+    mount: _MountOption = None,
+) -> None:
+    """Remove the files of the trash for good."""
+    result = _mount(mount).control.call(TRASH_EMPTY, EmptyParams(older_than_days), timeout_s=LONG_S)
+    say(f"{result.count:,} files removed from the trash")
+
+
+def accept_removals(*, mount: _MountOption = None) -> None:
+    """Believe a listing that lacks many files.
+
+    Nothing is removed when a listing lacks more files than are likely to have been deleted: the key or the service
+    may be at fault. When you know that they are gone, this lists twice more and removes them here too. Bytes that only
+    this machine has go to the trash.
+    """
+    result = _mount(mount).control.call(ACCEPT_REMOVALS, Nothing(), timeout_s=LONG_S)
+    say(f"{result.count:,} files that are gone at the service were removed here")
+
+
+def path_of(
+    file_ids: Annotated[list[str], typer.Argument(metavar="ID", help="File ids of the service.")],
+    *,
+    mount: _MountOption = None,
+) -> None:
+    """Print the path of a file id, a line each."""
+    found = _mount(mount)
+    result = found.control.call(PATHS, PathsParams(tuple(file_ids)), timeout_s=SHORT_S)
+    for path in result.paths:
+        if path is not None:
+            typer.echo(printable(str(found.mountpoint / path)))
+    missing = [file_id for file_id, path in zip(file_ids, result.paths, strict=True) if path is None]
+    if missing:
+        raise NotFound(f"{', '.join(missing)}: not in this mount")
+
+
+def sync(
+    path: Annotated[Path, typer.Argument(help="A file or a folder of a mount.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it costs.")] = False,
+) -> None:
+    """Make the service follow renames.
+
+    A rename of many files, or of files of others, is true here alone: at the service they keep their names. This
+    uploads them again under the names they have here, and deletes the old files. Every one gets a new id.
+    """
+    found = find_mount(path)
+    cost = found.control.call(SYNC, SyncParams(found.path, dry_run=True), timeout_s=LONG_S)
+    _say_cost(cost)
+    if dry_run or not cost.files or not (yes or typer.confirm("Go on?", err=True)):
+        return
+    found.control.call(SYNC, SyncParams(found.path, dry_run=False), timeout_s=LONG_S)
+    say("on its way; `remotefs flush` waits for it")
+
+
+def dedupe(
+    path: Annotated[Path, typer.Argument(help="A mount, or a folder or file in it.")],
+    *,
+    keep: Annotated[Literal["newest", "oldest"], typer.Option(help="Which of several equal ones stays.")] = "newest",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what there is.")] = False,
+    delete: Annotated[
+        list[str] | None, typer.Option("--delete", metavar="ID", help="Delete this copy, whatever it holds.")
+    ] = None,
+) -> None:
+    """Remove copies that have piled up under one name.
+
+    Deletes, for good, those whose bytes are here and equal to the one that is kept, byte for byte. The others are
+    listed, and deleted only by their id.
+    """
+    found = find_mount(path)
+    params = DedupeParams(path=found.path, keep_oldest=keep == "oldest", dry_run=dry_run, file_ids=tuple(delete or ()))
+    result = found.control.call(DEDUPE, params, timeout_s=LONG_S)
+    table = Table.grid(Column(), Column(), Column(justify="right"), Column(overflow="fold"), padding=(0, 2))
+    for copy in result.copies:
+        table.add_row(copy.verdict, copy.file_id, human_size(copy.size), printable(copy.path))
+    result_console().print(table)
+    say(f"{result.removed:,} copies deleted")
+
+
+def _mount(path: Path | None) -> FoundMount:
+    if path is not None:
+        return find_mount(path)
+    mounts = list(dict.fromkeys(entry.mountpoint for entry in read_mounts() if entry.is_remotefs))
+    if len(mounts) != 1:
+        raise UsageError(f"{len(mounts)} remotefs mounts are on this machine: say which with --mount")
+    return find_mount(mounts[0])
+
+
+def _say_cost(cost: SyncResult) -> None:
+    for path in cost.unreadable:
+        say(f"{path}: keeps its name at the service, for its bytes cannot be read")
+    say(f"{cost.files:,} files, {human_size(cost.bytes)} to upload, about {cost.requests:,} requests")

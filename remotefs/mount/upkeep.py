@@ -1,0 +1,229 @@
+"""The commands that keep a mount tidy: trash, accept-removals, path, sync, dedupe."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import trio
+
+from remotefs.control.messages import (
+    ACCEPT_REMOVALS,
+    DEDUPE,
+    PATHS,
+    SYNC,
+    TRASH_EMPTY,
+    TRASH_LIST,
+    TRASH_RESTORE,
+    Command,
+    CopyFound,
+    Count,
+    DedupeParams,
+    DedupeResult,
+    EmptyParams,
+    Nothing,
+    PathResult,
+    PathsParams,
+    PathsResult,
+    Report,
+    RestoreParams,
+    SyncParams,
+    SyncResult,
+    TrashEntry,
+    TrashListing,
+)
+from remotefs.errors import AlreadyExists, InvalidArgument, NotADirectory, NotFound
+from remotefs.mount.parts import Parts
+from remotefs.store.records import ContentState, Inode, Remote
+
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """Whose a file is that a command makes: the mount's root's."""
+
+    uid: int
+    gid: int
+
+
+class Upkeep:
+    """One method a command."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def all(self) -> list[Command]:
+        """Each command with its endpoint."""
+        return [
+            ACCEPT_REMOVALS.bind(self.accept_removals),
+            TRASH_LIST.bind(self.list_trash),
+            TRASH_RESTORE.bind(self.restore),
+            TRASH_EMPTY.bind(self.empty_trash),
+            PATHS.bind(self.paths),
+            SYNC.bind(self.sync),
+            DEDUPE.bind(self.dedupe),
+        ]
+
+    # -- removals and trash
+
+    async def accept_removals(self, _: Nothing, __: Report) -> Count:
+        """A person has looked: what the listing lacks is gone (S1). How many files went."""
+        before = self._parts.remotes.known_count()
+        await self._parts.refresh.accept_removals()
+        return Count(max(0, before - self._parts.remotes.known_count()))
+
+    async def list_trash(self, _: Nothing, __: Report) -> TrashListing:
+        """What the trash holds."""
+        return TrashListing(
+            tuple(
+                TrashEntry(entry.number, entry.path, entry.file_id, entry.size, entry.removed_at, entry.reason)
+                for entry in self._parts.trash.entries()
+            )
+        )
+
+    async def restore(self, params: RestoreParams, _: Report) -> PathResult:
+        """Put a trashed file back into the tree, to be uploaded as a new one."""
+        entry = self._parts.trash.find(params.number)
+        path = params.path or entry.path
+        folder, _slash, name = path.rpartition("/")
+        parent = self._make_folders(folder)
+        if self._parts.tree.lookup(parent.ino, name) is not None:
+            raise AlreadyExists(f"{path} exists; give another path with --to")
+        owner = _Owner(parent.uid, parent.gid)
+        mode = stat.S_IFREG | stat.S_IMODE(entry.mode)
+        inode = self._parts.fs.namespace.mknod(parent.ino, name.encode(), mode, 0, owner)
+        await self._parts.filedata.fill(inode.ino, self._parts.trash.bytes_of(entry.number), entry.size)
+        self._parts.tree.update(inode.ino, mtime_ns=entry.mtime_ns)
+        await self._parts.database.durable()
+        self._parts.trash.remove(entry.number)
+        self._parts.notifier.entry(parent.ino, name)
+        return PathResult(path)
+
+    async def empty_trash(self, params: EmptyParams, _: Report) -> Count:
+        """Remove for good."""
+        return Count(self._parts.trash.empty(older_than_days=params.older_than_days))
+
+    def _make_folders(self, path: str) -> Inode:
+        inode = resolve(self._parts, "")
+        for name in path.split("/") if path else ():
+            found = self._parts.tree.lookup(inode.ino, name)
+            if found is None:
+                owner = _Owner(inode.uid, inode.gid)
+                found = self._parts.fs.namespace.mkdir(inode.ino, name.encode(), 0o755, owner)
+                self._parts.notifier.entry(inode.ino, name)
+            if not found.is_dir:
+                raise NotADirectory(f"{name} in {path} is not a directory; give another path with --to")
+            inode = found
+        return inode
+
+    # -- by id
+
+    async def paths(self, params: PathsParams, _: Report) -> PathsResult:
+        """Where ids are."""
+        return PathsResult(tuple(self._path_of(file_id) for file_id in params.file_ids))
+
+    def _path_of(self, file_id: str) -> str | None:
+        remote = self._parts.remotes.find(file_id)
+        inode = self._parts.tree.find(remote.ino) if remote is not None and remote.ino is not None else None
+        return self._parts.changes.path(inode) if inode is not None else None
+
+    # -- sync
+
+    async def sync(self, params: SyncParams, _: Report) -> SyncResult:
+        """Make the service follow renames that went past W7's limits, or that are of others' files."""
+        aliases = [file for file in self._files(params.path) if self._parts.changes.is_alias(file)]
+        movable = [
+            file for file in aliases if file.state == ContentState.CLEAN and self._parts.filedata.is_readable(file)
+        ]
+        moving = {file.ino for file in movable}
+        if not params.dry_run:
+            for file in movable:
+                await self._parts.filedata.fetch(file)
+                self._parts.changes.relabel(file.ino, time.time_ns())
+        return SyncResult(
+            files=len(movable),
+            bytes=sum(file.size for file in movable),
+            requests=2 * len(movable) + sum(1 for file in movable if not self._parts.filedata.is_here(file)),
+            unreadable=tuple(self._parts.changes.path(file) or "" for file in aliases if file.ino not in moving),
+        )
+
+    def _files(self, path: str) -> list[Inode]:
+        inode = resolve(self._parts, path)
+        return list(self._parts.tree.files_beneath(inode.ino)) if inode.is_dir else [inode]
+
+    # -- dedupe
+
+    async def dedupe(self, params: DedupeParams, _: Report) -> DedupeResult:
+        """Remove copies of one name: equal ones by themselves, others only by an id that was given by hand."""
+        below = {file.ino for file in self._files(params.path)}
+        copies: list[CopyFound] = []
+        for group in self._parts.remotes.namesakes():
+            if any(remote.ino in below for remote in group):
+                copies += [copy async for copy in self._judged(group, keep_oldest=params.keep_oldest)]
+        unknown = set(params.file_ids) - {copy.file_id for copy in copies}
+        if unknown:
+            raise InvalidArgument(f"{', '.join(sorted(unknown))}: no copy here has that id; `rm` removes any file")
+        by_hand = set(params.file_ids)
+        doomed = [c for c in copies if (c.file_id in by_hand if by_hand else c.verdict == "equal")]
+        if not params.dry_run:
+            for copy in doomed:
+                self._unlink(copy.file_id)
+            self._parts.refresh.nudge()
+        return DedupeResult(tuple(copies), 0 if params.dry_run else len(doomed))
+
+    async def _judged(self, group: list[Remote], *, keep_oldest: bool) -> AsyncIterator[CopyFound]:
+        kept, *others = reversed(group) if keep_oldest else group
+        yield self._copy(kept, "kept")
+        for other in others:
+            yield self._copy(other, await self._compare(kept, other))
+
+    async def _compare(self, kept: Remote, other: Remote) -> str:
+        if kept.size != other.size:
+            return "differs"
+        one, two = self._bytes_of(kept), self._bytes_of(other)
+        if one is None or two is None:
+            return "unknown"
+        return "equal" if await trio.to_thread.run_sync(are_equal, one, two) else "differs"
+
+    def _bytes_of(self, remote: Remote) -> Path | None:
+        inode = self._parts.tree.find(remote.ino) if remote.ino is not None else None
+        settled = inode is not None and inode.state == ContentState.CLEAN and inode.file_id == remote.file_id
+        return self._parts.filedata.source_of(inode) if inode is not None and settled else None
+
+    def _copy(self, remote: Remote, verdict: str) -> CopyFound:
+        return CopyFound(self._path_of(remote.file_id) or remote.filename, remote.file_id, remote.size, verdict)
+
+    def _unlink(self, file_id: str) -> None:
+        remote = self._parts.remotes.find(file_id)
+        assert remote is not None
+        assert remote.ino is not None
+        for parent, name in self._parts.tree.names_of(remote.ino):
+            self._parts.fs.namespace.unlink(parent, name.encode())
+            self._parts.notifier.entry(parent, name)
+
+
+def resolve(parts: Parts, path: str) -> Inode:
+    """What a path of the mount names. Raises NotFound."""
+    inode = parts.tree.resolve(path)
+    if inode is None:
+        raise NotFound(f"{path}: no such file or directory in this mount")
+    return inode
+
+
+def are_equal(one: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes; reads both to the first difference."""
+    with one.open("rb") as first, other.open("rb") as second:
+        return all(a == b for a, b in _pairs(first, second))
+
+
+def _pairs(first: BinaryIO, second: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    while True:
+        pair = first.read(_PIECE_BYTES), second.read(_PIECE_BYTES)
+        yield pair
+        if not any(pair):
+            return

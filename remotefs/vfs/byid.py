@@ -1,0 +1,45 @@
+"""`.remotefs/by-id/<file_id>`: any file of the tree by the id that the service gave it (A5). Not listed, read-only.
+
+Two directories that are no rows. Their numbers lie above all that the tree will ever give.
+"""
+
+from __future__ import annotations
+
+import stat
+
+from remotefs import names
+from remotefs.store.records import ROOT_INO, Inode
+from remotefs.store.remotes import Remotes
+from remotefs.store.tree import Tree
+
+_RESERVED_INO = 1 << 62
+_BY_ID_INO = _RESERVED_INO + 1
+_BY_ID = "by-id"
+
+
+class ById:
+    """Finds files by id, as entries of a virtual directory."""
+
+    def __init__(self, tree: Tree, remotes: Remotes) -> None:
+        self._tree = tree
+        self._remotes = remotes
+
+    def is_virtual(self, ino: int) -> bool:
+        """Whether it is one of the directories here."""
+        return ino in {_RESERVED_INO, _BY_ID_INO}
+
+    def directory(self, ino: int) -> Inode:
+        """The virtual directory of that number; it looks like the root, without its write bits."""
+        root = self._tree.get(ROOT_INO)
+        parent = ROOT_INO if ino == _RESERVED_INO else _RESERVED_INO
+        mode = stat.S_IFDIR | (stat.S_IMODE(root.mode) & 0o555)
+        return root._replace(ino=ino, mode=mode, nlink=2, parent=parent)
+
+    def lookup(self, parent: int, name: str) -> Inode | None:
+        """What a name is, in the root or in one of the directories here."""
+        if parent == ROOT_INO:
+            return self.directory(_RESERVED_INO) if name == names.RESERVED else None
+        if parent == _RESERVED_INO:
+            return self.directory(_BY_ID_INO) if name == _BY_ID else None
+        remote = self._remotes.find(name)
+        return self._tree.find(remote.ino) if remote is not None and remote.ino is not None else None

@@ -1,0 +1,33 @@
+"""What the documents quote is what remotefs says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.support import DOCS, REPOSITORY, sentences_of
+
+SAID = [sentence for source in sorted((REPOSITORY / "remotefs").rglob("*.py")) for sentence in sentences_of(source)]
+QUOTES = re.findall(r"^> (.+)$", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_there_are_quotes() -> None:
+    assert len(QUOTES) >= 20
+
+
+@pytest.mark.parametrize("quote", QUOTES)
+def test_a_quoted_message_is_in_the_code(quote: str) -> None:
+    """A quote stands in a block of its own, with … for what varies: `> the mountpoint … is not a folder`."""
+    assert any(quote in sentence for sentence in SAID)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/troubleshooting.md", "docs/configuration.md", "CONTRIBUTING.md"])
+def test_no_machine_of_a_writer_shows(name: str) -> None:
+    text = (REPOSITORY / name).read_text(encoding="utf-8")
+    assert re.findall(r"/(?:root|work|tmp|home/\w+)/\S*", text) == []
+
+
+def test_the_licence_is_there() -> None:
+    assert Path(REPOSITORY / "LICENSE").read_text(encoding="utf-8").startswith("MIT")

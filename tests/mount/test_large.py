@@ -1,0 +1,63 @@
+"""A file nearly as large as the service takes: up and down byte for byte, in little memory (R6, W1)."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mount.support import mounted
+from tests.server_process import ServerProcess, running_server
+
+SIZE = 450 << 20
+PIECE = 1 << 20
+RESIDENT_KIB = 200 << 10
+
+
+def pieces() -> Iterator[bytes]:
+    """The content: no two pieces alike, and cheap to make."""
+    noise = random.Random(7).randbytes(PIECE)
+    for number in range(SIZE // PIECE):
+        yield number.to_bytes(8) + noise[8:]
+
+
+def peak_kib(pid: int) -> int:
+    """The most memory that was ever resident in a process (VmHWM in proc(5))."""
+    [line] = [x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmHWM:")]
+    return int(line.split()[1])
+
+
+def write(path: Path) -> str:
+    digest = hashlib.blake2b()
+    with path.open("wb", buffering=0) as file:
+        for piece in pieces():
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
+
+
+def read(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    with running_server(tmp_path / "server") as server:
+        yield server
+
+
+def test_450_mb_go_up_and_come_down_in_200_mb_of_memory(server: ServerProcess, tmp_path: Path) -> None:
+    with mounted(tmp_path / "one", server.url, server.key) as one:
+        digest = write(one.path / "large.bin")
+        one.flush()
+        assert read(one.path / "large.bin") == digest
+        assert peak_kib(one.pid) < RESIDENT_KIB
+
+    with mounted(tmp_path / "two", server.url, server.key) as two:
+        assert (two.path / "large.bin").stat().st_size == SIZE
+        assert read(two.path / "large.bin") == digest
+        assert peak_kib(two.pid) < RESIDENT_KIB
