@@ -18,9 +18,10 @@
     │   ├── RateLimited                 429: SpendCapReached (does not clear by waiting)
     │   └── ServerFailure               5xx: Overloaded (503, 529: certainly not carried out)
     ├── TransportError                  no answer, or not a whole one
-    │   ├── Unreachable                 certainly not carried out: no connection was made
+    │   ├── Unreachable                 certainly not carried out: no connection, or it broke before all was sent
     │   ├── AmbiguousOutcome            sent, and nobody knows whether it was carried out (W6)
-    │   ├── ReplyBroken                 a body cut short, JSON that is none, a page that cannot be
+    │   ├── ReplyBroken                 a body cut short, JSON that is none, a page that cannot be:
+    │   │                               LengthDiffers
     │   └── DeadlineExceeded
     ├── CorruptionError                 bytes on this disk are not the ones that were put there (R3)
     ├── StaleError                      the remote file went away under an open handle (R4)
@@ -202,7 +203,7 @@ class TransportError(RemotefsError):
 
 
 class Unreachable(TransportError):
-    """No connection was made, so nothing was carried out."""
+    """Nothing was carried out: no connection was made, or it broke before all of the request was sent."""
 
 
 class AmbiguousOutcome(TransportError):
@@ -211,6 +212,16 @@ class AmbiguousOutcome(TransportError):
 
 class ReplyBroken(TransportError):
     """The answer was cut short or cannot be: broken JSON, an id that is none, a cursor that repeats."""
+
+
+class LengthDiffers(ReplyBroken):
+    """The content is not as long as it was listed (R6); `actual_bytes` is None where only that is known."""
+
+    def __init__(self, file_id: str, listed_bytes: int, actual_bytes: int | None) -> None:
+        told = "longer" if actual_bytes is None else f"{actual_bytes} bytes long"
+        super().__init__(f"{file_id}: it was listed with {listed_bytes} bytes and is {told}")
+        self.listed_bytes = listed_bytes
+        self.actual_bytes = actual_bytes
 
 
 class DeadlineExceeded(TransportError):

@@ -13,6 +13,8 @@ again.
 
 from __future__ import annotations
 
+import math
+import math
 import os
 import shutil
 import time
@@ -40,10 +42,10 @@ from remotefs.store.records import ROOT_INO, Inode, Intent, IntentKind, Origin, 
 from remotefs.vfs.handles import OpenFile
 from tests.faults import KEY, FaultyServer, faulty_server
 
-# Of trio's clock, which jumps: nothing that waits so long ever ends by its deadline.
-FOR_EVER_S = 1e9
+# The clock jumps to any deadline that is one.
+FOR_EVER_S = math.inf
 # Real seconds between two jumps of the clock while nothing happens in this process.
-CALM_S = 0.02
+CALM_S = 0.01
 # More than any socket buffer takes: of an upload as large not all is sent while the server does not read.
 LARGE = 24 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -133,8 +135,11 @@ class Host:
 
     # -- life
 
-    async def start_working(self) -> None:
-        """Let the workers run that send what the journal asks for."""
+    async def start_working(self, *, greeting: bool = True) -> None:
+        """Let the workers run that send what the journal asks for; with `greeting` the service is asked first."""
+        if greeting:
+            client = self.parts.client
+            await self.parts.link.watch(lambda: client.list_page(None, priority=Priority.POLL, limit=1))
         await self.nursery.start(self.parts.writeback.run)
 
     def kill_copy(self, state: str) -> Path:

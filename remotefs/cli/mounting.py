@@ -25,8 +25,6 @@ from remotefs.cli.unmounting import unmount
 from remotefs.config import Config, Durability
 from remotefs.errors import UsageError
 
-DRAIN_S = settings.MountConfig().umount_drain_s
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
@@ -105,15 +103,20 @@ def umount(
     mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="Where it is mounted.")],
     *,
     timeout: Annotated[
-        float, typer.Option(min=0.0, help="Seconds to wait for pending changes to reach the service.")
-    ] = DRAIN_S,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Seconds to wait for pending changes to reach the service. Default: the setting umount_drain_s, 60.",
+        ),
+    ] = None,
 ) -> None:
     """Bring pending changes to the service, then unmount.
 
     What the service does not get in time is kept and goes on with the next mount; the exit status is 3 then.
     """
+    timeout_s = _load(None, {}).mount.umount_drain_s if timeout is None else timeout
     with progress_shown(f"unmounting {mountpoint}") as show:
-        result = unmount(mountpoint, timeout, report=lambda progress: show(describe(progress)), notify=say)
+        result = unmount(mountpoint, timeout_s, report=lambda progress: show(describe(progress)), notify=say)
     if result.left:
         for leftover in result.leftovers:
             say(f"{leftover.path}: {leftover.reason}")

@@ -1,4 +1,4 @@
-"""The file system under the state folder: how much it may still take, and whether it can hold state at all (A8).
+"""The file system under the state folder: how much it may still take (A8).
 
 Whoever is about to write asks here first, so that the reserve that unlink and SQLite live on is never eaten. Content
 that can be fetched again is given up before a write is refused: its owner registers as a reclaimer.
@@ -15,21 +15,6 @@ from typing import Protocol
 from remotefs.config import CacheConfig
 from remotefs.errors import LocalError, OutOfSpace, StateUnusable
 
-# SQLite's WAL needs shared memory maps and working locks; these do not give them, or are mounts like this one.
-_UNUSABLE = frozenset({
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "afs",
-    "9p",
-    "fuse.sshfs",
-    "fuse.rclone",
-    "fuse.s3fs",
-    "fuse.remotefs",
-})
-_VOLATILE = frozenset({"tmpfs", "ramfs"})
 # A reserve larger than this part of the disk would leave a small one with nothing to use.
 _MAX_RESERVE_FRACTION = 0.25
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -104,40 +89,3 @@ def local_error(error: OSError, path: Path) -> LocalError:
     """What a failed file call means: OutOfSpace for a full disk or quota, else StateUnusable."""
     kind = OutOfSpace if error.errno in _FULL else StateUnusable
     return kind(f"{path}: {error.strerror or error}")
-
-
-def filesystem_type(folder: Path, mountinfo: str | None = None) -> str:
-    """The type of the file system that `folder` lies on, as proc(5) names it; "unknown" where that does not tell.
-
-    `mountinfo` is the text of /proc/self/mountinfo, read when it is not given.
-    """
-    if mountinfo is None:
-        mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
-    target = folder.resolve()
-    best, found = -1, "unknown"
-    for line in mountinfo.splitlines():
-        fields, _, rest = line.partition(" - ")
-        point = Path(_unescape(fields.split(" ")[4]))
-        # The later of two equal mount points lies on top of the earlier.
-        if target.is_relative_to(point) and len(point.parts) >= best:
-            best, found = len(point.parts), rest.split(" ")[0]
-    return found
-
-
-def check_filesystem(folder: Path, mountinfo: str | None = None) -> str | None:
-    """Raises StateUnusable where state cannot live; a warning for people where it will not last, else None (A8)."""
-    kind = filesystem_type(folder, mountinfo)
-    if kind in _UNUSABLE:
-        raise StateUnusable(
-            f"{folder}: it lies on {kind}, where locks and shared memory do not work as state needs them; "
-            "choose a folder on a local disk with --state-dir"
-        )
-    if kind in _VOLATILE:
-        return f"{folder}: it lies on {kind}; what was uploaded from here can be read only until the next reboot"
-    return None
-
-
-def _unescape(field: str) -> str:
-    for code, character in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
-        field = field.replace(code, character)
-    return field

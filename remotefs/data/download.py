@@ -25,9 +25,10 @@ from remotefs.data.content import ContentStore
 from remotefs.data.fetch import REDUNDANT_BYTES, Fetch
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.readahead import ReadWindow
-from remotefs.data.stream import Assembler, LengthDiffers, Stream
+from remotefs.data.stream import Assembler, Stream
 from remotefs.data.want import Want, WholeWant
 from remotefs.errors import (
+    LengthDiffers,
     LocalError,
     OutOfSpace,
     RemotefsError,
@@ -105,10 +106,17 @@ class Downloader:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry streams until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._content.scan)
+            nursery.start_soon(self._scan)
             task_status.started()
             async for fetch, stream in self._receive:
                 nursery.start_soon(self._carry, fetch, stream)
+
+    async def _scan(self) -> None:
+        try:
+            await self._content.scan()
+        except OSError as error:
+            # What cannot be listed is not there to be evicted; all else goes on.
+            _log.error("the content folder cannot be read whole: %s", error)
 
     async def read(self, file_id: str, size_bytes: int, offset: int, size: int, window: ReadWindow | None) -> bytes:
         """Exactly the bytes from `offset`, clipped at `size_bytes`: all of them or an error (R6).

@@ -168,11 +168,23 @@ class FileData:
             self._tree.save_notes()
             await self._db.durable()
 
+    async def stage(self, ino: int) -> None:
+        """Copy clean content into staging: there it outlives the id that a RELABEL is about to replace (W7)."""
+        async with self._locks.hold(ino):
+            inode = self._tree.get(ino)
+            if inode.staged_gen is not None or inode.size == 0:
+                return
+            await self._copy(inode, inode.content_gen, inode.size)
+            if self._still_holds(inode):
+                self._tree.update(ino, staged_gen=inode.content_gen)
+            else:
+                self._staging.discard(ino, inode.content_gen)
+
     async def settle(self, ino: int) -> None:
         """Turn a confirmed staged file into content, once no write handle is open."""
         async with self._locks.hold(ino):
             inode = self._tree.find(ino)
-            if inode is None or inode.staged_gen is None or self._usage.is_open_for_write(ino):
+            if inode is None or inode.staged_gen is None or self._usage.is_open_for_write(ino) or ino in self._flights:
                 return
             remote = self._bound(inode)
             if inode.state != ContentState.CLEAN or remote is None:
@@ -264,6 +276,8 @@ class FileData:
             return self._staging.create(inode.ino, generation)
         self.check_readable(inode)
         assert inode.file_id is not None
+        # What is damaged must not be copied, uploaded, and then be all that is left (R3).
+        await self._content.verify(inode.file_id)
         source = self._content.path_of(inode.file_id)
         if source is None:
             await self._downloader.fetch_all(inode.file_id, inode.size)

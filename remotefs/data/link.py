@@ -42,10 +42,10 @@ class LinkStatistics:
 
 
 class Link:
-    """Starts out as up: the first request tells."""
+    """Starts out as down: nothing is changed at a service that has not yet shown whose it is (S1)."""
 
     def __init__(self) -> None:
-        self._reason: str | None = None
+        self._reason: str | None = "the service has not answered yet"
         self._suspended: str | None = None
         self._failures = 0
         self._changed = trio.Event()
@@ -54,6 +54,11 @@ class Link:
     def is_up(self) -> bool:
         """Whether requests are worth sending."""
         return self._reason is None and self._suspended is None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is down, if it is."""
+        return self._reason
 
     @property
     def suspended(self) -> str | None:

@@ -74,11 +74,21 @@ class Recovery:
             self._changes.closed(inode.ino, time.time_ns())
 
     def _staged_file_is_gone(self, inode: Inode) -> None:
-        """The file has become content already, or the folder was tampered with."""
-        bound = inode.file_id is not None and inode.state == ContentState.CLEAN
-        if not bound or not (inode.size == 0 or self._content.has_all(inode.file_id or "")):
-            _log.error("%s: its bytes are missing from the state folder", self._changes.path(inode))
-        self._tree.update(inode.ino, staged_gen=None)
+        """The file has become content already, or it did not survive a power cut: it was never acknowledged then."""
+        remote = self._remotes.find(inode.file_id) if inode.file_id else None
+        if inode.state == ContentState.CLEAN and remote is not None:
+            self._tree.update(inode.ino, staged_gen=None)
+            return
+        _log.error("%s: what was last written to it is missing from the state folder", self._changes.path(inode))
+        with self._db.transaction():
+            size = remote.size if remote is not None else 0
+            self._tree.update(inode.ino, staged_gen=None, state=ContentState.CLEAN, size=size)
+            intent = self._journal.of_inode(inode.ino)
+            if intent is not None:
+                self._journal.remove(intent.seq)
+                for file_id in intent.replaces:
+                    # Nothing takes their place any more: they are the only copy, and are shown again.
+                    self._remotes.spare(file_id)
 
     def _wake_sleepers(self) -> None:
         """Intents that slept while their file was open for writing: nobody has it open now."""

@@ -110,6 +110,8 @@ class Refresh:
         self._bell = bell
         self._used_at = time.monotonic()
         self._polled_ns = 0
+        # What the last poll cost; after many uploads at once it is more than one request.
+        self._poll_pages = 1
 
     # -- what others tell
 
@@ -161,6 +163,7 @@ class Refresh:
                 self._remover.after_complete_listing(known, {file.id for file in page.files})
             if page.files and page.files[-1].created_ns < horizon_ns:
                 break
+        self._poll_pages = pages
         self._finish(newest_ns, walked=False)
 
     async def accept_removals(self) -> None:
@@ -235,7 +238,7 @@ class Refresh:
             return 0.0
         walks_per_minute = (self._remotes.known_count() / 1000 + 1) / (self._config.walk_every_s / 60)
         share = limit * self._config.budget_fraction
-        return 60.0 / max(share - walks_per_minute, share / 10)
+        return 60.0 * self._poll_pages / max(share - walks_per_minute, share / 10)
 
     def _is_idle(self) -> bool:
         return time.monotonic() - self._used_at > self._config.idle_after_s

@@ -252,6 +252,10 @@ class Staging:
     def _staged(self, path: Path, *, create: bool) -> StagedFile:
         try:
             file = StagedFile(path, self._disk, self._descriptors, create=create)
+        except FileNotFoundError as error:
+            if create:  # the folder itself is gone
+                raise local_error(error, path) from error
+            raise _refusal(error, path) from error
         except OSError as error:
             raise _refusal(error, path) from error
         self._files[path] = self._recent[path] = file

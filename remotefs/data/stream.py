@@ -13,20 +13,9 @@ import trio
 
 from remotefs.api.budget import Priority
 from remotefs.data.chunks import Layout
-from remotefs.errors import ReplyBroken
 
 # A read this many chunks past what is being waited for still joins; one further off gets its own request (R1).
 _NEAR_CHUNKS = 1
-
-
-class LengthDiffers(ReplyBroken):
-    """The content is not as long as it was listed (R6); `actual_bytes` is None where only that is known."""
-
-    def __init__(self, file_id: str, listed_bytes: int, actual_bytes: int | None) -> None:
-        told = "longer" if actual_bytes is None else f"{actual_bytes} bytes long"
-        super().__init__(f"{file_id}: it was listed with {listed_bytes} bytes and is {told}")
-        self.listed_bytes = listed_bytes
-        self.actual_bytes = actual_bytes
 
 
 @dataclass(eq=False)

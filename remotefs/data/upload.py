@@ -20,7 +20,7 @@ from remotefs.api.budget import Priority, Ticket
 from remotefs.api.mime import guess_mime_type
 from remotefs.api.models import FileMetadata
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
-from remotefs.data.changes import Changes
+from remotefs.data.changes import NEVER_NS, Changes
 from remotefs.data.filedata import FileData, digest_of
 from remotefs.data.flights import Flight, Flights
 from remotefs.data.link import Link
@@ -110,6 +110,8 @@ class Uploader:
             return
 
     async def _send(self, intent: Intent, inode: Inode, flight: Flight, ticket: Ticket) -> None:
+        await self._filedata.stage(inode.ino)
+        inode = self._tree.get(inode.ino)
         path = self._filedata.source_of(inode)
         # On this disk for good before anybody calls it safe: what went up cannot be read back.
         await self._filedata.sync(inode.ino, wait_for_row=False)
@@ -177,6 +179,9 @@ class Uploader:
         elif inode is None and self._journal.find(intent.seq) is not None:
             self._journal.remove(intent.seq)
             self._changes.free(intent.replaces, time.time_ns())
+        elif inode is not None and not _is_sendable(inode, intent):
+            # Written again: its next close makes it due.
+            self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
 
 
 def _is_sendable(inode: Inode, intent: Intent) -> bool:

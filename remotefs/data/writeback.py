@@ -27,7 +27,7 @@ from remotefs.data.doorbell import Doorbell
 from remotefs.data.filedata import FileData
 from remotefs.data.link import Link
 from remotefs.data.upload import Uploader
-from remotefs.errors import RefusedError, RemotefsError
+from remotefs.errors import RateLimited, RefusedError, RemotefsError, SpendCapReached
 from remotefs.store.journal import Journal
 from remotefs.store.records import Inode, Intent, IntentKind
 from remotefs.store.tree import Tree
@@ -64,6 +64,13 @@ class Pace(Protocol):
     def eta_s(self, priority: Priority) -> float:
         """Seconds until a request of that priority could go out."""
         ...
+
+
+def is_definite(error: Exception) -> bool:
+    """Whether the service's answer is a no to this very request, which asking again soon does not change."""
+    if isinstance(error, SpendCapReached):
+        return True
+    return isinstance(error, RefusedError) and error.status < 500 and not isinstance(error, RateLimited)
 
 
 class Writeback:
@@ -135,6 +142,7 @@ class Writeback:
     ) -> list[Intent]:
         """Make everything due now, of some inodes or of all, and wait; the intents that are left after `timeout_s`."""
         wanted = None if inos is None else set(inos)
+        self._hurry(self._outstanding(wanted), failed_too=True)
         with trio.move_on_after(timeout_s):
             while left := self._outstanding(wanted):
                 report(left)
@@ -143,11 +151,11 @@ class Writeback:
                     await self._progress.wait()
         return self._outstanding(wanted)
 
-    def _hurry(self, intents: Iterable[Intent]) -> None:
-        """Nobody waits for settling and merging now; what failed keeps its pause, unless the way is free again."""
+    def _hurry(self, intents: Iterable[Intent], *, failed_too: bool = False) -> None:
+        """Nobody waits for settling and merging now; what failed keeps its pause, unless it is to be tried once more."""
         now = time.time_ns()
         for intent in intents:
-            if now < intent.due_ns < NEVER_NS and intent.reason is None:
+            if now < intent.due_ns < NEVER_NS and (failed_too or intent.reason is None):
                 self._journal.reschedule(intent.seq, due_ns=now)
         self._doorbell.ring()
 
@@ -189,7 +197,16 @@ class Writeback:
     async def _follow_link(self) -> None:
         while True:
             await self._link.changed()
+            if self._link.is_up:
+                self._retry_now()
             self._notify()
+
+    def _retry_now(self) -> None:
+        """The way is free again: what only waited for that goes at once."""
+        now = time.time_ns()
+        for intent in self._journal.pending():
+            if intent.reason is not None and now < intent.due_ns < NEVER_NS and intent.ino not in self._refusals:
+                self._journal.reschedule(intent.seq, due_ns=now)
 
     def statistics(self) -> WritebackStatistics:
         """A record of now."""
@@ -264,11 +281,12 @@ class Writeback:
             _log.warning("inode %d stays in staging: %s", ino, error)
 
     def _put_off(self, intent: Intent, error: Exception) -> None:
-        refused = isinstance(error, RefusedError) and error.status < 500 and error.status != 429
-        first_s, most_s = _REFUSED_RETRY_S if refused else _FAILED_RETRY_S
-        delay_s = min(first_s * 2.0**intent.tries, most_s)
-        if refused and intent.ino is not None and isinstance(error, RefusedError):
+        first_s, most_s = _FAILED_RETRY_S if self._link.reason else _REFUSED_RETRY_S
+        if not is_definite(error):
+            first_s, most_s = _FAILED_RETRY_S
+        elif intent.ino is not None and isinstance(error, RefusedError):
             self._refusals[intent.ino] = error
+        delay_s = min(first_s * 2.0**intent.tries, most_s)
         _log.warning("%s of %s waits: %s", intent.kind, self.label(intent), error)
         if self._journal.find(intent.seq) is not None:
             self._journal.failed(intent.seq, str(error), due_ns=time.time_ns() + int(delay_s * _NS))

@@ -58,6 +58,7 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.DeadlineExceeded, errno.ETIMEDOUT, _SAY),
     (errors.Unreachable, errno.EIO, _SAY),
     (errors.AmbiguousOutcome, errno.EIO, _SAY),
+    (errors.LengthDiffers, errno.EIO, _SHOUT),
     (errors.ReplyBroken, errno.EIO, _SAY),
     (errors.TransportError, errno.EIO, _SAY),
     (errors.CorruptionError, errno.EIO, _SHOUT),

@@ -83,6 +83,8 @@ class Life:
             nursery.cancel_scope.cancel()
         parts.tree.save_notes()
         await parts.database.durable()
+        parts.content.close()
+        parts.staging.close()
         return EXIT_WORK_LEFT if left else 0
 
     # -- the service

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 
 from remotefs.store.database import Database
-from remotefs.store.records import Origin, Remote
+from remotefs.store.records import Remote
 
 _COLUMNS = ", ".join(Remote._fields)
 
@@ -99,12 +99,6 @@ class Remotes:
             marks = ", ".join("?" * len(remote))
             self._db.execute(f"INSERT OR REPLACE INTO remote ({_COLUMNS}) VALUES ({marks})", remote)  # noqa: S608
 
-    def seen(self, file_ids: Iterable[str]) -> None:
-        """A listing showed these: they are not missing."""
-        with self._db.transaction():
-            for file_id in file_ids:
-                self._db.execute("UPDATE remote SET missed = 0 WHERE file_id = ? AND missed > 0", (file_id,))
-
     def renew(self, file_id: str, *, expires_ns: int | None, downloadable: bool) -> None:
         """What a listing may change of a known file."""
         with self._db.transaction():
@@ -129,10 +123,10 @@ class Remotes:
         with self._db.transaction():
             self._db.execute("UPDATE remote SET doomed = 1, ino = NULL WHERE file_id = ?", (file_id,))
 
-    def set_origin(self, file_id: str, origin: Origin) -> None:
-        """Who made it."""
+    def spare(self, file_id: str) -> None:
+        """It was given up for something that is lost: show it again."""
         with self._db.transaction():
-            self._db.execute("UPDATE remote SET origin = ? WHERE file_id = ?", (origin, file_id))
+            self._db.execute("UPDATE remote SET doomed = 0 WHERE file_id = ?", (file_id,))
 
     def forget(self, file_id: str) -> None:
         """Remove the row: the service has forgotten the file too."""

@@ -41,9 +41,7 @@ async def bound(host: Host, path: str, file_id: str, data: bytes = b"old", **fie
 
 def rows(host: Host) -> list[tuple[str, str, tuple[str, ...]]]:
     """The journal in words: (kind, what, replaces)."""
-    return [
-        (str(i.kind), i.file_id or host.parts.tree.paths_of(i.ino or 0)[0], i.replaces) for i in host.pending()
-    ]
+    return [(str(i.kind), i.file_id or host.parts.tree.paths_of(i.ino or 0)[0], i.replaces) for i in host.pending()]
 
 
 # -- creating and replacing (W2, W5)

@@ -16,8 +16,8 @@ from remotefs.data.deletion import Deleter, DeletionFacts, Verdict, decide
 from remotefs.data.writeback import Outcome
 from remotefs.errors import AccountError
 from remotefs.store.records import Origin
-from tests.faults import KEY, Drop, FaultyServer, Hold, LostReply, Reply, faulty_server
-from tests.parts import FOR_EVER_S, Host, running
+from tests.faults import KEY, Drop, FaultyServer, HoldReply, LostReply, Reply, faulty_server
+from tests.parts import FOR_EVER_S, running
 
 FACTS = st.builds(DeletionFacts)
 OTHERS = {"anthropic-organization-id": "org-of-somebody-else"}
@@ -224,9 +224,10 @@ async def test_s1_another_account_at_the_start_stops_all_intents(
         await host.write("b", b"x")
         host.unlink("a")
     with faulty_server(tmp_path / "elsewhere") as other:
-        async with running(tmp_path, other) as host:
+        async with running(tmp_path, other, working=False) as host:
             with pytest.raises(AccountError, match="--state-dir"):
                 await host.walk()
+            await host.start_working(greeting=False)
             host.make_due()
             await trio.sleep(60)
             assert (other.script.count("delete"), other.script.count("upload")) == (0, 0)
@@ -234,6 +235,21 @@ async def test_s1_another_account_at_the_start_stops_all_intents(
             assert not statistics.online
             assert "belongs to organization" in (statistics.suspended or "")
     assert not list((tmp_path / "elsewhere" / "files").iterdir())
+
+
+async def test_s1_nothing_is_sent_before_the_service_has_shown_whose_it_is(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    """A2: after a start without the network."""
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await host.write("a", b"x")
+        await host.start_working(greeting=False)
+        host.make_due()
+        await trio.sleep(100)
+        assert server.script.count() == 0
+        await host.walk()
+        await host.settled()
+        assert host.remote_names() == ["a"]
 
 
 async def test_s1_another_account_in_the_middle_of_a_run_stops_all_intents(
@@ -338,17 +354,12 @@ async def test_w9_unlinked_during_its_upload_after_all_was_sent_the_new_id_goes_
     tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
 ) -> None:
     async with running(tmp_path, server, durability="local") as host:
-        held = server.script.add(Hold(), op="upload")
+        held = server.script.add(HoldReply(), op="upload")
         await host.write("a", b"x")
         await held.until_hit()
-        await host.until(lambda: _all_sent(host))
         host.unlink("a")
         assert host.ls() == []
         held.release()
         await host.settled()
         assert host.stored() == []
         assert server.script.count("delete") == 1
-
-
-def _all_sent(host: Host) -> bool:
-    return any(intent.attempt is not None for intent in host.pending()) and len(host.parts.flights) == 1

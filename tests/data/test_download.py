@@ -23,11 +23,12 @@ from remotefs.data.disk import Disk
 from remotefs.data.download import MAX_STREAMS, PAUSE_S, Downloader, Source
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.readahead import ReadWindow
-from remotefs.data.stream import Assembler, LengthDiffers
+from remotefs.data.stream import Assembler
 from remotefs.errors import (
     CorruptionError,
     DeadlineExceeded,
     FileExpired,
+    LengthDiffers,
     NotDownloadable,
     OutOfSpace,
     RemoteNotFound,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from remotefs.config import CacheConfig
 from remotefs.data.content import ContentStore
-from remotefs.data.disk import Disk, check_filesystem, filesystem_type, local_error
+from remotefs.data.disk import Disk, local_error
 from remotefs.data.staging import Staging
 from remotefs.errors import AlreadyExists, CorruptionError, NotFound, OutOfSpace, StateUnusable
 
@@ -301,40 +301,3 @@ def test_a_full_disk_is_told_from_a_broken_one(number: int, kind: type[Exception
 
 
 # -- where state may live
-
-_MOUNTS = """\
-22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-23 22 0:5 / /home rw shared:1 - nfs4 server:/home rw
-24 23 254:1 / /home/me/my\\040disk rw - xfs /dev/vdb rw
-25 22 0:6 / /run rw - tmpfs tmpfs rw
-26 22 0:7 / /over rw - ext4 /dev/vdc rw
-27 26 0:8 / /over rw - fuse.sshfs x: rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("folder", "kind"),
-    [
-        ("/var/x", "ext4"),
-        ("/home/me", "nfs4"),
-        ("/home/me/my disk/state", "xfs"),
-        ("/homes", "ext4"),
-        ("/over", "fuse.sshfs"),
-    ],
-)
-def test_the_file_system_of_a_folder_is_found(folder: str, kind: str) -> None:
-    assert filesystem_type(Path(folder), _MOUNTS) == kind
-
-
-def test_state_on_nfs_is_refused_and_on_tmpfs_warned_of() -> None:
-    with pytest.raises(StateUnusable, match="nfs4.*--state-dir"):
-        check_filesystem(Path("/home/me/state"), _MOUNTS)
-    warning = check_filesystem(Path("/run/state"), _MOUNTS)
-    assert warning is not None
-    assert "tmpfs" in warning
-    assert check_filesystem(Path("/srv"), _MOUNTS) is None
-
-
-def test_a_real_mount_is_recognised(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", MIB) as folder:
-        assert filesystem_type(folder) == "tmpfs"

@@ -5,18 +5,29 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
 from remotefs.data.writeback import Outcome
-from remotefs.errors import RefusedError, StorageQuotaExceeded, TooLarge
+from remotefs.errors import RefusedError, StorageQuotaExceeded, TooLarge, TransportError, Unreachable
 from remotefs.fuse.translate import errno_of
 from remotefs.store.records import Origin
-from tests.faults import Action, Drop, EditJson, FaultyServer, HalfBody, Hold, HoldReply, LostReply, Raw, Reply
-from tests.faults import WrongLength, html_too_large
-from tests.parts import FOR_EVER_S, LARGE, Host, running
+from tests.faults import (
+    Action,
+    Drop,
+    EditJson,
+    FaultyServer,
+    HalfBody,
+    Hold,
+    HoldReply,
+    LostReply,
+    Raw,
+    Reply,
+    WrongLength,
+    html_too_large,
+)
+from tests.parts import FOR_EVER_S, LARGE, running
 
 Server = FaultyServer
 Clock = trio.abc.Clock
@@ -215,7 +226,9 @@ async def test_w4_all_sent_and_then_written_it_binds_as_an_earlier_generation(
         assert (server.script.count("upload"), server.script.count("delete")) == (2, 1)
 
 
-async def test_w9_unlinked_before_the_last_byte_the_request_is_cut(tmp_path: Path, server: Server, clock: Clock) -> None:
+async def test_w9_unlinked_before_the_last_byte_the_request_is_cut(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
     async with running(tmp_path, server, durability="local") as host:
         held = server.script.add(Hold(), op="upload")
         await host.write("a", b"z" * LARGE)
@@ -301,7 +314,7 @@ async def test_a_relabel_that_is_written_to_meanwhile_becomes_an_upload(
 async def test_n2_the_name_in_the_reply_counts(tmp_path: Path, server: Server, clock: Clock) -> None:
     """Where the service gives another name our path stays and nothing is sent again."""
     async with running(tmp_path, server) as host:
-        server.script.add(EditJson(_renamed), op="upload")
+        server.script.add(EditJson(lambda reply: reply | {"filename": "Changed"}), op="upload")
         await host.write("a", b"hello")
         await host.settled()
         assert (host.remote("a").filename, host.remote("a").asked_name) == ("Changed", "a")
@@ -397,7 +410,7 @@ async def test_w2_close_waits_no_longer_than_told(tmp_path: Path, server: Server
 async def test_w2_strict_says_eio_when_time_is_up(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with running(tmp_path, server, close_wait_s=10.0, durability="strict") as host:
         held = server.script.add(HoldReply(), op="upload")
-        with pytest.raises(Exception, match="stays pending") as late:
+        with pytest.raises(TransportError, match="stays pending") as late:
             await host.write("a", b"hello")
         assert errno_of(late.value)[0] == errno.EIO
         held.release()
@@ -405,18 +418,43 @@ async def test_w2_strict_says_eio_when_time_is_up(tmp_path: Path, server: Server
         assert host.remote_bytes("a") == [b"hello"]
 
 
-async def test_w2_a_wait_ends_at_once_when_the_service_goes_out_of_reach(
-    tmp_path: Path, server: Server, clock: Clock
-) -> None:
+async def test_w2_out_of_reach_close_does_not_wait_at_all(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with running(tmp_path, server) as host:
-        server.script.add(Reply(401), times=None)
+        host.parts.link.down(Unreachable("no route"))
+        began = trio.current_time()
         await host.write("a", b"hello")
-        assert host.xattr("a", "state") == "pending"
-        assert await host.parts.writeback.wait(host.stat("a").ino, FOR_EVER_S) is Outcome.PENDING
+        assert (trio.current_time() - began, host.xattr("a", "state")) == (0, "pending")
+        await host.walk()
+        await host.settled()
+        assert host.remote_names() == ["a"]
 
 
-def _renamed(reply: dict[str, Any]) -> dict[str, Any]:
-    return reply | {"filename": "Changed"}
+async def test_w2_a_wait_ends_when_the_service_goes_out_of_reach(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with running(tmp_path, server) as host:
+        held = server.script.add(HoldReply(), op="upload")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.write, "a", b"hello")
+            await held.until_hit()
+            host.parts.link.down(Unreachable("no route"))
+        assert host.xattr("a", "state") == "uploading"
+        held.release()
+        await host.settled()
 
 
-assert Host
+async def test_two_who_wait_for_one_file_are_both_told(tmp_path: Path, server: Server, clock: Clock) -> None:
+    outcomes = []
+
+    async def wait() -> None:
+        outcomes.append(await host.parts.writeback.wait(host.stat("a").ino, FOR_EVER_S))
+
+    async with running(tmp_path, server, durability="local") as host:
+        held = server.script.add(HoldReply(), op="upload")
+        await host.write("a", b"hello")
+        await held.until_hit()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            nursery.start_soon(wait)
+            await trio.sleep(1)
+            assert outcomes == []
+            held.release()
+        assert outcomes == [Outcome.DONE, Outcome.DONE]

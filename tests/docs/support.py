@@ -40,7 +40,7 @@ def sentences_of(source: Path) -> Iterator[str]:
     """Every string that a Python file writes, with `…` in the place of what is put into it."""
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
+            yield re.sub(r"%[sdg]", "…", node.value)
         elif isinstance(node, ast.JoinedStr):
             yield "".join(_piece(value) for value in node.values)
 

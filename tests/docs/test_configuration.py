@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import typer
 
 from remotefs.cli.main import build_app
 from remotefs.config import Config, load
-from tests.docs.support import DOCS, rows, sections
+from tests.docs.support import DOCS, REPOSITORY, documents, rows, sections
 
 TEXT = (DOCS / "configuration.md").read_text(encoding="utf-8")
 SECTIONS = Config.__struct_fields__
@@ -52,12 +53,14 @@ def tuple_for_list(value: object) -> object:
 
 
 def test_the_lists_of_names_are_the_defaults() -> None:
-    [told] = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL) if "temporary = [" in block]
+    [told] = [
+        tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL) if "temporary = [" in block
+    ]
     defaults = Config().names
     assert (tuple(told["never_uploaded"]), tuple(told["temporary"])) == (defaults.never_uploaded, defaults.temporary)
 
 
-def test_the_sample_file_is_one(tmp_path: Any) -> None:
+def test_the_sample_file_is_one(tmp_path: Path) -> None:
     sample = re.findall(r"```toml\n(.*?)```", sections(TEXT, 2)["The file"], re.DOTALL)[0]
     file = tmp_path / "config.toml"
     file.write_text(sample, encoding="utf-8")
@@ -67,8 +70,12 @@ def test_the_sample_file_is_one(tmp_path: Any) -> None:
 
 
 def test_every_command_has_its_section_and_no_other() -> None:
-    told = {re.match(r"remotefs(?: [a-z][a-z-]*)*", heading)[0] for heading in sections(sections(TEXT, 2)["Commands"], 3)}  # type: ignore[index]  # no heading there is another
-    groups = {words for words, command in commands().items() if getattr(command, "commands", {}) and words != "remotefs"}
+    told = {
+        re.match(r"remotefs(?: [a-z][a-z-]*)*", heading)[0] for heading in sections(sections(TEXT, 2)["Commands"], 3)
+    }  # type: ignore[index]  # no heading there is another
+    groups = {
+        words for words, command in commands().items() if getattr(command, "commands", {}) and words != "remotefs"
+    }
     assert told == set(commands()) - groups
 
 
@@ -84,3 +91,17 @@ def test_every_option_is_told_with_its_command() -> None:
         if not re.search(rf"`{re.escape(option)}[` ]", told.get(words, ""))
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_every_command_line_that_is_shown_can_be_typed(document: Path) -> None:
+    shown = re.findall(r"(?:`|^\$ )(remotefs [^`\n#;…]*)", document.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [line for line in shown if not _can_be_typed(line)] == []
+
+
+def _can_be_typed(line: str) -> bool:
+    known = commands()
+    words = max((words for words in known if f"{line} ".startswith(f"{words} ")), key=len)
+    options = set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", line))
+    allowed = {option for p in known[words].params for option in [*p.opts, *p.secondary_opts]}
+    return options <= allowed and (words != "remotefs" or bool(options))

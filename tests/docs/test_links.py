@@ -36,7 +36,9 @@ def test_every_document_is_reached_from_the_readme() -> None:
     while new:
         reached |= new
         links = [(d, link) for d in new for link in LINK.findall(without_code(d.read_text(encoding="utf-8")))]
-        found = {(d.parent / link.partition("#")[0]).resolve() for d, link in links if ".md" in link and "//" not in link}
+        found = {
+            (d.parent / link.partition("#")[0]).resolve() for d, link in links if ".md" in link and "//" not in link
+        }
         new = found - reached
     assert set(documents()) - reached == set()
 
@@ -57,5 +59,7 @@ def test_every_make_target_that_is_named_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_every_source_file_that_is_named_exists(document: Path) -> None:
-    named = set(re.findall(r"`((?:remotefs|tests|scripts|docs)/[\w/.-]+)(?:::\w+)?`", document.read_text(encoding="utf-8")))
+    named = set(
+        re.findall(r"`((?:remotefs|tests|scripts|docs)/[\w/.-]+)(?:::\w+)?`", document.read_text(encoding="utf-8"))
+    )
     assert {name for name in named if not (REPOSITORY / name).exists()} == set()

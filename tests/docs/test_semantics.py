@@ -10,13 +10,17 @@ import pytest
 
 from tests.docs.support import DOCS, REPOSITORY, sections
 
-RULES = [f"{group}{number}" for group, last in (("S", 5), ("N", 6), ("R", 6), ("W", 10), ("A", 8)) for number in range(1, last + 1)]
+RULES = [
+    f"{group}{number}"
+    for group, last in (("S", 5), ("N", 6), ("R", 6), ("W", 10), ("A", 8))
+    for number in range(1, last + 1)
+]
 TEXT = (DOCS / "semantics.md").read_text(encoding="utf-8")
 PROOF = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
-def tests_in(source: Path) -> set[str]:
-    """The tests of a file, those in classes too."""
+def functions_of(source: Path) -> set[str]:
+    """The functions of a file, those in classes too."""
     if not source.exists():
         return set()
     nodes = ast.walk(ast.parse(source.read_text(encoding="utf-8")))
@@ -36,4 +40,4 @@ def test_every_sentence_has_its_proof_or_says_that_it_has_none(rule: str) -> Non
 
 def test_every_test_that_is_named_exists() -> None:
     named = {proof: REPOSITORY / proof[0] for proof in PROOF.findall(TEXT)}
-    assert sorted("::".join(proof) for proof, source in named.items() if proof[1] not in tests_in(source)) == []
+    assert sorted("::".join(proof) for proof, source in named.items() if proof[1] not in functions_of(source)) == []

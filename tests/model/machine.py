@@ -200,6 +200,10 @@ class TreeMachine(RuleBasedStateMachine):
             given = downloadable or not self.knows_unreadable
             self._step("foreign", path, data.content, given, f"of-others-{self._foreign}")
 
+    @rule()
+    def drop_caches(self) -> None:
+        self._step("drop_caches")
+
     # -- doing and comparing
 
     def _step(self, verb: str, *arguments: Any) -> Any:
@@ -258,6 +262,7 @@ def run(machine: Callable[[], TreeMachine], *, examples: int, steps: int, derand
             database=None,
             phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
             print_blob=True,
+            report_multiple_bugs=False,
             suppress_health_check=list(hypothesis.HealthCheck),
         ),
     )

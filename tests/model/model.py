@@ -120,6 +120,14 @@ class Model:
         """Facts by path."""
         return {path: node.facts() for path, node in self.walk()}
 
+    def files(self) -> list[tuple[Node, list[str]]]:
+        """Each regular file once, with its paths."""
+        paths: dict[Node, list[str]] = {}
+        for path, node in self.walk():
+            if node.is_file:
+                paths.setdefault(node, []).append(path)
+        return list(paths.items())
+
     def is_free_for_others(self, path: str) -> bool:
         """Whether a file that another client names so would be shown just so."""
         folder = self.root

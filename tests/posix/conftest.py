@@ -33,7 +33,7 @@ class Service:
     mount: Mounted
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
     with (
@@ -46,9 +46,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         assert_service_has(server, mount)
 
 
-@pytest.fixture(scope="module", params=["mount", "disk"])
+@pytest.fixture(scope="package", params=["mount", "disk"])
 def volume(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the module's tests run: on the mount, and on a disk of this machine."""
+    """Where the tests run: on the mount, and on a disk of this machine."""
     if request.param == "mount":
         path: Path = request.getfixturevalue("service").mount.path
         return path

@@ -4,6 +4,8 @@ Each test runs in a folder of its own, which is also its working directory: its 
 person can follow them whatever the modes of the folders above.
 """
 
+# ruff: noqa: PTH101, PTH123 - system calls are the subject here, under their own names
+
 from __future__ import annotations
 
 import ctypes
@@ -20,7 +22,7 @@ from typing import NamedTuple
 import pytest
 
 libc = ctypes.CDLL(None, use_errno=True)
-AT_FDCWD = -100
+AT_FDCWD, AT_SYMLINK_FOLLOW = -100, 0x400
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 # glibc's setgroups() changes every thread of the process; the system call behind it only the one that asks.
@@ -42,10 +44,10 @@ def fails(name: str) -> Iterator[None]:
     assert raised.value.errno == getattr(errno, name), raised.value
 
 
-def outcome(call: Callable[[], object]) -> str:
-    """`ok`, or the name of the errno."""
+def outcome(call: Callable[..., object], *arguments: object) -> str:
+    """`ok`, or the name of the errno, of a call with these arguments."""
     try:
-        call()
+        call(*arguments)
     except OSError as problem:
         return errno.errorcode[problem.errno or 0]
     return "ok"
@@ -98,6 +100,11 @@ CAROL = Person(2003, 2003)
 def rename2(source: str | bytes, target: str | bytes, flags: int) -> None:
     """renameat2(2)."""
     checked(libc.renameat2(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), flags))
+
+
+def link_through(source: str, target: str) -> None:
+    """linkat(2) of what a symbolic link leads to."""
+    checked(libc.linkat(AT_FDCWD, os.fsencode(source), AT_FDCWD, os.fsencode(target), AT_SYMLINK_FOLLOW))
 
 
 class _Timespec(ctypes.Structure):

@@ -1,16 +1,20 @@
 """What only the mount promises, and no local disk: names, kinds of files and numbers that it refuses or keeps apart."""
 
+# ruff: noqa: PTH102, PTH104, PTH108, PTH116, PTH208, PTH211 - system calls are the subject here, under their own names
+
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.mount.support import eventually
-from tests.posix.support import fails, outcome, write_file
+from tests.posix.conftest import Service
+from tests.posix.support import fails, opened, outcome, read_file, write_file
 
-NEW = os.O_WRONLY | os.O_CREAT
+NEW = os.O_RDWR | os.O_CREAT
 
 
 def test_unnamed_files_are_not_offered(mount_place: Path) -> None:
@@ -26,7 +30,7 @@ def test_a_name_that_is_not_utf8_is_refused_by_every_call_that_makes_one(mount_p
         lambda: os.symlink(b"x", name), lambda: os.link(b"file", name), lambda: os.rename(b"file", name),
     ]  # fmt: skip
     assert {outcome(call) for call in calls} == {"EILSEQ"}
-    assert outcome(lambda: os.stat(name)) in {"EILSEQ", "ENOENT"}
+    assert outcome(os.stat, name) in {"EILSEQ", "ENOENT"}
     assert os.listdir(mount_place) == ["file"]
 
 
@@ -45,7 +49,7 @@ def test_statvfs_counts_what_is_written(mount_place: Path) -> None:
 
 def test_the_mountpoint_cannot_be_removed_or_renamed(mount_place: Path) -> None:
     root = mount_place.parent
-    assert outcome(lambda: os.rmdir(root)) == "EBUSY"
+    assert outcome(os.rmdir, root) == "EBUSY"
     assert outcome(lambda: os.rename(root, root.with_name("elsewhere"))) == "EBUSY"
     assert os.stat(root).st_ino == 1
     assert (root / "..").stat().st_ino == root.parent.stat().st_ino
@@ -60,3 +64,62 @@ def test_the_reserved_name_at_the_root(mount_place: Path) -> None:
     assert set(map(outcome, calls)) <= {"EACCES", "EEXIST", "EPERM"}
     os.mkdir(".remotefs")
     assert os.listdir() == [".remotefs"]
+
+
+def test_a_set_time_stays_through_writes_that_are_under_way(mount_place: Path, service: Service) -> None:
+    """What `cp -p` and `tar -x` do: write, set the time, close; the upload comes later."""
+    with opened("f", os.O_WRONLY | os.O_CREAT) as fd:
+        os.write(fd, b"bytes")
+        os.utime(fd, ns=(123, 456))
+    service.mount.flush()
+
+    assert (os.stat("f").st_atime_ns, os.stat("f").st_mtime_ns) == (123, 456)
+
+
+def test_more_than_the_service_takes_is_refused_at_once(mount_place: Path) -> None:
+    limit = 500 * 10**6 * 2
+    with opened("f", NEW) as fd:
+        for act in (
+            lambda: os.pwrite(fd, b"x", limit),
+            lambda: os.ftruncate(fd, limit),
+            lambda: os.truncate("f", limit),
+        ):
+            with fails("EFBIG"):
+                act()
+        os.write(fd, b"small")
+    assert read_file("f") == b"small"
+
+
+def test_what_the_file_system_does_not_offer_says_so(mount_place: Path) -> None:
+    write_file("f", b"x" * 8192)
+    done = subprocess.run(
+        ["fallocate", "--punch-hole", "--offset", "0", "--length", "4096", "f"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, "unsupported" in done.stderr) == (1, True), done.stderr
+    assert read_file("f") == b"x" * 8192
+
+
+def test_the_largest_value_that_the_kernel_takes(mount_place: Path) -> None:
+    write_file("f")
+    for number in range(3):
+        os.setxattr("f", f"user.{number}", bytes([number]) * 65_536)
+    assert outcome(lambda: [os.setxattr("f", f"user.x{n}", bytes(65_536)) for n in range(3)]) == "ENOSPC"
+    assert os.getxattr("f", "user.1") == b"\1" * 65_536
+
+
+@pytest.mark.parametrize("name", ["trusted.a", "security.a", "system.posix_acl_access"])
+def test_other_namespaces_are_refused(mount_place: Path, name: str) -> None:
+    write_file("f")
+    assert outcome(os.setxattr, "f", name, b"1") in {"ENOTSUP", "EINVAL"}
+    assert outcome(os.getxattr, "f", name) in {"ENOTSUP", "ENODATA"}
+
+
+def test_what_the_mount_tells_is_not_set_nor_listed(mount_place: Path) -> None:
+    write_file("f")
+    assert outcome(os.setxattr, "f", "user.remotefs.id", b"x") == "EPERM"
+    assert outcome(os.removexattr, "f", "user.remotefs.state") == "EPERM"
+    assert os.getxattr("f", "user.remotefs.state") == b"clean"
+    assert os.listxattr("f") == []

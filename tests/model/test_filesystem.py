@@ -1,0 +1,107 @@
+"""Random steps on the file system without a kernel: what it shows is the model's, what the service has follows it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis.stateful import precondition, rule
+
+from remotefs.config import WritebackConfig
+from tests.faults import faulty_server
+from tests.model.harness import Harness, Portal, portal
+from tests.model.machine import TreeMachine, run
+
+# Closing waits for the upload; what is due later is due at a drain only.
+WAITING = WritebackConfig(
+    empty_grace_s=1e6, temporary_grace_s=1e6, relabel_wait_s=1e6, settle_s=1e6, replace_downloadable=True
+)
+# Closing waits for nothing, and all is due at once: uploads and deletes run while the next steps do.
+BUSY = WritebackConfig(
+    durability="local", empty_grace_s=0, temporary_grace_s=0, relabel_wait_s=0, settle_s=0, replace_downloadable=True
+)
+# Closing waits for nothing, and nothing is uploaded before a drain.
+LATE = WritebackConfig(
+    durability="local",
+    empty_grace_s=1e6, temporary_grace_s=1e6, relabel_wait_s=1e6, settle_s=1e6, replace_downloadable=True,
+)  # fmt: skip
+MODES = {"waiting": WAITING, "busy": BUSY, "late": LATE}
+
+
+class MountMachine(TreeMachine):
+    """With what happens to a mount."""
+
+    knows_unreadable = True
+
+    @precondition(lambda self: not self.model.slots)
+    @rule()
+    def drain(self) -> None:
+        self._step("drain")
+        for subject in self.subjects:
+            subject.assert_served(self.model)
+
+    @rule()
+    def remount(self) -> None:
+        self._step("remount")
+
+    @rule()
+    def crash(self) -> None:
+        self._step("crash")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where that is possible: nothing here is about power cuts."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Portal]:
+    with portal() as running:
+        yield running
+
+
+def machine(folder: Path, loop: Portal, writeback: WritebackConfig) -> type[MountMachine]:
+    """Each example with a server and a state folder of its own."""
+    numbers = itertools.count()
+
+    class FileSystemMachine(MountMachine):
+        def make_subjects(self) -> list[Any]:
+            self._place = folder / str(next(numbers))
+            self._cleanup = ExitStack()
+            self._cleanup.callback(shutil.rmtree, self._place)
+            server = self._cleanup.enter_context(faulty_server(self._place / "server", uploads_downloadable=False))
+            harness = Harness(self._place / "state", server, writeback, loop)
+            self._cleanup.callback(harness.end)
+            return [harness]
+
+        def teardown(self) -> None:
+            with self._cleanup:
+                self.model.slots.clear()
+                self.subjects[0].assert_nothing_leaks()
+                self.subjects[0].assert_served(self.model)
+
+    return FileSystemMachine
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_file_system_is_the_model(folder: Path, loop: Portal, mode: str) -> None:
+    run(machine(folder, loop, MODES[mode]), examples=20, steps=50)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", MODES)
+def test_the_file_system_is_the_model_for_long(folder: Path, loop: Portal, mode: str) -> None:
+    run(machine(folder, loop, MODES[mode]), examples=340, steps=100, derandomize=False)
