@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -95,6 +96,8 @@ def mount(
         request = _checked(request)
         if foreground or ready_fd is not None:
             os.umask(0o077)
+            # The key is in this process' memory, and so it would be in its core (A6).
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             raise typer.Exit(trio.run(serve_mount, request, audience))
         _mount_in_background(request, base_url, durability, config_file)
 

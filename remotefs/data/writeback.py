@@ -152,7 +152,7 @@ class Writeback:
         return self._outstanding(wanted)
 
     def _hurry(self, intents: Iterable[Intent], *, failed_too: bool = False) -> None:
-        """Nobody waits for settling and merging now; what failed keeps its pause, unless it is to be tried once more."""
+        """Nobody waits for settling and merging now; what failed keeps its pause, unless it is tried once more."""
         now = time.time_ns()
         for intent in intents:
             if now < intent.due_ns < NEVER_NS and (failed_too or intent.reason is None):

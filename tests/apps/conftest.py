@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from remotefs import names
-from tests.apps.support import POLICY, assert_service_has
+from tests.apps.support import POLICY, assert_service_has, flush
 from tests.faults import KEY, EditJson, FaultyServer, faulty_server
 from tests.mount.support import Mounted, mounted, ops, shell
 
@@ -57,13 +57,13 @@ class Desk:
 
     def start_counting(self) -> None:
         """Everything so far is with the service, and counts no more."""
-        self.mount.flush()
+        flush(self.mount)
         self.uploaded.clear()
         self._since = self.server.script.count()
 
     def requests(self) -> list[str]:
         """The requests since `start_counting`, listings left out, once everything is with the service."""
-        self.mount.flush()
+        flush(self.mount)
         return ops(self.server, self._since)
 
 

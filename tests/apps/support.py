@@ -16,10 +16,13 @@ from typing import NamedTuple
 
 from remotefs import names
 from remotefs.config import NamesConfig
+from remotefs.control.address import SOCKET_NAME
+from remotefs.control.client import ControlClient
+from remotefs.control.messages import FLUSH, FlushParams
 from remotefs.server.queries import ListQuery
 from remotefs.vfs.policy import NamePolicy
 from tests.faults import FaultyServer
-from tests.mount.support import PATIENCE_S, Mounted, remotefs
+from tests.mount.support import PATIENCE_S, Mounted
 
 POLICY = NamePolicy(NamesConfig())
 _ALL = ListQuery(limit=1_000_000)
@@ -68,10 +71,16 @@ def _content(name: str, folder_fd: int) -> bytes:
         return file.read()
 
 
+def flush(mount: Mounted) -> None:
+    """What `remotefs flush` asks the mount for, without starting that program dozens of times."""
+    client = ControlClient(mount.state / SOCKET_NAME)
+    result = client.call(FLUSH, FlushParams(timeout_s=PATIENCE_S), timeout_s=2 * PATIENCE_S)
+    assert result.left == 0, result.leftovers
+
+
 def assert_service_has(server: FaultyServer, mount: Mounted, beneath: str = "") -> None:
     """Once nothing is pending, the service has each file of the tree, or of a folder, with its bytes, and no other."""
-    done = remotefs("flush", mount.path, "--timeout", "60", env=mount.env, timeout=90)
-    assert done.returncode == 0, done.stdout + done.stderr
+    flush(mount)
     files = in_tree(mount.path, beneath)
     stored = at_service(server, beneath)
     for file in files:
@@ -139,5 +148,3 @@ def terminal(*command: str, cwd: Path, env: Mapping[str, str]) -> Iterator[Termi
         process.kill()
         process.wait()
         os.close(ours)
-
-

@@ -15,7 +15,9 @@ def test_vim_with_a_backup(desk: Desk, copy: str) -> None:
     (desk.folder / "text").write_text("first line\nsecond line\n")
     desk.start_counting()
     settings = f"set backup backupskip= backupcopy={copy} nomore"
-    with terminal("vim", "-N", "-u", "NONE", "-i", "NONE", "-c", settings, "text", cwd=desk.folder, env=desk.env) as vim:
+    with terminal(
+        "vim", "-N", "-u", "NONE", "-i", "NONE", "-c", settings, "text", cwd=desk.folder, env=desk.env
+    ) as vim:
         vim.wait_for("second line")
         assert ".text.swp" in desk.names()
         vim.type(":%s/first/changed/\r")
@@ -28,14 +30,16 @@ def test_vim_with_a_backup(desk: Desk, copy: str) -> None:
     assert (desk.folder / "text").read_text() == "changed line\nthird line\nsecond line\n"
     assert (desk.folder / "text~").read_text() == "changed line\nsecond line\n"
     assert desk.names() == {"text", "text~"}
-    desk.mount.flush()
+    desk.requests()
     assert ".text.swp" not in " ".join(desk.uploaded)
 
 
 def test_vim_as_it_comes_costs_one_upload_and_one_delete(desk: Desk) -> None:
     (desk.folder / "text").write_text("first line\n")
     desk.start_counting()
-    with terminal("vim", "-N", "-u", "NONE", "-i", "NONE", "-c", "set writebackup", "text", cwd=desk.folder, env=desk.env) as vim:
+    with terminal(
+        "vim", "-N", "-u", "NONE", "-i", "NONE", "-c", "set writebackup", "text", cwd=desk.folder, env=desk.env
+    ) as vim:
         vim.wait_for("first line")
         vim.type("oanother\x1b:x\r")
         assert vim.wait_for_end() == 0

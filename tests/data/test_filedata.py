@@ -17,7 +17,7 @@ from remotefs.data.filedata import digest_of
 from remotefs.errors import FileTooBig, InvalidArgument, NotReadable, StaleError
 from remotefs.store.records import ContentState
 from remotefs.vfs.attributes import AttributeChange
-from tests.faults import FaultyServer, HalfBody, Reply
+from tests.faults import CutBody, FaultyServer, Reply
 from tests.parts import Host, running
 
 Server = FaultyServer
@@ -126,7 +126,7 @@ async def test_a_failed_download_leaves_the_file_as_it_was(host: Host) -> None:
 async def test_r6_a_body_that_is_cut_is_fetched_again(host: Host) -> None:
     host.server.store.add_generated("a", b"hello world")
     await host.walk()
-    host.server.script.add(HalfBody(), op="content")
+    host.server.script.add(CutBody(5), op="content")
     assert await host.read("a") == b"hello world"
 
 
@@ -160,7 +160,7 @@ async def test_settling_what_is_not_settled_yet_does_nothing(host: Host) -> None
 
 async def test_staging_what_is_empty_or_staged_already_does_nothing(host: Host) -> None:
     await host.write("a", b"x")
-    await host.write("empty", b"")
+    await host.close(await host.open("empty", os.O_WRONLY | os.O_CREAT))
     await host.parts.filedata.stage(host.stat("a").ino)
     await host.parts.filedata.stage(host.stat("empty").ino)
     assert len(host.parts.staging.scan()) == 1
@@ -171,9 +171,11 @@ async def test_unlinked_while_it_is_staged_nothing_is_left(host: Host) -> None:
     await host.confirm("a", "file_a")
     ino = host.stat("a").ino
     async with trio.open_nursery() as nursery:
+        host.parts.handles.looked_up(ino)
         nursery.start_soon(host.parts.filedata.stage, ino)
         await trio.lowlevel.checkpoint()
         host.unlink("a")
+    host.fs.namespace.forget(ino, 1)
     assert host.parts.staging.scan() == []
 
 

@@ -47,11 +47,15 @@ async def test_a_failure_gives_it_back() -> None:
 
 async def test_who_is_cancelled_while_waiting_gets_nothing(autojump_clock: trio.testing.MockClock) -> None:
     locks = InodeLocks()
-    async with locks.hold(7):
+
+    async def impatient() -> None:
         with trio.move_on_after(1) as scope:
             async with locks.hold(7):
                 raise AssertionError("two holders")
         assert scope.cancelled_caught
+
+    async with locks.hold(7), trio.open_nursery() as nursery:
+        nursery.start_soon(impatient)
     with trio.fail_after(5):
         async with locks.hold(7):
             pass

@@ -314,8 +314,7 @@ class Mount:
             async with parts.client, trio.open_nursery() as nursery:
                 await nursery.start(parts.downloader.run)
                 await parts.recovery.run()
-                if parts.meta.facts.listed_ns == 0:
-                    await parts.refresh.walk(priority=Priority.FIRST_LISTING)
+                await parts.link.watch(lambda: parts.refresh.walk(priority=Priority.FIRST_LISTING))
                 await nursery.start(parts.writeback.run)
                 task_status.started()
                 await trio.sleep_forever()
@@ -338,6 +337,7 @@ class Mount:
     async def _stop(self) -> None:
         self._end.cancel()
         await self._ended.wait()
+        self.parts.content.close()
         self.parts.staging.close()
 
 

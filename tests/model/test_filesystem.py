@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from remotefs.config import WritebackConfig
@@ -47,13 +48,9 @@ class MountMachine(TreeMachine):
         for subject in self.subjects:
             subject.assert_served(self.model)
 
-    @rule()
-    def remount(self) -> None:
-        self._step("remount")
-
-    @rule()
-    def crash(self) -> None:
-        self._step("crash")
+    @rule(orderly=st.booleans())
+    def restart(self, orderly: bool) -> None:
+        self._step("remount" if orderly else "crash")
 
 
 @pytest.fixture
