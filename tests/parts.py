@@ -14,7 +14,6 @@ again.
 from __future__ import annotations
 
 import math
-import math
 import os
 import shutil
 import time

@@ -287,7 +287,7 @@ class TestTwins:
         shown = names.twin_name(component, ID, free)
         assert 252 <= len(shown.encode()) <= 255
         assert f" [{ID}]" in shown
-        assert os.path.splitext(shown)[1] == os.path.splitext(component)[1]  # noqa: PTH122 - names, not paths
+        assert os.path.splitext(shown)[1] == os.path.splitext(component)[1]
 
     @given(components, file_ids, st.integers(0, 12))
     def test_every_twin_is_legal_and_free(self, component: str, file_id: str, tries: int) -> None:

@@ -96,6 +96,7 @@ class Downloader:
         self._memory = memory
         self._readahead_bytes = config.readahead_bytes
         self._slots = trio.CapacityLimiter(MAX_STREAMS)
+        self._waiting = trio.CapacityLimiter(math.inf)
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)
         # By id and size: an id that turns out to have another length is another file.
         self._fetches: dict[tuple[str, int], Fetch] = {}
@@ -110,6 +111,10 @@ class Downloader:
             task_status.started()
             async for fetch, stream in self._receive:
                 nursery.start_soon(self._carry, fetch, stream)
+
+    def limit_waiting_reads(self, reads: int) -> None:
+        """Let at most so many reads wait for the network at a time, where the kernel would hold up others for more."""
+        self._waiting.total_tokens = reads
 
     async def _scan(self) -> None:
         try:
@@ -134,7 +139,8 @@ class Downloader:
             return data
         fetch = self._fetch(file_id, size_bytes)
         want = Want(fetch.layout, offset, size, self._worthwhile(fetch.layout, offset, size, ahead))
-        await self._obtain(fetch, want)
+        async with self._waiting:
+            await self._obtain(fetch, want)
         return want.result()
 
     async def fetch_all(self, file_id: str, size_bytes: int, *, priority: Priority = Priority.INTERACTIVE_READ) -> None:

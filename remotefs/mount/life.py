@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 EXIT_WORK_LEFT = 3
 # Sizes and times that were only noted are written this often.
 _SAVE_NOTES_EVERY_S = 5.0
+# Of the 12 that the kernel lets wait where it cannot be told otherwise: the rest is for reads from memory.
+_SLOW_READS = 8
 # A mount whose tree is known does not wait longer than this for the first answer of the service.
 _GREETING_S = 2.0
 
@@ -165,7 +167,8 @@ class Life:
             raise_background_limit, self._settings.mountpoint, self._config.mount.max_background
         )
         if not raised:
-            _log.info("slow reads may hold up others: only root can raise the kernel's limit")
+            _log.info("only root can raise the kernel's limit of reads under way: at most %d wait", _SLOW_READS)
+            self._parts.downloader.limit_waiting_reads(_SLOW_READS)
         self._report(Ready())
 
     # -- the end

@@ -84,13 +84,15 @@ class Tree:
 
     def paths_of(self, ino: int) -> list[str]:
         """The paths of each hard link relative to the root, the oldest first; empty once unlinked."""
-        if ino == ROOT_INO:
-            return [""]
-        return [
-            f"{prefix}/{name}" if prefix else name
-            for parent, name in self.names_of(ino)
-            for prefix in self.paths_of(parent)
-        ]
+        return [""] if ino == ROOT_INO else [self._path(parent, name) for parent, name in self.names_of(ino)]
+
+    def _path(self, parent: int, name: str) -> str:
+        # A loop, for a tree can be deeper than Python's stack.
+        components = [name]
+        while parent != ROOT_INO:
+            [(parent, name)] = self.names_of(parent)
+            components.append(name)
+        return "/".join(reversed(components))
 
     def is_empty(self, directory: int) -> bool:
         """Whether the directory has no entries."""
@@ -107,15 +109,15 @@ class Tree:
         return True
 
     def files_beneath(self, directory: int) -> Iterator[Inode]:
-        """Every regular file under a directory, one page of entries in memory at a time."""
-        after = 0
-        while page := self.entries(directory, after=after):
-            for entry in page:
-                if entry.inode.is_dir:
-                    yield from self.files_beneath(entry.inode.ino)
-                elif entry.inode.is_file:
-                    yield entry.inode
-            after = page[-1].cookie
+        """Every regular file under a directory, one page of entries of each level in memory at a time."""
+        places = [(directory, 0)]
+        while places:
+            where, after = places.pop()
+            page = self.entries(where, after=after)
+            if page:
+                places.append((where, page[-1].cookie))
+            places += [(entry.inode.ino, 0) for entry in page if entry.inode.is_dir]
+            yield from (entry.inode for entry in page if entry.inode.is_file)
 
     def holders(self, file_id: str) -> list[Inode]:
         """Inodes bound to a remote file."""

@@ -37,7 +37,7 @@ _FACTS = (
 
 
 def test_git_clones_into_the_mount_and_out_of_it(desk: Desk, project: Path, tmp_path: Path) -> None:
-    desk.shell(f"git clone -q file://{project} in; git clone -q --no-local in again")
+    desk.shell(f"git clone -q file://{project} in; git clone -q --mirror file://$PWD/in again")
     shell(
         f"git clone -q {desk.folder}/in out; git clone -q --bare file://{desk.folder}/again bare.git",
         tmp_path,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import pty
+import shlex
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 
 from tests.mount.support import run
@@ -72,19 +71,21 @@ def by_vim(path: Path, *settings: str) -> None:
 
 def by_nano(path: Path) -> None:
     """nano on a terminal: type, and leave with saving."""
-    ours, its = pty.openpty()
-    command = ["nano", "--ignorercfiles", "--saveonexit", str(path)]
-    with open(ours, "r+b", buffering=0) as terminal:
-        with open(its, "r+b", buffering=0) as tty:
-            nano = subprocess.Popen(command, stdin=tty, stdout=tty, stderr=tty, env=os.environ | {"TERM": "xterm"})
+    command = f"stty cols 80 rows 24; exec nano --ignorercfiles --saveonexit {shlex.quote(str(path))}"
+    with subprocess.Popen(
+        ["script", "-qec", command, "/dev/null"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"TERM": "xterm"}, bufsize=0,
+    ) as nano:  # fmt: skip
+        assert nano.stdin is not None
+        assert nano.stdout is not None
         screen = b""
         while b"nano" not in screen:
-            screen += terminal.read(4096)
-        terminal.write(b"anew\x18")
-        with suppress(OSError):  # EIO: how Linux tells that the other side has gone
-            while terminal.read(4096):
-                pass
-    assert nano.wait() == 0, screen
+            screen += nano.stdout.read(4096)
+            assert nano.poll() is None, screen
+        nano.stdin.write(b"anew\x18")
+        while nano.stdout.read(4096):
+            pass
+    assert nano.returncode == 0
 
 
 def _put(fd: int, content: bytes, *, sync: bool) -> None:

@@ -16,7 +16,7 @@ import httpx
 from tests.mount.support import Mounted, eventually, mounted, remote, run, shell
 from tests.server_process import ServerProcess, running_server
 
-# What the product ships with, but for polls: none comes while something is counted; and the tests do not wait for turns.
+# What the product ships with, but for polls, of which none comes while something is counted, and for the pace.
 SETTINGS = {
     "REMOTEFS_REFRESH_POLL_IN_USE_S": "3600",
     "REMOTEFS_REFRESH_POLL_IDLE_S": "3600",

@@ -9,9 +9,8 @@ import pytest
 
 from remotefs.api.budget import GA_LIMIT_PER_MINUTE
 from remotefs.config import RefreshConfig
-from tests.costs.scene import Cost
 from tests.costs.support import listing_times, published
-from tests.mount.support import Mounted, eventually, mounted
+from tests.mount.support import eventually, mounted
 from tests.server_process import ServerProcess, running_server, seed_rows
 
 pytestmark = pytest.mark.mount

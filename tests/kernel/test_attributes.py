@@ -19,7 +19,7 @@
 | st_blocks is told as we say (0 makes `du` 0), st_blksize 0 is told as 4096 | `test_stat_*` |
 | statfs fields come as they are, f_favail is f_ffree | `test_statfs` |
 """
-# ruff: noqa: PTH101, PTH102, PTH104, PTH108, PTH116 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@
 | dirty mapped pages are written before any FLUSH, and at munmap (after close too), before RELEASE | `test_mapping_*` |
 | an error at such a WRITE is EIO at close, that FLUSH is never sent; fsync tells it as it is | `test_mapping_error` |
 """
-# ruff: noqa: PTH116 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

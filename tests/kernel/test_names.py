@@ -14,7 +14,7 @@
 | SEEK_HOLE sees one extent; copy_file_range becomes READ and WRITE | same |
 | fifos and sockets work by MKNOD alone; device nodes need the mount option `dev` to be opened | `test_nodes_*` |
 """
-# ruff: noqa: PTH116, PTH208 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

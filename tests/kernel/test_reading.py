@@ -14,7 +14,7 @@
 | cached pages stay over reopening (keep_cache) while the size and mtime of answers stay | `test_cache_*` |
 | after a read the next stat asks GETATTR again (for atime); no SETATTR is ever sent for atime | `test_atime_*` |
 """
-# ruff: noqa: PTH101, PTH116 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@
 | mapped to an errno by a wrapper, it harms only its request | same |
 | an errno of 512..999 is refused by the kernel: the request is never answered | `test_errno_512_*` |
 """
-# ruff: noqa: PTH101, PTH116, PTH208 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

@@ -27,12 +27,12 @@ from remotefs.errors import RemotefsError
 from remotefs.fuse.translate import errno_of
 from remotefs.mount.parts import Parts
 from remotefs.mount.settings import FuseOptions, MountSettings
+from remotefs.server.queries import ListQuery
 from remotefs.store.database import Database
 from remotefs.store.records import ROOT_INO, Inode
 from remotefs.vfs.attributes import AttributeChange
 from remotefs.vfs.filesystem import FileSystem
 from remotefs.vfs.policy import NamePolicy
-from remotefs.server.queries import ListQuery
 from tests.faults import FaultyServer
 from tests.model.model import XATTR_PREFIX, Facts, Model, after_chown
 
@@ -329,12 +329,12 @@ class Mount:
 
     async def crash(self) -> None:
         """What is in memory is lost."""
-        # A reply that is lost in a crash is looked for at the next start for 15 s (W6): that has its own tests.
-        await _until(lambda: not len(self.parts.flights))
         await self._stop()
         self.database.close()
 
     async def _stop(self) -> None:
+        # A reply that is lost is looked for at the next start, for 15 s (W6): that has tests of its own.
+        await _until(lambda: not len(self.parts.flights))
         self._end.cancel()
         await self._ended.wait()
         self.parts.content.close()

@@ -2,20 +2,20 @@
 
 A failure is printed as the shortest list of steps that hypothesis finds, each a call that a test may repeat:
 
-    state.put(path='a', data=Data(tag=0, size=1))
-    state.rename(old='a', new='b', flags=0)
+    state.do(step=('put', 'a', Data(0, 1)))
+    state.do(step=('rename', 'a', 'b', 0))
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import hypothesis
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from tests.model.model import RENAME_EXCHANGE, RENAME_NOREPLACE, Facts, Model
 
@@ -55,19 +55,65 @@ class Subject(Protocol):
     def mtimes(self) -> dict[str, int]: ...
 
 
-paths = st.sampled_from(PATHS)
-slots = st.integers(0, 2)
-offsets = st.sampled_from([0, 1, 7, 4096, 131_072, 200_000])
-sizes = st.sampled_from([0, 1, 5, 4097, 131_072, 200_001])
-datas = st.builds(Data, st.integers(0, 9), st.sampled_from([1, 3, 4096, 10_000, 131_073]))
-contents = st.builds(Data, st.integers(0, 9), st.sampled_from([0, 1, 3, 4096, 131_073]))
+Step = tuple[Any, ...]
+
+_slots = st.integers(0, 2)
+_offsets = st.sampled_from([0, 1, 7, 4096, 131_072, 200_000])
+_sizes = st.sampled_from([0, 1, 5, 4097, 131_072, 200_001])
+_datas = st.builds(Data, st.integers(0, 9), st.sampled_from([1, 3, 4096, 10_000, 131_073]))
+_contents = st.builds(Data, st.integers(0, 9), st.sampled_from([0, 1, 3, 4096, 131_073]))
+_modes = st.sampled_from([0o644, 0o755, 0o600, 0o2775, 0o4755, 0o1777])
+
+
+def _steps(model: Model, more: Sequence[str]) -> st.SearchStrategy[Step]:
+    """What may come next: mostly what succeeds, as often as its place in the list says."""
+    there = [path for path, _ in model.walk()]
+    files = [path for path, node in model.walk() if node.is_file]
+    anything = st.sampled_from(PATHS)
+    known = st.sampled_from(there) | anything if there else anything
+    file = st.sampled_from(files) | anything if files else anything
+    open_slots = st.sampled_from(sorted(model.slots)) if model.slots else _slots
+    kinds: dict[str, tuple[int, tuple[st.SearchStrategy[Any], ...]]] = {
+        "put": (6, (anything, _contents)),
+        "append": (3, (file, _datas)),
+        "overwrite": (3, (file, _offsets, _datas)),
+        "truncate": (3, (file, _sizes)),
+        "mkdir": (4, (anything, st.sampled_from([0o755, 0o700]))),
+        "symlink": (1, (anything, st.just("nowhere/at all"))),
+        "link": (3, (file, anything)),
+        "unlink": (4, (file,)),
+        "rmdir": (2, (known,)),
+        "rename": (10, (known, anything, st.sampled_from([0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE]))),
+        "chmod": (2, (known, _modes)),
+        "chown": (2, (known, st.sampled_from([0, 1001]), st.sampled_from([0, 1002]))),
+        "utimens": (2, (known, st.sampled_from([_LONG_AGO_NS, _LONG_AGO_NS + 1]))),
+        "setxattr": (2, (known, st.sampled_from("xy"), st.binary(max_size=3))),
+        "removexattr": (1, (known, st.sampled_from("xy"))),
+        "open": (6, (_slots, file, st.sampled_from(_OPEN_FLAGS), st.sampled_from([0o644, 0o600]))),
+        "drop_caches": (1, ()),
+        "foreign": (2, (anything, _contents, st.booleans())),
+    }
+    if model.slots:
+        kinds |= {
+            "write": (8, (open_slots, _offsets, _datas)),
+            "read": (2, (open_slots, _offsets, _sizes)),
+            "ftruncate": (3, (open_slots, _sizes)),
+            "fsync": (1, (open_slots,)),
+            "dup": (2, (open_slots, _slots)),
+            "close": (6, (open_slots,)),
+        }
+    kinds |= {verb: (1, ()) for verb in more}
+    verbs = st.sampled_from([verb for verb, (weight, _) in kinds.items() for _ in range(weight)])
+    return verbs.flatmap(lambda verb: st.tuples(st.just(verb), *kinds[verb][1]))
 
 
 class TreeMachine(RuleBasedStateMachine):
-    """The rules; a subclass says what is tested."""
+    """Does a random step after the other; a subclass says what is tested."""
 
     # Whether others may upload what the service then gives to nobody (R2).
     knows_unreadable = False
+    # Verbs without arguments that happen besides.
+    more: Sequence[str] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,135 +124,52 @@ class TreeMachine(RuleBasedStateMachine):
     def make_subjects(self) -> list[Any]:
         raise NotImplementedError
 
-    # -- names
+    @rule(step=st.runner().flatmap(lambda machine: _steps(machine.model, machine.more)))
+    def do(self, step: Step) -> None:
+        """One step, everywhere."""
+        verb, *arguments = step
+        special = {"put": self._put, "append": self._append, "overwrite": self._overwrite, "foreign": self._upload}
+        if verb in special:
+            special[verb](*arguments)
+        else:
+            self._do(verb, *(a.content if isinstance(a, Data) else a for a in arguments))
 
-    @rule(path=paths, mode=st.sampled_from([0o755, 0o700]))
-    def mkdir(self, path: str, mode: int) -> None:
-        self._step("mkdir", path, mode)
+    def replay(self, *steps: Step) -> None:
+        """Steps that a test was found to fail with."""
+        try:
+            for step in steps:
+                self.do(step)
+        finally:
+            self.teardown()
 
-    @rule(path=paths)
-    def symlink(self, path: str) -> None:
-        self._step("symlink", path, "nowhere/at all")
+    # -- steps that are several calls
 
-    @rule(old=paths, new=paths)
-    def link(self, old: str, new: str) -> None:
-        self._step("link", old, new)
-
-    @rule(path=paths)
-    def unlink(self, path: str) -> None:
-        self._step("unlink", path)
-
-    @rule(path=paths)
-    def rmdir(self, path: str) -> None:
-        self._step("rmdir", path)
-
-    @rule(old=paths, new=paths, flags=st.sampled_from([0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE]))
-    def rename(self, old: str, new: str, flags: int) -> None:
-        self._step("rename", old, new, flags)
-
-    @rule(old=paths, new=paths)
-    def move(self, old: str, new: str) -> None:
-        self._step("rename", old, new, 0)
-
-    # -- attributes
-
-    @rule(path=paths, mode=st.sampled_from([0o644, 0o755, 0o600, 0o2775, 0o4755, 0o1777]))
-    def chmod(self, path: str, mode: int) -> None:
-        self._step("chmod", path, mode)
-
-    @rule(path=paths, uid=st.sampled_from([0, 1001]), gid=st.sampled_from([0, 1002]))
-    def chown(self, path: str, uid: int, gid: int) -> None:
-        self._step("chown", path, uid, gid)
-
-    @rule(path=paths, at=st.sampled_from([_LONG_AGO_NS, _LONG_AGO_NS + 1]))
-    def utimens(self, path: str, at: int) -> None:
-        self._step("utimens", path, at)
-
-    @rule(path=paths, name=st.sampled_from("xy"), value=st.binary(max_size=3))
-    def setxattr(self, path: str, name: str, value: bytes) -> None:
-        self._step("setxattr", path, name, value)
-
-    @rule(path=paths, name=st.sampled_from("xy"))
-    def removexattr(self, path: str, name: str) -> None:
-        self._step("removexattr", path, name)
-
-    @rule(path=paths, size=sizes)
-    def truncate(self, path: str, size: int) -> None:
-        self._step("truncate", path, size)
-
-    # -- whole files
-
-    @rule(path=paths, data=contents)
-    def put(self, path: str, data: Data) -> None:
+    def _put(self, path: str, data: Data) -> None:
         self._write_and_close(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0, data)
 
-    @rule(path=paths, data=datas)
-    def append(self, path: str, data: Data) -> None:
+    def _append(self, path: str, data: Data) -> None:
         self._write_and_close(path, os.O_WRONLY | os.O_APPEND, 0, data)
 
-    @rule(path=paths, offset=offsets, data=datas)
-    def overwrite(self, path: str, offset: int, data: Data) -> None:
+    def _overwrite(self, path: str, offset: int, data: Data) -> None:
         self._write_and_close(path, os.O_RDWR, offset, data)
 
     def _write_and_close(self, path: str, flags: int, offset: int, data: Data) -> None:
-        opened = self._step("open", 9, path, flags, 0o644)
+        opened = self._do("open", 9, path, flags, 0o644)
         if opened is None and data.size:
-            self._step("write", 9, offset, data.content)
+            self._do("write", 9, offset, data.content)
         if opened is None:
-            self._step("close", 9)
+            self._do("close", 9)
 
-    # -- open files
-
-    @rule(slot=slots, path=paths, flags=st.sampled_from(_OPEN_FLAGS), mode=st.sampled_from([0o644, 0o600]))
-    def open(self, slot: int, path: str, flags: int, mode: int) -> None:
-        self._step("open", slot, path, flags, mode)
-
-    @precondition(lambda self: self.model.slots)
-    @rule(slot=slots, other=slots)
-    def dup(self, slot: int, other: int) -> None:
-        self._step("dup", slot, other)
-
-    @precondition(lambda self: self.model.slots)
-    @rule(slot=slots, offset=offsets, data=datas)
-    def write(self, slot: int, offset: int, data: Data) -> None:
-        self._step("write", slot, offset, data.content)
-
-    @precondition(lambda self: self.model.slots)
-    @rule(slot=slots, offset=offsets, size=sizes)
-    def read(self, slot: int, offset: int, size: int) -> None:
-        self._step("read", slot, offset, size)
-
-    @precondition(lambda self: self.model.slots)
-    @rule(slot=slots, size=sizes)
-    def ftruncate(self, slot: int, size: int) -> None:
-        self._step("ftruncate", slot, size)
-
-    @precondition(lambda self: self.model.slots)
-    @rule(slot=slots)
-    def fsync(self, slot: int) -> None:
-        self._step("fsync", slot)
-
-    @precondition(lambda self: self.model.slots)
-    @rule(slot=slots)
-    def close(self, slot: int) -> None:
-        self._step("close", slot)
-
-    # -- what happens to a mount
-
-    @rule(path=paths, data=contents, downloadable=st.booleans())
-    def foreign(self, path: str, data: Data, downloadable: bool) -> None:
+    def _upload(self, path: str, data: Data, downloadable: bool) -> None:
+        """Another client's file, where it has a place of its own."""
         if self.model.is_free_for_others(path):
             self._foreign += 1
             given = downloadable or not self.knows_unreadable
-            self._step("foreign", path, data.content, given, f"of-others-{self._foreign}")
-
-    @rule()
-    def drop_caches(self) -> None:
-        self._step("drop_caches")
+            self._do("foreign", path, data.content, given, f"of-others-{self._foreign}")
 
     # -- doing and comparing
 
-    def _step(self, verb: str, *arguments: Any) -> Any:
+    def _do(self, verb: str, *arguments: Any) -> Any:
         """Do it everywhere; what came of it: the value, or the name of an errno."""
         self.model.begin()
         expected = _attempt(self.model, verb, arguments)

@@ -12,7 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import KEY, CutBody, EditJson, FaultyServer, HalfBody, Raw, Reply, faulty_server, html_too_large, repeated_cursor
+from tests.faults import (
+    KEY,
+    CutBody,
+    EditJson,
+    FaultyServer,
+    HalfBody,
+    Raw,
+    Reply,
+    faulty_server,
+    html_too_large,
+    repeated_cursor,
+)
 from tests.mount.conftest import MakeMount, Scene
 from tests.mount.support import (
     Mounted,

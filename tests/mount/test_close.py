@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import KEY, FaultyServer, Hold, HoldReply, LostReply, Reply, html_too_large
+from tests.faults import FaultyServer, Hold, HoldReply, LostReply, Reply, html_too_large
 from tests.mount.conftest import MakeMount, Scene
-from tests.mount.support import eventually, ids, ops, remote, shell, stored
+from tests.mount.support import eventually, ids, remote, shell, stored
 
 # A close that waits for the service is at an end after this; it is long before any of the tests' own limits.
 BOUND_S = "1.5"

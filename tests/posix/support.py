@@ -4,7 +4,7 @@ Each test runs in a folder of its own, which is also its working directory: its 
 person can follow them whatever the modes of the folders above.
 """
 
-# ruff: noqa: PTH101, PTH123 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LONG_AGO_S = 1_000_000_000
 @contextmanager
 def fails(name: str) -> Iterator[None]:
     """The block ends with the OSError of this name."""
-    with pytest.raises(OSError) as raised:  # noqa: PT011 - its errno is what is looked at
+    with pytest.raises(OSError) as raised:
         yield
     assert raised.value.errno == getattr(errno, name), raised.value
 

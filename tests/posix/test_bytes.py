@@ -1,6 +1,6 @@
 """The bytes of files: reading, writing, holes, sizes, mappings, direct access."""
 
-# ruff: noqa: PTH102, PTH116 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

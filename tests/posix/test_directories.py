@@ -1,6 +1,6 @@
 """Directories: making and removing them, link counts, listing while entries come and go, statvfs."""
 
-# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH110, PTH112, PTH116, PTH208, PTH211 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """link, symlink, unlink, mknod: names of files, and files that are not regular ones."""
 
-# ruff: noqa: PTH101, PTH102, PTH108, PTH115, PTH116, PTH123, PTH208, PTH211 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """chmod and chown: who may, and what happens to set-uid, set-gid and sticky bits."""
 
-# ruff: noqa: PTH101, PTH102, PTH108, PTH116, PTH208, PTH211 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """open(2): flags, what it makes, what it refuses."""
 
-# ruff: noqa: PTH101, PTH102, PTH108, PTH110, PTH116, PTH211 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import shutil
 import socket
 import stat
 import subprocess
-from pathlib import Path
 
 import pytest
 

@@ -1,6 +1,6 @@
 """What is wrong with a path is told alike by every call that takes one."""
 
-# ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH115, PTH116, PTH208, PTH211 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What only the mount promises, and no local disk: names, kinds of files and numbers that it refuses or keeps apart."""
 
-# ruff: noqa: PTH102, PTH104, PTH108, PTH116, PTH208, PTH211 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """rename(2) and renameat2(2): what may take the place of what, and what stays as it was."""
 
-# ruff: noqa: PTH101, PTH102, PTH103, PTH104, PTH112, PTH116, PTH208, PTH211 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which call moves which of the three times; utimensat."""
 
-# ruff: noqa: PTH101, PTH102, PTH104, PTH108, PTH116, PTH211 - system calls are the subject here, under their own names
+
 
 from __future__ import annotations
 

@@ -159,6 +159,16 @@ def test_files_beneath_reaches_every_depth(tree: Tree) -> None:
     assert {inode.ino for inode in tree.files_beneath(top.ino)} == wanted
 
 
+def test_a_tree_deeper_than_the_stack(tree: Tree) -> None:
+    parent = ROOT_INO
+    for _ in range(3000):
+        parent = make_dir(tree, "d", parent).ino
+    made = make_file(tree, "f", parent)
+    assert tree.paths_of(made.ino) == ["d/" * 3000 + "f"]
+    assert list(tree.files_beneath(ROOT_INO)) == [made]
+    assert tree.is_beneath(parent, ROOT_INO)
+
+
 def test_is_beneath(tree: Tree) -> None:
     top = make_dir(tree, "top")
     deep = make_dir(tree, "deep", top.ino)
