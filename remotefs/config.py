@@ -108,6 +108,8 @@ class WritebackConfig(Section, frozen=True, kw_only=True):
     relabel_wait_s: float = 30.0
     relabel_max_files: int = 100
     relabel_max_bytes: int = 100 * MIB
+    # When the listing is read back after a lost reply: files show up in it a few seconds late (W6).
+    readback_after_s: tuple[float, ...] = (5.0, 15.0)
     upload_workers: int = 8
     # More pending intents than this make write and close wait, then fail with ENOSPC.
     backlog_intents: int = 100_000
@@ -227,7 +229,8 @@ def _from_environment(environ: Mapping[str, str]) -> Mapping[str, Mapping[str, A
             name = f"REMOTEFS_{section}_{field}".upper()
             if name in environ:
                 value = environ[name]
-                found.setdefault(section, {})[field] = value.split() if section == "names" else value
+                several = isinstance(getattr(getattr(Config(), section), field), tuple)
+                found.setdefault(section, {})[field] = value.split() if several else value
     service = {
         "base_url": environ.get("ANTHROPIC_BASE_URL") or None,
         "api_key": environ.get("ANTHROPIC_API_KEY") or None,

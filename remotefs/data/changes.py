@@ -180,6 +180,10 @@ class Changes:
             self.schedule(inode, now_ns)
         elif not self._usage.is_open(inode.ino):
             self.release(inode, now_ns)
+        elif (intent := self._journal.of_inode(inode.ino)) is not None and intent.attempt is None:
+            # Nothing will name it again: what was to be sent is not, though it is still open (W9).
+            self._journal.remove(intent.seq)
+            self.free(intent.replaces, now_ns, replaced_by=inode.replaced_by)
 
     def release(self, inode: Inode, now_ns: int) -> None:
         """Nothing names the inode and nobody has it open: free what it holds (S5)."""

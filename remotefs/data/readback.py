@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 import trio
@@ -12,8 +12,6 @@ from remotefs.api.models import FileMetadata, Page
 from remotefs.store.records import Attempt, Origin, Remote
 from remotefs.store.remotes import Remotes
 
-# Files show up in a listing a few seconds late; the second look is the last.
-LOOKS_AFTER_S = (5.0, 15.0)
 # A large upload may be stamped with the time when it began.
 OVERLAP_NS = 600 * 1_000_000_000
 
@@ -27,16 +25,17 @@ class Lister(Protocol):
 
 
 class Readback:
-    """Looks for the file of an attempt."""
+    """Looks for the file of an attempt, so many seconds after it; the last look decides."""
 
-    def __init__(self, lister: Lister, remotes: Remotes) -> None:
+    def __init__(self, lister: Lister, remotes: Remotes, looks_after_s: Sequence[float]) -> None:
         self._lister = lister
         self._remotes = remotes
+        self._looks_after_s = looks_after_s
 
     async def find(self, attempt: Attempt) -> FileMetadata | None:
         """The file that the attempt made, as far as can be told; None: send it again. Raises what listing raises."""
         waited = 0.0
-        for after_s in LOOKS_AFTER_S:
+        for after_s in self._looks_after_s:
             await trio.sleep(after_s - waited)
             waited = after_s
             found = choose(attempt, await self._listed_since(attempt), self._remotes.named(attempt.name), self._known)

@@ -226,6 +226,8 @@ class Refresh:
                 return
 
     def _interval_s(self) -> float:
+        if self._link.suspended:
+            return self._config.poll_idle_s
         if not self._link.is_up:
             return self._link.retry_s
         wanted = self._config.poll_idle_s if self._is_idle() else self._config.poll_in_use_s

@@ -127,10 +127,10 @@ class Remover:
     def _take_out(self, remote: Remote, reason: str) -> None:
         with self._db.transaction():
             for inode in self._tree.holders(remote.file_id):
-                if inode.nlink == 0 or inode.state != ContentState.CLEAN:
-                    # An edit here of a file deleted elsewhere wins; an open one reads on what is here.
+                if inode.state != ContentState.CLEAN:
+                    # An edit here of a file deleted elsewhere wins.
                     self._tree.update(inode.ino, file_id=None)
-                else:
+                elif inode.nlink > 0:
                     self._keep_bytes(inode, remote, reason)
                     self._unname(inode)
             self._remotes.show(remote.file_id, None)

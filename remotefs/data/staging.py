@@ -191,15 +191,11 @@ class Staging:
         return found if found is not None else self._staged(path, create=False)
 
     def scan(self) -> list[StagedName]:
-        """All that is there, as after a crash."""
-        found = []
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                match = _NAME.fullmatch(entry.name)
-                if match:
-                    status = entry.stat(follow_symlinks=False)
-                    found.append(StagedName(int(match[1]), int(match[2]), status.st_size, status.st_mtime_ns))
-        return sorted(found)
+        """All that is there, as after a crash. Raises StateUnusable."""
+        try:
+            return sorted(self._scan())
+        except OSError as error:
+            raise local_error(error, self._folder) from error
 
     def discard(self, inode: int, generation: int) -> None:
         """Remove one; harmless when it is gone, as after its adoption. Raises StateUnusable."""
@@ -245,6 +241,14 @@ class Staging:
             self._disk.require(size)
             await trio.to_thread.run_sync(_copy, origin, copy, size)
         os.ftruncate(copy, size)
+
+    def _scan(self) -> Iterator[StagedName]:
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                match = _NAME.fullmatch(entry.name)
+                if match:
+                    status = entry.stat(follow_symlinks=False)
+                    yield StagedName(int(match[1]), int(match[2]), status.st_size, status.st_mtime_ns)
 
     def _path(self, inode: int, generation: int) -> Path:
         return self._folder / f"{inode}-{generation}"

@@ -116,8 +116,12 @@ class Uploader:
         # On this disk for good before anybody calls it safe: what went up cannot be read back.
         await self._filedata.sync(inode.ino, wait_for_row=False)
         digest = await trio.to_thread.run_sync(digest_of, path)
+        # A thread is not cut short: an upload that was cut meanwhile ends here.
+        await trio.lowlevel.checkpoint_if_cancelled()
         name = self._changes.remote_name(self._tree.get(inode.ino))
-        assert name is not None, "an inode that loses its last name has its upload cut"
+        if name is None:
+            # Unlinked meanwhile, but still open (W9): its intent is gone.
+            return
         shipment = Shipment(inode.ino, name, inode.size, inode.content_gen, digest)
         attempt = Attempt(shipment.name, shipment.size, time.time_ns(), self._remotes.newest_ns(), shipment.generation)
         self._journal.begin_attempt(intent.seq, attempt)

@@ -92,7 +92,7 @@ class Parts:
         )  # fmt: skip
         uploader = Uploader(
             self.database, self.tree, self.journal, self.remotes, self.changes, self.filedata, self.flights,
-            self.client, Readback(self.client, self.remotes), self.link,
+            self.client, Readback(self.client, self.remotes, config.writeback.readback_after_s), self.link,
         )  # fmt: skip
         deleter = Deleter(self.database, self.tree, self.journal, self.remotes, self.client, self.link, self.handles)
         self.writeback = Writeback(

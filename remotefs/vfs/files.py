@@ -61,10 +61,9 @@ class Files:
         if not flags & os.O_TRUNC:
             self._filedata.check_readable(inode)
         handle = self._handles.open_file(ino, flags)
-        if flags & os.O_TRUNC and inode.size > 0:
+        if flags & os.O_TRUNC:
             try:
-                await self._filedata.truncate(ino, 0)
-                self._drop_privileges(inode, caller)
+                await self._empty(inode, caller)
             except BaseException:
                 await self.release(handle.fh)
                 raise
@@ -80,6 +79,15 @@ class Files:
             inode = self._namespace.lookup(parent, name)
         handle = await self.open(inode.ino, flags, caller)
         return self._tree.get(inode.ino), handle
+
+    async def _empty(self, inode: Inode, caller: Caller) -> None:
+        """O_TRUNC: of an empty file it changes the times alone, as `> stamp` relies on."""
+        if inode.size > 0:
+            await self._filedata.truncate(inode.ino, 0)
+        else:
+            now = time.time_ns()
+            self._tree.update(inode.ino, mtime_ns=now, ctime_ns=now)
+        self._drop_privileges(inode, caller)
 
     def _drop_privileges(self, inode: Inode, caller: Caller) -> None:
         """Set-uid and set-gid go with the old bytes; for this one way of writing the kernel leaves that to us."""

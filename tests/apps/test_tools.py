@@ -30,10 +30,12 @@ def source(tmp_path: Path) -> Path:
 
 def test_rsync_transfers_once(desk: Desk, source: Path) -> None:
     assert len(desk.shell(f"rsync -ai {source} .").splitlines()) == 26
+    desk.requests()
     first = sorted(desk.uploaded)
     assert desk.shell(f"rsync -ai {source} .") == ""
     assert desk.shell(f"rsync -aic {source} .") == ""
 
+    desk.requests()
     assert sorted(desk.uploaded) == first
     assert len(first) == 21
     run("diff", "-r", "--no-dereference", source, desk.folder / "source")

@@ -141,7 +141,7 @@ async def test_w10_an_empty_file_that_is_still_open_is_not_sent(tmp_path: Path, 
         assert (server.script.count("upload"), host.remote_bytes("a")) == (1, [b"x"])
 
 
-async def test_a_refusal_is_told_to_the_next_wait_and_forgotten_after_success(
+async def test_a_refusal_is_shown_until_it_is_cured(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
     async with running(tmp_path, server, durability="local") as host:
@@ -149,8 +149,7 @@ async def test_a_refusal_is_told_to_the_next_wait_and_forgotten_after_success(
         await host.write("a", b"x")
         ino = host.stat("a").ino
         await host.until(lambda: host.parts.writeback.refusal(ino) is not None)
-        with pytest.raises(RefusedError):
-            await host.parts.writeback.wait(ino, FOR_EVER_S)
+        assert host.xattr("a", "state").startswith("failed: ")
         assert host.parts.writeback.statistics().failed == 1
         (intent,) = host.pending()
         assert (host.parts.writeback.label(intent), "400" in (intent.reason or "")) == ("a", True)
@@ -178,6 +177,7 @@ async def test_a_transient_failure_is_no_refusal(tmp_path: Path, server: Server,
         server.script.add(Drop(0), op="upload")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.write, "a", b"x")
+            await host.until(lambda: bool(host.pending()))
             await host.settled()
         assert host.remote_bytes("a") == [b"x"]
 

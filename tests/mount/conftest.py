@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import KEY, FaultyServer, faulty_server
-from tests.mount.support import Mounted, mounted, ops, stored
+from tests.mount.support import Mounted, eventually, mounted, ops, stored
 
 MakeMount = Callable[..., Mounted]
 
@@ -88,3 +88,5 @@ def scene(shared: tuple[FaultyServer, Mounted], request: pytest.FixtureRequest) 
     folder.mkdir()
     yield Scene(server, mount, folder, server.script.count())
     server.script.clear()
+    # A refusal of the account, or no answer, keeps the mount from sending for a while: not from the next test's.
+    eventually(lambda: mount.status().online)

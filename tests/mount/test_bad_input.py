@@ -90,7 +90,9 @@ class TestTheMountCommand:
         assert closed_port() in said or "127.0.0.1:9" in said
 
     @pytest.mark.parametrize("fault", [HalfBody(), Raw(b"not even HTTP"), Reply(200, b"<html>proxy</html>"), Reply(200, {"data": [{"id": 7}]})], ids=["half", "raw", "html", "odd"])  # fmt: skip
-    def test_a_listing_that_cannot_be(self, server: FaultyServer, mountpoint: Path, fault: HalfBody | Raw | Reply) -> None:
+    def test_a_listing_that_cannot_be(
+        self, server: FaultyServer, mountpoint: Path, fault: HalfBody | Raw | Reply
+    ) -> None:
         server.store.add_generated("f", b"x")
         server.script.add(fault, op="list", times=None)
         said = refusal(mountpoint, "--base-url", server.url, REMOTEFS_SERVICE_REQUEST_DEADLINE_S="3")
@@ -137,7 +139,9 @@ class TestTheMountCommand:
         assert "memory_bytes" in said.lower()
 
     def test_state_within_the_mountpoint(self, server: FaultyServer, mountpoint: Path) -> None:
-        done = remotefs("mount", mountpoint, "--base-url", server.url, "--state-dir", mountpoint / "state", env=environment(KEY))
+        done = remotefs(
+            "mount", mountpoint, "--base-url", server.url, "--state-dir", mountpoint / "state", env=environment(KEY)
+        )
         assert done.returncode != 0
         assert "lie in one another" in done.stderr
         assert os.listdir(mountpoint) == []
@@ -156,10 +160,14 @@ def test_another_accounts_state_folder_is_refused(server: FaultyServer, mount: M
 
 
 class TestTheServerGoesAway:
-    def test_a_mount_that_was_listed_once_starts_and_works_without_it(self, tmp_path: Path, make_mount: MakeMount) -> None:
+    def test_a_mount_that_was_listed_once_starts_and_works_without_it(
+        self, tmp_path: Path, make_mount: MakeMount
+    ) -> None:
         with faulty_server(tmp_path / "gone") as gone:
             gone.store.add_generated("theirs.txt", b"never read here")
-            mount = make_mount(of=gone, settings={"REMOTEFS_SERVICE_REQUEST_DEADLINE_S": "2"})
+            mount = make_mount(of=gone, settings={
+                "REMOTEFS_SERVICE_REQUEST_DEADLINE_S": "1", "REMOTEFS_MOUNT_SIGNAL_DRAIN_S": "0.2",
+            })  # fmt: skip
             (mount.path / "mine.txt").write_text("mine")
             mount.end()
         done = mount.start()
@@ -181,9 +189,10 @@ class TestTheServerGoesAway:
         source.mkdir()
         for number in range(60):
             (source / f"f{number}").write_bytes(str(number).encode() * 1000)
-        with running_server(root) as server, mounted(
-            tmp_path, server.url, server.key, settings={"REMOTEFS_WRITEBACK_CLOSE_WAIT_S": "2"}
-        ) as mount:
+        with (
+            running_server(root) as server,
+            mounted(tmp_path, server.url, server.key, settings={"REMOTEFS_WRITEBACK_CLOSE_WAIT_S": "2"}) as mount,
+        ):
             copy = subprocess.Popen(["cp", "-r", source, mount.path / "copy"], stderr=subprocess.PIPE, text=True)
             eventually(lambda: (mount.path / "copy" / "f7").exists() or copy.poll() is not None)
             server.stop(signal.SIGKILL)
@@ -322,7 +331,12 @@ def test_a_full_disk_under_the_state_folder(server: FaultyServer, make_mount: Ma
         kept = (mount.path / "big").stat().st_size
         assert len((mount.path / "big").read_bytes()) == kept > 0
         (mount.path / "big").unlink()
-        eventually(lambda: run("dd", "if=/dev/urandom", f"of={mount.path}/again", "bs=128k", "count=8", check=False).returncode == 0)
+        eventually(
+            lambda: (
+                run("dd", "if=/dev/urandom", f"of={mount.path}/again", "bs=128k", "count=8", check=False).returncode
+                == 0
+            )
+        )
         shell("rm again", mount.path)
         mount.flush()
         assert sorted(stored(server)) == ["second", "theirs.bin"]

@@ -77,6 +77,7 @@ class TestRemote:
         [said] = [left for left in scene.mount.status().failed if left.path == scene.path("f")]
         assert said.reason
         scene.server.script.clear()
+        eventually(lambda: scene.mount.status().online)
         (scene.folder / "f").write_bytes(b"written again")
         assert stored(scene.server, scene.folder.name) == {"f": b"written again"}
         assert scene.state("f") == "clean"

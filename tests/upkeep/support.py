@@ -1,0 +1,58 @@
+"""What the tests of upkeep share: files of others, machines that believe a listing at once, and the commands."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from remotefs.config import Config
+from remotefs.control.messages import Progress
+from remotefs.mount.upkeep import Upkeep
+from tests.faults import FaultyServer
+from tests.parts import Host, running
+
+
+def at_once(config: Config) -> Config:
+    """A file may be missed from the moment on in which it is known."""
+    return msgspec.structs.replace(config, refresh=msgspec.structs.replace(config.refresh, removal_min_age_s=0.0))
+
+
+def machine(folder: Path, server: FaultyServer, **options: Any) -> AbstractAsyncContextManager[Host]:
+    """A machine with the service's usual limits that need not wait half a minute before it misses a file."""
+    return running(folder, server, **({"change": at_once} | options))
+
+
+def add(server: FaultyServer, name: str, data: bytes = b"theirs", *, downloadable: bool = True) -> str:
+    """A file of somebody else; its id."""
+    return server.store.add(name.replace("/", "\uff0f"), data, downloadable=downloadable).id
+
+
+def commands(host: Host) -> Upkeep:
+    """What the commands ask of a mount."""
+    return Upkeep(host.parts)
+
+
+def quietly(_: Progress) -> None:
+    """A report that nobody reads."""
+
+
+async def walks(host: Host, count: int = 2) -> None:
+    """So many complete listings."""
+    for _ in range(count):
+        await host.walk()
+
+
+async def view(host: Host, folder: str = "") -> dict[str, bytes | str]:
+    """Every file below a folder: what it holds, or why it cannot be read."""
+    found: dict[str, bytes | str] = {}
+    for name in host.ls(folder):
+        path = f"{folder}/{name}" if folder else name
+        if host.stat(path).is_dir:
+            found |= await view(host, path)
+        else:
+            readable = host.xattr(path, "readable")
+            found[path] = await host.read(path) if readable == "yes" else readable
+    return found

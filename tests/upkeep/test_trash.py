@@ -1,0 +1,216 @@
+"""S2: bytes that only this machine has are kept when their file goes elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from remotefs.config import Config
+from remotefs.control.messages import EmptyParams, Nothing, RestoreParams
+from remotefs.data.trash import Trash
+from remotefs.errors import AlreadyExists, NotADirectory, NotFound, RemotefsError
+from tests.faults import FaultyServer
+from tests.parts import Host
+from tests.upkeep.support import add, at_once, commands, machine, quietly, walks
+
+Server, Clock = FaultyServer, trio.abc.Clock
+
+
+async def _lost(host: Host, path: str, data: bytes) -> str:
+    """A file of ours that somebody deletes elsewhere; the id that it had."""
+    await host.write(path, data)
+    await host.settled()
+    file_id = host.id(path)
+    host.server.store.delete(file_id)
+    await walks(host)
+    return file_id
+
+
+async def test_s2_what_only_this_machine_has_goes_to_the_trash(tmp_path: Path, server: Server, clock: Clock) -> None:
+    add(server, "kept")
+    async with machine(tmp_path, server) as host:
+        host.mkdir("d")
+        file_id = await _lost(host, "d/f.txt", b"precious")
+        [entry] = (await commands(host).list_trash(Nothing(), quietly)).entries
+        assert (entry.path, entry.file_id, entry.size) == ("d/f.txt", file_id, 8)
+        assert "deleted elsewhere" in entry.reason
+        assert host.parts.trash.bytes_of(entry.number).read_bytes() == b"precious"
+        assert host.ls("d") == []
+
+
+async def test_s2_after_a_404_too(tmp_path: Path, server: Server, clock: Clock) -> None:
+    """A pinned file is never read from the service, so this one is looked for because somebody told."""
+    async with machine(tmp_path, server) as host:
+        await host.write("f", b"precious")
+        await host.settled()
+        file_id = host.id("f")
+        server.store.delete(file_id)
+        await host.nursery.start(host.parts.refresh.run)
+        host.parts.suspects.report(file_id)
+        await host.until(lambda: host.ls() == [])
+        assert [entry.path for entry in host.parts.trash.entries()] == ["f"]
+
+
+async def test_s2_what_expired_goes_there_too(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with machine(tmp_path, server) as host:
+        await host.write("f", b"precious")
+        await host.settled()
+        host.parts.remotes.renew(host.id("f"), expires_ns=1, downloadable=False)
+        host.parts.refresh._remover.remove_expired(time.time_ns())
+        assert host.ls() == []
+        assert [(entry.path, entry.reason) for entry in host.parts.trash.entries()] == [("f", "it expired")]
+
+
+async def test_s2_the_users_own_removal_leaves_nothing_there(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with machine(tmp_path, server) as host:
+        await host.write("f", b"unwanted")
+        await host.write("g", b"replaced")
+        await host.settled()
+        host.unlink("f")
+        await host.write("g", b"by this")
+        await host.settled()
+        await walks(host, 3)
+        assert host.parts.trash.entries() == []
+
+
+async def test_s2_what_others_can_give_back_does_not_go_there(tmp_path: Path, server: Server, clock: Clock) -> None:
+    add(server, "kept")
+    gone = add(server, "f", b"cached")
+    async with machine(tmp_path, server) as host:
+        await host.walk()
+        assert await host.read("f") == b"cached"
+        server.store.delete(gone)
+        await walks(host)
+        assert host.parts.trash.entries() == []
+
+
+async def test_s2_restored_it_is_where_it_was_and_is_uploaded_again(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with machine(tmp_path, server) as host:
+        add(server, "kept")
+        host.mkdir("d")
+        await host.write("d/f.txt", b"precious")
+        host.parts.tree.update(host.stat("d/f.txt").ino, mode=0o100600, mtime_ns=123456789)
+        file_id = await _lost_now(host, "d/f.txt")
+        host.fs.namespace.rmdir(1, b"d")
+        [entry] = host.parts.trash.entries()
+        result = await commands(host).restore(RestoreParams(entry.number), quietly)
+        assert result.path == "d/f.txt"
+        inode = host.stat("d/f.txt")
+        assert (await host.read("d/f.txt"), inode.mode, inode.mtime_ns) == (b"precious", 0o100600, 123456789)
+        await host.settled()
+        assert host.remote_bytes("d／f.txt") == [b"precious"]
+        assert host.id("d/f.txt") != file_id
+        assert host.parts.trash.entries() == []
+        await walks(host, 3)
+        assert await host.read("d/f.txt") == b"precious"
+
+
+async def test_s2_restored_to_another_path(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with machine(tmp_path, server) as host:
+        add(server, "kept")
+        await _lost(host, "f", b"precious")
+        [entry] = host.parts.trash.entries()
+        result = await commands(host).restore(RestoreParams(entry.number, "new/place/g"), quietly)
+        assert (result.path, await host.read("new/place/g")) == ("new/place/g", b"precious")
+        await host.settled()
+        assert host.remote_bytes("new／place／g") == [b"precious"]
+
+
+async def test_s2_a_restore_never_replaces_what_is_there(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with machine(tmp_path, server) as host:
+        add(server, "kept")
+        await _lost(host, "f", b"precious")
+        await host.write("f", b"another")
+        [entry] = host.parts.trash.entries()
+        with pytest.raises(AlreadyExists, match="--to"):
+            await commands(host).restore(RestoreParams(entry.number), quietly)
+        with pytest.raises(NotADirectory):
+            await commands(host).restore(RestoreParams(entry.number, "f/below"), quietly)
+        assert await host.read("f") == b"another"
+        assert [kept.number for kept in host.parts.trash.entries()] == [entry.number]
+
+
+@pytest.mark.parametrize("path", ["../out", "/etc/out", "a//b", "a/../../b", ".remotefs/f", ".", "a/", "x" * 300])
+async def test_s2_a_restore_stays_within_the_mount(tmp_path: Path, server: Server, clock: Clock, path: str) -> None:
+    async with machine(tmp_path, server) as host:
+        add(server, "kept")
+        await _lost(host, "f", b"precious")
+        [entry] = host.parts.trash.entries()
+        with pytest.raises(RemotefsError):
+            await commands(host).restore(RestoreParams(entry.number, path), quietly)
+        assert [kept.number for kept in host.parts.trash.entries()] == [entry.number]
+        assert host.parts.trash.bytes_of(entry.number).read_bytes() == b"precious"
+
+
+async def test_s2_a_number_that_is_not_there(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with machine(tmp_path, server) as host:
+        with pytest.raises(NotFound, match="trash list"):
+            await commands(host).restore(RestoreParams(7), quietly)
+
+
+async def test_s2_emptied_it_is_empty_and_young_things_stay_when_told_so(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with machine(tmp_path, server) as host:
+        add(server, "kept")
+        await _lost(host, "f", b"precious")
+        assert (await commands(host).empty_trash(EmptyParams(older_than_days=1), quietly)).count == 0
+        assert (await commands(host).empty_trash(EmptyParams(), quietly)).count == 1
+        assert list((host.state_dir / "trash").iterdir()) == []
+
+
+async def test_s2_after_its_days_it_goes_for_good(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with machine(tmp_path, server) as host:
+        add(server, "kept")
+        await _lost(host, "f", b"precious")
+        await host.walk()
+        assert len(host.parts.trash.entries()) == 1
+    async with machine(tmp_path, server, change=_no_days) as host:
+        await host.walk()
+        assert host.parts.trash.entries() == []
+
+
+async def test_s2_it_is_there_after_a_restart_and_numbers_are_not_given_twice(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with machine(tmp_path, server) as host:
+        add(server, "kept")
+        await _lost(host, "f", b"one")
+    async with machine(tmp_path, server) as host:
+        await _lost(host, "f", b"two")
+        trash = host.parts.trash
+        assert [trash.bytes_of(entry.number).read_bytes() for entry in trash.entries()] == [b"one", b"two"]
+
+
+def test_s2_bytes_without_their_record_are_shown_and_kept(tmp_path: Path) -> None:
+    trash = Trash(tmp_path / "trash")
+    (tmp_path / "f").write_bytes(b"x")
+    kept = trash.put(tmp_path / "f", path="f", file_id="file_1", size=1, mode=0o100644, mtime_ns=1, reason="why")
+    (tmp_path / "trash" / f"{kept.number}.json").write_bytes(b'{"half')
+    [entry] = Trash(tmp_path / "trash").entries()
+    assert (entry.number, entry.size, trash.bytes_of(entry.number).read_bytes()) == (kept.number, 1, b"x")
+
+
+def test_s2_it_is_private(tmp_path: Path) -> None:
+    Trash(tmp_path / "trash")
+    assert os.stat(tmp_path / "trash").st_mode & 0o777 == 0o700
+
+
+async def _lost_now(host: Host, path: str) -> str:
+    await host.settled()
+    file_id = host.id(path)
+    host.server.store.delete(file_id)
+    await walks(host)
+    return file_id
+
+
+def _no_days(config: Config) -> Config:
+    config = at_once(config)
+    return msgspec.structs.replace(config, refresh=msgspec.structs.replace(config.refresh, trash_days=0.0))
