@@ -6,6 +6,7 @@ the budget has no deadline of its own: bound it with `trio.fail_after`.
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -145,17 +146,19 @@ class Client:
     ) -> FileMetadata:
         """Make a new file called `name`.
 
-        `on_all_sent` is called at most once, when the kernel has taken the last byte. Cancelled before, the upload
-        has no effect; after, its reply must be awaited to know. After it nothing is sent again and `source` is not
-        read again: RateLimited and Overloaded are then the caller's to repeat. Raises AmbiguousOutcome when the file
-        may exist now (W6), LocalError when the source fails.
+        `on_all_sent` is called once, as the last piece goes to the kernel. Cancelled before, the upload has no effect; after,
+        its reply must be awaited to know. Once the kernel has taken that piece nothing is sent again and `source` is
+        not read again: RateLimited and Overloaded are then the caller's to repeat. Raises AmbiguousOutcome when the
+        file may exist now (W6), LocalError when the source fails.
         """
         beta = await self._is_beta(priority)
+        # Not again when an attempt that could not get out is repeated.
+        tell_once = functools.cache(on_all_sent) if on_all_sent is not None else None
 
         async def attempt() -> FileMetadata | RefusedError | TransportError:
             form = upload_form(name, source.mime_type, secrets.token_hex(16), expires_in_s)
             async with aclosing(source.pieces()) as pieces:
-                body = UploadBody(form, source.size_bytes, pieces, on_all_sent)
+                body = UploadBody(form, source.size_bytes, pieces, tell_once)
                 return await self._send_upload(name, body, beta=beta)
 
         outcome = await self._exchange.retrying(attempt, priority, None)

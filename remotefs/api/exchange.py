@@ -258,9 +258,10 @@ class Exchange:
 
     def _learn_account(self, account: Account | None) -> None:
         if account is not None and account != self.account:
-            self.account = account
             if self._on_account is not None:
+                # What it raises is raised again for every reply of that account.
                 self._on_account(account)
+            self.account = account
 
     def _shape_headers(self, *, beta: bool) -> dict[str, str]:
         """The user's own beta header, if any, stays in force beside ours."""

@@ -81,9 +81,10 @@ class BytesSource(msgspec.Struct, frozen=True):
 class UploadBody(httpx.AsyncByteStream):
     """One attempt's body: the form around the source's pieces, as long as was announced.
 
-    `all_sent` turns true, and `on_all_sent` is called, when httpx asks for more after the last piece: then the kernel
-    has taken every byte of it. Before that the announced Content-Length is not complete, so the service cannot take
-    the request for a whole one, whatever ended it. An iterator of its own, not a generator, because httpcore drops it
+    `all_sent` turns true when httpx asks for more after the last piece: then the kernel has taken every byte of it.
+    Before that the announced Content-Length is not complete, so the service cannot take the request for a whole one,
+    whatever ended it. `on_all_sent` is called as that piece is handed over: a cancellation that was asked for before
+    comes before it goes out, and one that is asked for later may come too late. An iterator of its own, not a generator, because httpcore drops it
     half read when a request is cut, and trio takes a dropped generator for a mistake.
 
     Invariant: 0 <= _left <= source bytes; the suffix goes out with the piece that makes `_left` 0.
@@ -106,7 +107,7 @@ class UploadBody(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         if self.handed_over_bytes == self.content_length:
-            self._finish()
+            self.all_sent = True
             raise StopAsyncIteration
         piece = b"" if self.handed_over_bytes else self._form.prefix
         if self._left:
@@ -114,6 +115,8 @@ class UploadBody(httpx.AsyncByteStream):
         if not self._left:
             piece += self._form.suffix
         self.handed_over_bytes += len(piece)
+        if not self._left and self._on_all_sent is not None:
+            self._on_all_sent()
         return piece
 
     async def _next_piece(self) -> bytes:
@@ -122,12 +125,6 @@ class UploadBody(httpx.AsyncByteStream):
             raise LocalError(f"the source of an upload changed: {self._left} bytes were left, {len(piece)} came")
         self._left -= len(piece)
         return piece
-
-    def _finish(self) -> None:
-        if not self.all_sent:
-            self.all_sent = True
-            if self._on_all_sent is not None:
-                self._on_all_sent()
 
 
 def after_all_sent(error: RefusedError | TransportError) -> RefusedError | TransportError:

@@ -76,7 +76,8 @@ class Recovery:
     def _staged_file_is_gone(self, inode: Inode) -> None:
         """The file has become content already, or it did not survive a power cut: it was never acknowledged then."""
         remote = self._remotes.find(inode.file_id) if inode.file_id else None
-        if inode.state == ContentState.CLEAN and remote is not None:
+        if inode.nlink == 0 or (inode.state == ContentState.CLEAN and remote is not None):
+            # Unlinked, it is only kept until it is known what became of its upload (W9).
             self._tree.update(inode.ino, staged_gen=None)
             return
         _log.error("%s: what was last written to it is missing from the state folder", self._changes.path(inode))

@@ -25,7 +25,7 @@ from remotefs.data.filedata import FileData, digest_of
 from remotefs.data.flights import Flight, Flights
 from remotefs.data.link import Link
 from remotefs.data.readback import Readback
-from remotefs.errors import AmbiguousOutcome, RemotefsError
+from remotefs.errors import AmbiguousOutcome, LocalError, RemotefsError
 from remotefs.store.database import Database
 from remotefs.store.journal import Journal
 from remotefs.store.records import Attempt, ContentState, Inode, Intent, IntentKind, Origin, Remote
@@ -102,8 +102,13 @@ class Uploader:
             self._drop_if_idle(intent, inode)
             return
         with self._flights.fly(inode.ino, inode.content_gen) as flight:
-            await self._send(intent, inode, flight, ticket)
-        if flight.scope.cancelled_caught:
+            try:
+                await self._send(intent, inode, flight, ticket)
+            except (LocalError, OSError):
+                # The write or the unlink that cut it has changed or removed what was being read.
+                if not flight.scope.cancel_called:
+                    raise
+        if flight.scope.cancel_called:
             # Not all of it had gone out: the service made no file of it.
             self._journal.end_attempt(intent.seq)
             self._drop_if_idle(intent, self._tree.find(intent.ino))

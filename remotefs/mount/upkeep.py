@@ -162,19 +162,25 @@ class Upkeep:
         """Remove copies of one name: equal ones by themselves, others only by an id that was given by hand."""
         below = {file.ino for file in self._files(params.path)}
         copies: list[CopyFound] = []
-        for group in self._parts.remotes.namesakes():
-            if any(remote.ino in below for remote in group):
+        for namesakes in self._parts.remotes.namesakes():
+            group = [remote for remote in namesakes if self._is_copy(remote)]
+            if len(group) > 1 and any(remote.ino in below for remote in group):
                 copies += [copy async for copy in self._judged(group, keep_oldest=params.keep_oldest)]
         unknown = set(params.file_ids) - {copy.file_id for copy in copies}
         if unknown:
             raise InvalidArgument(f"{', '.join(sorted(unknown))}: no copy here has that id; `rm` removes any file")
         by_hand = set(params.file_ids)
         doomed = [c for c in copies if (c.file_id in by_hand if by_hand else c.verdict == "equal")]
+        removed = 0
         if not params.dry_run:
-            for copy in doomed:
-                self._unlink(copy.file_id)
+            removed = sum([self._unlink(copy.file_id) for copy in doomed])
             self._parts.refresh.nudge()
-        return DedupeResult(tuple(copies), 0 if params.dry_run else len(doomed))
+        return DedupeResult(tuple(copies), removed)
+
+    def _is_copy(self, remote: Remote) -> bool:
+        """Whether its name at the service is all that shows it: an alias or a further link is the user's own choice."""
+        inode = self._parts.tree.find(remote.ino) if remote.ino is not None else None
+        return inode is not None and inode.nlink == 1 and not self._parts.changes.is_alias(inode)
 
     async def _judged(self, group: list[Remote], *, keep_oldest: bool) -> AsyncIterator[CopyFound]:
         kept, *others = reversed(group) if keep_oldest else group
@@ -185,6 +191,8 @@ class Upkeep:
     async def _compare(self, kept: Remote, other: Remote) -> str:
         if kept.size != other.size:
             return "differs"
+        if kept.size == 0:
+            return "equal" if self._is_settled(kept) and self._is_settled(other) else "unknown"
         one, two = self._bytes_of(kept), self._bytes_of(other)
         if one is None or two is None:
             return "unknown"
@@ -192,19 +200,25 @@ class Upkeep:
 
     def _bytes_of(self, remote: Remote) -> Path | None:
         inode = self._parts.tree.find(remote.ino) if remote.ino is not None else None
-        settled = inode is not None and inode.state == ContentState.CLEAN and inode.file_id == remote.file_id
-        return self._parts.filedata.source_of(inode) if inode is not None and settled else None
+        return self._parts.filedata.source_of(inode) if inode is not None and self._is_settled(remote) else None
+
+    def _is_settled(self, remote: Remote) -> bool:
+        """Whether the file here holds what the service has under that id."""
+        inode = self._parts.tree.find(remote.ino) if remote.ino is not None else None
+        return inode is not None and inode.state == ContentState.CLEAN and inode.file_id == remote.file_id
 
     def _copy(self, remote: Remote, verdict: str) -> CopyFound:
         return CopyFound(self._path_of(remote.file_id) or remote.filename, remote.file_id, remote.size, verdict)
 
-    def _unlink(self, file_id: str) -> None:
+    def _unlink(self, file_id: str) -> bool:
+        """Remove a copy; not what changed while the others were compared. Whether it went."""
         remote = self._parts.remotes.find(file_id)
-        assert remote is not None
-        assert remote.ino is not None
-        for parent, name in self._parts.tree.names_of(remote.ino):
-            self._parts.fs.namespace.unlink(parent, name.encode())
-            self._parts.notifier.entry(parent, name)
+        if remote is None or remote.ino is None or not self._is_copy(remote) or not self._is_settled(remote):
+            return False
+        [(parent, name)] = self._parts.tree.names_of(remote.ino)
+        self._parts.fs.namespace.unlink(parent, name.encode())
+        self._parts.notifier.entry(parent, name)
+        return True
 
 
 def resolve(parts: Parts, path: str) -> Inode:

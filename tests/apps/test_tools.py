@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,15 +122,18 @@ def test_sqlite_by_two_processes(desk: Desk, mode: str) -> None:
 def test_sqlite_keeps_transactions_apart(desk: Desk, mode: str) -> None:
     path = desk.folder / "data.db"
     run("sqlite3", path, f"pragma journal_mode={mode}; create table t (n); insert into t values (1);")
-    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
-        writer.execute("begin immediate")
-        writer.execute("insert into t values (2)")
+    with subprocess.Popen(["sqlite3", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdin is not None
+        assert writer.stdout is not None
+        writer.stdin.write("begin immediate; insert into t values (2); select 'begun';\n")
+        writer.stdin.flush()
+        assert writer.stdout.readline() == "begun\n"
         # Another process sees what was committed, and cannot write.
         assert run("sqlite3", path, "select sum(n) from t").stdout == "1\n"
         refused = run("sqlite3", path, "insert into t values (3)", check=False)
         assert "locked" in refused.stderr
-        writer.execute("commit")
-        assert run("sqlite3", path, "select sum(n) from t; pragma integrity_check").stdout.split() == ["3", "ok"]
+        writer.communicate("commit;\n")
+    assert run("sqlite3", path, "select sum(n) from t; pragma integrity_check").stdout.split() == ["3", "ok"]
 
 
 def test_sqlite_recovers_what_a_killed_writer_left(desk: Desk) -> None:
@@ -190,7 +192,7 @@ def test_inotifywait_sees_changes_made_here(desk: Desk) -> None:
     with _watching(desk.folder) as watcher:
         desk.shell("echo text > file; mv file moved; chmod 600 moved; rm moved; mkdir folder")
         assert watcher.stdout is not None
-        seen = []
+        seen: list[str] = []
         while seen[-1:] != ["CREATE,ISDIR folder"]:
             seen.append(watcher.stdout.readline().strip())
 

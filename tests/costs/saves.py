@@ -71,15 +71,16 @@ def by_vim(path: Path, *settings: str) -> None:
 
 def by_nano(path: Path) -> None:
     """nano on a terminal: type, and leave with saving."""
-    command = f"stty cols 80 rows 24; exec nano --ignorercfiles --saveonexit {shlex.quote(str(path))}"
+    command = f"stty cols 80 rows 24; exec nano --ignorercfiles --saveonexit {shlex.quote(path.name)}"
     with subprocess.Popen(
         ["script", "-qec", command, "/dev/null"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"TERM": "xterm"}, bufsize=0,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=path.parent, env=os.environ | {"TERM": "xterm"}, bufsize=0,
     ) as nano:  # fmt: skip
         assert nano.stdin is not None
         assert nano.stdout is not None
         screen = b""
-        while b"nano" not in screen:
+        # The last line of its help; then it reads keys.
+        while b"Go To Line" not in screen:
             screen += nano.stdout.read(4096)
             assert nano.poll() is None, screen
         nano.stdin.write(b"anew\x18")

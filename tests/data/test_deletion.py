@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs.config import Config, Secret
@@ -26,36 +26,42 @@ OTHERS = {"anthropic-organization-id": "org-of-somebody-else"}
 # -- the decision
 
 
+@settings(deadline=None, max_examples=50)
 @given(FACTS)
 def test_s3_a_foreign_id_that_nobody_here_gave_up_is_never_deleted(facts: DeletionFacts) -> None:
     if facts.origin != Origin.OURS and not facts.doomed:
         assert decide(facts) is Verdict.DROP
 
 
+@settings(deadline=None, max_examples=50)
 @given(FACTS)
 def test_s5_an_id_that_is_referred_to_is_never_deleted(facts: DeletionFacts) -> None:
     if facts.referred:
         assert decide(facts) is Verdict.DROP
 
 
+@settings(deadline=None, max_examples=50)
 @given(FACTS)
 def test_s1_nothing_is_deleted_in_an_account_that_is_not_trusted(facts: DeletionFacts) -> None:
     if not facts.account_trusted:
         assert decide(facts) is not Verdict.SEND
 
 
+@settings(deadline=None, max_examples=50)
 @given(FACTS)
 def test_s5_while_its_replacement_is_written_an_id_stays(facts: DeletionFacts) -> None:
     if facts.replacement_open:
         assert decide(facts) is not Verdict.SEND
 
 
+@settings(deadline=None, max_examples=50)
 @given(FACTS)
 def test_an_unknown_id_is_never_deleted(facts: DeletionFacts) -> None:
     if not facts.known:
         assert decide(facts) is Verdict.DROP
 
 
+@settings(deadline=None, max_examples=50)
 @given(FACTS)
 def test_what_only_waits_is_sent_once_nothing_is_in_its_way(facts: DeletionFacts) -> None:
     if decide(facts) is Verdict.WAIT:

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs.config import Config
@@ -185,6 +185,7 @@ async def test_unlinked_while_it_is_staged_nothing_is_left(host: Host) -> None:
     assert host.parts.staging.scan() == []
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=5000), st.binary(max_size=5000))
 def test_digests_tell_contents_apart(tmp_path_factory: pytest.TempPathFactory, one: bytes, two: bytes) -> None:
     folder = tmp_path_factory.mktemp("digests")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs.api.models import FileMetadata
@@ -35,6 +35,7 @@ KNOWN = st.sets(st.sampled_from(["file_1", "file_2", "file_3"]))
 NAMESAKES = st.lists(st.sampled_from(list(Origin)).map(namesake))
 
 
+@settings(deadline=None, max_examples=50)
 @given(FILES, NAMESAKES, KNOWN)
 def test_only_an_unknown_file_that_fits_is_adopted(
     files: list[FileMetadata], namesakes: list[Remote], known: set[str]
@@ -45,6 +46,7 @@ def test_only_an_unknown_file_that_fits_is_adopted(
         assert found.id not in known
 
 
+@settings(deadline=None, max_examples=50)
 @given(FILES, NAMESAKES, KNOWN)
 def test_nothing_is_adopted_under_a_name_that_others_used(
     files: list[FileMetadata], namesakes: list[Remote], known: set[str]

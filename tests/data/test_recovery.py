@@ -93,26 +93,49 @@ async def test_a_staged_file_without_a_row_is_removed(tmp_path: Path, server: Se
         host.kill_copy("after")
     async with running(tmp_path, server, state="after") as host:
         await host.settled()
-        assert host.parts.staging.scan() == []
+        await host.until(lambda: host.parts.staging.scan() == [])
         assert await host.read("a") == b"hello"
 
 
-async def test_a_row_without_its_staged_file_is_said_aloud(
+async def test_bytes_that_a_power_cut_took_are_said_aloud_and_the_file_goes_on(
     tmp_path: Path, server: Server, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(tmp_path, server) as host:
+    """The row reached the disk, the staged file had not been synced."""
+    async with running(tmp_path, server, durability="local") as host:
         await host.write("good", b"fine")
-        handle = await host.open("a", os.O_WRONLY | os.O_CREAT)
-        await host.fs.files.write(handle.fh, 0, b"hello")
-        copy = host.kill_copy("after")
-    for staged in (copy / "staging").iterdir():
-        staged.unlink()
-    async with running(tmp_path, server, state="after", working=False) as host:
-        assert ("remotefs.data.recovery", logging.ERROR) in [(r.name, r.levelno) for r in caplog.records]
-        assert "a: its bytes are missing" in caplog.text
-        assert await host.read("good") == b"fine"
-        host.unlink("a")
-        assert host.ls() == ["good"]
+        await host.write("known", b"before")
+        await host.settled()
+        for name in ("new", "known"):
+            handle = await host.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            await host.fs.files.write(handle.fh, 0, b"lost")
+        _lose_staged(host.kill_copy("after"))
+    async with running(tmp_path, server, state="after") as host:
+        assert [(r.name, r.levelno) for r in caplog.records].count(("remotefs.data.recovery", logging.ERROR)) == 2
+        assert (await host.read("good"), await host.read("known")) == (b"fine", b"before")
+        assert host.xattr("known", "state") == "clean"
+        await host.write("new", b"again")
+        await host.settled()
+        assert host.remote_bytes("new") == [b"again"]
+        assert host.remote_bytes("known") == [b"before"]
+
+
+async def test_s3_what_lost_bytes_were_to_replace_is_shown_again_and_not_deleted(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """Temp-and-rename, then a power cut."""
+    old = server.store.add_generated("a", b"old").id
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await host.walk()
+        handle = await host.open("t", os.O_WRONLY | os.O_CREAT)
+        await host.fs.files.write(handle.fh, 0, b"new")
+        host.rename("t", "a")
+        _lose_staged(host.kill_copy("after"))
+    async with running(tmp_path, server, state="after") as host:
+        await host.walk()
+        await host.settled()
+        assert server.script.count("delete") == 0
+        assert host.remote_ids() == {old}
+        assert old in {host.stat(name).file_id for name in host.ls()}
 
 
 async def test_w9_unlinked_while_open_it_is_gone_after_a_kill(tmp_path: Path, server: Server, clock: Clock) -> None:
@@ -192,3 +215,8 @@ async def test_everything_is_there_at_the_next_start(tmp_path: Path, server: Ser
         assert host.fs.attributes.getxattr(before.ino, b"user.x") == b"1"
         assert host.fs.namespace.readlink(host.stat("d/l").ino) == b"../b"
         assert await host.read("d/a") == b"hello"
+
+
+def _lose_staged(state: Path) -> None:
+    for staged in (state / "staging").iterdir():
+        staged.unlink()

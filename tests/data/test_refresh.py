@@ -67,19 +67,23 @@ async def test_a2_a_poll_shows_what_is_new(tmp_path: Path, server: Server, clock
         assert host.parts.refresh.statistics().known_files == 2
 
 
-async def test_a_poll_reads_no_further_than_what_it_knows(tmp_path: Path, server: Server, clock: Clock) -> None:
-    """The first page is whole; only what lies within the overlap makes it go on."""
-    times = iter(range(10**9, 10**9 + 10**9, 1000))
-    store = type(server.store)(tmp_path / "server", clock=lambda: float(next(times)))
-    for number in range(1500):
-        store.add(f"f{number}", b"", downloadable=True)
-    store.close()
-    async with running(tmp_path, server, working=False) as host:
-        await host.walk()
-        assert server.script.count("list") == 2
-        assert len(host.ls()) == 1500
-        await host.parts.refresh.poll()
-        assert server.script.count("list") == 3
+async def test_a4_a_poll_reads_no_further_than_what_it_knows(tmp_path: Path, server: Server, clock: Clock) -> None:
+    """One request, unless what lies within the overlap fills the page."""
+    old = {"next_page": None, "data": [_entry(1, "2026-01-01T00:00:00Z")]}
+    for state, created_at, requests in (
+        ("far", "2026-01-01T23:00:00Z", 1),
+        ("near", "2026-01-01T23:59:00Z", 2),
+    ):
+        page = {"next_page": "page_2", "data": [_entry(2, "2026-01-02T00:00:00Z"), _entry(3, created_at)]}
+        server.script.clear()
+        server.script.add(Reply(200, old), op="list", times=None, when=lambda request: "page_2" in request.query)
+        server.script.add(Reply(200, page), op="list", times=None)
+        async with running(tmp_path, server, state=state, working=False) as host:
+            await host.walk()
+            assert host.ls() == ["f1", "f2", "f3"]
+            before = server.script.count("list")
+            await host.parts.refresh.poll()
+            assert server.script.count("list") - before == requests
 
 
 async def test_expired_files_are_not_shown(tmp_path: Path, server: Server, clock: Clock) -> None:
@@ -171,3 +175,10 @@ def _eager(config: Config) -> Config:
 def _idle_at_once(config: Config) -> Config:
     refresh = msgspec.structs.replace(config.refresh, poll_in_use_s=0.0, idle_after_s=0.005)
     return msgspec.structs.replace(config, refresh=refresh)
+
+
+def _entry(number: int, created_at: str) -> dict[str, Any]:
+    return {
+        "id": f"file_{number}", "type": "file", "filename": f"f{number}", "mime_type": "text/plain", "size_bytes": 1,
+        "created_at": created_at, "downloadable": True, "expires_at": None,
+    }  # fmt: skip

@@ -141,9 +141,7 @@ async def test_w10_an_empty_file_that_is_still_open_is_not_sent(tmp_path: Path, 
         assert (server.script.count("upload"), host.remote_bytes("a")) == (1, [b"x"])
 
 
-async def test_a_refusal_is_shown_until_it_is_cured(
-    tmp_path: Path, server: Server, clock: Clock
-) -> None:
+async def test_a_refusal_is_shown_until_it_is_cured(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with running(tmp_path, server, durability="local") as host:
         rule = server.script.add(Reply(400), op="upload", times=None)
         await host.write("a", b"x")

@@ -10,7 +10,7 @@ import stat
 import pyfuse3
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs import errors
@@ -62,6 +62,7 @@ def test_every_number_is_one_that_the_kernel_takes(row: tuple[type[Exception], i
     assert row[1] not in FORBIDDEN
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.integers(-(2**40), 2**40) | st.sampled_from(sorted(errno.errorcode)))
 def test_any_oserror_becomes_a_number_that_the_kernel_takes(number: int) -> None:
     found, level = errno_of(OSError(number, "x"))

@@ -29,12 +29,12 @@ from remotefs.mount.parts import Parts
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.server.queries import ListQuery
 from remotefs.store.database import Database
-from remotefs.store.records import ROOT_INO, Inode
+from remotefs.store.records import ROOT_INO, ContentState, Inode
 from remotefs.vfs.attributes import AttributeChange
 from remotefs.vfs.filesystem import FileSystem
 from remotefs.vfs.policy import NamePolicy
 from tests.faults import FaultyServer
-from tests.model.model import XATTR_PREFIX, Facts, Model, after_chown
+from tests.model.model import RENAME_EXCHANGE, RENAME_NOREPLACE, XATTR_PREFIX, Facts, Model, after_chown
 
 T = TypeVar("T")
 
@@ -195,7 +195,11 @@ class Kernel:
         source, name = self._place(old)
         target, new_name = self._place(new)
         moving, present = self._look(source, name), self._look(target, new_name)
-        if moving and present and not flags and f"{old}/".startswith(f"{new}/") and old != new:
+        if moving is None or (flags == RENAME_EXCHANGE and present is None):
+            raise _error(errno.ENOENT)
+        if flags == RENAME_NOREPLACE and present is not None:
+            raise _error(errno.EEXIST)
+        if not flags and new != old and f"{old}/".startswith(f"{new}/"):
             raise _error(errno.ENOTEMPTY)
         self._fs.namespace.rename(source.ino, name, target.ino, new_name, flags)
 
@@ -430,8 +434,9 @@ class Harness:
         assert (statistics.files, statistics.directories, statistics.known_inodes) == (0, 0, 0)
         assert parts.tree.unlinked() == []
         # What was uploaded becomes content after those were told who wait for the upload.
-        await _until(lambda: _staged_files(parts) == {(inode.ino, inode.staged_gen) for inode in parts.tree.staged()})
-        await _until(lambda: all(inode.file_id is None for inode in parts.tree.staged()))
+        await _until(lambda: all(inode.state != ContentState.CLEAN for inode in parts.tree.staged()), parts.tree.staged)
+        staged = {(inode.ino, inode.staged_gen) for inode in parts.tree.staged()}
+        assert {(entry.inode, entry.generation) for entry in parts.staging.scan()} == staged
 
 
 class Portal:
@@ -473,15 +478,12 @@ def portal() -> Iterator[Portal]:
         running.close()
 
 
-async def _until(claim: Callable[[], bool]) -> None:
+async def _until(claim: Callable[[], bool], show: Callable[[], object] = lambda: "it did not come true") -> None:
     """Wait for what the workers do by themselves."""
-    with trio.fail_after(PATIENCE_S):
+    with trio.move_on_after(PATIENCE_S):
         while not claim():
             await trio.sleep(0.001)
-
-
-def _staged_files(parts: Parts) -> set[tuple[int, int | None]]:
-    return {(entry.inode, entry.generation) for entry in parts.staging.scan()}
+    assert claim(), show()
 
 
 class Served(NamedTuple):

@@ -160,3 +160,27 @@ def test_an_expired_file_is_not_shown(server: FaultyServer, make_mount: MakeMoun
 
     assert os.listdir(mount.path) == ["stays.txt"]
     assert mount.xattr("stays.txt", "expires_at").endswith("Z")
+
+
+def test_the_only_copy_damaged_is_an_error_and_status_names_it(writer: Mounted) -> None:
+    writer.flush()
+    writer.end()
+    file_id = ids_of(writer)["data.bin"]
+    [path] = [path for path in (writer.state / "content").rglob(file_id) if path.is_file()]
+    with path.open("r+b") as file:
+        file.seek(400_000)
+        file.write(b"\0\0\0\0")
+    writer.started()
+
+    with pytest.raises(OSError) as caught:
+        (writer.path / "deep" / "er" / "data.bin").read_bytes()
+    assert caught.value.errno == errno.EIO
+    assert len(writer.status().damaged) == 1
+    assert (writer.path / "notes.txt").read_bytes() == OWN["notes.txt"]
+    writer.may_log_tracebacks = True
+
+
+def ids_of(mount: Mounted) -> dict[str, str]:
+    """The file id of each name, as the database of a mount that has ended has it."""
+    rows = run("sqlite3", mount.state / "state.db", "select name, file_id from dentry join inode using (ino)").stdout
+    return dict(row.split("|") for row in rows.splitlines())

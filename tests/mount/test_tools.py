@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import FaultyServer
 from tests.mount.conftest import MakeMount, Scene
-from tests.mount.support import FaultyServer, run, shell
+from tests.mount.support import run, shell
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ class TestTools:
 
         assert scene.stored().keys() == {str(path.relative_to(source)) for path in (source / "package1").rglob("*.py")}
         uploads = [op for op in scene.ops() if op == "upload"]
-        assert len(uploads) == len([path for path in (source / "package1").rglob("*.py")])
+        assert len(uploads) == len(list((source / "package1").rglob("*.py")))
 
     def test_git(self, scene: Scene, tmp_path: Path) -> None:
         home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "GIT_CONFIG_NOSYSTEM": "1"}

@@ -4,8 +4,6 @@ Each test runs in a folder of its own, which is also its working directory: its 
 person can follow them whatever the modes of the folders above.
 """
 
-
-
 from __future__ import annotations
 
 import ctypes
@@ -22,7 +20,7 @@ from typing import NamedTuple
 import pytest
 
 libc = ctypes.CDLL(None, use_errno=True)
-AT_FDCWD, AT_SYMLINK_FOLLOW = -100, 0x400
+AT_FDCWD, AT_SYMLINK_FOLLOW, AT_EACCESS = -100, 0x400, 0x200
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 # glibc's setgroups() changes every thread of the process; the system call behind it only the one that asks.

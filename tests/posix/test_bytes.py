@@ -1,7 +1,5 @@
 """The bytes of files: reading, writing, holes, sizes, mappings, direct access."""
 
-
-
 from __future__ import annotations
 
 import hashlib

@@ -1,7 +1,5 @@
 """Directories: making and removing them, link counts, listing while entries come and go, statvfs."""
 
-
-
 from __future__ import annotations
 
 import os

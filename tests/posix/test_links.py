@@ -1,7 +1,5 @@
 """link, symlink, unlink, mknod: names of files, and files that are not regular ones."""
 
-
-
 from __future__ import annotations
 
 import os

@@ -1,7 +1,5 @@
 """chmod and chown: who may, and what happens to set-uid, set-gid and sticky bits."""
 
-
-
 from __future__ import annotations
 
 import os

@@ -1,7 +1,5 @@
 """open(2): flags, what it makes, what it refuses."""
 
-
-
 from __future__ import annotations
 
 import itertools

@@ -1,7 +1,5 @@
 """What is wrong with a path is told alike by every call that takes one."""
 
-
-
 from __future__ import annotations
 
 import os
@@ -10,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.posix.support import ALICE, RENAME_EXCHANGE, checked, libc, outcome, rename2, utimens, write_file
+from tests.posix.support import (
+    ALICE,
+    AT_EACCESS,
+    AT_FDCWD,
+    RENAME_EXCHANGE,
+    checked,
+    libc,
+    outcome,
+    rename2,
+    utimens,
+    write_file,
+)
 
 CALLS: dict[str, Callable[[str], object]] = {
     "open": lambda path: os.open(path, os.O_RDONLY),
@@ -37,7 +46,7 @@ CALLS: dict[str, Callable[[str], object]] = {
     "removexattr": lambda path: os.removexattr(path, "user.a"),
     "stat": os.stat,
     "lstat": os.lstat,
-    "access": lambda path: checked(libc.access(os.fsencode(path), os.F_OK)),
+    "access": lambda path: checked(libc.faccessat(AT_FDCWD, os.fsencode(path), os.F_OK, AT_EACCESS)),
     "readlink": os.readlink,
     "statvfs": os.statvfs,
     "chdir": os.chdir,

@@ -1,7 +1,5 @@
 """rename(2) and renameat2(2): what may take the place of what, and what stays as it was."""
 
-
-
 from __future__ import annotations
 
 import os

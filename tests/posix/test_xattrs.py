@@ -1,7 +1,5 @@
 """Extended attributes (xattr(7))."""
 
-
-
 from __future__ import annotations
 
 import ctypes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs.store.database import Database
@@ -58,8 +58,6 @@ def test_a_delete_is_asked_for_once(journal: Journal) -> None:
     journal.put_delete("file_1", due_ns=99)
     (intent,) = journal.pending()
     assert (intent.file_id, intent.due_ns, intent.ino) == ("file_1", 5, 7)
-    assert journal.delete_of("file_1") == intent
-    assert journal.delete_of("file_2") is None
 
 
 def test_a_delete_that_an_inode_holds_back_is_not_its_upload(journal: Journal) -> None:
@@ -112,6 +110,7 @@ def test_an_intent_goes_with_the_transaction_that_asked_for_it(journal: Journal,
     assert journal.count() == 0
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.lists(st.sampled_from(["file_1", "file_2", "file_3", 'file_"quoted"']), max_size=3), max_size=4))
 def test_no_id_that_may_go_is_lost_or_doubled(tmp_path_factory: pytest.TempPathFactory, added: list[list[str]]) -> None:
     database = Database(tmp_path_factory.mktemp("journal") / "state.db")

@@ -1,0 +1,124 @@
+"""How bytes come to readers: when the first one does, by which calls, and what happens to damaged ones (R1, R3, R5, R6)."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import random
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.faults import Hold
+from tests.mount.conftest import Scene
+from tests.mount.support import eventually, run
+
+CONTENT = random.Random(11).randbytes(6_000_001)
+
+
+@pytest.fixture
+def theirs(scene: Scene) -> Path:
+    """A file of somebody else, not read here yet."""
+    path = scene.mount.path / f"{scene.folder.name}.bin"
+    scene.server.store.add_generated(path.name, CONTENT)
+    eventually(path.exists)
+    return path
+
+
+def in_state(scene: Scene, name: str) -> Path:
+    """The file with the content of a path on this disk."""
+    file_id = scene.mount.xattr(name, "id")
+    [path] = [path for path in (scene.mount.state / "content").rglob(file_id) if path.is_file()]
+    return path
+
+
+def damage(path: Path, offset: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte[0] ^ 0xFF]))
+
+
+def forget_pages(path: Path) -> None:
+    """Drop what the kernel keeps of a file, so that the mount is asked again."""
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def test_the_first_bytes_do_not_wait_for_the_rest(scene: Scene, theirs: Path) -> None:
+    held = scene.server.script.add(Hold(after_bytes=2_000_000), op="content", times=None)
+    with theirs.open("rb", buffering=0) as file:
+        assert file.read(4096) == CONTENT[:4096]
+        held.wait_until_hit()
+        assert os.pread(file.fileno(), 100_000, 1_000_000) == CONTENT[1_000_000:1_100_000]
+        held.release()
+        assert os.pread(file.fileno(), 1000, 5_900_000) == CONTENT[5_900_000:5_901_000]
+
+
+def test_many_readers_of_a_cold_file_cost_one_fetch_each_byte_and_agree(scene: Scene, theirs: Path) -> None:
+    def read(number: int) -> str:
+        with theirs.open("rb", buffering=0) as file:
+            start = number * 700_000
+            assert os.pread(file.fileno(), 50_000, start) == CONTENT[start : start + 50_000]
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    with ThreadPoolExecutor(8) as readers:
+        assert set(readers.map(read, range(8))) == {hashlib.sha256(CONTENT).hexdigest()}
+    before = scene.ops().count("content")
+    forget_pages(theirs)
+    assert theirs.read_bytes() == CONTENT
+    assert scene.ops().count("content") == before, "once here, it is not fetched again"
+
+
+def test_reads_end_where_the_file_ends(scene: Scene, theirs: Path) -> None:
+    with theirs.open("rb", buffering=0) as file:
+        assert os.pread(file.fileno(), 4096, len(CONTENT) - 10) == CONTENT[-10:]
+        assert os.pread(file.fileno(), 4096, len(CONTENT)) == b""
+        assert os.pread(file.fileno(), 4096, len(CONTENT) + 10**9) == b""
+        assert file.seek(0, os.SEEK_END) == len(CONTENT)
+
+
+def test_mappings_shared_and_private(scene: Scene, theirs: Path) -> None:
+    with theirs.open("rb") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE) as private:
+        assert private[3_000_000:3_000_100] == CONTENT[3_000_000:3_000_100]
+    with theirs.open("rb") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ) as shared:
+        assert shared[-5:] == CONTENT[-5:]
+    path = scene.folder / "mapped"
+    path.write_bytes(bytes(10_000))
+    with path.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as written:
+        written[5000:5004] = b"here"
+        written.flush()
+    assert scene.stored() == {"mapped": bytes(5000) + b"here" + bytes(4996)}
+
+
+def test_direct_reads_and_sendfile(scene: Scene, theirs: Path, tmp_path: Path) -> None:
+    run("dd", f"if={theirs}", f"of={tmp_path}/direct", "bs=1M", "iflag=direct", "status=none")
+    assert (tmp_path / "direct").read_bytes() == CONTENT
+    with theirs.open("rb") as source, (tmp_path / "sent").open("wb") as target:
+        position = 0
+        while count := os.sendfile(target.fileno(), source.fileno(), position, 1 << 30):
+            position += count
+    assert (tmp_path / "sent").read_bytes() == CONTENT
+
+
+def test_a_damaged_chunk_of_others_is_fetched_again(scene: Scene, theirs: Path) -> None:
+    assert theirs.read_bytes() == CONTENT
+    damage(in_state(scene, theirs.name), 2_500_000)
+    forget_pages(theirs)
+
+    assert theirs.read_bytes() == CONTENT
+    assert scene.ops().count("content") == 2
+
+
+def test_a_reader_that_is_interrupted_leaves_the_mount_as_it_was(scene: Scene, theirs: Path) -> None:
+    held = scene.server.script.add(Hold(), op="content", times=None)
+    reader = subprocess.Popen(["cat", theirs], stdout=subprocess.DEVNULL)
+    held.wait_until_hit()
+    reader.terminate()
+    assert reader.wait(15) != 0
+    held.release()
+    assert theirs.read_bytes() == CONTENT
