@@ -146,10 +146,10 @@ class Client:
     ) -> FileMetadata:
         """Make a new file called `name`.
 
-        `on_all_sent` is called once, as the last piece goes to the kernel. Cancelled before, the upload has no effect; after,
-        its reply must be awaited to know. Once the kernel has taken that piece nothing is sent again and `source` is
-        not read again: RateLimited and Overloaded are then the caller's to repeat. Raises AmbiguousOutcome when the
-        file may exist now (W6), LocalError when the source fails.
+        `on_all_sent` is called once, as the last piece goes to the kernel. Cancelled before, the upload has no effect;
+        after, its reply must be awaited to know. Once the kernel has taken that piece nothing is sent again and
+        `source` is not read again: RateLimited and Overloaded are then the caller's to repeat. Raises AmbiguousOutcome
+        when the file may exist now (W6), LocalError when the source fails.
         """
         beta = await self._is_beta(priority)
         # Not again when an attempt that could not get out is repeated.

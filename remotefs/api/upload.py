@@ -84,8 +84,8 @@ class UploadBody(httpx.AsyncByteStream):
     `all_sent` turns true when httpx asks for more after the last piece: then the kernel has taken every byte of it.
     Before that the announced Content-Length is not complete, so the service cannot take the request for a whole one,
     whatever ended it. `on_all_sent` is called as that piece is handed over: a cancellation that was asked for before
-    comes before it goes out, and one that is asked for later may come too late. An iterator of its own, not a generator, because httpcore drops it
-    half read when a request is cut, and trio takes a dropped generator for a mistake.
+    comes before it goes out, one that is asked for later may come too late. An iterator of its own, not a generator,
+    because httpcore drops it half read when a request is cut, and trio takes a dropped generator for a mistake.
 
     Invariant: 0 <= _left <= source bytes; the suffix goes out with the piece that makes `_left` 0.
     """

@@ -209,7 +209,11 @@ class Refresh:
 
     async def _refresh(self) -> None:
         for file_id in self._suspects.take():
-            await self._look_for(file_id)
+            try:
+                await self._look_for(file_id)
+            except RemotefsError:
+                self._suspects.report(file_id)
+                raise
         if time.time_ns() - self._meta.facts.walked_ns >= self._config.walk_every_s * _NS:
             await self.walk(priority=Priority.POLL)
         else:

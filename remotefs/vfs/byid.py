@@ -1,4 +1,6 @@
-"""`.remotefs/by-id/<file_id>`: any file of the tree by the id that the service gave it (A5). Not listed, read-only.
+"""`.remotefs/by-id/<file_id>`: any file of the tree by the id that the service gave it (A5). Not listed.
+
+The file found is the very file of the tree, to be read and written; the directories themselves take no entries.
 
 Two directories that are no rows. Their numbers lie above all that the tree will ever give.
 """

@@ -31,9 +31,6 @@ class Folder:
     def tree(self) -> dict[str, Facts]:
         return {path: _facts(entry) for path, entry in self._walk(self.root)}
 
-    def mtimes(self) -> dict[str, int]:
-        return {path: entry.lstat().st_mtime_ns for path, entry in self._walk(self.root)}
-
     def _walk(self, folder: Path) -> Iterator[tuple[str, Path]]:
         for name in os.listdir(folder):
             entry = folder / name
@@ -156,6 +153,7 @@ def _facts(entry: Path) -> Facts:
         _unless_refused(entry.read_bytes) if is_file else None,
         os.readlink(entry) if is_link else None,
         {} if is_link else _xattrs(entry),
+        status.st_mtime_ns,
     )
 
 

@@ -126,9 +126,6 @@ class Kernel:
     async def tree(self) -> dict[str, Facts]:
         return {path: await self._facts(inode) for path, inode in self._walk(ROOT_INO, "")}
 
-    async def mtimes(self) -> dict[str, int]:
-        return {path: inode.mtime_ns for path, inode in self._walk(ROOT_INO, "")}
-
     def _walk(self, ino: int, prefix: str) -> Iterator[tuple[str, Inode]]:
         for name, inode in self._list(ino):
             yield prefix + name, inode
@@ -145,7 +142,8 @@ class Kernel:
         return found
 
     async def _facts(self, inode: Inode) -> Facts:
-        xattrs = {name.decode(): self._fs.attributes.getxattr(inode.ino, name) for name in self._fs.attributes.listxattr(inode.ino)}
+        given = self._fs.attributes.listxattr(inode.ino)
+        xattrs = {name.decode(): self._fs.attributes.getxattr(inode.ino, name) for name in given}
         return Facts(
             stat.filemode(inode.mode),
             inode.nlink,
@@ -154,6 +152,7 @@ class Kernel:
             await self._content(inode) if inode.is_file else None,
             self._fs.namespace.readlink(inode.ino).decode() if inode.target is not None else None,
             {name.removeprefix(XATTR_PREFIX): value for name, value in xattrs.items()},
+            inode.mtime_ns,
         )
 
     async def _content(self, inode: Inode) -> bytes | None:
@@ -201,6 +200,8 @@ class Kernel:
             raise _error(errno.EEXIST)
         if not flags and new != old and f"{old}/".startswith(f"{new}/"):
             raise _error(errno.ENOTEMPTY)
+        if present is not None and present.ino == moving.ino:
+            return
         self._fs.namespace.rename(source.ino, name, target.ino, new_name, flags)
 
     # -- attributes
@@ -481,7 +482,7 @@ def portal() -> Iterator[Portal]:
 async def _until(claim: Callable[[], bool], show: Callable[[], object] = lambda: "it did not come true") -> None:
     """Wait for what the workers do by themselves."""
     with trio.move_on_after(PATIENCE_S):
-        while not claim():
+        while not claim():  # noqa: ASYNC110 - there is no event for it
             await trio.sleep(0.001)
     assert claim(), show()
 

@@ -36,7 +36,7 @@ class Span:
 
 
 class Facts(NamedTuple):
-    """All that is compared of one name; `data` is None where the bytes cannot be had."""
+    """All that is compared of one name; `data` is None where the bytes cannot be had, `mtime` is in ns."""
 
     mode: str
     nlink: int
@@ -45,6 +45,7 @@ class Facts(NamedTuple):
     data: bytes | None
     target: str | None
     xattrs: dict[str, bytes]
+    mtime: int | Span
 
 
 @dataclass(eq=False)
@@ -75,7 +76,9 @@ class Node:
         nlink = 2 + sum(node.is_dir for node in self.entries.values()) if self.is_dir else self.nlink
         data = self.data if self.is_file and self.readable else None
         size = len(self.data) if self.is_file else None
-        return Facts(stat.filemode(self.mode), nlink, self.owner, size, data, self.target, dict(self.xattrs))
+        return Facts(
+            stat.filemode(self.mode), nlink, self.owner, size, data, self.target, dict(self.xattrs), self.mtime
+        )
 
 
 @dataclass(eq=False)

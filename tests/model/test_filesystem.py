@@ -85,6 +85,8 @@ def machine(folder: Path, loop: Portal, writeback: WritebackConfig) -> type[Moun
 
         def teardown(self) -> None:
             with self._cleanup:
+                if not self.agreed:
+                    return
                 self.model.slots.clear()
                 self.subjects[0].assert_nothing_leaks()
                 self.subjects[0].assert_served(self.model)

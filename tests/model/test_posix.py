@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.model.folder import Folder
 from tests.model.machine import TreeMachine, run
-
-
-@pytest.fixture(autouse=True)
-def umask() -> Iterator[None]:
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
 
 
 def test_the_model_is_what_the_kernel_does(tmp_path: Path) -> None:

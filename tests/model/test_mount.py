@@ -1,0 +1,97 @@
+"""The same random steps on a real mount beside a folder of the kernel's own file system."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remotefs import names
+from tests.faults import KEY, FaultyServer, faulty_server
+from tests.model.folder import Folder
+from tests.model.machine import TreeMachine, run
+from tests.mount.support import Mounted, eventually, mounted
+
+pytestmark = pytest.mark.mount
+
+
+class MountFolder(Folder):
+    """A folder of a mount, where others' files come by the server."""
+
+    def __init__(self, root: Path, mount: Mounted, server: FaultyServer) -> None:
+        super().__init__(root)
+        self._mount = mount
+        self._server = server
+
+    def foreign(self, path: str, data: bytes, downloadable: bool, label: str) -> None:
+        remote = names.remote_name(f"{self.root.name}/{path}").name
+        self._server.store.add(remote, data, downloadable=downloadable)
+        eventually(lambda: os.path.lexists(self.root / path))
+
+    def remount(self) -> None:
+        self.close_all()
+        self._mount.remount()
+
+
+class MountMachine(TreeMachine):
+    """A mount and the kernel's own, side by side."""
+
+    knows_unreadable = False
+
+    def teardown(self) -> None:
+        for subject in self.subjects:
+            subject.close_all()
+        if self.agreed:
+            self.compare()
+        for subject in self.subjects:
+            shutil.rmtree(subject.root)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mounted, FaultyServer]]:
+    folder = tmp_path_factory.mktemp("mount")
+    with faulty_server(folder / "server") as server, mounted(folder, server.url, KEY) as mount:
+        yield mount, server
+
+
+@pytest.fixture
+def machine(tmp_path: Path, shared: tuple[Mounted, FaultyServer]) -> type[MountMachine]:
+    mount, server = shared
+    numbers = itertools.count()
+
+    class Pair(MountMachine):
+        def make_subjects(self) -> list[Any]:
+            name = f"{os.getpid()}-{next(numbers)}"
+            roots = (tmp_path / name, mount.path / name)
+            for root in roots:
+                root.mkdir(mode=0o755)
+            return [Folder(roots[0]), MountFolder(roots[1], mount, server)]
+
+    return Pair
+
+
+def test_a_mount_is_the_model(machine: type[MountMachine]) -> None:
+    run(machine, examples=12, steps=50)
+
+
+def test_a_remount_changes_nothing(machine: type[MountMachine]) -> None:
+    class Remounted(machine):  # type: ignore[misc,valid-type]  # the fixture gives a class
+        def teardown(self) -> None:
+            if self.agreed:
+                self._do("remount")
+            super().teardown()
+
+    run(Remounted, examples=3, steps=50)
+
+
+@pytest.mark.long
+def test_a_mount_is_the_model_for_long(machine: type[MountMachine]) -> None:
+    class Remounted(machine):  # type: ignore[misc,valid-type]  # the fixture gives a class
+        more = ("remount",)
+
+    run(Remounted, examples=300, steps=100, derandomize=False)
