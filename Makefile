@@ -18,6 +18,7 @@ stop:            ## unmount ./mnt and stop the local server
 	@scripts/demo.sh stop
 
 test: setup      ## every test, the kernel-mount ones included, with branch coverage
+	@scripts/test-tools.sh
 	@scripts/sdk-envs.sh
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*
 	$(PYTEST) -m "not long" -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)

@@ -20,7 +20,6 @@
 | statfs fields come as they are, f_favail is f_ffree | `test_statfs` |
 """
 
-
 from __future__ import annotations
 
 import ctypes

@@ -15,7 +15,6 @@
 | an error at such a WRITE is EIO at close, that FLUSH is never sent; fsync tells it as it is | `test_mapping_error` |
 """
 
-
 from __future__ import annotations
 
 import ctypes

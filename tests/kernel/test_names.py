@@ -15,7 +15,6 @@
 | fifos and sockets work by MKNOD alone; device nodes need the mount option `dev` to be opened | `test_nodes_*` |
 """
 
-
 from __future__ import annotations
 
 import ctypes

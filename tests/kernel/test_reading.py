@@ -15,7 +15,6 @@
 | after a read the next stat asks GETATTR again (for atime); no SETATTR is ever sent for atime | `test_atime_*` |
 """
 
-
 from __future__ import annotations
 
 import errno

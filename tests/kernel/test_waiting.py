@@ -16,7 +16,6 @@
 | an errno of 512..999 is refused by the kernel: the request is never answered | `test_errno_512_*` |
 """
 
-
 from __future__ import annotations
 
 import mmap
