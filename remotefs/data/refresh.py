@@ -191,6 +191,8 @@ class Refresh:
                 await self._link.watch(self._refresh)
             except RemotefsError as error:
                 _log.info("listing failed: %s", error)
+            except Exception as error:  # noqa: BLE001 - nothing that the service says may end the mount
+                _log.error("a listing failed in a way that nobody foresaw", exc_info=error)
 
     def statistics(self) -> RefreshStatistics:
         """A record of now."""

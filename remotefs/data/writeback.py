@@ -266,6 +266,9 @@ class Writeback:
             self._clear_refusal(intent)
         except (RemotefsError, OSError) as error:
             self._put_off(intent, error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours with one file must not end the mount
+            _log.error("%s failed in a way that nobody foresaw", self.label(intent), exc_info=error)
+            self._put_off(intent, error)
         finally:
             del self._running[intent.seq]
             self._tickets.pop(intent.seq, None)
@@ -279,6 +282,8 @@ class Writeback:
             await self._filedata.settle(ino)
         except (RemotefsError, OSError) as error:
             _log.warning("inode %d stays in staging: %s", ino, error)
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.error("inode %d stays in staging", ino, exc_info=error)
 
     def _put_off(self, intent: Intent, error: Exception) -> None:
         first_s, most_s = _FAILED_RETRY_S if self._link.reason else _REFUSED_RETRY_S

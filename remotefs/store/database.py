@@ -8,6 +8,7 @@ thread too, on a connection of their own.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ import trio
 
 from remotefs.errors import OutOfSpace, StateUnusable
 from remotefs.store.schema import MIGRATIONS
+
+_log = logging.getLogger(__name__)
 
 # A log of this many bytes is copied into the database; larger is a longer recovery, smaller more writes in all.
 CHECKPOINT_BYTES = 16 << 20
@@ -136,8 +139,11 @@ class Database:
         """Copy the log into the database whenever it has grown; runs until cancelled."""
         while True:
             await trio.sleep(every_s)
-            if self._wal_path.stat().st_size >= CHECKPOINT_BYTES:
-                await trio.to_thread.run_sync(_checkpoint, self._path)
+            try:
+                if self._wal_path.stat().st_size >= CHECKPOINT_BYTES:
+                    await trio.to_thread.run_sync(_checkpoint, self._path)
+            except (OSError, sqlite3.Error) as error:
+                _log.warning("%s: its log stays long: %s", self._path, error)
             self._keep_reserve()
 
     def close(self) -> None:

@@ -36,10 +36,6 @@ class Journal:
         """The pending UPLOAD or RELABEL of an inode."""
         return self._first("WHERE ino = ? AND kind != 'delete'", ino)
 
-    def delete_of(self, file_id: str) -> Intent | None:
-        """The pending DELETE of a remote file."""
-        return self._first("WHERE file_id = ? AND kind = 'delete'", file_id)
-
     def due_uploads(self, now_ns: int, limit: int) -> list[Intent]:
         """UPLOADs whose time has come, the longest due first; then RELABELs."""
         return self._rows(

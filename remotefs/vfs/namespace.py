@@ -20,6 +20,8 @@ from remotefs.vfs.handles import Handles
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
+# Entries that are read at once; a reply to the kernel holds up to some 200.
+_PAGE = 256
 
 
 class Caller(Protocol):
@@ -99,15 +101,18 @@ class Namespace:
 
     def readdir(self, fh: int, cookie: int) -> Iterator[Listed]:
         """Entries behind `cookie` (0: from the start), `.` and `..` first; stable while entries come and go."""
-        directory = self.directory(self._handles.directory(fh))
-        if cookie < 1:
-            yield Listed(b".", directory, 1)
+        ino = self._handles.directory(fh)
         if cookie < 2:
+            directory = self.directory(ino)
+            if cookie < 1:
+                yield Listed(b".", directory, 1)
             yield Listed(b"..", self.directory(directory.parent or ROOT_INO), 2)
         after = max(cookie - 2, 0)
-        while page := self._tree.entries(directory.ino, after=after, limit=256):
+        while page := self._tree.entries(ino, after=after, limit=_PAGE):
             for entry in page:
                 yield Listed(entry.name.encode(), entry.inode, entry.cookie + 2)
+            if len(page) < _PAGE:
+                return
             after = page[-1].cookie
 
     def releasedir(self, fh: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -52,30 +50,18 @@ class MountMachine(TreeMachine):
         return outcome
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """In memory where that is possible: nothing here is about power cuts."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as name:
-        yield Path(name)
-
-
 @pytest.fixture(scope="module")
 def loop() -> Iterator[Portal]:
     with portal() as running:
         yield running
 
 
-def machine(folder: Path, loop: Portal, writeback: WritebackConfig) -> type[MountMachine]:
+def machine(scratch: Path, loop: Portal, writeback: WritebackConfig) -> type[MountMachine]:
     """Each example with a server and a state folder of its own."""
-    numbers = itertools.count()
 
     class FileSystemMachine(MountMachine):
         def make_subjects(self) -> list[Any]:
-            self._place = folder / str(next(numbers))
+            self._place = Path(tempfile.mkdtemp(dir=scratch))
             self._cleanup = ExitStack()
             self._cleanup.callback(shutil.rmtree, self._place)
             server = self._cleanup.enter_context(faulty_server(self._place / "server", uploads_downloadable=False))
@@ -95,11 +81,11 @@ def machine(folder: Path, loop: Portal, writeback: WritebackConfig) -> type[Moun
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_file_system_is_the_model(folder: Path, loop: Portal, mode: str) -> None:
-    run(machine(folder, loop, MODES[mode]), examples=20, steps=50)
+def test_the_file_system_is_the_model(scratch: Path, loop: Portal, mode: str) -> None:
+    run(machine(scratch, loop, MODES[mode]), examples=20, steps=50)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
-def test_the_file_system_is_the_model_for_long(folder: Path, loop: Portal, mode: str) -> None:
-    run(machine(folder, loop, MODES[mode]), examples=340, steps=100, derandomize=False)
+def test_the_file_system_is_the_model_for_long(scratch: Path, loop: Portal, mode: str) -> None:
+    run(machine(scratch, loop, MODES[mode]), examples=340, steps=100, derandomize=False)

@@ -53,13 +53,12 @@ class MountMachine(TreeMachine):
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mounted, FaultyServer]]:
-    folder = tmp_path_factory.mktemp("mount")
+def shared(scratch: Path) -> Iterator[tuple[Mounted, FaultyServer]]:
     # An edit of somebody else's generated file would show both (W8).
     settings = {"REMOTEFS_WRITEBACK_REPLACE_DOWNLOADABLE": "true"}
     with (
-        faulty_server(folder / "server", uploads_downloadable=False) as server,
-        mounted(folder, server.url, KEY, settings=settings) as mount,
+        faulty_server(scratch / "server", uploads_downloadable=False) as server,
+        mounted(scratch, server.url, KEY, settings=settings) as mount,
     ):
         yield mount, server
 
