@@ -1,7 +1,8 @@
 # `make run` and `make test` are all that a newcomer needs; CONTRIBUTING.md tells the rest.
 SHELL := /bin/bash
 BIN := .venv/bin
-PYTEST := $(BIN)/python -m pytest
+# The tests start the command some hundred times: it must not be compiled anew for each.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
 .PHONY: help setup run stop test test-long check format lint lock bench clean
 

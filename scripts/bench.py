@@ -61,6 +61,14 @@ QUICK = Size(folders=200, files=10_000, stream_mb=50, small_files=60)
 Row = tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Place:
+    """A mounted folder, and the process that serves it, if one does."""
+
+    path: Path
+    pid: int | None = None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of everything")
@@ -106,7 +114,7 @@ def tree(folder: Path, size: Size) -> None:
         rows, walks = known_tree(folder, server, size)
         table(("remotefs", "time", "CPU", "requests", "resident now", "at most"), rows)
     walks += [walked(name, make(folder, size), size) for name, make in PEERS.items() if is_there(name)]
-    table(("walk, right after mounting", "`find -printf`", "again", "`ls -lR`"), walks)
+    table(("right after mounting", *WALKS), walks)
 
 
 def seed(root: Path, size: Size) -> None:
@@ -134,19 +142,21 @@ def known_tree(folder: Path, server: ServerProcess, size: Size) -> tuple[list[Ro
     # The mount catches up once with what others did meanwhile: that is not what the walks ask.
     eventually(lambda: mount.status().last_poll_at is not None)
     try:
-        times = []
-        for words, walk in (("`find -printf` of all", find), ("the same again", find), ("`ls -lR`", ls)):
-            began = time.perf_counter()
-            rows.append(gauge.row(words, lambda walk=walk: walk(mount.path, size)))
-            times.append(time.perf_counter() - began)
+        rows += [gauge.row(words, lambda walk=walk: walk(mount.path, size)) for words, walk in WALKS.items()]
     finally:
         mount.end()
-    return rows, [("remotefs", *map(seconds, times))]
+    return rows, [("remotefs", *(f"{took}, CPU {cpu}" for _, took, cpu, *_ in rows[-len(WALKS) :]))]
 
 
-def walked(name: str, place: Iterator[Path], size: Size) -> Row:
-    with contextmanager(lambda: place)() as path:
-        return (name, *(seconds(timed(lambda walk=walk: walk(path, size))) for walk in (find, find, ls)))
+def walked(name: str, places: Iterator[Place], size: Size) -> Row:
+    with contextmanager(lambda: places)() as place:
+        return (name, *(walk_cost(place, lambda walk=walk: walk(place.path, size)) for walk in WALKS.values()))
+
+
+def walk_cost(place: Place, walk: Callable[[], None]) -> str:
+    before = cpu_s(place.pid) if place.pid else 0.0
+    took = seconds(timed(walk))
+    return f"{took}, CPU {seconds(cpu_s(place.pid) - before)}" if place.pid else took
 
 
 def find(path: Path, size: Size) -> None:
@@ -156,6 +166,13 @@ def find(path: Path, size: Size) -> None:
 
 def ls(path: Path, size: Size) -> None:
     assert output_lines("ls", "-lR", path) > size.folders + size.files
+
+
+WALKS: dict[str, Callable[[Path, Size], None]] = {
+    "`find -printf` of all": find,
+    "the same again": find,
+    "`ls -lR`": ls,
+}
 
 
 def listed(path: Path) -> None:
@@ -169,20 +186,20 @@ def output_lines(*command: object) -> int:
 # -- other file systems, each mounted anew and unmounted at the end
 
 
-def on_disk(folder: Path, size: Size) -> Iterator[Path]:
+def on_disk(folder: Path, size: Size) -> Iterator[Place]:
     path = made_tree(folder, size)
     if os.geteuid() == 0:
         os.sync()
         Path("/proc/sys/vm/drop_caches").write_text("2")
-    yield path
+    yield Place(path)
 
 
-def on_bare_tree(folder: Path, size: Size) -> Iterator[Path]:
+def on_bare_tree(folder: Path, size: Size) -> Iterator[Place]:
     script = Path(__file__).parent / "bare_tree.py"
     yield from serving(folder / "bare", [sys.executable, script, folder / "bare", size.folders, size.files])
 
 
-def on_sshfs(folder: Path, size: Size) -> Iterator[Path]:
+def on_sshfs(folder: Path, size: Size) -> Iterator[Place]:
     # The server's program on a pipe: no daemon, no network, no encryption.
     script = folder / "sftp"
     script.write_text(f"#!/bin/sh\nexec {_SFTP_SERVER}\n")
@@ -192,12 +209,12 @@ def on_sshfs(folder: Path, size: Size) -> Iterator[Path]:
     yield from serving(folder / "sshfs", command)
 
 
-def on_rclone(folder: Path, size: Size) -> Iterator[Path]:
+def on_rclone(folder: Path, size: Size) -> Iterator[Place]:
     source = made_tree(folder, size)
     yield from serving(folder / "rclone", ["rclone", "mount", source, folder / "rclone", "--config", "/dev/null"])
 
 
-PEERS: dict[str, Callable[[Path, Size], Iterator[Path]]] = {
+PEERS: dict[str, Callable[[Path, Size], Iterator[Place]]] = {
     "ext4, or what the folder lies on": on_disk,
     "a bare tree in memory on pyfuse3": on_bare_tree,
     "sshfs, the server on a pipe": on_sshfs,
@@ -223,13 +240,13 @@ def made_tree(folder: Path, size: Size) -> Path:
     return root
 
 
-def serving(path: Path, command: list[object]) -> Iterator[Path]:
+def serving(path: Path, command: list[object]) -> Iterator[Place]:
     path.mkdir()
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         eventually(lambda: is_mounted(path) or process.poll() is not None)
         assert is_mounted(path), f"{command[0]} ended with {process.poll()}"
-        yield path
+        yield Place(path, process.pid)
     finally:
         detach(path)
         process.wait(30)
@@ -347,16 +364,18 @@ class Gauge:
 
     def _cpu_s(self) -> float:
         """0 while nothing is mounted."""
-        if not is_mounted(self.mount.path):
-            return 0.0
-        fields = Path(f"/proc/{self.mount.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_s(self.mount.pid) if is_mounted(self.mount.path) else 0.0
 
     def _memory(self) -> tuple[str, str]:
         lines = Path(f"/proc/{self.mount.pid}/status").read_text().splitlines()
         values = dict(line.split(":", 1) for line in lines)
         now, most = (int(values[name].split()[0]) * 1024 / _MB for name in ("VmRSS", "VmHWM"))
         return f"{now:.0f} MB", f"{most:.0f} MB"
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def requests_since(server: ServerProcess, seen: int) -> str:

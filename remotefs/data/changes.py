@@ -125,6 +125,11 @@ class Changes:
         remote = self._remotes.find(inode.file_id) if inode.file_id else None
         return remote is not None and remote.asked_name != self.remote_name(inode)
 
+    def may_be_rebound(self, ino: int) -> bool:
+        """Whether an upload of the inode was begun whose end is not known: it may bind an earlier version (W6)."""
+        intent = self._journal.of_inode(ino)
+        return intent is not None and intent.attempt is not None
+
     def _stays_here(self, path: str) -> bool:
         return self._naming.never_uploaded(path)
 

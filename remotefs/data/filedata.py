@@ -142,8 +142,10 @@ class FileData:
             inode = self._tree.get(ino)
             if inode.state != ContentState.DIRTY:
                 return False
+            unchanged = await self._is_unchanged(inode)
             now = time.time_ns()
-            if await self._is_unchanged(inode):
+            # An upload of what the file held in between makes that the service's version: by its reply, come or coming.
+            if unchanged and self._tree.get(ino).file_id == inode.file_id and not self._changes.may_be_rebound(ino):
                 with self._db.transaction():
                     self._changes.schedule(self._tree.update(ino, state=ContentState.CLEAN), now)
                 return False

@@ -105,8 +105,8 @@ class Uploader:
             try:
                 await self._send(intent, inode, flight, ticket)
             except (LocalError, OSError):
-                # The write or the unlink that cut it has changed or removed what was being read.
-                if not flight.scope.cancel_called:
+                # The write or the unlink that ended it has changed or removed what was being read.
+                if not flight.scope.cancel_called and self._journal.find(intent.seq) is not None:
                     raise
         if flight.scope.cancel_called:
             # Not all of it had gone out: the service made no file of it.

@@ -76,7 +76,9 @@ class Tree:
     def entries(self, directory: int, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         """Entries with a cookie above `after`, in the order of their cookies."""
         rows = self._db.all(_ENTRIES, (directory, after, limit))
-        return [Entry(row[0], row[1], self._inode(row[2:])) for row in rows]
+        # Large trees are listed through here: most of the time nothing is noted, and nothing has to be looked for.
+        make = self._inode if self._notes else Inode._make
+        return [Entry(row[0], row[1], make(row[2:])) for row in rows]
 
     def names_of(self, ino: int) -> list[tuple[int, str]]:
         """(parent, name) of each hard link, the oldest first; for a directory its one name."""
@@ -353,7 +355,8 @@ class Tree:
         """Set one."""
         with self._db.transaction():
             self._db.execute("INSERT OR REPLACE INTO xattr (ino, name, value) VALUES (?, ?, ?)", (ino, name, value))
-            self.update(ino, ctime_ns=now_ns)
+            # A directory that carries something of this machine no longer goes with its last remote file.
+            self.update(ino, ctime_ns=now_ns, implied=0)
 
     def remove_xattr(self, ino: int, name: bytes, *, now_ns: int) -> bool:
         """Remove one; whether it was there."""

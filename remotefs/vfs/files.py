@@ -120,6 +120,8 @@ class Files:
             self._handles.file(fh).wrote = True
         else:
             await self._filedata.close(ino)
+            # What was cut to the bytes that the service has is content already.
+            await self._filedata.settle(ino)
 
     # -- closing
 

@@ -113,7 +113,8 @@ class Handles:
 
     def looked_up(self, ino: int) -> None:
         """The kernel was given the inode's number once more."""
-        self._lookups[ino] += 1
+        # Not `+= 1`: a Counter answers for what it does not have by a call, and each entry of each listing comes here.
+        self._lookups[ino] = self._lookups.get(ino, 0) + 1
 
     def forget(self, ino: int, count: int) -> bool:
         """The kernel gives `count` of them back; whether that was the last."""

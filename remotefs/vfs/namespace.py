@@ -233,6 +233,7 @@ class Namespace:
         if not inode.is_dir:
             self._changes.schedule(inode, now_ns)
             return
+        self._own(ino)
         files = list(self._tree.files_beneath(ino))
         relabel = self._changes.may_relabel(files)
         for file in files:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.model.harness import Portal, portal
+
 
 @pytest.fixture(autouse=True)
 def umask() -> Iterator[None]:
@@ -25,3 +27,9 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(dir=memory) as name:
         yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Portal]:
+    with portal() as running:
+        yield running

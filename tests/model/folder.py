@@ -129,6 +129,14 @@ class Folder:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
 
+    def vanish(self, label: str, gone: list[str]) -> None:
+        for path in gone:
+            entry = self.root / path
+            if entry.is_dir():
+                entry.rmdir()
+            else:
+                entry.unlink()
+
     def drain(self) -> None:
         """Nothing to do."""
 

@@ -22,7 +22,7 @@ import trio
 
 from remotefs import names
 from remotefs.api.budget import Priority
-from remotefs.config import CacheConfig, Config, Secret, ServiceConfig, WritebackConfig
+from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
 from remotefs.errors import RemotefsError
 from remotefs.fuse.translate import errno_of
 from remotefs.mount.parts import Parts
@@ -350,7 +350,7 @@ class Harness:
     """The model's verbs, by a kernel on a mount that can be closed, crash and be opened again."""
 
     def __init__(self, state_dir: Path, server: FaultyServer, writeback: WritebackConfig, portal: Portal) -> None:
-        self._server = server
+        self.server = server
         self._portal = portal
         self._policy = NamePolicy(Config().names)
         self._settings = MountSettings(state_dir / "mnt", state_dir, _config(server, writeback), FuseOptions())
@@ -380,9 +380,13 @@ class Harness:
     # -- what happens to a mount
 
     def foreign(self, path: str, data: bytes, downloadable: bool, label: str) -> None:
-        added = self._server.store.add(names.remote_name(path).name, data, downloadable=downloadable)
+        added = self.server.store.add(names.remote_name(path).name, data, downloadable=downloadable)
         self._ids_of_others[label] = added.id
         self._portal.call(self.mount.parts.refresh.poll)
+
+    def vanish(self, label: str, gone: list[str]) -> None:
+        self.server.store.delete(self._ids_of_others[label])
+        self._portal.call(self.mount.parts.refresh.accept_removals)
 
     def drop_caches(self) -> None:
         self._portal.call_sync(self.mount.kernel.forget)
@@ -407,7 +411,7 @@ class Harness:
 
     def assert_served(self, model: Model) -> None:
         """After a drain: each file that is to be uploaded is at the service as it is here, and nothing else is."""
-        files = served(self._server)
+        files = served(self.server)
         kept_here = 0
         for node, paths in model.files():
             if node.foreign_id is not None:
@@ -508,6 +512,7 @@ def _config(server: FaultyServer, writeback: WritebackConfig) -> Config:
         service=ServiceConfig(base_url=server.url, api_key=Secret(server.key), requests_per_minute=0),
         cache=CacheConfig(reserve_bytes=1 << 20, reserve_fraction=0.0),
         writeback=writeback,
+        refresh=RefreshConfig(removal_min_age_s=0),
     )
 
 

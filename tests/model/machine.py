@@ -87,6 +87,9 @@ def _steps(model: Model, more: Sequence[str]) -> st.SearchStrategy[Step]:
         "drop_caches": (1, ()),
         "foreign": (2, (anything, _contents, st.booleans())),
     }
+    others = [path for path, node in model.walk() if node.foreign_id is not None]
+    if others:
+        kinds["vanish"] = (1, (st.sampled_from(others),))
     if model.slots:
         kinds |= {
             "write": (8, (open_slots, _offsets, _datas)),
@@ -126,7 +129,13 @@ class TreeMachine(RuleBasedStateMachine):
         verb, *arguments = step
         self.agreed = False
         self.model.begin()
-        special = {"put": self._put, "append": self._append, "overwrite": self._overwrite, "foreign": self._upload}
+        special: dict[str, Callable[..., None]] = {
+            "put": self._put,
+            "append": self._append,
+            "overwrite": self._overwrite,
+            "foreign": self._upload,
+            "vanish": self._vanish,
+        }
         if verb in special:
             special[verb](*arguments)
         else:
@@ -167,6 +176,11 @@ class TreeMachine(RuleBasedStateMachine):
             self._foreign += 1
             given = downloadable or not self.knows_unreadable
             self._do("foreign", path, data.content, given, f"of-others-{self._foreign}")
+
+    def _vanish(self, path: str) -> None:
+        label, gone = self.model.goes_with(path)
+        if label is not None:
+            self._do("vanish", label, gone)
 
     # -- doing and comparing
 

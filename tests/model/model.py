@@ -63,6 +63,8 @@ class Node:
     # The id of somebody else's remote file whose bytes these are.
     foreign_id: str | None = None
     readable: bool = True
+    # A folder that is there for the sake of others' files alone.
+    implied: bool = False
 
     @property
     def is_dir(self) -> bool:
@@ -216,7 +218,10 @@ class Model:
             self._remove(target, new_name)
         moving.nlink += flags != RENAME_EXCHANGE
         target.entries[new_name] = moving
-        source.mtime = target.mtime = self.now
+        for folder in (source, target):
+            folder.mtime, folder.implied = self.now, False
+        for moved in (moving, present or moving):
+            moved.implied = False
 
     def _make_way(self, moving: Node, present: Node | None) -> None:
         if present is None:
@@ -237,28 +242,33 @@ class Model:
 
     def _add(self, folder: Node, name: str, node: Node) -> None:
         folder.entries[name] = node
-        folder.mtime = self.now
+        folder.mtime, folder.implied = self.now, False
 
     def _remove(self, folder: Node, name: str) -> None:
         folder.entries.pop(name).nlink -= 1
-        folder.mtime = self.now
+        folder.mtime, folder.implied = self.now, False
 
     # -- attributes
 
-    def chmod(self, path: str, mode: int) -> None:
+    def _changed(self, path: str) -> Node:
         node = self._find(path)
+        node.implied = False
+        return node
+
+    def chmod(self, path: str, mode: int) -> None:
+        node = self._changed(path)
         node.mode = stat.S_IFMT(node.mode) | mode
 
     def chown(self, path: str, uid: int, gid: int) -> None:
-        node = self._find(path)
+        node = self._changed(path)
         node.owner = (uid, gid)
         node.mode = after_chown(node.mode)
 
     def utimens(self, path: str, mtime_ns: int) -> None:
-        self._find(path).mtime = Span(mtime_ns, mtime_ns)
+        self._changed(path).mtime = Span(mtime_ns, mtime_ns)
 
     def setxattr(self, path: str, name: str, value: bytes) -> None:
-        self._find(path).xattrs[name] = value
+        self._changed(path).xattrs[name] = value
 
     def removexattr(self, path: str, name: str) -> None:
         if self._find(path).xattrs.pop(name, None) is None:
@@ -344,17 +354,39 @@ class Model:
 
     # -- what happens to a mount
 
-    def foreign(self, path: str, data: bytes, downloadable: bool, file_id: str) -> None:
+    def foreign(self, path: str, data: bytes, downloadable: bool, label: str) -> None:
         """Another client has uploaded a file, and it was listed."""
         folder = self.root
         *above, name = path.split("/")
         for part in above:
-            if part not in folder.entries:
-                self._add(folder, part, Node(stat.S_IFDIR | 0o755, (0, 0), self.now))
-            folder = folder.entries[part]
-        node = Node(stat.S_IFREG | 0o644, (0, 0), self.now, data=data, foreign_id=file_id)
+            folder = self._show(folder, part, Node(stat.S_IFDIR | 0o755, (0, 0), self.now, implied=True))
+        node = Node(stat.S_IFREG | 0o644, (0, 0), self.now, data=data, foreign_id=label)
         node.readable = downloadable or not data
-        self._add(folder, name, node)
+        self._show(folder, name, node)
+
+    def _show(self, folder: Node, name: str, node: Node) -> Node:
+        if name not in folder.entries:
+            folder.entries[name] = node
+            folder.mtime = self.now
+        return folder.entries[name]
+
+    def goes_with(self, path: str) -> tuple[str | None, list[str]]:
+        """The label of somebody else's file that is not open, and what goes when they delete it, folders last."""
+        node = dict(self.walk()).get(path)
+        if node is None or node.foreign_id is None or any(node is slot.node for slot in self.slots.values()):
+            return None, []
+        gone = [name for name, other in self.walk() if other is node]
+        for name, other in reversed(list(self.walk())):
+            if other.implied and all(f"{name}/{entry}" in gone for entry in other.entries):
+                gone += [name] if any(entry.startswith(f"{name}/") for entry in gone) else []
+        return node.foreign_id, gone
+
+    def vanish(self, label: str, gone: list[str]) -> None:
+        """Another client has deleted a file, and all listings lack it."""
+        for path in gone:
+            folder, name = self._place(path)
+            folder.entries.pop(name).nlink -= 1
+            folder.mtime = self.now
 
     def drain(self) -> None:
         """Nothing changes in the tree."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from remotefs.config import WritebackConfig
 from tests.faults import faulty_server
-from tests.model.harness import Harness, Portal, portal
+from tests.model.harness import Harness, Portal
 from tests.model.machine import TreeMachine, run
 
 # Closing waits for the upload; what is due later is due at a drain only.
@@ -48,12 +47,6 @@ class MountMachine(TreeMachine):
             for subject in self.subjects:
                 subject.assert_served(self.model)
         return outcome
-
-
-@pytest.fixture(scope="module")
-def loop() -> Iterator[Portal]:
-    with portal() as running:
-        yield running
 
 
 def machine(scratch: Path, loop: Portal, writeback: WritebackConfig) -> type[MountMachine]:

@@ -27,11 +27,16 @@ class MountFolder(Folder):
         super().__init__(root)
         self._mount = mount
         self._server = server
+        self._ids: dict[str, str] = {}
 
     def foreign(self, path: str, data: bytes, downloadable: bool, label: str) -> None:
         remote = names.remote_name(f"{self.root.name}/{path}").name
-        self._server.store.add(remote, data, downloadable=downloadable)
+        self._ids[label] = self._server.store.add(remote, data, downloadable=downloadable).id
         eventually(lambda: os.path.lexists(self.root / path))
+
+    def vanish(self, label: str, gone: list[str]) -> None:
+        self._server.store.delete(self._ids[label])
+        eventually(lambda: not any(os.path.lexists(self.root / path) for path in gone))
 
     def remount(self) -> None:
         self.close_all()
@@ -55,11 +60,13 @@ class MountMachine(TreeMachine):
 @pytest.fixture(scope="module")
 def shared(scratch: Path) -> Iterator[tuple[Mounted, FaultyServer]]:
     # An edit of somebody else's generated file would show both (W8).
-    settings = {"REMOTEFS_WRITEBACK_REPLACE_DOWNLOADABLE": "true"}
+    settings = {"REMOTEFS_WRITEBACK_REPLACE_DOWNLOADABLE": "true", "REMOTEFS_REFRESH_REMOVAL_MIN_AGE_S": "0"}
     with (
         faulty_server(scratch / "server", uploads_downloadable=False) as server,
         mounted(scratch, server.url, KEY, settings=settings) as mount,
     ):
+        # A listing without any file would not be believed (S1).
+        server.store.add("always there", b"1", downloadable=True)
         yield mount, server
 
 

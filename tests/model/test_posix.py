@@ -24,4 +24,4 @@ def test_the_model_is_what_the_kernel_does(tmp_path: Path) -> None:
             self.subjects[0].close_all()
             shutil.rmtree(self.subjects[0].root)
 
-    run(Plain, examples=60, steps=50)
+    run(Plain, examples=40, steps=50)

@@ -273,7 +273,9 @@ def test_names_and_attributes_do_not_wait_for_a_service_that_hangs(server: Fault
     held = server.script.add(Hold(), times=None)
     uploading = subprocess.Popen([sys.executable, "-c", f"open({str(mount.path / 'slow')!r}, 'w').write('x')"])
     reading = subprocess.Popen(["cat", mount.path / "theirs"], stdout=subprocess.DEVNULL)
-    eventually(lambda: {"upload", "content"} <= {request.op for request in server.script.requests()})
+    # The upload of `mine` is among the requests already: `slow` has to be under way too.
+    eventually(lambda: [request.op for request in server.script.requests()].count("upload") == 2)
+    eventually(lambda: "content" in {request.op for request in server.script.requests()})
 
     began = time.monotonic()
     shell(
