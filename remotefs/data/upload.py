@@ -183,12 +183,13 @@ class Uploader:
 
     def _drop_if_idle(self, intent: Intent, inode: Inode | None) -> None:
         """An intent whose inode has lost its last name was kept only for the attempt, which is over now."""
+        current = self._journal.find(intent.seq)  # a close may have made an UPLOAD of a RELABEL
         if inode is not None and inode.nlink == 0:
             self._changes.unlinked(inode, time.time_ns())
-        elif inode is None and self._journal.find(intent.seq) is not None:
+        elif inode is None and current is not None:
             self._journal.remove(intent.seq)
-            self._changes.free(intent.replaces, time.time_ns())
-        elif inode is not None and not _is_sendable(inode, intent):
+            self._changes.free(current.replaces, time.time_ns())
+        elif inode is not None and current is not None and not _is_sendable(inode, current):
             # Written again: its next close makes it due.
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
 
