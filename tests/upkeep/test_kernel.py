@@ -112,8 +112,6 @@ def test_w8_two_mounts_and_a_script_see_the_same_in_the_end(open_server: FaultyS
     one.flush()
     eventually(lambda: shell(find, two.path) == shell(find, one.path))
     assert stored(open_server) == {"only-one": b"one\n", "only-two": b"two\n"}
-    # It was made there, and is nobody else's to remove.
-    assert (two.path / "d").is_dir()
 
 
 def test_n3_rm_of_the_plain_name_leaves_its_twin_and_rm_r_ends(
