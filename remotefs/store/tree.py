@@ -23,7 +23,7 @@ MAX_LINKS = 65_000
 
 _COLUMNS = ", ".join(f"i.{field}" for field in Inode._fields)
 _GET = f"SELECT {_COLUMNS} FROM inode i WHERE i.ino = ?"  # noqa: S608 - only our own column names
-_LOOKUP = f"SELECT {_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino WHERE d.parent = ? AND d.name = ?"  # noqa: S608
+_LOOKUP = f"SELECT {_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino WHERE d.parent = ? AND d.name = ?"  # noqa: S608 - as above
 _ENTRIES = (
     f"SELECT d.cookie, d.name, {_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino "  # noqa: S608
     "WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?"
@@ -123,23 +123,19 @@ class Tree:
 
     def holders(self, file_id: str) -> list[Inode]:
         """Inodes bound to a remote file."""
-        rows = self._db.all(f"SELECT {_COLUMNS} FROM inode i WHERE i.file_id = ?", (file_id,))  # noqa: S608
-        return [self._inode(row) for row in rows]
+        return self._where("i.file_id = ?", file_id)
 
     def unlinked(self) -> list[Inode]:
         """Inodes without a name: after a crash, nobody can have them open."""
-        rows = self._db.all(f"SELECT {_COLUMNS} FROM inode i WHERE i.nlink = 0")  # noqa: S608
-        return [self._inode(row) for row in rows]
+        return self._where("i.nlink = 0")
 
     def staged(self) -> list[Inode]:
         """Inodes whose bytes lie in staging."""
-        rows = self._db.all(f"SELECT {_COLUMNS} FROM inode i WHERE i.staged_gen IS NOT NULL")  # noqa: S608
-        return [self._inode(row) for row in rows]
+        return self._where("i.staged_gen IS NOT NULL")
 
     def twins(self) -> list[Inode]:
         """Inodes shown under a twin's spelling."""
-        rows = self._db.all(f"SELECT {_COLUMNS} FROM inode i WHERE i.spelled_id IS NOT NULL")  # noqa: S608
-        return [self._inode(row) for row in rows]
+        return self._where("i.spelled_id IS NOT NULL")
 
     def usage(self) -> tuple[int, int]:
         """(number of inodes, sum of the sizes of regular files in bytes)."""
@@ -330,6 +326,10 @@ class Tree:
         note = self._notes.pop(ino, None)
         if note is not None:
             self._db.on_rollback(lambda: self._notes.update({ino: note}))
+
+    def _where(self, condition: str, *parameters: object) -> list[Inode]:
+        rows = self._db.all(f"SELECT {_COLUMNS} FROM inode i WHERE {condition}", parameters)  # noqa: S608 - constant words
+        return [self._inode(row) for row in rows]
 
     def _inode(self, row: tuple[Any, ...]) -> Inode:
         inode = Inode._make(row)
