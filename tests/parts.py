@@ -225,7 +225,7 @@ class Host:
         """The names in a directory."""
         fh = self.fs.namespace.opendir(self.stat(path).ino if path else ROOT_INO)
         try:
-            return sorted(entry.name.decode() for entry in self.fs.namespace.readdir(fh, 2))
+            return sorted(entry.name for entry in self.fs.namespace.readdir(fh, 2))
         finally:
             self.fs.namespace.releasedir(fh)
 

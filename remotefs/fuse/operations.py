@@ -18,6 +18,7 @@ from remotefs.errors import NotFound
 from remotefs.fuse.translate import absent_entry, attribute_change, entry_attributes, errno_of, statvfs
 from remotefs.names import COMPONENT_BYTES
 from remotefs.store.records import Inode
+from remotefs.store.tree import COOKIES_BELOW
 from remotefs.vfs.filesystem import FileSystem
 
 _log = logging.getLogger(__name__)
@@ -133,11 +134,12 @@ class Operations(pyfuse3.Operations):
     @answering
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         for entry in self._fs.namespace.readdir(fh, start_id):
-            attributes = entry_attributes(entry.inode, self._timeout_s)
-            if not pyfuse3.readdir_reply(token, FileNameT(entry.name), attributes, entry.cookie):
+            attributes = entry_attributes(entry, self._timeout_s)
+            if not pyfuse3.readdir_reply(token, FileNameT(entry.name.encode()), attributes, entry.cookie):
                 return
-            if entry.name not in {b".", b".."}:
-                self._fs.handles.looked_up(entry.inode.ino)
+            if entry.cookie > COOKIES_BELOW:
+                # The kernel does not count `.` and `..`.
+                self._fs.handles.looked_up(entry.ino)
 
     @answering
     async def releasedir(self, fh: FileHandleT) -> None:

@@ -8,7 +8,7 @@ import logging
 import pyfuse3
 
 from remotefs import errors
-from remotefs.store.records import Inode
+from remotefs.store.records import Entry, Inode
 from remotefs.vfs.attributes import BLOCK_BYTES, AttributeChange, FileSystemSize
 
 # The unit of st_blocks, whatever the block size (stat(2)).
@@ -87,7 +87,7 @@ def errno_of(error: Exception) -> tuple[int, int]:
     return errno.EIO, _SHOUT
 
 
-def entry_attributes(inode: Inode, timeout_s: float) -> pyfuse3.EntryAttributes:
+def entry_attributes(inode: Inode | Entry, timeout_s: float) -> pyfuse3.EntryAttributes:
     """The kernel's view of an inode, to be believed for `timeout_s`."""
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = pyfuse3.InodeT(inode.ino)

@@ -74,11 +74,38 @@ class Inode(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A directory entry and what it names."""
+    """A directory entry and, as stat(2) tells them, the attributes of what it names.
+
+    Flat and no wider than readdir needs: large trees are listed in these.
+    """
 
     cookie: int
     name: str
-    inode: Inode
+    ino: int
+    mode: int
+    uid: int
+    gid: int
+    nlink: int
+    rdev: int
+    size: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @property
+    def is_dir(self) -> bool:
+        """Whether it names a directory."""
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it names a regular file."""
+        return stat.S_ISREG(self.mode)
+
+    @classmethod
+    def of(cls, cookie: int, name: str, inode: Inode) -> Entry:
+        """The entry of that name for an inode."""
+        return cls._make((cookie, name, *inode[: len(cls._fields) - 2]))
 
 
 class Remote(NamedTuple):

@@ -20,12 +20,15 @@ from remotefs.store.records import ROOT_INO, Entry, Inode
 
 # As ext4.
 MAX_LINKS = 65_000
+# What a directory's reader takes for `.` and `..`; 0 is its start.
+COOKIES_BELOW = 2
 
 _COLUMNS = ", ".join(f"i.{field}" for field in Inode._fields)
 _GET = f"SELECT {_COLUMNS} FROM inode i WHERE i.ino = ?"  # noqa: S608 - only our own column names
 _LOOKUP = f"SELECT {_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino WHERE d.parent = ? AND d.name = ?"  # noqa: S608 - as above
+_STAT_COLUMNS = ", ".join(f"i.{field}" for field in Entry._fields[2:])
 _ENTRIES = (
-    f"SELECT d.cookie, d.name, {_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino "  # noqa: S608
+    f"SELECT d.cookie + {COOKIES_BELOW}, d.name, {_STAT_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino "  # noqa: S608
     "WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?"
 )
 
@@ -74,11 +77,10 @@ class Tree:
         return inode
 
     def entries(self, directory: int, *, after: int = 0, limit: int = 1000) -> list[Entry]:
-        """Entries with a cookie above `after`, in the order of their cookies."""
-        rows = self._db.all(_ENTRIES, (directory, after, limit))
-        # Large trees are listed through here: most of the time nothing is noted, and nothing has to be looked for.
-        make = self._inode if self._notes else Inode._make
-        return [Entry(row[0], row[1], make(row[2:])) for row in rows]
+        """Entries with a cookie above `after`, in the order of their cookies, which are above COOKIES_BELOW."""
+        rows = self._db.all(_ENTRIES, (directory, after - COOKIES_BELOW, limit))
+        entries = [Entry._make(row) for row in rows]
+        return [self._noted(entry) for entry in entries] if self._notes else entries
 
     def names_of(self, ino: int) -> list[tuple[int, str]]:
         """(parent, name) of each hard link, the oldest first; for a directory its one name."""
@@ -86,9 +88,10 @@ class Tree:
 
     def paths_of(self, ino: int) -> list[str]:
         """The paths of each hard link relative to the root, the oldest first; empty once unlinked."""
-        return [""] if ino == ROOT_INO else [self._path(parent, name) for parent, name in self.names_of(ino)]
+        return [""] if ino == ROOT_INO else [self.path_of(parent, name) for parent, name in self.names_of(ino)]
 
-    def _path(self, parent: int, name: str) -> str:
+    def path_of(self, parent: int, name: str) -> str:
+        """The path of a name in a directory, which need not be there."""
         # A loop, for a tree can be deeper than Python's stack.
         components = [name]
         while parent != ROOT_INO:
@@ -118,8 +121,8 @@ class Tree:
             page = self.entries(where, after=after)
             if page:
                 places.append((where, page[-1].cookie))
-            places += [(entry.inode.ino, 0) for entry in page if entry.inode.is_dir]
-            yield from (entry.inode for entry in page if entry.inode.is_file)
+            places += [(entry.ino, 0) for entry in page if entry.is_dir]
+            yield from (self.get(entry.ino) for entry in page if entry.is_file)
 
     def holders(self, file_id: str) -> list[Inode]:
         """Inodes bound to a remote file."""
@@ -335,6 +338,10 @@ class Tree:
         inode = Inode._make(row)
         note = self._notes.get(inode.ino)
         return Inode(**(inode._asdict() | note)) if note else inode
+
+    def _noted(self, entry: Entry) -> Entry:
+        note = self._notes.get(entry.ino)
+        return Entry(**(entry._asdict() | note)) if note else entry
 
     def _row_size(self, ino: int) -> int:
         row = self._db.one("SELECT size FROM inode WHERE ino = ?", (ino,))

@@ -6,15 +6,15 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from remotefs import names
 from remotefs.data.changes import Changes
 from remotefs.data.filedata import FileData
 from remotefs.errors import AccessDenied, AlreadyExists, InvalidArgument, NotFound, NotPermitted
 from remotefs.store.database import Database
-from remotefs.store.records import ROOT_INO, Inode
-from remotefs.store.tree import Tree
+from remotefs.store.records import ROOT_INO, Entry, Inode
+from remotefs.store.tree import COOKIES_BELOW, Tree
 from remotefs.vfs.byid import ById
 from remotefs.vfs.handles import Handles
 
@@ -36,14 +36,6 @@ class Caller(Protocol):
     def gid(self) -> int:
         """The effective group id."""
         ...
-
-
-class Listed(NamedTuple):
-    """One entry of a directory as readdir gives it; `cookie` continues behind it."""
-
-    name: bytes
-    inode: Inode
-    cookie: int
 
 
 class Namespace:
@@ -99,21 +91,19 @@ class Namespace:
         """A directory handle."""
         return self._handles.open_directory(self.directory(ino).ino)
 
-    def readdir(self, fh: int, cookie: int) -> Iterator[Listed]:
+    def readdir(self, fh: int, cookie: int) -> Iterator[Entry]:
         """Entries behind `cookie` (0: from the start), `.` and `..` first; stable while entries come and go."""
         ino = self._handles.directory(fh)
-        if cookie < 2:
+        if cookie < COOKIES_BELOW:
             directory = self.directory(ino)
             if cookie < 1:
-                yield Listed(b".", directory, 1)
-            yield Listed(b"..", self.directory(directory.parent or ROOT_INO), 2)
-        after = max(cookie - 2, 0)
-        while page := self._tree.entries(ino, after=after, limit=_PAGE):
-            for entry in page:
-                yield Listed(entry.name.encode(), entry.inode, entry.cookie + 2)
+                yield Entry.of(1, ".", directory)
+            yield Entry.of(2, "..", self.directory(directory.parent or ROOT_INO))
+        while page := self._tree.entries(ino, after=max(cookie, COOKIES_BELOW), limit=_PAGE):
+            yield from page
             if len(page) < _PAGE:
                 return
-            after = page[-1].cookie
+            cookie = page[-1].cookie
 
     def releasedir(self, fh: int) -> None:
         """The directory handle is gone."""
@@ -163,10 +153,11 @@ class Namespace:
     def unlink(self, parent: int, name: bytes) -> None:
         """Take a name away; the last one frees the file once nobody has it open (W9)."""
         now = time.time_ns()
+        text = self._name(parent, name)
         with self._db.transaction():
-            inode = self._tree.unlink(parent, self._name(parent, name), now_ns=now)
+            inode = self._tree.unlink(parent, text, now_ns=now)
             self._own(parent)
-            self._changes.unlinked(inode, now)
+            self._changes.unlinked(inode, now, path=self._tree.path_of(parent, text))
         self._discard_if_gone(inode)
 
     def rmdir(self, parent: int, name: bytes) -> None:

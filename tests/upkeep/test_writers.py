@@ -104,7 +104,7 @@ async def test_n3_rm_r_ends_while_polls_go_on(tmp_path: Path, shared: FaultyServ
         fh = spaces.opendir(folder)
         removed = 0
         for entry in list(spaces.readdir(fh, 2)):
-            spaces.unlink(folder, entry.name)
+            spaces.unlink(folder, entry.name.encode())
             removed += 1
             await host.parts.refresh.poll()
         assert (removed, list(spaces.readdir(fh, 2))) == (10, [])
