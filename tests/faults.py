@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -372,6 +374,84 @@ class HoldReply(Action):
         call.rule.mark_arrived()
         await call.rule.released()
         await call.reply(status, headers, body)
+
+
+@dataclass
+class LateCommit(Action):
+    """Close the connection without an answer, and carry the request out so many seconds later."""
+
+    after_s: float
+
+    async def __call__(self, call: Call) -> None:
+        messages: list[Message] = []
+        while not messages or messages[-1].get("more_body"):
+            messages.append(await call.receive())
+        call.abort()
+        await asyncio.sleep(self.after_s)
+        replay = iter(messages)
+
+        async def receive() -> Message:
+            return next(replay, {"type": "http.disconnect"})
+
+        async def nobody(_: Message) -> None:
+            pass
+
+        await call.app(call.scope, receive, nobody)
+
+
+@dataclass
+class LingeringDelete(Action):
+    """Say that the file is deleted, and delete it so many seconds later: until then it answers and is listed."""
+
+    after_s: float
+
+    async def __call__(self, call: Call) -> None:
+        file_id = call.scope["path"].rpartition("/")[2]
+        body = json.dumps({"id": file_id, "type": "file_deleted"}).encode()
+        await call.reply(200, _raw_headers({"content-type": "application/json"}), body)
+        await asyncio.sleep(self.after_s)
+        await call.whole_reply()
+
+
+@dataclass
+class Foreign(Action):
+    """Carry out, and answer as another organization would."""
+
+    organization: str = "org-another"
+
+    async def __call__(self, call: Call) -> None:
+        status, headers, body = await call.whole_reply()
+        kept = [(name, value) for name, value in headers if name.lower() != b"anthropic-organization-id"]
+        await call.reply(status, [*kept, *_raw_headers({"anthropic-organization-id": self.organization})], body)
+
+
+def lagging_listing(lag_s: float) -> EditJson:
+    """A listing that lacks what was made in the last `lag_s` seconds."""
+
+    def edit(page: dict[str, Any]) -> dict[str, Any]:
+        newest = datetime.now(UTC) - timedelta(seconds=lag_s)
+        seen = [file for file in page["data"] if datetime.fromisoformat(file["created_at"]) <= newest]
+        return page | {"data": seen}
+
+    return EditJson(edit)
+
+
+@dataclass
+class Mixture(Action):
+    """One of `actions` for that part of the requests that `rate` says, else `usual`."""
+
+    rate: float
+    actions: tuple[Action, ...]
+    chance: random.Random
+    usual: Action = field(default_factory=Pass)
+    spoiled: int = 0
+
+    async def __call__(self, call: Call) -> None:
+        if self.chance.random() >= self.rate:
+            await self.usual(call)
+            return
+        self.spoiled += 1
+        await self.chance.choice(self.actions)(call)
 
 
 @dataclass
