@@ -23,25 +23,15 @@ class Remotes:
 
     def find(self, file_id: str) -> Remote | None:
         """The row, or None."""
-        row = self._db.one(f"SELECT {_COLUMNS} FROM remote WHERE file_id = ?", (file_id,))  # noqa: S608 - our columns
-        return Remote._make(row) if row else None
+        return next(iter(self._where("file_id = ?", file_id)), None)
 
     def named(self, filename: str) -> list[Remote]:
         """Every known file of that remote filename, the newest first."""
-        rows = self._db.all(
-            f"SELECT {_COLUMNS} FROM remote WHERE filename = ? ORDER BY created_ns DESC, file_id DESC",  # noqa: S608
-            (filename,),
-        )
-        return [Remote._make(row) for row in rows]
+        return self._where("filename = ? ORDER BY created_ns DESC, file_id DESC", filename)
 
     def unshown(self, now_ns: int) -> list[Remote]:
         """Files that nobody here gave up, that have not expired, and that no path shows."""
-        rows = self._db.all(
-            f"SELECT {_COLUMNS} FROM remote WHERE ino IS NULL AND doomed = 0 "  # noqa: S608
-            "AND (expires_ns IS NULL OR expires_ns > ?)",
-            (now_ns,),
-        )
-        return [Remote._make(row) for row in rows]
+        return self._where("ino IS NULL AND doomed = 0 AND (expires_ns IS NULL OR expires_ns > ?)", now_ns)
 
     def namesakes(self) -> list[list[Remote]]:
         """Shown files that share their remote filename with another, name by name, the newest first."""
@@ -52,8 +42,7 @@ class Remotes:
 
     def doomed(self) -> list[Remote]:
         """Tombstones: what the user gave up here and the service may still list."""
-        rows = self._db.all(f"SELECT {_COLUMNS} FROM remote WHERE doomed = 1")  # noqa: S608
-        return [Remote._make(row) for row in rows]
+        return self._where("doomed = 1")
 
     def known_count(self) -> int:
         """How many ids a listing is expected to show."""
@@ -76,16 +65,11 @@ class Remotes:
 
     def missed(self, times: int) -> list[Remote]:
         """Rows that at least so many complete listings in a row came without."""
-        rows = self._db.all(f"SELECT {_COLUMNS} FROM remote WHERE missed >= ?", (times,))  # noqa: S608
-        return [Remote._make(row) for row in rows]
+        return self._where("missed >= ?", times)
 
     def expired(self, now_ns: int) -> list[Remote]:
         """Shown rows that have expired."""
-        rows = self._db.all(
-            f"SELECT {_COLUMNS} FROM remote WHERE expires_ns <= ? AND doomed = 0 AND ino IS NOT NULL",  # noqa: S608
-            (now_ns,),
-        )
-        return [Remote._make(row) for row in rows]
+        return self._where("expires_ns <= ? AND doomed = 0 AND ino IS NOT NULL", now_ns)
 
     def next_expiry_ns(self) -> int | None:
         """When the next shown file expires."""
@@ -132,3 +116,7 @@ class Remotes:
         """Remove the row: the service has forgotten the file too."""
         with self._db.transaction():
             self._db.execute("DELETE FROM remote WHERE file_id = ?", (file_id,))
+
+    def _where(self, condition: str, *parameters: object) -> list[Remote]:
+        rows = self._db.all(f"SELECT {_COLUMNS} FROM remote WHERE {condition}", parameters)  # noqa: S608 - constant words
+        return [Remote._make(row) for row in rows]
