@@ -51,9 +51,11 @@ class Catalog:
         self._reader = _connect(path)
 
     def close(self) -> None:
-        """Close both connections."""
-        self._reader.close()
-        self._writer.close()
+        """Close both connections, once the threads that use them are done; whoever comes later is refused."""
+        with self._reading:
+            self._reader.close()
+        with self._writing:
+            self._writer.close()
 
     def constant(self, name: str, proposed: str) -> str:
         """The value kept under `name`; the first one ever proposed stays."""

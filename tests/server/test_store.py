@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import stat
 from collections.abc import Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -83,6 +84,25 @@ def test_two_stores_of_one_folder_see_each_other(store: Store, tmp_path: Path) -
     assert store.get(record.id) == record
     store.delete(record.id)
     assert store.used_bytes() == 0
+
+
+def test_a_store_may_be_closed_while_threads_add_to_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    added: list[str] = []
+
+    def add_until_refused() -> None:
+        with suppress(sqlite3.ProgrammingError):
+            while True:
+                added.append(store.add_generated("a.txt", b"a").id)
+
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(4):
+            threads.submit(add_until_refused)
+        while len(added) < 8:
+            pass
+        store.close()
+    with closing(Store(tmp_path / "store")) as again:
+        assert {record.id for record in again.list(ListQuery(limit=1000)).records} == set(added)
 
 
 def test_content_comes_from_bytes_paths_and_files(store: Store, tmp_path: Path) -> None:
