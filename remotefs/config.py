@@ -73,6 +73,8 @@ class ServiceConfig(Section, frozen=True, kw_only=True):
     requests_per_minute: int | None = None
     # The service refuses more with 413; whether its MB are 10^6 or 2^20 is not documented.
     max_file_bytes: int = 500 * MIB
+    # What an organization may store, by the vendor's guide; no reply tells. `df` shows no more free. 0: no bound.
+    storage_bytes: int = 10**12
 
 
 class CacheConfig(Section, frozen=True, kw_only=True):
@@ -104,6 +106,8 @@ class WritebackConfig(Section, frozen=True, kw_only=True):
     empty_grace_s: float = 5.0
     # Temporary shapes wait this long after their last close (N6).
     temporary_grace_s: float = 30.0
+    # A removed file waits this long at the service for a new one of its name, which is uploaded first (W5).
+    delete_wait_s: float = 1.0
     # A rename waits this long to merge with later ones (W7).
     relabel_wait_s: float = 30.0
     relabel_max_files: int = 100
@@ -124,6 +128,8 @@ class RefreshConfig(Section, frozen=True, kw_only=True):
     # Without a kernel request for this long the mount counts as idle.
     idle_after_s: float = 60.0
     walk_every_s: float = 3600.0
+    # Files of folders that are looked at are asked for by their ids this often, where a poll does not show them all.
+    view_every_s: float = 30.0
     # Polls and walks together use at most this part of the learned request limit.
     budget_fraction: float = 0.02
     # A large upload can appear below a newer known id.
@@ -164,6 +170,9 @@ class MountConfig(Section, frozen=True, kw_only=True):
 
     # fusectl's max_background and congestion_threshold: the kernel's 12 let slow reads hold up fast ones.
     max_background: int = 128
+    # What the kernel reads ahead of a sequential reader, and so the size of its READs: at most 1 MiB each. Its own
+    # 128 KiB cost a request, and our work for one, eight times as often.
+    kernel_readahead_bytes: int = MIB
     max_tasks: int = 500
     # How long the kernel may believe a name or an attribute; it is told of every change.
     entry_timeout_s: float = 3600.0

@@ -6,7 +6,8 @@
         assert host.remote_names() == ["a.txt"]
 
 Time is driven. Trio's clock is the `clock` fixture, which jumps when nothing happens; no request has a deadline that
-such a jump could reach. Due times of the journal are wall time: `host.make_due()`.
+such a jump could reach. Due times of the journal are wall time: `host.make_due()`. Listing goes by the clock and by
+`wall`, which a test may give.
 A crash is a copy of the state folder at a moment that the test chooses (`host.kill_copy`), on which `running` is called
 again.
 """
@@ -95,6 +96,7 @@ async def running(
     working: bool = True,
     key: str = KEY,
     change: Callable[[Config], Config] = lambda config: config,
+    wall: Callable[[], int] = time.time_ns,
     **writeback: Any,
 ) -> AsyncIterator[Host]:
     """The parts on `folder/state`, recovered; with `working` their workers run. At the end all tasks are cancelled.
@@ -107,7 +109,7 @@ async def running(
     chosen = MountSettings(chosen.mountpoint, state_dir, change(chosen.config), chosen.options)
     database = Database(state_dir / "state.db")
     try:
-        parts = Parts(chosen, database)
+        parts = Parts(chosen, database, wall=wall)
         async with parts.client, trio.open_nursery() as nursery:
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()

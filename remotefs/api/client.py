@@ -18,7 +18,7 @@ import httpx
 
 from remotefs.api import models
 from remotefs.api.budget import BETA_LIMIT_PER_MINUTE, Budget
-from remotefs.api.download import Download, range_header, span_of
+from remotefs.api.download import Download, range_header, shows_ranges, span_of
 from remotefs.api.exchange import Call, Exchange, Whom, even_chance
 from remotefs.api.models import Account, FileMetadata, Page, check_id
 from remotefs.api.multipart import upload_form
@@ -275,4 +275,5 @@ class Client:
             raise
         if "range" in headers:
             self._ranges = "yes" if reply.status == 206 else "no"
-        return Download(span, reply.headers.get("content-type"), reply.pieces)
+        ranges = shows_ranges(reply.status, reply.headers, asked="range" in headers)
+        return Download(span, reply.headers.get("content-type"), reply.pieces, ranges)

@@ -51,6 +51,13 @@ def range_header(offset: int, length: int | None) -> str:
     return f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"
 
 
+def shows_ranges(status: int, headers: Mapping[str, str], *, asked: bool) -> bool | None:
+    """Whether a 200 or 206 shows that ranges are honoured; None where it does not tell."""
+    if status == 206 or asked:
+        return status == 206
+    return {"bytes": True, "none": False}.get(headers.get("accept-ranges", "").strip().lower())
+
+
 def is_encoded(headers: Mapping[str, str]) -> bool:
     """Whether something on the way compressed the body, so that its announced length is not the content's."""
     return _encoding(headers) not in ("", "identity")
@@ -108,15 +115,17 @@ class Pieces:
 
 class Download:
     """A body under way: iterate it once. `offset` is where it really starts (0 when Range was not honoured),
-    `total_bytes` the length of the whole file, None where the reply does not tell; `mime_type` as sent.
+    `total_bytes` the length of the whole file, `ranges` whether ranges are honoured, both None where the reply does not
+    tell; `mime_type` as sent.
 
     Iterating raises ReplyBroken when the body ends before, or runs past, its announced length.
     """
 
-    def __init__(self, span: Span, mime_type: str | None, pieces: Pieces) -> None:
+    def __init__(self, span: Span, mime_type: str | None, pieces: Pieces, ranges: bool | None = None) -> None:
         self.offset = span.offset
         self.total_bytes = span.total_bytes
         self.mime_type = mime_type
+        self.ranges = ranges
         self._span = span
         self._received = 0
         self._pieces = pieces

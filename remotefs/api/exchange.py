@@ -19,6 +19,7 @@ import httpx
 import msgspec
 import trio
 
+from remotefs import steps
 from remotefs.api.budget import Budget, Priority, Ticket
 from remotefs.api.download import Pieces
 from remotefs.api.models import Account, account_of
@@ -216,8 +217,9 @@ class Exchange:
 
     async def _send(self, call: Call, request: httpx.Request, body: UploadBody | None) -> httpx.Response:
         failure: TransportError
+        steps.reached("request goes out", call.action)
         try:
-            return await self._http.send(request, stream=True)
+            response = await self._http.send(request, stream=True)
         except httpx.RequestError as error:
             failure = lost_request(
                 error,
@@ -226,6 +228,9 @@ class Exchange:
                 idempotent=body is None,
                 whole=body is None or body.all_sent,
             )
+        else:
+            steps.reached("reply has begun", call.action)
+            return response
         raise failure
 
     def _learn_clock(self, headers: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 from remotefs import __version__
+from remotefs.api.network import read_in_large_pieces
 from remotefs.api.unpack import ACCEPTED
 from remotefs.config import Secret, ServiceConfig
 from remotefs.errors import (
@@ -93,7 +94,7 @@ def make_http_client(config: ServiceConfig, transport: httpx.AsyncBaseTransport 
     url = base_url(config)
     direct = {f"all://{_bracketed(url.host)}": None} if is_loopback(url.host) else {}
     try:
-        return httpx.AsyncClient(
+        client = httpx.AsyncClient(
             headers={"user-agent": f"remotefs/{__version__}", "accept-encoding": ACCEPTED},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             timeout=timeouts(config),
@@ -113,6 +114,8 @@ def make_http_client(config: ServiceConfig, transport: httpx.AsyncBaseTransport 
             "a SOCKS proxy needs the package socksio" if isinstance(error, ImportError) else "it is no proxy address"
         )
         raise UsageError(f"a proxy variable (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used: {reason}") from None
+    read_in_large_pieces(client)
+    return client
 
 
 def timeouts(config: ServiceConfig, *, reply_extra_s: float = 0.0) -> httpx.Timeout:

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import trio
 
+from remotefs import steps
 from remotefs.api.multipart import Form
 from remotefs.config import MIB
 from remotefs.errors import AmbiguousOutcome, LocalError, Overloaded, RefusedError, TransportError
@@ -108,6 +109,7 @@ class UploadBody(httpx.AsyncByteStream):
     async def __anext__(self) -> bytes:
         if self.handed_over_bytes == self.content_length:
             self.all_sent = True
+            steps.reached("request is sent whole")
             raise StopAsyncIteration
         piece = b"" if self.handed_over_bytes else self._form.prefix
         if self._left:
@@ -115,6 +117,7 @@ class UploadBody(httpx.AsyncByteStream):
         if not self._left:
             piece += self._form.suffix
         self.handed_over_bytes += len(piece)
+        steps.reached("request gets a piece")
         if not self._left and self._on_all_sent is not None:
             self._on_all_sent()
         return piece

@@ -4,7 +4,8 @@ Synchronous and inside the caller's transaction. The rules, in the words of the 
 
 * the bytes of a closed file go up under the name that its path has when they are sent (W2, W7);
 * an id is freed when nothing here refers to it any more. A freed id goes behind the upload that replaces it, if one is
-  pending, and else gets a DELETE of its own (W5, S5);
+  pending, and else gets a DELETE of its own (W5, S5). That waits a moment: what takes the path meanwhile and is to be
+  uploaded is a successor, and takes the id behind its upload;
 * a file of ours whose path no longer says its remote name is uploaded again under the new one (RELABEL, W7).
 """
 
@@ -17,11 +18,9 @@ from typing import Protocol
 from remotefs import names
 from remotefs.config import WritebackConfig
 from remotefs.data.doorbell import Doorbell
-from remotefs.store.database import Database
-from remotefs.store.journal import Journal
+from remotefs.data.flights import Flights
 from remotefs.store.records import ContentState, Inode, Intent, IntentKind, Origin, Remote
-from remotefs.store.remotes import Remotes
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 
 _NS = 1_000_000_000
 # Not before something else happens to the inode.
@@ -69,34 +68,38 @@ class Changes:
 
     def __init__(
         self,
-        database: Database,
-        tree: Tree,
-        journal: Journal,
-        remotes: Remotes,
+        store: Store,
         holdings: Holdings,
         naming: Naming,
         usage: Usage,
         config: WritebackConfig,
         doorbell: Doorbell,
+        flights: Flights,
     ) -> None:
-        self._db = database
-        self._tree = tree
-        self._journal = journal
-        self._remotes = remotes
+        self._db = store.database
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
         self._holdings = holdings
         self._naming = naming
         self._usage = usage
         self._config = config
         self._doorbell = doorbell
+        self._flights = flights
         self._garbage: list[str] = []
+        self._staged_garbage: list[tuple[int, int]] = []
 
     # -- names
 
     def path(self, inode: Inode) -> str | None:
-        """The path that counts: the oldest name that is to be uploaded, else the oldest; None once unlinked."""
+        """The path that counts: the oldest ordinary one, else the oldest that is uploaded, else the oldest (N6).
+
+        None once unlinked.
+        """
         paths = self._tree.paths_of(inode.ino)
-        ordinary = [p for p in paths if not self._stays_here(p) and not self._naming.temporary(_last(p))]
-        return next(iter(ordinary or paths), None)
+        uploaded = [path for path in paths if not self._stays_here(path)]
+        ordinary = [path for path in uploaded if not self._naming.temporary(_last(path))]
+        return next(iter(ordinary or uploaded or paths), None)
 
     def remote_name(self, inode: Inode) -> str | None:
         """The remote filename that the inode's path asks for; a twin's spelling asks for the plain name (N3)."""
@@ -165,6 +168,7 @@ class Changes:
             self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=inode.closed_ns + self._delay_ns(inode))
         elif inode.state == ContentState.CLEAN:
             self._relabel(inode, intent, now_ns, wanted=self._may(inode, relabel))
+        self._succeed(inode)
         self._doorbell.ring()
 
     def may_relabel(self, files: Iterable[Inode]) -> bool:
@@ -179,18 +183,20 @@ class Changes:
             old = self._tree.update(old.ino, replaced_by=ino)
         self.unlinked(old, now_ns)
 
-    def unlinked(self, inode: Inode, now_ns: int) -> None:
-        """A name was taken from the inode."""
+    def unlinked(self, inode: Inode, now_ns: int, *, path: str | None = None) -> None:
+        """A name was taken from the inode; `path` is where it was."""
         if inode.nlink > 0:
             self.schedule(inode, now_ns)
-        elif not self._usage.is_open(inode.ino):
-            self.release(inode, now_ns)
+            return
+        # Nothing will name it again: what has not gone out entirely does not (W9).
+        self._flights.cut(inode.ino)
+        if not self._usage.is_open(inode.ino):
+            self.release(inode, now_ns, path=path)
         elif (intent := self._journal.of_inode(inode.ino)) is not None and intent.attempt is None:
-            # Nothing will name it again: what was to be sent is not, though it is still open (W9).
             self._journal.remove(intent.seq)
-            self.free(intent.replaces, now_ns, replaced_by=inode.replaced_by)
+            self.free(intent.replaces, now_ns, replaced_by=inode.replaced_by, path=path)
 
-    def release(self, inode: Inode, now_ns: int) -> None:
+    def release(self, inode: Inode, now_ns: int, *, path: str | None = None) -> None:
         """Nothing names the inode and nobody has it open: free what it holds (S5)."""
         with self._db.transaction():
             intent = self._journal.of_inode(inode.ino)
@@ -202,7 +208,7 @@ class Changes:
                 freed += intent.replaces
                 self._journal.remove(intent.seq)
             inode = self._tree.update(inode.ino, file_id=None, staged_gen=None)
-            self.free(freed, now_ns, replaced_by=inode.replaced_by)
+            self.free(freed, now_ns, replaced_by=inode.replaced_by, path=path)
             if not self._usage.is_known(inode.ino):
                 self._tree.forget(inode.ino)
         self._doorbell.ring()
@@ -216,9 +222,20 @@ class Changes:
         return [inode.file_id] if inode.file_id else []
 
     def free(
-        self, file_ids: Iterable[str], now_ns: int, *, replaced_by: int | None = None, held_by: int | None = None
+        self,
+        file_ids: Iterable[str],
+        now_ns: int,
+        *,
+        replaced_by: int | None = None,
+        confirmed: int | None = None,
+        path: str | None = None,
     ) -> None:
-        """Nothing here refers to these ids any more, because the user unlinked or replaced them (S3)."""
+        """Nothing here refers to these ids any more, because the user unlinked or replaced them (S3).
+
+        The inode `replaced_by` will take their place at the service, `confirmed` has done so; else what comes to have
+        their `path` may.
+        """
+        due_ns = now_ns if confirmed is not None else now_ns + int(self._config.delete_wait_s * _NS)
         for file_id in file_ids:
             remote = self._remotes.find(file_id)
             if remote is None or any(i.nlink or self._usage.is_open(i.ino) for i in self._tree.holders(file_id)):
@@ -229,7 +246,7 @@ class Changes:
             if pending is not None:
                 self._journal.add_replaces(pending.seq, [file_id])
             else:
-                self._journal.put_delete(file_id, due_ns=now_ns, held_by=held_by)
+                self._journal.put_delete(file_id, due_ns=due_ns, held_by=confirmed, path=path)
 
     def bound(self, ino: int, remote: Remote, generation: int, now_ns: int) -> None:
         """The service has confirmed an upload of the inode's bytes as they were at `generation`."""
@@ -245,7 +262,7 @@ class Changes:
             self._remotes.show(remote.file_id, ino)
             freed = [*intent.replaces, *self._given_up(before, relabelled=intent.kind is IntentKind.RELABEL)]
             self._journal.remove(intent.seq)
-            self.free(freed, now_ns, held_by=ino)
+            self.free(freed, now_ns, confirmed=ino)
             if inode.nlink == 0:
                 self.unlinked(inode, now_ns)
             else:
@@ -256,10 +273,24 @@ class Changes:
         self._garbage.append(file_id)
         self._doorbell.ring()
 
-    def take_garbage(self) -> list[str]:
-        """The ids freed since the last call, whose content may be removed from this disk."""
+    def drop_staged(self, ino: int, generation: int) -> None:
+        """A staged file may be removed."""
+        self._staged_garbage.append((ino, generation))
+        self._doorbell.ring()
+
+    @property
+    def has_garbage(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._garbage or self._staged_garbage)
+
+    def take_garbage(self) -> tuple[list[str], list[tuple[int, int]]]:
+        """What was given up since the last call: ids whose content may go, and (inode, generation) of staged files.
+
+        Their transactions may still be undone, by a power cut or because they never commit.
+        """
         garbage, self._garbage = self._garbage, []
-        return garbage
+        staged, self._staged_garbage = self._staged_garbage, []
+        return garbage, staged
 
     # -- rules
 
@@ -301,6 +332,37 @@ class Changes:
             return []
         return [remote.file_id]
 
+    def _succeed(self, inode: Inode) -> None:
+        """What was removed under one of the inode's names, and is not deleted yet, waits for its upload (W5)."""
+        if not self._journal.has_deletes() or self.is_local(inode):
+            return
+        removed = self._removed(self._tree.paths_of(inode.ino))
+        pending = self._pending_upload(inode) if removed else None
+        if pending is None:
+            return
+        with self._db.transaction():
+            self._journal.add_replaces(pending.seq, removed)
+            for intent in removed.values():
+                self._journal.remove(intent.seq)
+
+    def _removed(self, paths: Iterable[str]) -> dict[str, Intent]:
+        """By id the DELETEs, not under way, of files that had one of the paths here or have it at the service."""
+        found: list[Intent] = []
+        for path in paths:
+            found += self._journal.deletes_at(path)
+            namesakes = [remote for remote in self._remotes.named(names.remote_name(path).name) if remote.doomed]
+            found += filter(None, (self._journal.delete_of(remote.file_id) for remote in namesakes))
+        # One with an inode is of a file whose place is taken already: that inode's open handles hold it back.
+        return {i.file_id: i for i in found if i.file_id and i.ino is None and not self._flights.is_deleting(i.file_id)}
+
+    def _pending_upload(self, inode: Inode) -> Intent | None:
+        """The intent that will bind the inode's bytes to a new id."""
+        pending = self._journal.of_inode(inode.ino)
+        if pending is None and inode.state == ContentState.DIRTY:
+            # Given its name before its close: that close will make this upload due.
+            pending = self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=NEVER_NS)
+        return pending
+
     def _replacement(self, remote: Remote, replaced_by: int | None) -> Intent | None:
         """The pending upload that takes the remote file's place: named by a rename, or else by its path."""
         if replaced_by is not None:
@@ -310,11 +372,7 @@ class Changes:
             heir = self._tree.resolve(path) if path else None
         if heir is None or heir.nlink == 0 or self.is_local(heir):
             return None
-        pending = self._journal.of_inode(heir.ino)
-        if pending is None and heir.state == ContentState.DIRTY:
-            # Renamed into place before its close: that close will make this upload due.
-            pending = self._journal.put(IntentKind.UPLOAD, heir.ino, due_ns=NEVER_NS)
-        return pending
+        return self._pending_upload(heir)
 
 
 def _last(path: str) -> str:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from remotefs import steps
 from remotefs.api.budget import Priority
 from remotefs.data.changes import Usage
+from remotefs.data.flights import Flights
 from remotefs.data.link import Link
 from remotefs.errors import RemotefsError, RemoteNotFound
-from remotefs.store.database import Database
-from remotefs.store.journal import Journal
 from remotefs.store.records import Intent, Origin
-from remotefs.store.remotes import Remotes
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 
 _NS = 1_000_000_000
 
@@ -68,21 +67,20 @@ class Deleter:
 
     def __init__(
         self,
-        database: Database,
-        tree: Tree,
-        journal: Journal,
-        remotes: Remotes,
+        store: Store,
         remover: Remover,
         link: Link,
         usage: Usage,
+        flights: Flights,
     ) -> None:
-        self._db = database
-        self._tree = tree
-        self._journal = journal
-        self._remotes = remotes
+        self._db = store.database
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
         self._remover = remover
         self._link = link
         self._usage = usage
+        self._flights = flights
 
     def facts(self, intent: Intent) -> DeletionFacts:
         """What is known about the id of a DELETE now."""
@@ -112,15 +110,19 @@ class Deleter:
     async def _send(self, intent: Intent, file_id: str) -> None:
         # The intent itself is the record of the attempt: sent twice, the second answer is 404, which is as good.
         await self._db.durable()
-        if decide(self.facts(intent)) is not Verdict.SEND:
+        if self._journal.find(intent.seq) is None or decide(self.facts(intent)) is not Verdict.SEND:
+            # Something new of its name has taken it over (W5), or needs it.
             return
+        steps.reached("delete: it is decided", file_id)
         try:
-            await self._link.watch(lambda: self._remover.delete(file_id, priority=Priority.DELETE))
+            with self._flights.delete(file_id):
+                await self._link.watch(lambda: self._remover.delete(file_id, priority=Priority.DELETE))
         except RemoteNotFound:
             pass
         except RemotefsError as error:
             delay_s = min(2.0**intent.tries, 300.0)
             self._journal.failed(intent.seq, str(error), due_ns=time.time_ns() + int(delay_s * _NS))
             return
+        steps.reached("delete: the service has forgotten it", file_id)
         # The row stays as a tombstone: the service may list the file for a while.
         self._journal.remove(intent.seq)

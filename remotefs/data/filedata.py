@@ -24,10 +24,8 @@ from remotefs.data.readahead import ReadWindow
 from remotefs.data.staging import StagedFile, Staging
 from remotefs.data.suspects import Suspects
 from remotefs.errors import FileTooBig, InvalidArgument, LocalError, NotReadable, RemotefsError, StaleError
-from remotefs.store.database import Database
 from remotefs.store.records import ContentState, Inode, Remote
-from remotefs.store.remotes import Remotes
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +39,7 @@ class FileData:
 
     def __init__(
         self,
-        database: Database,
-        tree: Tree,
-        remotes: Remotes,
+        store: Store,
         changes: Changes,
         content: ContentStore,
         staging: Staging,
@@ -54,9 +50,9 @@ class FileData:
         max_file_bytes: int,
         suspects: Suspects,
     ) -> None:
-        self._db = database
-        self._tree = tree
-        self._remotes = remotes
+        self._db = store.database
+        self._tree = store.tree
+        self._remotes = store.remotes
         self._changes = changes
         self._content = content
         self._staging = staging
@@ -191,10 +187,13 @@ class FileData:
             if inode is None or inode.staged_gen is None or self._usage.is_open_for_write(ino) or ino in self._flights:
                 return
             remote = self._bound(inode)
-            if inode.state != ContentState.CLEAN or remote is None:
+            # An attempt whose end is not known may still give it another id, and the content of this one would go.
+            if inode.state != ContentState.CLEAN or remote is None or self._changes.may_be_rebound(ino):
                 return
             if inode.size and not self._content.has_all(remote.file_id):
                 staged = self._staged(inode)
+                # Or a power cut would leave a row that still asks for the staged file.
+                await self._db.durable()
                 staged.close()
                 try:
                     await self._content.adopt(
@@ -207,7 +206,7 @@ class FileData:
                 self._tree.update(ino, staged_gen=None)
             else:
                 # Unlinked meanwhile, which waits for no lock (A1): nobody else would free what came in just now.
-                self._content.remove(remote.file_id)
+                self._changes.drop_content(remote.file_id)
             self._staging.discard(ino, inode.staged_gen)
 
     def _still_holds(self, before: Inode) -> bool:
@@ -215,9 +214,21 @@ class FileData:
         return inode is not None and (inode.staged_gen, inode.file_id) == (before.staged_gen, before.file_id)
 
     def discard(self, ino: int, generation: int) -> None:
-        """Remove the staged bytes of a file that is gone."""
+        """Let the staged bytes of a file that is gone go (see `sweep`)."""
         self._flights.cut(ino)
-        self._staging.discard(ino, generation)
+        self._changes.drop_staged(ino, generation)
+
+    async def sweep(self) -> None:
+        """Remove the bytes of what was given up, once a power cut cannot bring back the names that it had."""
+        file_ids, staged = self._changes.take_garbage()
+        await self._db.durable()
+        for file_id in file_ids:
+            if not any(inode.nlink or self._usage.is_open(inode.ino) for inode in self._tree.holders(file_id)):
+                self._content.remove(file_id)
+        for ino, generation in staged:
+            inode = self._tree.find(ino)
+            if inode is None or inode.nlink == 0 or inode.staged_gen != generation:
+                self._staging.discard(ino, generation)
 
     def is_here(self, inode: Inode) -> bool:
         """Whether all its bytes are on this disk."""
@@ -227,6 +238,17 @@ class FileData:
         """Bring all its bytes to this disk. Raises as read() does, and OutOfSpace."""
         if not self.is_here(inode) and inode.file_id is not None:
             await self._downloader.fetch_all(inode.file_id, inode.size)
+
+    def prefetch(self, inode: Inode) -> None:
+        """Begin to bring its bytes to this disk, for somebody who will probably want them."""
+        remote = self._bound(inode)
+        if inode.staged_gen is None and remote is not None and remote.downloadable:
+            self._downloader.prefetch(remote.file_id, inode.size)
+
+    def rest(self, inode: Inode) -> None:
+        """Nobody has it open any more."""
+        if inode.file_id is not None:
+            self._downloader.slacken(inode.file_id)
 
     def source_of(self, inode: Inode) -> Path | None:
         """The local file with all bytes of the inode, to be uploaded; None when it is empty or they are not here."""

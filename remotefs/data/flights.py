@@ -1,4 +1,4 @@
-"""Uploads under way, by inode, and the right moment to cut one (W4, W9).
+"""Requests under way: uploads by inode, and the right moment to cut one (W4, W9); deletes by id.
 
 Until its last byte was sent an upload can be cut and has no effect; after that its reply is awaited, for the service
 has the file.
@@ -6,30 +6,63 @@ has the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from types import MappingProxyType
 
 import trio
 
+from remotefs.api.upload import UploadSource
+
 
 class Flight:
-    """One upload under way."""
+    """One upload under way; of `size_bytes` (0 until its body is made) `sent_bytes` went out."""
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
         self.scope = trio.CancelScope()
         self.all_sent = False
+        self.size_bytes = 0
+        self.sent_bytes = 0
 
     def mark_all_sent(self) -> None:
         """The last byte went out."""
         self.all_sent = True
 
 
+class MeteredSource:
+    """What a flight sends, counted as the kernel takes it; each attempt starts anew."""
+
+    def __init__(self, source: UploadSource, flight: Flight) -> None:
+        self._source = source
+        self._flight = flight
+        flight.size_bytes = source.size_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """See UploadSource."""
+        return self._source.size_bytes
+
+    @property
+    def mime_type(self) -> str:
+        """See UploadSource."""
+        return self._source.mime_type
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """See UploadSource."""
+        self._flight.sent_bytes = 0
+        async with aclosing(self._source.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
+                self._flight.sent_bytes += len(piece)
+
+
 class Flights:
-    """At most one upload an inode."""
+    """At most one upload an inode, one delete an id."""
 
     def __init__(self) -> None:
         self._flights: dict[int, Flight] = {}
+        self._deletes: set[str] = set()
 
     @contextmanager
     def fly(self, ino: int, generation: int) -> Iterator[Flight]:
@@ -47,6 +80,24 @@ class Flights:
         flight = self._flights.get(ino)
         if flight is not None and not flight.all_sent:
             flight.scope.cancel()
+
+    @property
+    def under_way(self) -> Mapping[int, Flight]:
+        """By inode."""
+        return MappingProxyType(self._flights)
+
+    @contextmanager
+    def delete(self, file_id: str) -> Iterator[None]:
+        """Register a DELETE for as long as it takes: it is no longer to be stopped."""
+        self._deletes.add(file_id)
+        try:
+            yield
+        finally:
+            self._deletes.discard(file_id)
+
+    def is_deleting(self, file_id: str) -> bool:
+        """Whether the id's DELETE may have been sent."""
+        return file_id in self._deletes
 
     def __contains__(self, ino: int) -> bool:
         return ino in self._flights

@@ -6,6 +6,8 @@ at all (another account answered, S1), until a person decides.
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -28,8 +30,19 @@ T = TypeVar("T")
 
 # While the service is out of reach it is tried after 1 s, 2 s, 4 s … at most this long apart.
 MAX_RETRY_S = 30.0
+# For `status`.
+_ERRORS_KEPT = 10
 # Answers that mean that nothing else would be taken either.
 _BLOCKING = (AuthenticationFailed, BillingProblem, PermissionRefused, SpendCapReached)
+
+
+@dataclass(frozen=True)
+class FailedRequest:
+    """A request that failed `at_s` (seconds since the epoch); `request_id` where the service answered."""
+
+    at_s: float
+    message: str
+    request_id: str | None
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,8 @@ class LinkStatistics:
     online: bool
     reason: str | None
     suspended: str | None
+    # The newest first.
+    errors: tuple[FailedRequest, ...]
 
 
 class Link:
@@ -49,6 +64,7 @@ class Link:
         self._suspended: str | None = None
         self._failures = 0
         self._changed = trio.Event()
+        self._errors: deque[FailedRequest] = deque(maxlen=_ERRORS_KEPT)
 
     @property
     def is_up(self) -> bool:
@@ -97,6 +113,7 @@ class Link:
         try:
             reply = await request()
         except RemotefsError as error:
+            self._errors.appendleft(FailedRequest(time.time(), str(error), getattr(error, "request_id", None)))
             self.learn(error)
             raise
         self.up()
@@ -113,7 +130,7 @@ class Link:
 
     def statistics(self) -> LinkStatistics:
         """A record of now."""
-        return LinkStatistics(self.is_up, self._reason, self._suspended)
+        return LinkStatistics(self.is_up, self._reason, self._suspended, tuple(self._errors))
 
     def _notify(self) -> None:
         self._changed.set()

@@ -14,10 +14,8 @@ from typing import Protocol
 
 from remotefs import names
 from remotefs.data.changes import Changes
-from remotefs.store.journal import Journal
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
-from remotefs.store.remotes import Remotes
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 
 
 class Invalidator(Protocol):
@@ -47,16 +45,14 @@ class Placer:
 
     def __init__(
         self,
-        tree: Tree,
-        journal: Journal,
-        remotes: Remotes,
+        store: Store,
         changes: Changes,
         invalidator: Invalidator,
         ownership: Ownership,
     ) -> None:
-        self._tree = tree
-        self._journal = journal
-        self._remotes = remotes
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
         self._changes = changes
         self._invalidator = invalidator
         self._ownership = ownership

@@ -8,15 +8,15 @@ from __future__ import annotations
 import logging
 import time
 
+from remotefs import steps
 from remotefs.data.changes import NEVER_NS, Changes
 from remotefs.data.content import ContentStore
 from remotefs.data.filedata import FileData
-from remotefs.data.staging import Staging
-from remotefs.store.database import Database
-from remotefs.store.journal import Journal
+from remotefs.data.staging import StagedName, Staging
+from remotefs.data.trash import Trash
+from remotefs.errors import CorruptionError, LocalError
 from remotefs.store.records import ContentState, Inode
-from remotefs.store.remotes import Remotes
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -26,51 +26,64 @@ class Recovery:
 
     def __init__(
         self,
-        database: Database,
-        tree: Tree,
-        journal: Journal,
-        remotes: Remotes,
+        store: Store,
         changes: Changes,
         content: ContentStore,
         staging: Staging,
         filedata: FileData,
+        trash: Trash,
     ) -> None:
-        self._db = database
-        self._tree = tree
-        self._journal = journal
-        self._remotes = remotes
+        self._db = store.database
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
         self._changes = changes
         self._content = content
         self._staging = staging
         self._filedata = filedata
+        self._trash = trash
 
     async def run(self) -> None:
         """Bring rows, staged files and intents in line."""
+        steps.reached("recovery begins")
         self._release_unlinked()
-        found = {(entry.inode, entry.generation): entry for entry in self._staging.scan()}
+        # What is removed here must not be asked for after a power cut by rows that this one has seen change.
+        await self._db.durable()
+        staged = {(entry.inode, entry.generation): entry for entry in self._staging.scan()}
         for inode in self._tree.staged():
-            assert inode.staged_gen is not None
-            entry = found.pop((inode.ino, inode.staged_gen), None)
+            entry = staged.get((inode.ino, inode.staged_gen or 0))
             if entry is None:
                 self._staged_file_is_gone(inode)
-            elif inode.state == ContentState.DIRTY:
-                self._close_what_was_open(inode, entry.size, entry.mtime_ns)
-        for ino, generation in found:
+            elif inode.state == ContentState.DIRTY or _was_written_since(inode, entry):
+                self._close_what_was_open(inode, entry)
+        for ino, generation in staged.keys() - {(i.ino, i.staged_gen) for i in self._tree.staged()}:
             self._staging.discard(ino, generation)
         self._wake_sleepers()
         for inode in self._tree.staged():
-            await self._filedata.settle(inode.ino)
+            await self._settle(inode, staged[inode.ino, inode.staged_gen or 0])
         self._sweep_content()
+        steps.reached("recovery is done")
 
     def _release_unlinked(self) -> None:
         for inode in self._tree.unlinked():
             self._changes.release(inode, time.time_ns())
 
-    def _close_what_was_open(self, inode: Inode, size: int, mtime_ns: int) -> None:
+    async def _settle(self, inode: Inode, entry: StagedName) -> None:
+        try:
+            await self._filedata.settle(inode.ino)
+        except CorruptionError:
+            # Not the bytes that the service has: it was written to again, and a power cut took the row that said so.
+            self._close_what_was_open(inode, entry)
+        except LocalError as error:
+            _log.warning("%s stays in staging: %s", self._changes.path(inode), error)
+
+    def _close_what_was_open(self, inode: Inode, entry: StagedName) -> None:
         """Written and never closed: it is uploaded as it is (W3)."""
         _log.warning("%s was being written when the mount ended: it is kept as it was", self._changes.path(inode))
         with self._db.transaction():
-            self._tree.update(inode.ino, size=size, mtime_ns=mtime_ns)
+            # A generation of its own: what an upload under way sent may be another (W4).
+            generation = inode.content_gen + 1
+            self._tree.update(inode.ino, size=entry.size, mtime_ns=entry.mtime_ns, content_gen=generation)
             self._changes.closed(inode.ino, time.time_ns())
 
     def _staged_file_is_gone(self, inode: Inode) -> None:
@@ -103,3 +116,13 @@ class Recovery:
         """Content of ids that were given up before the crash."""
         for remote in self._remotes.doomed():
             self._content.remove(remote.file_id)
+        for entry in self._trash.entries():
+            content = self._content.path_of(entry.file_id) if entry.file_id else None
+            is_kept = content is not None and content.samefile(self._trash.bytes_of(entry.number))
+            if is_kept and not self._tree.holders(entry.file_id):
+                self._content.remove(entry.file_id)
+
+
+def _was_written_since(inode: Inode, entry: StagedName) -> bool:
+    """Whether a closed file was written to again, and a power cut took the row that said so."""
+    return entry.size != inode.size or (inode.state == ContentState.CLOSED and entry.mtime_ns > inode.closed_ns)

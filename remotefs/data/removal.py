@@ -16,12 +16,8 @@ from remotefs.data.changes import Changes, Usage
 from remotefs.data.content import ContentStore
 from remotefs.data.placing import Placer
 from remotefs.data.trash import Trash
-from remotefs.store.database import Database
-from remotefs.store.journal import Journal
-from remotefs.store.meta import Meta
 from remotefs.store.records import ContentState, Inode, Remote
-from remotefs.store.remotes import Remotes
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
 _NS = 1_000_000_000
@@ -50,11 +46,7 @@ class Remover:
 
     def __init__(
         self,
-        database: Database,
-        tree: Tree,
-        journal: Journal,
-        remotes: Remotes,
-        meta: Meta,
+        store: Store,
         changes: Changes,
         content: ContentStore,
         placer: Placer,
@@ -63,11 +55,11 @@ class Remover:
         config: RefreshConfig,
         forget_downloads: Callable[[str], None],
     ) -> None:
-        self._db = database
-        self._tree = tree
-        self._journal = journal
-        self._remotes = remotes
-        self._meta = meta
+        self._db = store.database
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
+        self._meta = store.meta
         self._changes = changes
         self._content = content
         self._placer = placer

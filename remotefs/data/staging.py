@@ -20,7 +20,8 @@ from weakref import WeakValueDictionary
 import trio
 from cachetools import LRUCache
 
-from remotefs.data.contentfile import sync_folder
+from remotefs import steps
+from remotefs.data.contentfile import make_folder, sync_folder
 from remotefs.data.disk import Disk, local_error
 from remotefs.errors import AlreadyExists, CorruptionError, LocalError, NotFound, RemotefsError
 
@@ -93,6 +94,8 @@ class StagedFile:
         self._name_synced = False
         self._syncing: trio.Event | None = None
         self._lost: LocalError | None = None
+        if create:
+            steps.reached("staged file is made", path.name)
 
     def read(self, offset: int, size: int) -> bytes:
         """The bytes from `offset`, fewer only at the end of the file. Raises StateUnusable."""
@@ -115,6 +118,7 @@ class StagedFile:
         finally:
             self._changes += 1
             self.size = max(self.size, position) if position > offset else self.size
+        steps.reached("staged file has bytes", self.path.name)
         return len(data)
 
     def truncate(self, size: int) -> None:
@@ -125,6 +129,7 @@ class StagedFile:
             raise local_error(error, self.path) from error
         self._changes += 1
         self.size = size
+        steps.reached("staged file is cut", self.path.name)
 
     async def sync(self, data_only: bool = True) -> None:
         """Return once all that was written before the call survives a power cut; callers at one time share the work.
@@ -176,7 +181,7 @@ class Staging:
         # One object a file, as long as anybody holds it: its size has one owner. The recent ones are held here.
         self._files: WeakValueDictionary[Path, StagedFile] = WeakValueDictionary()
         self._recent: LRUCache[Path, StagedFile] = LRUCache(maxsize=_RECENT_FILES)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         for part in folder.glob(f"*{_PART}"):
             part.unlink()
 
@@ -207,6 +212,7 @@ class Staging:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise local_error(error, path) from error
+        steps.reached("staged file is discarded", path.name)
 
     async def clone(self, inode: int, generation: int, source: Path, size: int) -> StagedFile:
         """A new file with the first `size` bytes of another: blocks shared where that works, else copied with holes.
@@ -220,7 +226,9 @@ class Staging:
             with _open(source, os.O_RDONLY) as origin, _open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
                 try:
                     await self._fill(origin, copy, size)
+                    steps.reached("staged copy is whole", path.name)
                     os.link(part, path)  # unlike a rename it does not replace
+                    steps.reached("staged copy has its name", path.name)
                 finally:
                     os.unlink(part)  # noqa: PTH108 - its name is a string for linkat above
         except OSError as error:
@@ -241,6 +249,8 @@ class Staging:
             self._disk.require(size)
             await trio.to_thread.run_sync(_copy, origin, copy, size)
         os.ftruncate(copy, size)
+        # It takes the place of bytes that are on the disk: so must it be, before there is a row that says so.
+        await trio.to_thread.run_sync(os.fdatasync, copy)
 
     def _scan(self) -> Iterator[StagedName]:
         with os.scandir(self._folder) as entries:
@@ -315,5 +325,7 @@ def _copy(origin: int, copy: int, size: int) -> None:
 def _sync(fd: int, data_only: bool, folder: Path | None) -> None:
     """Sync a file and, where it is given, the folder of its name."""
     (os.fdatasync if data_only else os.fsync)(fd)
+    steps.reached("staged bytes are on the disk")
     if folder is not None:
         sync_folder(folder)
+        steps.reached("staged name is on the disk")

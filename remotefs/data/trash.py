@@ -5,7 +5,8 @@ The user's own `rm` does not go here.
     FOLDER/<n>          the bytes
     FOLDER/<n>.json     what they were: its path, its id, when and why it went
 
-A pair is whole when both are there; bytes without a record, as after a crash, are kept and shown as unnamed.
+The record comes first and goes last; one without bytes is what a crash left of a pair. Bytes whose record is lost, as
+after a power cut, are kept and shown as unnamed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pathlib import Path
 
 import msgspec
 
+from remotefs import steps
+from remotefs.data.contentfile import make_folder, sync_folder
 from remotefs.errors import NotFound
 
 _DAY_S = 86_400
@@ -40,7 +43,10 @@ class Trash:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
+        for record in folder.glob("*.json*"):
+            if not self.bytes_of(int(record.name.partition(".")[0])).exists():
+                record.unlink()
         self._last = max((int(file.stem) for file in folder.iterdir() if file.stem.isdigit()), default=0)
 
     def put(
@@ -50,19 +56,20 @@ class Trash:
 
         Synced before it returns. Raises OSError.
         """
+        if source.stat().st_nlink > 1 and (kept := self._kept(source)) is not None:
+            return kept  # before a crash: what it was for did not commit
         self._last += 1
         number = self._last
         record = Trashed(
             number=number, path=path, file_id=file_id, size=size, mode=mode, mtime_ns=mtime_ns,
             removed_at=time.time(), reason=reason,
         )  # fmt: skip
-        os.link(source, self.bytes_of(number))
         self._record(number).write_bytes(msgspec.json.encode(record))
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        steps.reached("trash has the record", number)
+        os.link(source, self.bytes_of(number))
+        steps.reached("trash has the bytes", number)
+        sync_folder(self._folder)
+        steps.reached("trash is on the disk", number)
         return record
 
     def entries(self) -> list[Trashed]:
@@ -83,7 +90,9 @@ class Trash:
     def remove(self, number: int) -> None:
         """For good."""
         self.bytes_of(number).unlink(missing_ok=True)
+        steps.reached("trash has lost the bytes", number)
         self._record(number).unlink(missing_ok=True)
+        steps.reached("trash has lost the record", number)
 
     def empty(self, *, older_than_days: float = 0.0) -> int:
         """Remove what has been there for longer; how many."""
@@ -92,6 +101,9 @@ class Trash:
         for entry in gone:
             self.remove(entry.number)
         return len(gone)
+
+    def _kept(self, source: Path) -> Trashed | None:
+        return next((entry for entry in self._entries() if self.bytes_of(entry.number).samefile(source)), None)
 
     def _record(self, number: int) -> Path:
         return self._folder / f"{number}.json"

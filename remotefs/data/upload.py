@@ -15,22 +15,19 @@ from typing import Protocol
 
 import trio
 
-from remotefs import names
+from remotefs import names, steps
 from remotefs.api.budget import Priority, Ticket
 from remotefs.api.mime import guess_mime_type
 from remotefs.api.models import FileMetadata
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
 from remotefs.data.changes import NEVER_NS, Changes
 from remotefs.data.filedata import FileData, digest_of
-from remotefs.data.flights import Flight, Flights
+from remotefs.data.flights import Flight, Flights, MeteredSource
 from remotefs.data.link import Link
 from remotefs.data.readback import Readback
 from remotefs.errors import AmbiguousOutcome, LocalError, RemotefsError
-from remotefs.store.database import Database
-from remotefs.store.journal import Journal
 from remotefs.store.records import Attempt, ContentState, Inode, Intent, IntentKind, Origin, Remote
-from remotefs.store.remotes import Remotes
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
 
@@ -66,10 +63,7 @@ class Uploader:
 
     def __init__(
         self,
-        database: Database,
-        tree: Tree,
-        journal: Journal,
-        remotes: Remotes,
+        store: Store,
         changes: Changes,
         filedata: FileData,
         flights: Flights,
@@ -77,10 +71,10 @@ class Uploader:
         readback: Readback,
         link: Link,
     ) -> None:
-        self._db = database
-        self._tree = tree
-        self._journal = journal
-        self._remotes = remotes
+        self._db = store.database
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
         self._changes = changes
         self._filedata = filedata
         self._flights = flights
@@ -108,11 +102,21 @@ class Uploader:
                 # The write or the unlink that ended it has changed or removed what was being read.
                 if not flight.scope.cancel_called and self._journal.find(intent.seq) is not None:
                     raise
+            except RemotefsError:
+                if self._is_wanted(intent, inode.ino):
+                    raise
         if flight.scope.cancel_called:
             # Not all of it had gone out: the service made no file of it.
             self._journal.end_attempt(intent.seq)
             self._drop_if_idle(intent, self._tree.find(intent.ino))
             return
+
+    def _is_wanted(self, intent: Intent, ino: int) -> bool:
+        """Whether anybody asks what became of it: of a file unlinked meanwhile only while it may be at the service."""
+        current, inode = self._journal.find(intent.seq), self._tree.find(ino)
+        if current is not None and current.attempt is None and (inode is None or inode.nlink == 0):
+            self._drop_if_idle(current, inode)
+        return self._journal.find(intent.seq) is not None
 
     async def _send(self, intent: Intent, inode: Inode, flight: Flight, ticket: Ticket) -> None:
         await self._filedata.stage(inode.ino)
@@ -131,8 +135,10 @@ class Uploader:
         attempt = Attempt(shipment.name, shipment.size, time.time_ns(), self._remotes.newest_ns(), shipment.generation)
         self._journal.begin_attempt(intent.seq, attempt)
         await self._db.durable()
-        source = _source(path, shipment)
+        steps.reached("upload: its attempt is on the disk", name)
+        source = MeteredSource(_source(path, shipment), flight)
         reply = await self._answer(intent, shipment, source, flight, ticket)
+        steps.reached("upload: the service has it", reply.id)
         # Invariant: no await between the reply and the binding.
         self._bind(shipment, reply, Origin.OURS)
 
@@ -154,7 +160,9 @@ class Uploader:
 
     async def _resolve(self, intent: Intent, attempt: Attempt) -> bool:
         """Find out what became of an attempt; whether there is still something to send."""
+        steps.reached("upload: its reply was lost", attempt.name)
         found = await self._link.watch(lambda: self._readback.find(attempt))
+        steps.reached("upload: the listing was read back", attempt.name)
         intent_now = self._journal.find(intent.seq)
         if intent_now is None:
             return False
@@ -180,6 +188,7 @@ class Uploader:
             asked=shipment.name if shipment.name != reply.filename else None,
         )
         self._changes.bound(shipment.ino, remote, shipment.generation, time.time_ns())
+        steps.reached("upload: it is bound", reply.id)
 
     def _drop_if_idle(self, intent: Intent, inode: Inode | None) -> None:
         """An intent whose inode has lost its last name was kept only for the attempt, which is over now."""

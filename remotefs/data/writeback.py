@@ -21,16 +21,14 @@ import trio
 from remotefs.api.budget import Priority, Ticket
 from remotefs.config import WritebackConfig
 from remotefs.data.changes import NEVER_NS, Changes, Usage
-from remotefs.data.content import ContentStore
 from remotefs.data.deletion import Deleter
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.filedata import FileData
 from remotefs.data.link import Link
 from remotefs.data.upload import Uploader
 from remotefs.errors import RateLimited, RefusedError, RemotefsError, SpendCapReached
-from remotefs.store.journal import Journal
 from remotefs.store.records import Inode, Intent, IntentKind
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
 _NS = 1_000_000_000
@@ -78,10 +76,8 @@ class Writeback:
 
     def __init__(
         self,
-        tree: Tree,
-        journal: Journal,
+        store: Store,
         changes: Changes,
-        content: ContentStore,
         filedata: FileData,
         uploader: Uploader,
         deleter: Deleter,
@@ -91,10 +87,9 @@ class Writeback:
         config: WritebackConfig,
         doorbell: Doorbell,
     ) -> None:
-        self._tree = tree
-        self._journal = journal
+        self._tree = store.tree
+        self._journal = store.journal
         self._changes = changes
-        self._content = content
         self._filedata = filedata
         self._uploader = uploader
         self._deleter = deleter
@@ -159,6 +154,12 @@ class Writeback:
                 self._journal.reschedule(intent.seq, due_ns=now)
         self._doorbell.ring()
 
+    def retry(self, inos: Iterable[int] | None = None) -> int:
+        """Try what failed again now, of some inodes or of all; how many intents."""
+        failed = [intent for intent in self._outstanding(None if inos is None else set(inos)) if intent.reason]
+        self._hurry(failed, failed_too=True)
+        return len(failed)
+
     def refusal(self, ino: int) -> RefusedError | None:
         """The service's last definite no to the inode's content."""
         return self._refusals.get(ino)
@@ -189,7 +190,8 @@ class Writeback:
             nursery.start_soon(self._follow_link)
             task_status.started()
             while True:
-                self._sweep()
+                if self._changes.has_garbage:
+                    nursery.start_soon(self._sweep)
                 if self._link.is_up:
                     self._start_due(nursery)
                 await self._doorbell.wait(self._pause_s())
@@ -219,9 +221,11 @@ class Writeback:
             failed=len(self._refusals),
         )
 
-    def _sweep(self) -> None:
-        for file_id in self._changes.take_garbage():
-            self._content.remove(file_id)
+    async def _sweep(self) -> None:
+        try:
+            await self._filedata.sweep()
+        except (RemotefsError, OSError) as error:
+            _log.warning("bytes that were given up stay until the next start: %s", error)
 
     def _start_due(self, nursery: trio.Nursery) -> None:
         now = time.time_ns()

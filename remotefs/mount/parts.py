@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from typing import cast
 
 import msgspec
@@ -12,6 +14,7 @@ from remotefs.api.client import Client
 from remotefs.api.models import Account
 from remotefs.config import Config, ServiceConfig, Shape
 from remotefs.control.address import SOCKET_NAME
+from remotefs.data.cadence import Cadence
 from remotefs.data.changes import Changes
 from remotefs.data.content import ContentStore
 from remotefs.data.deletion import Deleter
@@ -20,27 +23,29 @@ from remotefs.data.doorbell import Doorbell
 from remotefs.data.download import Downloader
 from remotefs.data.filedata import FileData
 from remotefs.data.flights import Flights
+from remotefs.data.lanes import Lanes
 from remotefs.data.link import Link
 from remotefs.data.locks import InodeLocks
+from remotefs.data.lookout import Lookout
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.placing import Ownership, Placer
 from remotefs.data.readback import Readback
 from remotefs.data.recovery import Recovery
 from remotefs.data.refresh import Refresh
 from remotefs.data.removal import Remover
+from remotefs.data.scan import Scans
 from remotefs.data.staging import Staging
 from remotefs.data.suspects import Suspects
 from remotefs.data.trash import Trash
 from remotefs.data.upload import Uploader
+from remotefs.data.view import View
 from remotefs.data.writeback import Writeback
 from remotefs.errors import AccountError
 from remotefs.fuse.notify import KernelNotifier
 from remotefs.mount.settings import MountSettings
 from remotefs.store.database import Database
-from remotefs.store.journal import Journal
 from remotefs.store.meta import Meta
-from remotefs.store.remotes import Remotes
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 from remotefs.vfs.attributes import Attributes
 from remotefs.vfs.byid import ById
 from remotefs.vfs.files import Files
@@ -51,16 +56,20 @@ from remotefs.vfs.policy import NamePolicy
 
 
 class Parts:
-    """The parts of one mount, from the lowest layer up; `database` is open, and closed by whoever opened it."""
+    """The parts of one mount, from the lowest layer up; `database` is open, and closed by whoever opened it.
 
-    def __init__(self, settings: MountSettings, database: Database) -> None:
+    `wall` gives the time in ns since the epoch.
+    """
+
+    def __init__(self, settings: MountSettings, database: Database, *, wall: Callable[[], int] = time.time_ns) -> None:
         config, state = settings.config, settings.state_dir
         self.database = database
-        self.meta = Meta(database)
-        self.tree = Tree(database, root_uid=os.getuid(), root_gid=os.getgid())
-        self.journal = Journal(database)
-        self.remotes = Remotes(database)
-        self.handles = Handles()
+        self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid())
+        self.meta, self.tree, self.journal, self.remotes = store.meta, store.tree, store.journal, store.remotes
+        self._wall = wall
+        self._view = View(self.tree, self.remotes)
+        self.handles = Handles(self._view.note_listing)
+        self.naming = NamePolicy(config.names)
         self.link = Link()
         self.doorbell = Doorbell()
         self.flights = Flights()
@@ -71,10 +80,14 @@ class Parts:
         guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
         self.client = Client(service, self.budget, on_account=guard.check)
         self.disk = Disk(state, config.cache)
-        self.content = ContentStore(state / "content", config.cache, self.disk)
+        self.content = ContentStore(state / "content", config.cache, self.disk, self._is_open)
         self.staging = Staging(state / "staging", self.disk)
         self.trash = Trash(state / "trash")
-        self.downloader = Downloader(self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache)
+        self.downloader = Downloader(
+            self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache,
+            Lanes(self.meta.facts.lanes, lambda count: self.meta.record(lanes=count)),
+            lambda: self.budget.limit_per_minute,
+        )  # fmt: skip
         self._build_data(config)
         self.fs = self._build_fs(config, settings)
 
@@ -82,57 +95,46 @@ class Parts:
         refresh_bell = Doorbell()
         self.suspects = Suspects(refresh_bell)
         self.changes = Changes(
-            self.database, self.tree, self.journal, self.remotes, self.content, NamePolicy(config.names), self.handles,
+            self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights
+        )
+        self.filedata = FileData(
+            self.store, self.changes, self.content, self.staging, self.downloader, InodeLocks(), self.flights,
+            self.handles, config.service.max_file_bytes, self.suspects,
+        )  # fmt: skip
+        readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
+        uploader = Uploader(self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link)
+        deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights)
+        self.writeback = Writeback(
+            self.store, self.changes, self.filedata, uploader, deleter, self.link, self.budget, self.handles,
             config.writeback, self.doorbell,
         )  # fmt: skip
-        self.filedata = FileData(
-            self.database, self.tree, self.remotes, self.changes, self.content, self.staging, self.downloader,
-            InodeLocks(), self.flights, self.handles, config.service.max_file_bytes,
-            self.suspects,
-        )  # fmt: skip
-        uploader = Uploader(
-            self.database, self.tree, self.journal, self.remotes, self.changes, self.filedata, self.flights,
-            self.client, Readback(self.client, self.remotes, config.writeback.readback_after_s), self.link,
-        )  # fmt: skip
-        deleter = Deleter(self.database, self.tree, self.journal, self.remotes, self.client, self.link, self.handles)
-        self.writeback = Writeback(
-            self.tree, self.journal, self.changes, self.content, self.filedata, uploader, deleter, self.link,
-            self.budget, self.handles, config.writeback, self.doorbell,
-        )  # fmt: skip
-        placer = Placer(
-            self.tree, self.journal, self.remotes, self.changes, self.notifier, Ownership(os.getuid(), os.getgid())
-        )
+        placer = Placer(self.store, self.changes, self.notifier, Ownership(os.getuid(), os.getgid()))
         remover = Remover(
-            self.database, self.tree, self.journal, self.remotes, self.meta, self.changes, self.content, placer,
-            self.trash, self.handles, config.refresh, self.downloader.forget,
+            self.store, self.changes, self.content, placer, self.trash, self.handles, config.refresh,
+            self.downloader.forget,
         )  # fmt: skip
+        cadence = Cadence(self.budget, config.refresh, self._wall, self.remotes.known_count)
+        lookout = Lookout(self.store, self.client, remover, self._view, cadence, config.refresh, self._wall)
         self.refresh = Refresh(
-            self.database, self.tree, self.journal, self.remotes, self.meta, placer, self.client, self.budget,
-            self.link, config.refresh, self.handles.is_directory_open, remover, lambda: self.client.server_time_ns,
-            self.suspects, refresh_bell,
+            self.store, placer, self.client, self.link, config.refresh, self.handles.is_directory_open, remover,
+            lambda: self.client.server_time_ns, self._wall, cadence, lookout, self.suspects, refresh_bell,
         )  # fmt: skip
         self.recovery = Recovery(
-            self.database,
-            self.tree,
-            self.journal,
-            self.remotes,
-            self.changes,
-            self.content,
-            self.staging,
-            self.filedata,
-        )
+            self.store, self.changes, self.content, self.staging, self.filedata, self.trash
+        )  # fmt: skip
+
+    def _is_open(self, file_id: str) -> bool:
+        return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
 
     def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
-        namespace = Namespace(
-            self.database, self.tree, self.changes, self.filedata, self.handles, ById(self.tree, self.remotes)
-        )
+        namespace = Namespace(self.store, self.changes, self.filedata, self.handles, ById(self.tree, self.remotes))
         files = Files(
-            self.tree, self.journal, self.changes, self.filedata, self.writeback, self.handles, namespace,
-            config.writeback, self.doorbell.ring,
+            self.store, self.changes, self.filedata, self.writeback, self.handles, namespace, config.writeback,
+            self.doorbell.ring, Scans(self.tree, self.filedata.prefetch, lambda: self.budget.limit_per_minute),
         )  # fmt: skip
         attributes = Attributes(
-            self.tree, self.journal, self.remotes, self.changes, self.filedata, self.flights, self.writeback, namespace,
-            files, self.disk, settings.state_dir / SOCKET_NAME,
+            self.store, self.changes, self.filedata, self.flights, self.writeback, namespace, files, self.disk,
+            config.service.storage_bytes, settings.state_dir / SOCKET_NAME,
         )  # fmt: skip
         return FileSystem(namespace, files, attributes, self.handles)
 

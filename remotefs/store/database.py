@@ -18,6 +18,7 @@ from typing import Any
 
 import trio
 
+from remotefs import steps
 from remotefs.errors import OutOfSpace, StateUnusable
 from remotefs.store.schema import MIGRATIONS
 
@@ -46,9 +47,15 @@ class Database:
         self._wal_fd: int | None = None
         self._undo: list[Callable[[], None]] | None = None
         self._commits = 0
-        self._durable_commits = 0
+        # What an earlier process committed may not have reached the disk.
+        self._durable_commits = -1
         self._syncing: trio.Event | None = None
         self._keep_reserve()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
 
     # -- transactions
 
@@ -98,6 +105,7 @@ class Database:
             raise self._translated(error) from error
 
     def _commit(self) -> None:
+        steps.reached("transaction is about to commit")
         try:
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -105,6 +113,7 @@ class Database:
                 raise self._translated(error) from error
             self._run("COMMIT", ())
         self._commits += 1
+        steps.reached("transaction is committed", self._commits)
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -130,6 +139,7 @@ class Database:
             covered, self._syncing = self._commits, trio.Event()
             try:
                 await trio.to_thread.run_sync(os.fdatasync, self._wal())
+                steps.reached("database is on the disk", covered)
                 self._durable_commits = max(self._durable_commits, covered)
             finally:
                 self._syncing.set()
@@ -152,6 +162,7 @@ class Database:
             os.close(self._wal_fd)
             self._wal_fd = None
         self._connection.close()
+        steps.reached("database is closed")
 
     def _wal(self) -> int:
         # SQLite keeps one log file for as long as a connection is open.
@@ -190,6 +201,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if version > len(MIGRATIONS):
         raise StateUnusable(f"{path} was written by a newer remotefs; update remotefs, or use another --state-dir")
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
+        steps.reached("database gets a new form", number)
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
 
 
@@ -197,5 +209,6 @@ def _checkpoint(path: Path) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        steps.reached("database has taken its log in")
     finally:
         connection.close()

@@ -17,7 +17,7 @@ _COLUMNS = (
     "seq, kind, ino, file_id, replaces, due_ns, tries, reason, "
     "attempt_name, attempt_size, attempt_ns, attempt_newest_ns, attempt_gen"
 )
-_SELECT = f"SELECT {_COLUMNS} FROM intent"  # noqa: S608 - only our own column names
+SELECT = f"SELECT {_COLUMNS} FROM intent"  # noqa: S608 - only our own column names
 
 
 class Journal:
@@ -35,6 +35,18 @@ class Journal:
     def of_inode(self, ino: int) -> Intent | None:
         """The pending UPLOAD or RELABEL of an inode."""
         return self._first("WHERE ino = ? AND kind != 'delete'", ino)
+
+    def has_deletes(self) -> bool:
+        """Whether there is any DELETE."""
+        return self._db.one("SELECT 1 FROM intent INDEXED BY intent_file WHERE kind = 'delete' LIMIT 1") is not None
+
+    def delete_of(self, file_id: str) -> Intent | None:
+        """The pending DELETE of a remote file."""
+        return self._first("WHERE file_id = ? AND kind = 'delete'", file_id)
+
+    def deletes_at(self, path: str) -> list[Intent]:
+        """The pending DELETEs of what had that path."""
+        return self._rows("WHERE path = ? ORDER BY seq", path)
 
     def due_uploads(self, now_ns: int, limit: int) -> list[Intent]:
         """UPLOADs whose time has come, the longest due first; then RELABELs."""
@@ -93,12 +105,15 @@ class Journal:
             assert intent is not None
             return intent
 
-    def put_delete(self, file_id: str, *, due_ns: int, held_by: int | None = None) -> None:
-        """The DELETE of a remote file, held back while `held_by` has write handles (S5); once is enough."""
+    def put_delete(self, file_id: str, *, due_ns: int, held_by: int | None = None, path: str | None = None) -> None:
+        """The DELETE of a remote file that had the path; held back while `held_by` has write handles (S5).
+
+        Once is enough.
+        """
         with self._db.transaction():
             self._db.execute(
-                "INSERT OR IGNORE INTO intent (kind, ino, file_id, due_ns) VALUES ('delete', ?, ?, ?)",
-                (held_by, file_id, due_ns),
+                "INSERT OR IGNORE INTO intent (kind, ino, file_id, due_ns, path) VALUES ('delete', ?, ?, ?, ?)",
+                (held_by, file_id, due_ns, path),
             )
 
     def add_replaces(self, seq: int, file_ids: Iterable[str]) -> None:
@@ -145,14 +160,15 @@ class Journal:
             )
 
     def _first(self, where: str, *parameters: object) -> Intent | None:
-        row = self._db.one(f"{_SELECT} {where}", parameters)
-        return _intent(row) if row else None
+        row = self._db.one(f"{SELECT} {where}", parameters)
+        return intent_of(row) if row else None
 
     def _rows(self, where: str, *parameters: object) -> list[Intent]:
-        return [_intent(row) for row in self._db.all(f"{_SELECT} {where}", parameters)]
+        return [intent_of(row) for row in self._db.all(f"{SELECT} {where}", parameters)]
 
 
-def _intent(row: tuple[Any, ...]) -> Intent:
+def intent_of(row: tuple[Any, ...]) -> Intent:
+    """A row of SELECT as a record."""
     seq, kind, ino, file_id, replaces, due_ns, tries, reason, *attempt = row
     return Intent(
         seq, IntentKind(kind), ino, file_id, tuple(json.loads(replaces)), due_ns, tries, reason,

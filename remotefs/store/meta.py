@@ -24,6 +24,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     polled_to_ns: int = 0
     # How many ids a walk found missing that wait for `accept-removals` (S1).
     removals_held: int = 0
+    # How many replies at a time were found to pay for one reader of a large file.
+    lanes: int = 1
 
 
 class Meta:

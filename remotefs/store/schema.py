@@ -102,4 +102,10 @@ CREATE INDEX intent_due ON intent (due_ns);
 CREATE INDEX intent_attempt ON intent (attempt_name) WHERE attempt_name IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_FORMER_PATH = """
+-- DELETE: the path that the file had, for what comes to have that path next is its successor.
+ALTER TABLE intent ADD COLUMN path TEXT;
+CREATE INDEX intent_path ON intent (path) WHERE path IS NOT NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH)

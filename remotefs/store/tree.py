@@ -18,7 +18,7 @@ from remotefs.errors import AlreadyExists, DirectoryNotEmpty, IsADirectory, NotA
 from remotefs.store.database import Database
 from remotefs.store.records import ROOT_INO, Entry, Inode
 
-# As ext4.
+# Names of one file, as ext4; folders in a folder have no limit, for the service has none.
 MAX_LINKS = 65_000
 # What a directory's reader takes for `.` and `..`; 0 is its start.
 COOKIES_BELOW = 2
@@ -30,6 +30,12 @@ _STAT_COLUMNS = ", ".join(f"i.{field}" for field in Entry._fields[2:])
 _ENTRIES = (
     f"SELECT d.cookie + {COOKIES_BELOW}, d.name, {_STAT_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino "  # noqa: S608
     "WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?"
+)
+_FOLLOWING = f"SELECT {_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino WHERE d.parent = ?"  # noqa: S608 - as above
+_FOLLOWING_BY_NAME = f"{_FOLLOWING} AND d.name > ? ORDER BY d.name LIMIT ?"
+_FOLLOWING_AS_LISTED = (
+    f"{_FOLLOWING} AND d.cookie > (SELECT cookie FROM dentry WHERE parent = ? AND name = ?) "  # noqa: S608 - as above
+    "ORDER BY d.cookie LIMIT ?"
 )
 
 
@@ -82,6 +88,12 @@ class Tree:
         entries = [Entry._make(row) for row in rows]
         return [self._noted(entry) for entry in entries] if self._notes else entries
 
+    def following(self, directory: int, name: str, *, limit: int) -> tuple[list[Inode], list[Inode]]:
+        """What comes after `name`: by name, as a shell's `*` goes, and as it is listed, as a walk goes."""
+        by_name = self._db.all(_FOLLOWING_BY_NAME, (directory, name, limit))
+        as_listed = self._db.all(_FOLLOWING_AS_LISTED, (directory, directory, name, limit))
+        return [self._inode(row) for row in by_name], [self._inode(row) for row in as_listed]
+
     def names_of(self, ino: int) -> list[tuple[int, str]]:
         """(parent, name) of each hard link, the oldest first; for a directory its one name."""
         return self._db.all("SELECT parent, name FROM dentry WHERE ino = ? ORDER BY cookie", (ino,))
@@ -122,7 +134,8 @@ class Tree:
             if page:
                 places.append((where, page[-1].cookie))
             places += [(entry.ino, 0) for entry in page if entry.is_dir]
-            yield from (self.get(entry.ino) for entry in page if entry.is_file)
+            # One may be gone by the time it is its turn.
+            yield from (inode for entry in page if entry.is_file and (inode := self.find(entry.ino)) is not None)
 
     def holders(self, file_id: str) -> list[Inode]:
         """Inodes bound to a remote file."""
@@ -161,7 +174,7 @@ class Tree:
         target: bytes | None = None,
         **columns: Any,  # values of several column types, checked by SQLite
     ) -> Inode:
-        """A new inode under `parent`. Raises NotFound, NotADirectory, AlreadyExists, TooManyLinks."""
+        """A new inode under `parent`. Raises NotFound, NotADirectory, AlreadyExists."""
         is_dir = stat.S_ISDIR(mode)
         with self._db.transaction():
             self._check_free(parent, name)
@@ -181,7 +194,7 @@ class Tree:
         return self.get(ino)
 
     def link(self, ino: int, parent: int, name: str, *, now_ns: int) -> Inode:
-        """One more name for a file. Raises as create() does."""
+        """One more name for a file. Raises as create() does, and TooManyLinks."""
         with self._db.transaction():
             inode = self.get(ino)
             if inode.nlink >= MAX_LINKS:
@@ -260,8 +273,6 @@ class Tree:
             raise NotADirectory(f"{name}: its parent is not a directory")
         if directory.nlink == 0:
             raise NotFound(f"{name}: its directory was removed")
-        if directory.nlink >= MAX_LINKS:
-            raise TooManyLinks(f"{name}: a directory holds at most {MAX_LINKS} others")
         if self._db.one("SELECT 1 FROM dentry WHERE parent = ? AND name = ?", (parent, name)):
             raise AlreadyExists(f"{name} exists already")
 

@@ -13,10 +13,8 @@ from remotefs.data.filedata import FileData
 from remotefs.data.flights import Flights
 from remotefs.data.writeback import Writeback
 from remotefs.errors import AttributeTooBig, InvalidArgument, NoAttribute, NotPermitted, Unsupported
-from remotefs.store.journal import Journal
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
-from remotefs.store.remotes import Remotes
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 from remotefs.vfs.files import Files
 from remotefs.vfs.namespace import Namespace
 
@@ -51,13 +49,15 @@ class FileSystemSize:
 
 
 class Attributes:
-    """Attributes and extended attributes; `control_socket` is told to those who ask the root for it."""
+    """Attributes and extended attributes.
+
+    `storage_bytes` is what the service stores at most (0: no bound); `control_socket` is told to those who ask the root
+    for it.
+    """
 
     def __init__(
         self,
-        tree: Tree,
-        journal: Journal,
-        remotes: Remotes,
+        store: Store,
         changes: Changes,
         filedata: FileData,
         flights: Flights,
@@ -65,11 +65,12 @@ class Attributes:
         namespace: Namespace,
         files: Files,
         disk: Disk,
+        storage_bytes: int,
         control_socket: Path,
     ) -> None:
-        self._tree = tree
-        self._journal = journal
-        self._remotes = remotes
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
         self._changes = changes
         self._filedata = filedata
         self._flights = flights
@@ -77,6 +78,7 @@ class Attributes:
         self._namespace = namespace
         self._files = files
         self._disk = disk
+        self._storage_bytes = storage_bytes
         self._control_socket = control_socket
 
     def getattr(self, ino: int) -> Inode:
@@ -100,9 +102,12 @@ class Attributes:
         return self._tree.update(ino, **columns)
 
     def statfs(self) -> FileSystemSize:
-        """Used is the sum of sizes, free what the local disk still takes (N5)."""
+        """Used is the sum of sizes, free what both the local disk and the service still take (N5)."""
         files, used = self._tree.usage()
         free = max(self._disk.available(), 0)
+        if self._storage_bytes:
+            # Others of the organization store there too: that much at most is left, which only a refusal would tell.
+            free = min(free, max(self._storage_bytes - used, 0))
         return FileSystemSize((used + free) // BLOCK_BYTES, free // BLOCK_BYTES, files)
 
     # -- extended attributes

@@ -14,11 +14,11 @@ from contextlib import suppress
 from remotefs.config import WritebackConfig
 from remotefs.data.changes import Changes
 from remotefs.data.filedata import FileData
+from remotefs.data.scan import Scans
 from remotefs.data.writeback import Outcome, Writeback
 from remotefs.errors import AlreadyExists, IsADirectory, NotFound, OutOfSpace, TransportError
-from remotefs.store.journal import Journal
 from remotefs.store.records import ContentState, Inode
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 from remotefs.vfs.handles import Handles, OpenFile
 from remotefs.vfs.namespace import Caller, Namespace
 
@@ -31,8 +31,7 @@ class Files:
 
     def __init__(
         self,
-        tree: Tree,
-        journal: Journal,
+        store: Store,
         changes: Changes,
         filedata: FileData,
         writeback: Writeback,
@@ -40,9 +39,10 @@ class Files:
         namespace: Namespace,
         config: WritebackConfig,
         ring: Callable[[], None],
+        scans: Scans,
     ) -> None:
-        self._tree = tree
-        self._journal = journal
+        self._tree = store.tree
+        self._journal = store.journal
         self._changes = changes
         self._filedata = filedata
         self._writeback = writeback
@@ -50,6 +50,7 @@ class Files:
         self._namespace = namespace
         self._config = config
         self._ring = ring
+        self._scans = scans
 
     # -- opening
 
@@ -67,6 +68,8 @@ class Files:
             except BaseException:
                 await self.release(handle.fh)
                 raise
+        elif not handle.writable:
+            self._scans.opened(ino)
         return handle
 
     async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Inode, OpenFile]:
@@ -154,6 +157,8 @@ class Files:
 
     async def _after_release(self, handle: OpenFile) -> None:
         inode = self._tree.get(handle.ino)
+        if not self._handles.is_open(inode.ino):
+            self._filedata.rest(inode)
         if inode.nlink == 0:
             self._release_unlinked(inode)
         elif handle.writable and not self._handles.is_open_for_write(handle.ino):

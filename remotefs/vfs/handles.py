@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from remotefs.data.readahead import ReadWindow
@@ -43,9 +44,10 @@ class HandleStatistics:
 
 
 class Handles:
-    """Owns the handles and the lookup counts."""
+    """Owns the handles and the lookup counts; `on_listing` is told of each directory that somebody opens."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_listing: Callable[[int], None] = lambda _: None) -> None:
+        self._on_listing = on_listing
         self._numbers = itertools.count(1)
         self._files: dict[int, OpenFile] = {}
         self._directories: dict[int, int] = {}
@@ -92,6 +94,7 @@ class Handles:
         fh = next(self._numbers)
         self._directories[fh] = ino
         self._open_directories[ino] += 1
+        self._on_listing(ino)
         return fh
 
     def directory(self, fh: int) -> int:

@@ -12,9 +12,9 @@ from remotefs import names
 from remotefs.data.changes import Changes
 from remotefs.data.filedata import FileData
 from remotefs.errors import AccessDenied, AlreadyExists, InvalidArgument, NotFound, NotPermitted
-from remotefs.store.database import Database
 from remotefs.store.records import ROOT_INO, Entry, Inode
-from remotefs.store.tree import COOKIES_BELOW, Tree
+from remotefs.store.store import Store
+from remotefs.store.tree import COOKIES_BELOW
 from remotefs.vfs.byid import ById
 from remotefs.vfs.handles import Handles
 
@@ -43,15 +43,14 @@ class Namespace:
 
     def __init__(
         self,
-        database: Database,
-        tree: Tree,
+        store: Store,
         changes: Changes,
         filedata: FileData,
         handles: Handles,
         byid: ById,
     ) -> None:
-        self._db = database
-        self._tree = tree
+        self._db = store.database
+        self._tree = store.tree
         self._changes = changes
         self._filedata = filedata
         self._handles = handles

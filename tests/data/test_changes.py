@@ -6,6 +6,7 @@ No worker runs here: a row is looked at before anybody acts on it, and `confirm`
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import xxhash
 
 from remotefs.data.changes import NEVER_NS
 from remotefs.errors import NotFound
-from remotefs.store.records import IntentKind, Origin, Remote
+from remotefs.store.records import ROOT_INO, IntentKind, Origin, Remote
 from remotefs.vfs.attributes import AttributeChange
 from remotefs.vfs.namespace import RENAME_EXCHANGE
 from tests.faults import FaultyServer
@@ -167,7 +168,7 @@ async def test_an_upload_of_several_names_goes_under_the_oldest(host: Host) -> N
 # -- unlinking (S3, S5, W9)
 
 
-async def test_unlink_frees_the_id_at_once(host: Host) -> None:
+async def test_unlink_frees_the_id(host: Host) -> None:
     await bound(host, "a", "file_old")
     host.unlink("a")
     assert rows(host) == [("delete", "file_old", ())]
@@ -177,6 +178,7 @@ async def test_unlink_of_what_never_went_up_leaves_nothing(host: Host) -> None:
     await host.write("a", b"new")
     host.unlink("a")
     assert host.pending() == []
+    await host.parts.filedata.sweep()
     assert host.parts.staging.scan() == []
 
 
@@ -197,15 +199,120 @@ async def test_w9_a_file_that_is_unlinked_while_it_is_written_is_never_queued(ho
     assert await host.fs.files.read(handle.fh, 0, 7) == b"scratch"
     await host.close(handle)
     assert host.pending() == []
+    await host.parts.filedata.sweep()
     assert host.parts.staging.scan() == []
 
 
-async def test_s5_a_deleted_name_that_is_made_again_waits_for_its_upload(host: Host) -> None:
-    """`rm a; echo new > a`: the delete was asked for before the new file was there, so it stands on its own."""
+# -- removed and made again (W5)
+
+
+async def test_w5_what_is_removed_waits_a_moment_for_a_successor(host: Host) -> None:
+    await bound(host, "a", "file_old")
+    before = time.time_ns()
+    host.unlink("a")
+    (intent,) = host.pending()
+    assert _S <= intent.due_ns - before <= time.time_ns() - before + _S
+
+
+async def test_w5_removed_and_written_again_the_new_comes_first(host: Host) -> None:
     await bound(host, "a", "file_old")
     host.unlink("a")
     await host.write("a", b"new")
+    assert rows(host) == [("upload", "a", ("file_old",))]
+    await host.confirm("a", "file_new")
+    assert rows(host) == [("delete", "file_old", ())]
+
+
+async def test_w5_unlinked_and_the_new_one_linked_to_the_name(host: Host) -> None:
+    await bound(host, "a", "file_old")
+    await host.write("a.tmp", b"new")
+    host.unlink("a")
+    host.link("a.tmp", "a")
+    assert host.deletes() == set()
+    host.unlink("a.tmp")
+    assert rows(host) == [("upload", "a", ("file_old",))]
+
+
+async def test_w5_an_open_file_linked_to_a_removed_name(host: Host) -> None:
+    await bound(host, "a", "file_old")
+    await bound(host, "b", "file_b")
+    handle = await host.open("b", os.O_WRONLY)
+    await host.fs.files.write(handle.fh, 0, b"new")
+    host.unlink("a")
+    host.link("b", "a")
+    assert host.deletes() == set()
+    await host.close(handle)
+    assert rows(host) == [("upload", "b", ("file_old",))]
+
+
+async def test_w5_what_is_uploaded_already_goes_under_the_removed_name_first(host: Host) -> None:
+    await bound(host, "a", "file_old")
+    await bound(host, "b", "file_new")
+    host.unlink("a")
+    host.rename("b", "a")
+    assert rows(host) == [("relabel", "a", ("file_old",))]
+
+
+async def test_w5_moved_aside_and_removed_before_the_new_one_is_written(host: Host) -> None:
+    await bound(host, "a", "file_old")
+    host.rename("a", "a.bak")
+    host.unlink("a.bak")
+    await host.write("a", b"new")
+    assert rows(host) == [("upload", "a", ("file_old",))]
+
+
+async def test_w5_an_alias_has_a_successor_by_its_path_here(host: Host) -> None:
+    await bound(host, "theirs", "file_theirs", origin=Origin.FOREIGN)
+    host.rename("theirs", "mine")
+    host.unlink("mine")
+    await host.write("mine", b"new")
+    assert rows(host) == [("upload", "mine", ("file_theirs",))]
+
+
+async def test_w5_a_folder_that_is_made_anew(host: Host) -> None:
+    host.mkdir("d")
+    await bound(host, "d/a", "file_a")
+    await bound(host, "d/b", "file_b")
+    host.unlink("d/a")
+    host.unlink("d/b")
+    host.fs.namespace.rmdir(ROOT_INO, b"d")
+    host.mkdir("d")
+    await host.write("d/a", b"new")
+    assert sorted(rows(host)) == [("delete", "file_b", ()), ("upload", "d/a", ("file_a",))]
+
+
+async def test_w5_a_successor_that_goes_leaves_the_old_one_to_the_next(host: Host) -> None:
+    await bound(host, "a", "file_old")
+    host.unlink("a")
+    await host.write("a", b"one")
+    host.unlink("a")
+    assert rows(host) == [("delete", "file_old", ())]
+    await host.write("a", b"two")
+    assert rows(host) == [("upload", "a", ("file_old",))]
+
+
+async def test_w5_what_is_never_uploaded_is_no_successor(host: Host) -> None:
+    await bound(host, "a", "file_old")
+    await bound(host, "b", "file_b")
+    host.unlink("a")
+    host.mkdir("a")
+    assert rows(host) == [("delete", "file_old", ())]
+    host.fs.namespace.rmdir(ROOT_INO, b"a")
+    host.link("b", "a")
+    assert rows(host) == [("delete", "file_old", ())]
+
+
+async def test_w5_what_an_open_successor_has_replaced_already_stays_free(host: Host) -> None:
+    """Its own upload is confirmed: the next one of that path has nothing to wait for."""
+    await bound(host, "a", "file_old")
+    handle = await host.open("a", os.O_WRONLY)
+    await host.fs.files.write(handle.fh, 0, b"new")
+    await host.fs.files.flush(handle.fh)
+    await host.confirm("a", "file_new")
+    await host.fs.files.write(handle.fh, 0, b"newer")
+    await host.fs.files.flush(handle.fh)
     assert sorted(rows(host)) == [("delete", "file_old", ()), ("upload", "a", ())]
+    await host.close(handle)
 
 
 # -- renaming (W7)

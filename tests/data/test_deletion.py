@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from remotefs.config import Config, Secret
 from remotefs.data.deletion import Deleter, DeletionFacts, Verdict, decide
 from remotefs.data.writeback import Outcome
-from remotefs.errors import AccountError
+from remotefs.errors import AccountError, TooLarge, Unreachable
 from remotefs.store.records import Origin
 from tests.faults import KEY, Drop, FaultyServer, HoldReply, LostReply, Reply, faulty_server
 from tests.parts import FOR_EVER_S, running
@@ -146,6 +146,76 @@ async def test_s5_the_old_id_stays_while_a_write_handle_of_its_replacement_is_op
         assert host.remote_ids() == {host.id("a")}
 
 
+# -- removed, and made again before the DELETE went out (W5)
+
+
+async def test_w5_removed_and_made_again_the_old_stays_until_the_new_has_come(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.write("a", b"old")
+        old = host.id("a")
+        server.script.add(Reply(413), op="upload")
+        host.unlink("a")
+        with pytest.raises(TooLarge):
+            await host.write("a", b"new")
+        assert host.remote_ids() == {old}
+        await host.settled()
+        assert host.remote_bytes("a") == [b"new"]
+        assert [request.op for request in server.script.requests()][-2:] == ["upload", "delete"]
+
+
+async def test_w5_so_it_is_after_a_kill(tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock) -> None:
+    async with running(tmp_path, server) as host:
+        await host.write("a", b"old")
+        held = server.script.add(Drop(1), op="upload", times=None)
+        host.unlink("a")
+        host.parts.link.down(Unreachable("no network"))
+        await host.write("a", b"new")
+        host.kill_copy("after")
+    server.script.remove(held)
+    before = server.script.count()
+    async with running(tmp_path, server, state="after") as host:
+        await host.settled()
+        assert host.remote_bytes("a") == [b"new"]
+        assert [request.op for request in server.script.requests()[before:]] == ["list", "upload", "delete"]
+
+
+async def test_w5_a_delete_under_way_is_not_taken_back(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    async with running(tmp_path, server, delete_wait_s=0.0) as host:
+        await host.write("a", b"old")
+        held = server.script.add(HoldReply(), op="delete")
+        host.unlink("a")
+        await held.until_hit()
+        await host.write("a", b"new")
+        held.release()
+        await host.settled()
+        assert host.remote_bytes("a") == [b"new"]
+        assert server.script.count("delete") == 1
+
+
+async def test_w5_a_successor_that_comes_right_before_the_request_stops_it(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await host.write("a", b"old")
+        await host.confirm("a", "file_a")
+        host.unlink("a")
+        parts = host.parts
+        deleter = Deleter(
+            parts.store, parts.client, parts.link, parts.handles,
+            parts.flights,
+        )  # fmt: skip
+        (intent,) = host.pending()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(deleter.carry_out, intent)
+            await trio.lowlevel.checkpoint()
+            await host.write("a", b"new")
+        assert (server.script.count("delete"), host.deletes()) == (0, set())
+
+
 async def test_a_file_that_is_gone_already_counts_as_deleted(
     tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
 ) -> None:
@@ -194,8 +264,9 @@ async def test_the_decision_is_made_again_right_before_the_request(
         host.unlink("a")
         parts = host.parts
         deleter = Deleter(
-            parts.database, parts.tree, parts.journal, parts.remotes, parts.client, parts.link, parts.handles
-        )
+            parts.store, parts.client, parts.link, parts.handles,
+            parts.flights,
+        )  # fmt: skip
         (intent,) = host.pending()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(deleter.carry_out, intent)

@@ -26,11 +26,12 @@ async def test_a_wait_for_what_is_not_pending_is_done_at_once(tmp_path: Path, se
 
 async def test_a_wait_is_pending_when_the_budget_comes_too_late(tmp_path: Path, server: Server, clock: Clock) -> None:
     """W2: the budget's ETA is longer than the wait."""
-    async with running(tmp_path, server, close_wait_s=10.0) as host:
+    async with running(tmp_path, server, durability="local") as host:
         await host.write("warm", b"x")
         host.parts.budget.on_rate_limited(100.0)
-        began = trio.current_time()
         await host.write("a", b"x")
+        began = trio.current_time()
+        assert await host.parts.writeback.wait(host.stat("a").ino, 10.0) is Outcome.PENDING
         assert trio.current_time() == began
         assert host.xattr("a", "state") in {"pending", "uploading"}
         await host.settled()
@@ -63,6 +64,18 @@ async def test_a3_a_drain_makes_everything_due_and_tells_what_is_left(
         assert await host.parts.writeback.drain(FOR_EVER_S, report=told.append) == []
         assert host.remote_names() == ["a", "empty"]
         assert len(told[0]) == 2
+
+
+async def test_a3_a_drain_does_not_wait_for_successors_of_what_was_removed(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with running(tmp_path, server, delete_wait_s=1e6) as host:
+        await host.write("a", b"x")
+        host.unlink("a")
+        await trio.sleep(100)
+        assert host.remote_names() == ["a"]
+        assert await host.parts.writeback.drain(FOR_EVER_S) == []
+        assert host.stored() == []
 
 
 async def test_a3_a_drain_ends_in_time(tmp_path: Path, server: Server, clock: Clock) -> None:

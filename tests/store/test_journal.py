@@ -60,6 +60,22 @@ def test_a_delete_is_asked_for_once(journal: Journal) -> None:
     assert (intent.file_id, intent.due_ns, intent.ino) == ("file_1", 5, 7)
 
 
+def test_w5_a_delete_is_found_by_the_path_that_its_file_had(journal: Journal) -> None:
+    assert not journal.has_deletes()
+    journal.put(IntentKind.UPLOAD, 7, due_ns=1)
+    assert not journal.has_deletes()
+    journal.put_delete("file_a", due_ns=1, path="d/a")
+    journal.put_delete("file_b", due_ns=1, path="d/a")
+    journal.put_delete("file_c", due_ns=1)
+    assert journal.has_deletes()
+    assert [intent.file_id for intent in journal.deletes_at("d/a")] == ["file_a", "file_b"]
+    assert journal.deletes_at("a") == []
+    found = journal.delete_of("file_c")
+    assert found is not None
+    assert found.kind is IntentKind.DELETE
+    assert journal.delete_of("file_d") is None
+
+
 def test_a_delete_that_an_inode_holds_back_is_not_its_upload(journal: Journal) -> None:
     journal.put_delete("file_1", due_ns=0, held_by=7)
     assert journal.of_inode(7) is None

@@ -6,10 +6,10 @@ import stat
 
 import pytest
 
-from remotefs.errors import AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, NotFound
+from remotefs.errors import AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, NotFound, TooManyLinks
 from remotefs.store.database import Database
 from remotefs.store.records import ROOT_INO, Inode
-from remotefs.store.tree import Tree
+from remotefs.store.tree import MAX_LINKS, Tree
 
 NOW = 1_700_000_000_000_000_000
 
@@ -74,6 +74,17 @@ def test_link_and_unlink_count_names(tree: Tree) -> None:
     last = tree.unlink(ROOT_INO, "b", now_ns=NOW)
     assert last.nlink == 0
     assert tree.unlinked() == [last]
+
+
+def test_a_file_has_so_many_names_and_a_folder_as_many_others_as_come(tree: Tree) -> None:
+    file, folder = make_file(tree, "f"), make_dir(tree, "d")
+    for inode in (file, folder):
+        tree.update(inode.ino, nlink=MAX_LINKS)
+    with pytest.raises(TooManyLinks):
+        tree.link(file.ino, folder.ino, "one more", now_ns=NOW)
+    make_file(tree, "g", folder.ino)
+    make_dir(tree, "e", folder.ino)
+    assert tree.get(folder.ino).nlink == MAX_LINKS + 1
 
 
 def test_unlink_of_a_directory_and_rmdir_of_a_file(tree: Tree) -> None:

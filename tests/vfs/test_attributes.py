@@ -7,9 +7,11 @@ import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
+from remotefs.config import Config
 from remotefs.errors import (
     AttributeTooBig,
     InvalidArgument,
@@ -49,6 +51,21 @@ async def test_a_folder_whose_mode_was_set_is_the_users_own(host: Host) -> None:
     host.parts.tree.update(host.stat("d").ino, implied=1)
     await host.fs.attributes.setattr(host.stat("d").ino, AttributeChange(mode=0o700), None)
     assert host.stat("d").implied == 0
+
+
+@pytest.mark.parametrize(("storage_bytes", "free_blocks"), [(3 * 4096, 1), (4096, 0)])
+async def test_n5_statfs_shows_no_more_free_than_the_service_takes(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock, storage_bytes: int, free_blocks: int
+) -> None:
+    def small(config: Config) -> Config:
+        return msgspec.structs.replace(
+            config, service=msgspec.structs.replace(config.service, storage_bytes=storage_bytes)
+        )
+
+    async with running(tmp_path, server, working=False, durability="local", change=small) as host:
+        await host.write("a", b"x" * 2 * 4096)
+        told = host.fs.attributes.statfs()
+        assert (told.free_blocks, told.blocks) == (free_blocks, 2 + free_blocks)
 
 
 async def test_n5_statfs_counts_what_is_there(host: Host) -> None:

@@ -168,6 +168,7 @@ async def test_an_unlinked_file_that_two_have_open(host: Host) -> None:
     await host.close(one)
     assert await host.fs.files.read(two.fh, 0, 5) == b"x"
     await host.close(two)
+    await host.parts.filedata.sweep()
     assert host.parts.staging.scan() == []
     assert host.server.script.count("upload") == 0
 

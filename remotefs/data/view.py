@@ -1,0 +1,66 @@
+"""The folders that somebody looks at, and which of their files to ask the service for (S4)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import trio
+
+from remotefs.store.records import Remote
+from remotefs.store.remotes import Remotes
+from remotefs.store.tree import Tree
+
+# A window of a file browser lists its folder once, and is looked at for a while.
+_IN_VIEW_S = 600.0
+# A walk through a whole tree is not a look at each of its folders.
+_MOST_FOLDERS = 16
+
+
+@dataclass
+class _Folder:
+    """`cookie`: up to where its entries have been asked for, in the present round through it."""
+
+    listed_at: float
+    asked_at: float = -math.inf
+    cookie: int = 0
+
+
+class View:
+    """Remembers listed folders for a while and goes through their files, those asked for longest ago first."""
+
+    def __init__(self, tree: Tree, remotes: Remotes) -> None:
+        self._tree = tree
+        self._remotes = remotes
+        # Invariant: the longest not listed first, at most _MOST_FOLDERS.
+        self._folders: dict[int, _Folder] = {}
+
+    def note_listing(self, ino: int) -> None:
+        """Somebody lists the folder."""
+        now = trio.current_time()
+        folder = self._folders.pop(ino, _Folder(now))
+        folder.listed_at = now
+        self._folders[ino] = folder
+        if len(self._folders) > _MOST_FOLDERS:
+            del self._folders[next(iter(self._folders))]
+
+    def next_ids(self, count: int, known_until_ns: int) -> list[str]:
+        """At most `count` ids of files in view that are known since before `known_until_ns` (our clock)."""
+        now = trio.current_time()
+        self._folders = {ino: it for ino, it in self._folders.items() if now - it.listed_at <= _IN_VIEW_S}
+        ids: dict[str, None] = {}
+        for ino, folder in sorted(self._folders.items(), key=lambda item: item[1].asked_at):
+            room = count - len(ids)
+            if room <= 0:
+                break
+            entries = self._tree.entries(ino, after=folder.cookie, limit=room)
+            folder.cookie = entries[-1].cookie if len(entries) == room else 0
+            folder.asked_at = now
+            bound = [remote for entry in entries if entry.is_file and (remote := self._bound(entry.ino)) is not None]
+            ids.update((remote.file_id, None) for remote in bound if remote.known_ns <= known_until_ns)
+        return list(ids)
+
+    def _bound(self, ino: int) -> Remote | None:
+        file_id = self._tree.get(ino).file_id
+        remote = self._remotes.find(file_id) if file_id else None
+        return remote if remote is not None and remote.ino == ino and not remote.doomed else None

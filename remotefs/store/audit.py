@@ -1,0 +1,104 @@
+"""All rows at one moment, and the few changes that put damaged ones right; for `remotefs check`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from remotefs.errors import StateUnusable
+from remotefs.store import journal
+from remotefs.store.database import Database
+from remotefs.store.records import Inode, Intent, Remote
+
+
+class Name(NamedTuple):
+    """A row of `dentry`."""
+
+    parent: int
+    name: str
+    ino: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The tables, as committed at one moment."""
+
+    inodes: Mapping[int, Inode] = field(default_factory=dict)
+    names: Sequence[Name] = ()
+    remotes: Mapping[str, Remote] = field(default_factory=dict)
+    intents: Sequence[Intent] = ()
+
+
+def read_rows(path: Path) -> Rows:
+    """Read a database, for a thread: on a connection of its own, so that it holds up nobody. Raises StateUnusable."""
+    try:
+        with _reading(path) as connection:
+            inodes = connection.execute(f"SELECT {', '.join(Inode._fields)} FROM inode")  # noqa: S608 - our columns
+            names = connection.execute("SELECT parent, name, ino FROM dentry ORDER BY cookie")
+            remotes = connection.execute(f"SELECT {', '.join(Remote._fields)} FROM remote")  # noqa: S608 - as above
+            intents = connection.execute(f"{journal.SELECT} ORDER BY seq")
+            return Rows(
+                inodes={row[0]: Inode._make(row) for row in inodes},
+                names=[Name._make(row) for row in names],
+                remotes={row[0]: Remote._make(row) for row in remotes},
+                intents=[journal.intent_of(row) for row in intents],
+            )
+    except (sqlite3.Error, ValueError) as error:
+        raise StateUnusable(f"{path}: {error}; restore it from a copy, or use another --state-dir") from error
+
+
+def damage(path: Path) -> list[str]:
+    """What SQLite itself finds wrong with its file, in its words; for a thread."""
+    try:
+        with _reading(path) as connection:
+            found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(20)")]
+    except sqlite3.Error as error:
+        return [str(error)]
+    return [] if found == ["ok"] else found
+
+
+class RowRepair:
+    """Changes that no verb of the tree makes."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def set_nlink(self, ino: int, nlink: int) -> None:
+        """So many names it has."""
+        with self._db.transaction():
+            self._db.execute("UPDATE inode SET nlink = ? WHERE ino = ?", (nlink, ino))
+
+    def set_parent(self, ino: int, parent: int) -> None:
+        """The folder that a folder lies in."""
+        with self._db.transaction():
+            self._db.execute("UPDATE inode SET parent = ? WHERE ino = ?", (parent, ino))
+
+    def drop_name(self, name: Name) -> None:
+        """A name of nothing, or in nothing."""
+        with self._db.transaction():
+            self._db.execute("DELETE FROM dentry WHERE parent = ? AND name = ?", (name.parent, name.name))
+
+    def add_name(self, name: Name) -> None:
+        """Another name; one that is there already stays."""
+        with self._db.transaction():
+            self._db.execute("INSERT OR IGNORE INTO dentry (parent, name, ino) VALUES (?, ?, ?)", name)
+
+    def unbind(self, ino: int) -> None:
+        """The inode is bound to no remote file."""
+        with self._db.transaction():
+            self._db.execute("UPDATE inode SET file_id = NULL WHERE ino = ?", (ino,))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("BEGIN")
+        yield connection
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
