@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+from remotefs.control.messages import Draining, Listing, Notice, Progress, Ready, Report, Warming
 
-from remotefs.control.messages import Draining, Listing, Notice, Progress, Ready
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FILE_WIDTH = 1000
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+UNIT_STEP = 1024
 
 Say = Callable[[str], None]
 
@@ -28,11 +32,24 @@ def say(text: str) -> None:
 
 def result_console() -> Console:
     """Where tables go. Their text is shown as it is: a `[` in a path is no markup."""
+    from rich.console import Console  # noqa: PLC0415 - a tenth of a second that most commands do without
+
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         # A file or a pipe has no width: a long path stays on its line, for grep.
         console.width = FILE_WIDTH
     return console
+
+
+def print_table(rows: Iterable[Sequence[str]], columns: str) -> None:
+    """Rows without lines between them, on stdout. `columns`: `<` or `>` each, `*` for one whose text may fold."""
+    from rich.table import Column, Table  # noqa: PLC0415 - see above
+
+    shapes = {"<": Column(no_wrap=True), ">": Column(justify="right", no_wrap=True), "*": Column(overflow="fold")}
+    table = Table.grid(*(shapes[shape].copy() for shape in columns), padding=(0, 2))
+    for row in rows:
+        table.add_row(*map(printable, row))
+    result_console().print(table)
 
 
 def describe(progress: Progress) -> str:
@@ -42,18 +59,62 @@ def describe(progress: Progress) -> str:
             return "mounted"
         case Listing(files=files):
             return f"listed {files:,} files"
-        case Draining(left=left, path=path):
-            return f"{left:,} changes left" + (f", {path}" if path else "")
+        case Draining(left=left, path=path, eta_s=eta_s):
+            eta = f", about {human_duration(eta_s)} more" if eta_s is not None else ""
+            return f"{left:,} changes left{eta}" + (f", {path}" if path else "")
+        case Warming(files_done=done, files=files):
+            return f"{done:,} of {files:,} files are here"
         case Notice(text=text):
             return text
+
+
+def human_size(size: int) -> str:
+    """Bytes in the largest unit that leaves at least 1 before the point."""
+    value = float(size)
+    for unit in UNITS[:-1]:
+        if value < UNIT_STEP:
+            return f"{size:,} bytes" if unit == UNITS[0] else f"{value:.1f} {unit}"
+        value /= UNIT_STEP
+    return f"{value:,.1f} {UNITS[-1]}"
+
+
+def human_duration(seconds: float) -> str:
+    """Seconds in one unit."""
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 @contextmanager
 def progress_shown(title: str) -> Iterator[Say]:
     """A line on the terminal that changes as lines are said to it; nothing where stderr is no terminal."""
-    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield lambda _: None
         return
+    from rich.console import Console  # noqa: PLC0415 - see above
+
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
     with console.status(title) as status:
         yield lambda text: status.update(f"{title}: {printable(text)}")
+
+
+@contextmanager
+def bar_shown(title: str) -> Iterator[Report]:
+    """A bar on the terminal that Warming moves, with the time that is left; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich import progress  # noqa: PLC0415 - see above
+    from rich.console import Console  # noqa: PLC0415 - see above
+
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
+    with progress.Progress(*columns, progress.TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(printable(title), total=None)
+
+        def move(told: Progress) -> None:
+            if isinstance(told, Warming):
+                bar.update(task, completed=told.bytes_done, total=told.bytes)
+
+        yield move

@@ -5,39 +5,27 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
+import trio
 
 from remotefs.cli.console import describe, say
 from remotefs.cli.local_server import local_server
 from remotefs.cli.logs import start_logging
-from remotefs.cli.options import MountOptions
 from remotefs.cli.preflight import check_apart, check_key
+from remotefs.cli.request import MountRequest
 from remotefs.cli.startup import ReadyPipe, StartupLine, redirect_output
 from remotefs.cli.state_dirs import data_dir, locate_state_dir, prepare_state_dir
 from remotefs.config import Config
-from remotefs.control.lock import Holder, take_state
-from remotefs.control.messages import Progress, Ready
+from remotefs.control.lock import Holder
+from remotefs.control.messages import Notice, Progress, Ready
+from remotefs.control.takeover import take_state
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class MountRequest:
-    """What the command line asked for. `mountpoint` is fit to be mounted on; paths are absolute.
-
-    `local_root` is None for the real service; `state_dir` None for the account's own.
-    """
-
-    mountpoint: Path
-    config: Config
-    options: MountOptions
-    local_root: Path | None = None
-    state_dir: Path | None = None
 
 
 class Audience(Protocol):
@@ -84,8 +72,21 @@ class Parent:
 
     def progress(self, progress: Progress) -> None:
         """Ready is the last word that the parent waits for."""
-        ready = isinstance(progress, Ready)
-        self._pipe.write(StartupLine(ready=True) if ready else StartupLine(progress=describe(progress)))
+        match progress:
+            case Ready():
+                self._pipe.write(StartupLine(ready=True))
+            case Notice(text=text):
+                self._pipe.write(StartupLine(notice=text))
+            case _:
+                self._pipe.write(StartupLine(progress=describe(progress)))
+
+
+def run_process(request: MountRequest, audience: Audience) -> int:
+    """Give this process to the mount; the exit status. Raises as serve_mount does."""
+    os.umask(0o077)
+    # The key is in this process' memory, and so it would be in its core (A6).
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return trio.run(serve_mount, request, audience)
 
 
 async def serve_mount(request: MountRequest, audience: Audience) -> int:

@@ -1,34 +1,39 @@
-"""`remotefs status`, `remotefs flush`, `remotefs id`: what the running mount says, asked over its control socket."""
+"""`remotefs status`, `flush`, `retry`, `id`: what the running mount says, asked over its control socket."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
-from rich.table import Column, Table
 
 from remotefs.cli.blocks import content_block
-from remotefs.cli.console import describe, printable, progress_shown, result_console, say
+from remotefs.cli.choose import all_mounts
+from remotefs.cli.console import describe, print_table, printable, progress_shown, result_console, say
 from remotefs.cli.failures import EXIT_WORK_LEFT
 from remotefs.cli.statustable import status_rows
 from remotefs.control.find import FoundMount, find_mount
-from remotefs.control.messages import FLUSH, IDENTIFY, STATUS, FlushParams, IdentifyParams, Leftover, Nothing, Status
-from remotefs.control.mounts import read_mounts
+from remotefs.control.messages import (
+    FLUSH,
+    IDENTIFY,
+    RETRY,
+    STATUS,
+    FlushParams,
+    IdentifyParams,
+    Leftover,
+    Nothing,
+    PathParams,
+)
 from remotefs.errors import UsageError
 
 STATUS_TIMEOUT_S = 10.0
+WATCH_EVERY_S = 1.0
 # Past the time given to the mount: for its answer to come.
 GRACE_S = 10.0
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command("status")(status)
-    app.command("flush")(flush)
-    app.command("id")(identify)
 
 
 def status(
@@ -37,18 +42,42 @@ def status(
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a mount, a line each.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew every second, until Ctrl-C.")] = False,
 ) -> None:
     """Say how a mount is doing.
 
-    Whether it is online, or why not; what waits for the service, and why; what is kept on this disk.
+    Whether it is online, or why not; what waits for the service, what is on its way and what failed, and why; what is
+    kept on this disk; the last errors.
     """
-    for index, found in enumerate(_mounts(paths)):
-        answer = found.control.call(STATUS, Nothing(), timeout_s=STATUS_TIMEOUT_S)
+    mounts = _mounts(paths)
+    while True:
+        answers = [found.control.call(STATUS, Nothing(), timeout_s=STATUS_TIMEOUT_S) for found in mounts]
         if as_json:
-            typer.echo(msgspec.json.encode(answer))
+            typer.echo(b"\n".join(map(msgspec.json.encode, answers)))
         else:
-            typer.echo("\n" * bool(index), nl=False)
-            _print_table(answer)
+            if watch and sys.stdout.isatty():
+                result_console().clear()
+            for index, answer in enumerate(answers):
+                typer.echo("\n" * bool(index), nl=False)
+                print_table(status_rows(answer), "<*")
+        if not watch:
+            return
+        time.sleep(WATCH_EVERY_S)
+
+
+def retry(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="Files or folders. Default: every remotefs mount.")
+    ] = None,
+) -> None:
+    """Try what failed again now.
+
+    What the service refused is tried again by itself, but ever more rarely, up to once an hour.
+    """
+    count = sum(
+        found.control.call(RETRY, PathParams(found.path), timeout_s=STATUS_TIMEOUT_S).count for found in _mounts(paths)
+    )
+    say(f"{count:,} changes are tried again; `remotefs status` tells what comes of it")
 
 
 def flush(
@@ -108,17 +137,10 @@ def identify(
 
 
 def _mounts(paths: Sequence[Path] | None) -> list[FoundMount]:
-    wanted = paths or list(dict.fromkeys(entry.mountpoint for entry in read_mounts() if entry.is_remotefs))
+    wanted = paths or all_mounts()
     if not wanted:
         raise UsageError("nothing is mounted: there is no remotefs mount on this machine")
     return [find_mount(path) for path in wanted]
-
-
-def _print_table(answer: Status) -> None:
-    table = Table.grid(Column(no_wrap=True), Column(overflow="fold"), padding=(0, 2))
-    for name, value in status_rows(answer):
-        table.add_row(name, printable(value))
-    result_console().print(table)
 
 
 def _print_leftovers(left: int, leftovers: Sequence[Leftover]) -> None:

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
 
 from remotefs import __version__
-from remotefs.cli import inspect, mounting, probe, serve, upkeep
 from remotefs.cli.console import say
 from remotefs.cli.failures import exit_status, record, sentence, sole_error
 
 DEBUG_VARIABLE = "REMOTEFS_DEBUG"
+# Each command with its module and its function (or its group of commands) there, in the order of --help. Only what was
+# asked for is loaded: some commands need all of a mount, most need next to nothing and answer at once.
+COMMANDS = {
+    "mount": ("mounting", "mount"),
+    "umount": ("mounting", "umount"),
+    "status": ("inspect", "status"),
+    "flush": ("inspect", "flush"),
+    "retry": ("inspect", "retry"),
+    "id": ("inspect", "identify"),
+    "path": ("upkeep", "path_of"),
+    "warm": ("caching", "warm"),
+    "pin": ("caching", "pin"),
+    "unpin": ("caching", "unpin"),
+    "cache": ("caching", "cache"),
+    "export": ("care", "export"),
+    "check": ("care", "check"),
+    "trash": ("upkeep", "trash"),
+    "accept-removals": ("upkeep", "accept_removals"),
+    "sync": ("upkeep", "sync"),
+    "dedupe": ("upkeep", "dedupe"),
+    "serve": ("serve", "serve"),
+    "generate": ("serve", "generate"),
+    "probe": ("probe", "probe"),
+}
 
 
 def main() -> NoReturn:
     """Run the command line and exit: 2 for wrong use, 3 when work is left, 130 when interrupted, 1 for the rest."""
     try:
-        build_app()(prog_name="remotefs")
+        build_app(_wanted(sys.argv[1:]))(prog_name="remotefs")
     except SystemExit:
         raise
     except BaseException as error:
@@ -29,8 +54,8 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def build_app() -> typer.Typer:
-    """All commands."""
+def build_app(names: Sequence[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The commands of these names."""
     app = typer.Typer(
         name="remotefs",
         no_args_is_help=True,
@@ -39,9 +64,20 @@ def build_app() -> typer.Typer:
         help=_about.__doc__,
     )
     app.callback()(_about)
-    for group in (mounting, inspect, upkeep, serve, probe):
-        group.register(app)
+    for name in names:
+        module, attribute = COMMANDS[name]
+        command = getattr(importlib.import_module(f"remotefs.cli.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
     return app
+
+
+def _wanted(arguments: Sequence[str]) -> Sequence[str]:
+    """The command that is called; all of them where none is, or one that there is not."""
+    called = next((word for word in arguments if not word.startswith("-")), None)
+    return (called,) if called in COMMANDS else tuple(COMMANDS)
 
 
 def _print_version(wanted: bool) -> None:

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import resource
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import trio
+import msgspec
 import typer
 
-from remotefs import config as settings
 from remotefs.cli.console import describe, progress_shown, say
-from remotefs.cli.failures import EXIT_WORK_LEFT, exit_status, record, sentence, sole_error
-from remotefs.cli.foreground import Audience, MountRequest, Parent, Terminal, serve_mount
-from remotefs.cli.options import format_options, parse_options
+from remotefs.cli.failures import EXIT_WORK_LEFT
 from remotefs.cli.preflight import check_apart, check_fuse, check_key, check_others_allowed, ready_mountpoint
-from remotefs.cli.startup import ReadyPipe, StartupLine, start_in_background
-from remotefs.cli.state_dirs import data_dir, prepare_state_dir
+from remotefs.cli.request import MountOrder, MountRequest, absolute, load_settings
+from remotefs.cli.startup import start_in_background
+from remotefs.cli.state_dirs import prepare_state_dir
 from remotefs.cli.unmounting import unmount
-from remotefs.config import Config, Durability
-from remotefs.errors import UsageError
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    app.command("mount")(mount)
-    app.command("umount")(umount)
+from remotefs.config import Durability
 
 
 def mount(
@@ -71,35 +60,28 @@ def mount(
         Path | None,
         typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config."),
     ] = None,
-    ready_fd: Annotated[
-        int | None, typer.Option(hidden=True, help="A descriptor that is told when the mount answers.")
-    ] = None,
 ) -> None:
     """Mount the files of an account on a folder.
 
     Returns when the mount answers, or with what went wrong. The key comes from ANTHROPIC_API_KEY (or
     ANTHROPIC_AUTH_TOKEN).
     """
-    with _audience(ready_fd) as audience:
-        flags: dict[str, dict[str, Any]] = {"service": {"base_url": base_url}, "writeback": {"durability": durability}}
-        if local and base_url is not None:
-            raise UsageError("--local and --base-url exclude each other: the local server has its own address")
-        if local_root is not None and not local:
-            raise UsageError("--local-root says where the local server keeps its files; it needs --local")
-        request = MountRequest(
-            mountpoint=mountpoint,
-            config=_load(config_file, flags),
-            options=parse_options(options or []),
-            local_root=(local_root or data_dir() / "local").absolute() if local else None,
-            state_dir=state_dir.absolute() if state_dir else None,
-        )
-        request = _checked(request)
-        if foreground or ready_fd is not None:
-            os.umask(0o077)
-            # The key is in this process' memory, and so it would be in its core (A6).
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            raise typer.Exit(trio.run(serve_mount, request, audience))
-        _mount_in_background(request, base_url, durability, config_file)
+    order = MountOrder(
+        mountpoint=absolute(mountpoint) or "",
+        local=local,
+        local_root=absolute(local_root),
+        state_dir=absolute(state_dir),
+        base_url=base_url,
+        durability=durability,
+        options=tuple(options or ()),
+        config_file=absolute(config_file),
+    )
+    ready = _checked(order.request(os.environ), mountpoint)
+    if foreground:
+        from remotefs.cli.foreground import Terminal, run_process  # noqa: PLC0415 - loads all of a mount
+
+        raise typer.Exit(run_process(ready, Terminal()))
+    _mount_in_background(msgspec.structs.replace(order, mountpoint=str(ready.mountpoint)))
 
 
 def umount(
@@ -117,7 +99,7 @@ def umount(
 
     What the service does not get in time is kept and goes on with the next mount; the exit status is 3 then.
     """
-    timeout_s = _load(None, {}).mount.umount_drain_s if timeout is None else timeout
+    timeout_s = load_settings(os.environ, None, {}).mount.umount_drain_s if timeout is None else timeout
     with progress_shown(f"unmounting {mountpoint}") as show:
         result = unmount(mountpoint, timeout_s, report=lambda progress: show(describe(progress)), notify=say)
     if result.left:
@@ -127,36 +109,11 @@ def umount(
         raise typer.Exit(EXIT_WORK_LEFT)
 
 
-@contextlib.contextmanager
-def _audience(ready_fd: int | None) -> Iterator[Audience]:
-    """Who is told; a parent hears of whatever ends the start, too."""
-    if ready_fd is None:
-        yield Terminal()
-        return
-    pipe = ReadyPipe(ready_fd)
-    try:
-        yield Parent(pipe)
-    except typer.Exit:
-        raise
-    except BaseException as error:
-        # The parent says it; this process has nobody to say it to, but its log.
-        cause = sole_error(error)
-        record(cause)
-        pipe.write(StartupLine(error=sentence(cause), exit=exit_status(cause)))
-        raise typer.Exit(exit_status(cause)) from error
-
-
-def _load(file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Config:
-    if file is not None and not file.is_file():
-        raise UsageError(f"--config {file}: there is no such file")
-    return settings.load(os.environ, file or settings.default_file(), flags)
-
-
-def _checked(request: MountRequest) -> MountRequest:
+def _checked(request: MountRequest, typed: Path) -> MountRequest:
     """The request with its mountpoint made fit. Raises RemotefsError for what can be known before a start."""
     if request.local_root is None:
         check_key(request.config.service)
-    mountpoint = ready_mountpoint(request.mountpoint, say)
+    mountpoint = ready_mountpoint(typed, say)
     check_fuse()
     if request.options.lets_others_in:
         check_others_allowed()
@@ -165,27 +122,13 @@ def _checked(request: MountRequest) -> MountRequest:
             check_apart(mountpoint, folder, what)
     if request.state_dir is not None and (warning := prepare_state_dir(request.state_dir)):
         say(warning)
-    return MountRequest(mountpoint, request.config, request.options, request.local_root, request.state_dir)
+    return replace(request, mountpoint=mountpoint)
 
 
-def _mount_in_background(
-    request: MountRequest, base_url: str | None, durability: str | None, config_file: Path | None
-) -> None:
-    named = {
-        "--local-root": request.local_root,
-        "--state-dir": request.state_dir,
-        "--base-url": base_url,
-        "--durability": durability,
-        "-o": format_options(request.options) or None,
-        "--config": config_file.absolute() if config_file else None,
-    }
-    command = [sys.executable, "-m", "remotefs", "mount", str(request.mountpoint)]
-    command += ["--local"] if request.local_root else []
-    for name, value in named.items():
-        command += [name, str(value)] if value is not None else []
-    with progress_shown(f"mounting {request.mountpoint}") as show:
-        last = start_in_background(command, show)
+def _mount_in_background(order: MountOrder) -> None:
+    with progress_shown(f"mounting {order.mountpoint}") as show:
+        last = start_in_background([sys.executable, "-m", "remotefs.cli.background", order.encode()], show, say)
     if last.error is not None:
         say(last.error)
         raise typer.Exit(last.exit)
-    say(f"mounted at {request.mountpoint}; `remotefs umount {shlex.quote(str(request.mountpoint))}` ends it")
+    say(f"mounted at {order.mountpoint}; `remotefs umount {shlex.quote(order.mountpoint)}` ends it")

@@ -49,12 +49,6 @@ def parse_options(values: Sequence[str]) -> MountOptions:
     )
 
 
-def format_options(options: MountOptions) -> str:
-    """The one value of `-o` that is read back as `options`; empty when there is nothing to say."""
-    words = ["ro"] * options.read_only + ["allow_other"] * options.allow_other
-    return ",".join([*words, *options.extra])
-
-
 def _is_fstab_word(word: str) -> bool:
     return word in FSTAB_WORDS or word.startswith(("x-", "comment="))
 

@@ -17,11 +17,6 @@ from remotefs.config import ServiceConfig, default_file, load
 from remotefs.errors import UsageError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this file."""
-    app.command("probe")(probe)
-
-
 def probe(
     *,
     base_url: Annotated[

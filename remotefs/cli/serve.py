@@ -19,12 +19,6 @@ RootOption = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add both commands to `app`."""
-    app.command("serve")(serve)
-    app.command("generate")(generate)
-
-
 def serve(
     root: RootOption,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

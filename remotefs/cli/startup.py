@@ -31,6 +31,8 @@ class StartupLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     error: str | None = None
     exit: int = 1
     progress: str | None = None
+    # To be read, and not only until the next line.
+    notice: str | None = None
     log: str | None = None
 
 
@@ -48,8 +50,10 @@ class ReadyPipe:
             os.write(self._fd, msgspec.json.encode(line) + b"\n")
 
 
-def start_in_background(command: Sequence[str], show: Say) -> StartupLine:
-    """Start `command` with `--ready-fd N` added, in a session of its own, and return its last word.
+def start_in_background(command: Sequence[str], show: Say, notify: Say) -> StartupLine:
+    """Start `command` with the pipe's descriptor added, in a session of its own, and return its last word.
+
+    Progress goes to `show`, notices to `notify`.
 
     The environment is handed on as it is: keys travel there and never in the arguments. When waiting is interrupted
     the child is stopped.
@@ -58,7 +62,7 @@ def start_in_background(command: Sequence[str], show: Say) -> StartupLine:
     with tempfile.TemporaryFile() as output, os.fdopen(reader, "rb") as lines:
         try:
             child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [*command, "--ready-fd", str(writer)],
+                [*command, str(writer)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -69,7 +73,7 @@ def start_in_background(command: Sequence[str], show: Say) -> StartupLine:
         finally:
             os.close(writer)
         try:
-            return _last_word(child, lines, output, show)
+            return _last_word(child, lines, output, show, notify)
         except BaseException:
             _stop(child)
             raise
@@ -92,7 +96,9 @@ def tail(path: Path) -> str:
         return ""
 
 
-def _last_word(child: subprocess.Popen[bytes], lines: IO[bytes], output: IO[bytes], show: Say) -> StartupLine:
+def _last_word(
+    child: subprocess.Popen[bytes], lines: IO[bytes], output: IO[bytes], show: Say, notify: Say
+) -> StartupLine:
     log: Path | None = None
     for line in _decoded(lines):
         if line.ready:
@@ -107,6 +113,8 @@ def _last_word(child: subprocess.Popen[bytes], lines: IO[bytes], output: IO[byte
             log = Path(line.log)
         if line.progress is not None:
             show(line.progress)
+        if line.notice is not None:
+            notify(line.notice)
     fate = _fate(child.wait())
     return StartupLine(error=f"the mount's process ended before it was ready ({fate})\n{_said(output, log)}".rstrip())
 

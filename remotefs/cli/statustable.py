@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from remotefs.control.messages import PendingKind, Status
+from remotefs.cli.console import human_duration, human_size
+from remotefs.control.messages import FailedRequest, PendingKind, Requests, Status, Uploading
 
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
-UNIT_STEP = 1024
+# Of the last errors, so many are shown.
+ERRORS_SHOWN = 3
 
 
 def status_rows(status: Status) -> Iterator[tuple[str, str]]:
@@ -21,6 +22,7 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     yield "connection", _connection(status)
     yield "files", f"{status.files:,}"
     yield from _lines("pending", [_pending(kind) for kind in status.pending if kind.count] or ["nothing"])
+    yield from _lines("uploading", [_uploading(upload) for upload in status.uploading])
     yield from _lines("failed", [f"{item.path}: {item.reason}" for item in status.failed])
     yield from _lines("damaged", list(status.damaged))
     if status.removals_held:
@@ -29,32 +31,16 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
             f"{status.removals_held:,} files are missing in the listing: see `remotefs accept-removals --help`",
         )
     if status.trashed:
-        yield "trash", f"{status.trashed:,} files, see `remotefs trash list`"
+        size = human_size(status.trashed_bytes)
+        yield "trash", f"{status.trashed:,} files, {size}, see `remotefs trash list`"
     content = status.content
-    yield "content", f"{human_size(content.pinned_bytes)} only here, {human_size(content.evictable_bytes)} cached"
+    yield "pinned", f"{human_size(content.pinned_bytes)} in {content.pinned_files:,} files, which cannot be read back"
+    yield "cached", human_size(content.evictable_bytes)
     yield "being written", human_size(content.staging_bytes)
-    limit = status.requests.limit_per_minute
-    yield "requests", f"{status.requests.used:,} sent, {f'limit {limit:,} a minute' if limit else 'no limit'}"
+    yield "requests", _requests(status.requests)
+    yield from _lines("last errors", [_error(error) for error in status.errors[:ERRORS_SHOWN]])
     yield "last poll", _moment(status.last_poll_at)
     yield "last full listing", _moment(status.last_walk_at)
-
-
-def human_size(size: int) -> str:
-    """Bytes in the largest unit that leaves at least 1 before the point."""
-    value = float(size)
-    for unit in UNITS[:-1]:
-        if value < UNIT_STEP:
-            return f"{size:,} bytes" if unit == UNITS[0] else f"{value:.1f} {unit}"
-        value /= UNIT_STEP
-    return f"{value:,.1f} {UNITS[-1]}"
-
-
-def human_duration(seconds: float) -> str:
-    """Seconds in one unit."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _account(status: Status) -> str:
@@ -71,6 +57,24 @@ def _connection(status: Status) -> str:
 def _pending(kind: PendingKind) -> str:
     age = f", the oldest for {human_duration(kind.oldest_age_s)}" if kind.oldest_age_s is not None else ""
     return f"{kind.count:,} {kind.kind}{age}{f': {kind.oldest_reason}' if kind.oldest_reason else ''}"
+
+
+def _uploading(upload: Uploading) -> str:
+    percent = 100 * upload.sent // upload.size if upload.size else 0
+    return f"{upload.path}: {percent} % of {human_size(upload.size)}"
+
+
+def _requests(requests: Requests) -> str:
+    limit = f"limit {requests.limit_per_minute:,} a minute" if requests.limit_per_minute else "no limit"
+    refused = f"{requests.rate_limited:,} of them too many" if requests.rate_limited else None
+    waiting = f"{requests.waiting:,} wait for their turn" if requests.waiting else None
+    paused = f"paused for {human_duration(requests.paused_s)}" if requests.paused_s else None
+    return ", ".join(filter(None, [f"{requests.used:,} sent", refused, limit, waiting, paused]))
+
+
+def _error(error: FailedRequest) -> str:
+    known = error.request_id is None or error.request_id in error.message
+    return f"{_moment(error.at)}: {error.message}{'' if known else f' (request {error.request_id})'}"
 
 
 def _lines(name: str, values: list[str]) -> Iterator[tuple[str, str]]:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.table import Column, Table
 
-from remotefs.cli.console import printable, result_console, say
-from remotefs.cli.statustable import human_size
-from remotefs.control.find import FoundMount, find_mount
+from remotefs.cli.choose import MountOption, chosen_mount
+from remotefs.cli.console import human_size, print_table, printable, say
+from remotefs.control.find import find_mount
 from remotefs.control.messages import (
     ACCEPT_REMOVALS,
     DEDUPE,
@@ -28,83 +27,66 @@ from remotefs.control.messages import (
     SyncParams,
     SyncResult,
 )
-from remotefs.control.mounts import read_mounts
-from remotefs.errors import NotFound, UsageError
+from remotefs.errors import NotFound
 
 # Listing a large account, comparing or fetching many files.
 LONG_S = 3600.0
 SHORT_S = 30.0
-_MountOption = Annotated[
-    Path | None, typer.Option("--mount", metavar="MOUNTPOINT", help="Which mount, where there are several.")
-]
+trash = typer.Typer(no_args_is_help=True, help="Files that went away elsewhere and whose bytes only this machine has.")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file."""
-    trash = typer.Typer(
-        no_args_is_help=True, help="Files that went away elsewhere and whose bytes only this machine has."
-    )
-    trash.command("list")(list_trash)
-    trash.command("restore")(restore)
-    trash.command("empty")(empty)
-    app.add_typer(trash, name="trash")
-    app.command("accept-removals")(accept_removals)
-    app.command("path")(path_of)
-    app.command("sync")(sync)
-    app.command("dedupe")(dedupe)
-
-
-def list_trash(*, mount: _MountOption = None) -> None:
+@trash.command("list")
+def list_trash(*, mount: MountOption = None) -> None:
     """Show what is in the local trash."""
-    listing = _mount(mount).control.call(TRASH_LIST, Nothing(), timeout_s=SHORT_S)
-    table = Table.grid(
-        Column(justify="right"), Column(), Column(justify="right"), Column(overflow="fold"), padding=(0, 2)
+    listing = chosen_mount(mount).control.call(TRASH_LIST, Nothing(), timeout_s=SHORT_S)
+    rows = (
+        (str(entry.number), _minute(entry.removed_at), human_size(entry.size), f"{entry.path} ({entry.reason})")
+        for entry in listing.entries
     )
-    for entry in listing.entries:
-        when = datetime.fromtimestamp(entry.removed_at, UTC).isoformat(sep=" ", timespec="minutes")
-        table.add_row(str(entry.number), when, human_size(entry.size), printable(f"{entry.path} ({entry.reason})"))
-    result_console().print(table)
+    print_table(rows, "><>*")
 
 
+@trash.command("restore")
 def restore(
     number: Annotated[int, typer.Argument(help="As `trash list` shows it.")],
     *,
     to: Annotated[str | None, typer.Option("--to", metavar="PATH", help="In the mount. Default: where it was.")] = None,
-    mount: _MountOption = None,
+    mount: MountOption = None,
 ) -> None:
     """Put a file of the trash back; it is uploaded as a new one, with a new id."""
-    result = _mount(mount).control.call(TRASH_RESTORE, RestoreParams(number, to), timeout_s=LONG_S)
+    result = chosen_mount(mount).control.call(TRASH_RESTORE, RestoreParams(number, to), timeout_s=LONG_S)
     typer.echo(printable(result.path))
 
 
+@trash.command("empty")
 def empty(
     *,
     older_than_days: Annotated[float, typer.Option(min=0.0, help="Only what went earlier.")] = 0.0,
-    mount: _MountOption = None,
+    mount: MountOption = None,
 ) -> None:
     """Remove the files of the trash for good."""
-    result = _mount(mount).control.call(TRASH_EMPTY, EmptyParams(older_than_days), timeout_s=LONG_S)
+    result = chosen_mount(mount).control.call(TRASH_EMPTY, EmptyParams(older_than_days), timeout_s=LONG_S)
     say(f"{result.count:,} files removed from the trash")
 
 
-def accept_removals(*, mount: _MountOption = None) -> None:
+def accept_removals(*, mount: MountOption = None) -> None:
     """Believe a listing that lacks many files.
 
     Nothing is removed when a listing lacks more files than are likely to have been deleted: the key or the service
     may be at fault. When you know that they are gone, this lists twice more and removes them here too. Bytes that only
     this machine has go to the trash.
     """
-    result = _mount(mount).control.call(ACCEPT_REMOVALS, Nothing(), timeout_s=LONG_S)
+    result = chosen_mount(mount).control.call(ACCEPT_REMOVALS, Nothing(), timeout_s=LONG_S)
     say(f"{result.count:,} files that are gone at the service were removed here")
 
 
 def path_of(
     file_ids: Annotated[list[str], typer.Argument(metavar="ID", help="File ids of the service.")],
     *,
-    mount: _MountOption = None,
+    mount: MountOption = None,
 ) -> None:
     """Print the path of a file id, a line each."""
-    found = _mount(mount)
+    found = chosen_mount(mount)
     result = found.control.call(PATHS, PathsParams(tuple(file_ids)), timeout_s=SHORT_S)
     for path in result.paths:
         if path is not None:
@@ -151,20 +133,13 @@ def dedupe(
     found = find_mount(path)
     params = DedupeParams(path=found.path, keep_oldest=keep == "oldest", dry_run=dry_run, file_ids=tuple(delete or ()))
     result = found.control.call(DEDUPE, params, timeout_s=LONG_S)
-    table = Table.grid(Column(), Column(), Column(justify="right"), Column(overflow="fold"), padding=(0, 2))
-    for copy in result.copies:
-        table.add_row(copy.verdict, copy.file_id, human_size(copy.size), printable(copy.path))
-    result_console().print(table)
+    rows = ((copy.verdict, copy.file_id, human_size(copy.size), copy.path) for copy in result.copies)
+    print_table(rows, "<<>*")
     say(f"{result.removed:,} copies deleted")
 
 
-def _mount(path: Path | None) -> FoundMount:
-    if path is not None:
-        return find_mount(path)
-    mounts = list(dict.fromkeys(entry.mountpoint for entry in read_mounts() if entry.is_remotefs))
-    if len(mounts) != 1:
-        raise UsageError(f"{len(mounts)} remotefs mounts are on this machine: say which with --mount")
-    return find_mount(mounts[0])
+def _minute(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(sep=" ", timespec="minutes")
 
 
 def _say_cost(cost: SyncResult) -> None:

@@ -1,25 +1,19 @@
-"""One process at a time for a state folder, and the hand-over from one that drains to one that mounts (A3)."""
+"""One process at a time for a state folder (A8)."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import trio
 
-from remotefs.control.address import SOCKET_NAME
-from remotefs.control.client import ControlClient
-from remotefs.control.messages import TAKEOVER, Message, Nothing
-from remotefs.errors import StateLocked, StateUnusable, TransportError
+from remotefs.control.messages import Message
+from remotefs.errors import StateLocked, StateUnusable
 
 LOCK_NAME = "lock"
-# flock has no notice of its release that could be cancelled: it is looked at this often.
-POLL_S = 0.1
-ASK_TIMEOUT_S = 5.0
 
 
 class Holder(Message, frozen=True):
@@ -27,6 +21,11 @@ class Holder(Message, frozen=True):
 
     pid: int
     mountpoint: str
+
+    @classmethod
+    def here(cls, mountpoint: str) -> Holder:
+        """This process."""
+        return cls(pid=os.getpid(), mountpoint=mountpoint)
 
 
 @contextlib.contextmanager
@@ -67,51 +66,6 @@ def is_held(state_dir: Path) -> bool:
         return False
     finally:
         os.close(fd)
-
-
-async def ask_to_yield(state_dir: Path) -> bool:
-    """Ask the holder to let go. False: it is in use and stays. True: it goes, or nobody answers, so it may be going."""
-    client = ControlClient(state_dir / SOCKET_NAME)
-    try:
-        reply = await trio.to_thread.run_sync(lambda: client.call(TAKEOVER, Nothing(), timeout_s=ASK_TIMEOUT_S))
-    except TransportError:
-        return True
-    return reply.yielding
-
-
-@contextlib.asynccontextmanager
-async def take_state(
-    state_dir: Path,
-    holder: Holder,
-    *,
-    wait_s: float,
-    ask: Callable[[Path], Awaitable[bool]] = ask_to_yield,
-) -> AsyncIterator[None]:
-    """As `lock_state`, after asking a process that drains to stop and waiting at most `wait_s` for it.
-
-    Raises StateLocked at once when the holder is a mount in use, and after `wait_s` when it does not let go.
-    """
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(lock_state(state_dir, holder))
-        except StateLocked:
-            if not await ask(state_dir):
-                raise
-            held.enter_context(await _wait_for(state_dir, holder, wait_s))
-        yield
-
-
-async def _wait_for(state_dir: Path, holder: Holder, wait_s: float) -> contextlib.ExitStack:
-    deadline = trio.current_time() + wait_s
-    while True:
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(lock_state(state_dir, holder))
-                return held.pop_all()
-            except StateLocked:
-                if trio.current_time() >= deadline:
-                    raise
-        await trio.sleep(POLL_S)
 
 
 def _open(state_dir: Path) -> int:

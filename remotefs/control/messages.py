@@ -31,10 +31,20 @@ class Listing(Message, frozen=True, tag="listing"):
 
 
 class Draining(Message, frozen=True, tag="draining"):
-    """Changes are being carried out; `left` are not yet, `path` is one of them."""
+    """Changes are being carried out; `left` are not yet, `path` is one of them. `eta_s` as fast as so far."""
 
     left: int
     path: str | None = None
+    eta_s: float | None = None
+
+
+class Warming(Message, frozen=True, kw_only=True, tag="warming"):
+    """Files are being fetched: of so many, of so many bytes in all."""
+
+    files_done: int
+    files: int
+    bytes_done: int
+    bytes: int
 
 
 class Notice(Message, frozen=True, tag="notice"):
@@ -43,7 +53,7 @@ class Notice(Message, frozen=True, tag="notice"):
     text: str
 
 
-Progress = Ready | Listing | Draining | Notice
+Progress = Ready | Listing | Draining | Warming | Notice
 Report = Callable[[Progress], None]
 
 
@@ -70,19 +80,42 @@ class Leftover(Message, frozen=True):
     reason: str
 
 
+class Uploading(Message, frozen=True, kw_only=True):
+    """An upload under way: of `size` bytes `sent` went out."""
+
+    path: str
+    size: int
+    sent: int
+
+
+class FailedRequest(Message, frozen=True, kw_only=True):
+    """A request that failed; `request_id` where the service answered."""
+
+    at: float
+    message: str
+    request_id: str | None = None
+
+
 class ContentUse(Message, frozen=True):
     """Bytes on this disk. Pinned bytes exist nowhere else that can be read; evictable ones can be fetched again."""
 
     pinned_bytes: int = 0
     evictable_bytes: int = 0
     staging_bytes: int = 0
+    pinned_files: int = 0
 
 
 class Requests(Message, frozen=True):
-    """Requests sent since the mount began; `limit_per_minute` is None where there is no limit."""
+    """Requests sent since the mount began; `limit_per_minute` is None where there is no limit.
+
+    `waiting` for their turn, `rate_limited` of those sent; the service asked for a pause of `paused_s` more.
+    """
 
     used: int = 0
     limit_per_minute: int | None = None
+    waiting: int = 0
+    rate_limited: int = 0
+    paused_s: float = 0.0
 
 
 class Status(Message, frozen=True, kw_only=True):
@@ -101,11 +134,15 @@ class Status(Message, frozen=True, kw_only=True):
     draining: bool = False
     files: int = 0
     pending: tuple[PendingKind, ...] = ()
+    uploading: tuple[Uploading, ...] = ()
     failed: tuple[Leftover, ...] = ()
+    # The newest first.
+    errors: tuple[FailedRequest, ...] = ()
     damaged: tuple[str, ...] = ()
     # Files that the last listing lacked and that wait for `remotefs accept-removals` (S1).
     removals_held: int = 0
     trashed: int = 0
+    trashed_bytes: int = 0
     content: ContentUse = ContentUse()
     requests: Requests = Requests()
     last_poll_at: float | None = None
@@ -117,6 +154,12 @@ class FlushParams(Message, frozen=True, kw_only=True):
 
     path: str = ""
     timeout_s: float
+
+
+class PathParams(Message, frozen=True):
+    """What lies at or below `path`."""
+
+    path: str = ""
 
 
 class UmountParams(Message, frozen=True):
@@ -291,3 +334,4 @@ TRASH_EMPTY = Endpoint("trash-empty", EmptyParams, Count)
 PATHS = Endpoint("paths", PathsParams, PathsResult)
 SYNC = Endpoint("sync", SyncParams, SyncResult)
 DEDUPE = Endpoint("dedupe", DedupeParams, DedupeResult)
+RETRY = Endpoint("retry", PathParams, Count)

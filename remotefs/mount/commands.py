@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 from pathlib import Path
+
+import trio
 
 from remotefs.control.address import SOCKET_NAME
 from remotefs.control.messages import (
     FLUSH,
     IDENTIFY,
+    RETRY,
     STATUS,
     TAKEOVER,
     UMOUNT,
     Command,
-    ContentUse,
+    Count,
     Draining,
     DrainResult,
     FileIdentity,
     FlushParams,
     IdentifyParams,
-    Leftover,
     Nothing,
-    PendingKind,
+    PathParams,
     Report,
-    Requests,
     Status,
     TakeoverResult,
     UmountParams,
 )
 from remotefs.errors import InvalidArgument, LocalError, TransportError
+from remotefs.mount.caching import Caching
+from remotefs.mount.care import Care
+from remotefs.mount.eta import Eta
 from remotefs.mount.parts import Parts
 from remotefs.mount.settings import MountSettings
-from remotefs.mount.upkeep import Upkeep, resolve
+from remotefs.mount.status import NAMED, StatusReport
+from remotefs.mount.upkeep import Upkeep, files_at, resolve
 from remotefs.store.records import ContentState, Inode, Intent
-
-# Of what is left, this much is named.
-_NAMED = 20
 
 
 class Commands:
@@ -50,6 +50,7 @@ class Commands:
         self._parts = parts
         self._stop = stop
         self._yield_state = yield_state
+        self._report = StatusReport(settings, parts)
         self._is_ending = False
 
     @property
@@ -65,48 +66,29 @@ class Commands:
             UMOUNT.bind(self.umount),
             IDENTIFY.bind(self.identify),
             TAKEOVER.bind(self.takeover),
+            RETRY.bind(self.retry),
             *Upkeep(self._parts).all(),
+            *Caching(self._parts).all(),
+            *Care(self._settings, self._parts).all(),
         ]
 
     async def status(self, _: Nothing, __: Report) -> Status:
         """What the mount says of itself."""
-        parts, facts = self._parts, self._parts.meta.facts
-        link, content, budget = parts.link.statistics(), parts.content.statistics(), parts.budget.statistics()
-        refresh = parts.refresh.statistics()
-        limit = budget.limit_per_minute
-        return Status(
-            mountpoint=str(self._settings.mountpoint),
-            state_dir=str(self._settings.state_dir),
-            base_url=self._settings.config.service.base_url,
-            pid=os.getpid(),
-            organization=facts.organization,
-            workspace=facts.workspace,
-            read_only=self._settings.options.read_only,
-            online=link.online,
-            trouble=link.suspended or link.reason,
-            draining=self._is_ending,
-            files=refresh.known_files,
-            pending=self._pending(),
-            failed=self._failed(),
-            damaged=tuple(content.damaged),
-            removals_held=facts.removals_held,
-            trashed=len(parts.trash.entries()),
-            content=ContentUse(
-                pinned_bytes=content.pinned_bytes,
-                evictable_bytes=content.evictable_bytes,
-                staging_bytes=sum(entry.size for entry in parts.staging.scan()),
-            ),
-            requests=Requests(used=budget.granted, limit_per_minute=None if limit is None else round(limit)),
-            last_poll_at=refresh.polled_s or None,
-            last_walk_at=refresh.walked_s or None,
-        )
+        return self._report.now(draining=self._is_ending)
 
     async def flush(self, params: FlushParams, report: Report) -> DrainResult:
         """Wait until the service has what lies at or below a path."""
-        inode = resolve(self._parts, params.path)
-        files = list(self._parts.tree.files_beneath(inode.ino)) if inode.is_dir else [inode]
+        if params.path == "":
+            await self._close_dirty(self._parts.tree.staged())
+            return await self._drain(params.timeout_s, report, None)
+        files = await files_at(self._parts, params.path)
         await self._close_dirty(files)
-        return await self._drain(params.timeout_s, report, None if params.path == "" else {f.ino for f in files})
+        return await self._drain(params.timeout_s, report, {file.ino for file in files})
+
+    async def retry(self, params: PathParams, _: Report) -> Count:
+        """Try what failed again now; how much that is."""
+        inos = None if params.path == "" else {file.ino for file in await files_at(self._parts, params.path)}
+        return Count(self._parts.writeback.retry(inos))
 
     async def umount(self, params: UmountParams, report: Report) -> DrainResult:
         """Drain, then end. Raises LocalError while files are open: what they write next would be lost to them."""
@@ -148,34 +130,12 @@ class Commands:
                 await self._parts.filedata.close(file.ino)
 
     async def _drain(self, timeout_s: float, report: Report, inos: set[int] | None) -> DrainResult:
-        left = await self._parts.writeback.drain(
-            timeout_s, inos, lambda intents: report(Draining(left=len(intents), path=self._label(intents[0])))
-        )
-        return DrainResult(left=len(left), leftovers=tuple(self._leftover(intent) for intent in left[:_NAMED]))
+        eta = Eta(self._parts.journal.count(), trio.current_time())
 
-    def _pending(self) -> tuple[PendingKind, ...]:
-        kinds: dict[str, list[Intent]] = {}
-        for intent in self._parts.journal.pending():
-            kinds.setdefault(intent.kind.value, []).append(intent)
-        return tuple(
-            PendingKind(
-                kind=kind, count=len(intents), oldest_reason=intents[0].reason, oldest_age_s=self._age_s(intents[0])
-            )
-            for kind, intents in kinds.items()
-        )
+        def tell(intents: list[Intent]) -> None:
+            left = len(intents)
+            path = self._report.label(intents[0])
+            report(Draining(left=left, path=path, eta_s=eta.seconds(left, trio.current_time())))
 
-    def _failed(self) -> tuple[Leftover, ...]:
-        waiting = [intent for intent in self._parts.journal.pending() if intent.reason is not None]
-        return tuple(self._leftover(intent) for intent in waiting[:_NAMED])
-
-    def _leftover(self, intent: Intent) -> Leftover:
-        return Leftover(
-            path=self._label(intent), reason=intent.reason or self._parts.link.statistics().reason or "pending"
-        )
-
-    def _label(self, intent: Intent) -> str:
-        return self._parts.writeback.label(intent)
-
-    def _age_s(self, intent: Intent) -> float | None:
-        inode = self._parts.tree.find(intent.ino) if intent.ino is not None else None
-        return max(0.0, time.time() - inode.closed_ns / 1e9) if inode is not None and inode.closed_ns else None
+        left = await self._parts.writeback.drain(timeout_s, inos, tell)
+        return DrainResult(left=len(left), leftovers=tuple(self._report.leftover(intent) for intent in left[:NAMED]))

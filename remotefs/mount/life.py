@@ -18,7 +18,7 @@ from remotefs.config import Config
 from remotefs.control.messages import Listing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
 from remotefs.errors import LocalError, RemotefsError, TransportError
-from remotefs.fuse.connection import raise_background_limit
+from remotefs.fuse.connection import raise_background_limit, raise_readahead
 from remotefs.fuse.operations import Operations
 from remotefs.mount.commands import Commands
 from remotefs.mount.parts import Parts
@@ -72,6 +72,7 @@ class Life:
         async with parts.client, trio.open_nursery() as nursery:
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
+            self._tell_what_is_left()
             await self._greet_service()
             await nursery.start(parts.writeback.run)
             nursery.start_soon(parts.refresh.run)
@@ -88,6 +89,12 @@ class Life:
         parts.content.close()
         parts.staging.close()
         return EXIT_WORK_LEFT if left else 0
+
+    def _tell_what_is_left(self) -> None:
+        """What an earlier mount could not bring to the service in time is announced, and goes on (A3)."""
+        left = self._parts.journal.count()
+        if left:
+            self._report(Notice(text=f"{left:,} changes of an earlier mount are pending and go on"))
 
     # -- the service
 
@@ -169,6 +176,9 @@ class Life:
         if not raised:
             _log.info("only root can raise the kernel's limit of reads under way: at most %d wait", _SLOW_READS)
             self._parts.downloader.limit_waiting_reads(_SLOW_READS)
+        await trio.to_thread.run_sync(
+            raise_readahead, self._settings.mountpoint, self._config.mount.kernel_readahead_bytes
+        )
         self._report(Ready())
 
     # -- the end

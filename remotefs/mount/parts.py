@@ -24,6 +24,7 @@ from remotefs.data.download import Downloader
 from remotefs.data.filedata import FileData
 from remotefs.data.flights import Flights
 from remotefs.data.lanes import Lanes
+from remotefs.data.lengths import Lengths
 from remotefs.data.link import Link
 from remotefs.data.locks import InodeLocks
 from remotefs.data.lookout import Lookout
@@ -131,6 +132,7 @@ class Parts:
         files = Files(
             self.store, self.changes, self.filedata, self.writeback, self.handles, namespace, config.writeback,
             self.doorbell.ring, Scans(self.tree, self.filedata.prefetch, lambda: self.budget.limit_per_minute),
+            Lengths(self.store, self.content, self.downloader, self.notifier, self.handles),
         )  # fmt: skip
         attributes = Attributes(
             self.store, self.changes, self.filedata, self.flights, self.writeback, namespace, files, self.disk,

@@ -41,6 +41,7 @@ from remotefs.mount.parts import Parts
 from remotefs.store.records import ContentState, Inode, Remote
 
 _PIECE_BYTES = 1 << 20
+_FILES_A_TURN = 500
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Upkeep:
 
     async def sync(self, params: SyncParams, _: Report) -> SyncResult:
         """Make the service follow renames that went past W7's limits, or that are of others' files."""
-        aliases = [file for file in self._files(params.path) if self._parts.changes.is_alias(file)]
+        aliases = [file for file in await files_at(self._parts, params.path) if self._parts.changes.is_alias(file)]
         movable = [
             file for file in aliases if file.state == ContentState.CLEAN and self._parts.filedata.is_readable(file)
         ]
@@ -152,15 +153,11 @@ class Upkeep:
             unreadable=tuple(self._parts.changes.path(file) or "" for file in aliases if file.ino not in moving),
         )
 
-    def _files(self, path: str) -> list[Inode]:
-        inode = resolve(self._parts, path)
-        return list(self._parts.tree.files_beneath(inode.ino)) if inode.is_dir else [inode]
-
     # -- dedupe
 
     async def dedupe(self, params: DedupeParams, _: Report) -> DedupeResult:
         """Remove copies of one name: equal ones by themselves, others only by an id that was given by hand."""
-        below = {file.ino for file in self._files(params.path)}
+        below = {file.ino for file in await files_at(self._parts, params.path)}
         copies: list[CopyFound] = []
         for namesakes in self._parts.remotes.namesakes():
             group = [remote for remote in namesakes if self._is_copy(remote)]
@@ -227,6 +224,19 @@ def resolve(parts: Parts, path: str) -> Inode:
     if inode is None:
         raise NotFound(f"{path}: no such file or directory in this mount")
     return inode
+
+
+async def files_at(parts: Parts, path: str) -> list[Inode]:
+    """The file of that path, or every regular file beneath the folder; others have their turns. Raises NotFound."""
+    inode = resolve(parts, path)
+    if not inode.is_dir:
+        return [inode]
+    found = []
+    for file in parts.tree.files_beneath(inode.ino):
+        found.append(file)
+        if len(found) % _FILES_A_TURN == 0:
+            await trio.lowlevel.checkpoint()
+    return found
 
 
 def are_equal(one: Path, other: Path) -> bool:

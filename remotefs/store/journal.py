@@ -171,7 +171,8 @@ def intent_of(row: tuple[Any, ...]) -> Intent:
     """A row of SELECT as a record."""
     seq, kind, ino, file_id, replaces, due_ns, tries, reason, *attempt = row
     return Intent(
-        seq, IntentKind(kind), ino, file_id, tuple(json.loads(replaces)), due_ns, tries, reason,
+        seq, IntentKind(kind), ino, file_id,
+        () if replaces == "[]" else tuple(json.loads(replaces)), due_ns, tries, reason,
         Attempt(*attempt) if attempt[0] is not None else None,
     )  # fmt: skip
 

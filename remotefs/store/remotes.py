@@ -91,6 +91,11 @@ class Remotes:
                 (expires_ns, downloadable, file_id),
             )
 
+    def resize(self, file_id: str, size: int) -> None:
+        """Its content has another length than a listing says."""
+        with self._db.transaction():
+            self._db.execute("UPDATE remote SET size = ? WHERE file_id = ?", (size, file_id))
+
     def miss(self, file_ids: Iterable[str]) -> None:
         """A complete listing came without these."""
         with self._db.transaction():

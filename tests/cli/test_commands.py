@@ -73,7 +73,7 @@ def test_the_version(remotefs: Shell) -> None:
         (["mount", "--local", "mnt", "-o", "ro,bogus"], r"-o bogus: no such option; known are .*allow_other"),
         (["mount", "--local", "mnt", "--base-url", "http://127.0.0.1:1"], r"exclude each other"),
         (["mount", "mnt", "--local-root", "root"], r"needs --local"),
-        (["mount", "--local", "mnt", "--config", "missing.toml"], r"--config missing\.toml: there is no such file"),
+        (["mount", "--local", "mnt", "--config", "missing.toml"], r"missing\.toml: there is no such file"),
         (["umount", "mnt"], r"nothing is mounted at mnt"),
         (["umount", "/proc"], r"/proc is no remotefs mount but proc"),
         (["status", "mnt"], r"mnt is not in a remotefs mount"),
@@ -141,6 +141,13 @@ def test_a_wrong_setting_is_named_with_its_origin(remotefs: Shell) -> None:
     assert "environment" in done.stderr
     assert "io_timeout_s" in done.stderr
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize("command", ["status", "mount", "umount"])
+def test_a_command_does_not_wait_for_libraries_that_it_does_without(remotefs: Shell, command: str) -> None:
+    loaded = remotefs(command, "mnt", PYTHONPROFILEIMPORTTIME="1").stderr
+    assert "remotefs.cli.main" in loaded
+    assert re.findall(r"\| +((?:trio|httpx|pyfuse3|rich|ssl|sqlite3))$", loaded, re.MULTILINE) == []
 
 
 def test_debugging_shows_where_it_came_from(remotefs: Shell) -> None:

@@ -1,15 +1,11 @@
-"""`-o`, read and written."""
+"""`-o`."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from remotefs.cli.options import KERNEL_FLAGS, OWN_FLAGS, MountOptions, format_options, parse_options
+from remotefs.cli.options import MountOptions, parse_options
 from remotefs.errors import UsageError
-
-flags = st.lists(st.sampled_from(sorted((KERNEL_FLAGS | OWN_FLAGS) - {"allow_root"})), max_size=6)
 
 
 def test_nothing_said_is_an_ordinary_mount() -> None:
@@ -56,9 +52,3 @@ def test_the_two_ways_to_let_others_in_exclude_each_other() -> None:
 @pytest.mark.parametrize(("value", "expected"), [("allow_other", True), ("allow_root", True), ("ro", False)])
 def test_who_needs_the_machines_permission(value: str, expected: bool) -> None:
     assert parse_options([value]).lets_others_in is expected
-
-
-@given(flags)
-def test_options_survive_being_handed_to_the_child(words: list[str]) -> None:
-    options = parse_options([",".join(words)])
-    assert parse_options([format_options(options)]) == options

@@ -13,12 +13,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotefs.cli.blocks import content_block
-from remotefs.cli.console import describe, printable
+from remotefs.cli.caching import parse_size
+from remotefs.cli.console import describe, human_size, printable
 from remotefs.cli.failures import exit_status, sentence, sole_error
 from remotefs.cli.logs import start_logging
-from remotefs.cli.statustable import human_size, status_rows
+from remotefs.cli.statustable import status_rows
 from remotefs.config import Secret, ServiceConfig
-from remotefs.control.messages import ContentUse, Draining, Leftover, Listing, PendingKind, Requests, Status
+from remotefs.control.messages import (
+    ContentUse,
+    Draining,
+    FailedRequest,
+    Leftover,
+    Listing,
+    PendingKind,
+    Requests,
+    Status,
+    Uploading,
+    Warming,
+)
 from remotefs.errors import NotFound, UsageError
 
 OFFLINE = Status(
@@ -39,8 +51,12 @@ OFFLINE = Status(
     ),
     failed=(Leftover(path="big.iso", reason="over the limit"), Leftover(path="b", reason="quota")),
     damaged=("c.bin",),
-    content=ContentUse(pinned_bytes=1536, evictable_bytes=0, staging_bytes=5),
-    requests=Requests(used=10, limit_per_minute=500),
+    uploading=(Uploading(path="up.iso", size=4096, sent=1024),),
+    errors=(FailedRequest(at=0.0, message="the service answered 500", request_id="req_7"),),
+    trashed=2,
+    trashed_bytes=2048,
+    content=ContentUse(pinned_bytes=1536, evictable_bytes=0, staging_bytes=5, pinned_files=2),
+    requests=Requests(used=10, limit_per_minute=500, waiting=4, rate_limited=1, paused_s=9.0),
 )
 
 
@@ -70,8 +86,11 @@ def test_the_table_says_everything_that_needs_somebody() -> None:
         "pending: 3 upload, the oldest for 2 h: offline",
         "failed: big.iso: over the limit\n: b: quota",
         "damaged: c.bin",
-        "content: 1.5 KiB only here, 0 bytes cached",
-        "requests: 10 sent, limit 500 a minute",
+        "pinned: 1.5 KiB in 2 files",
+        "requests: 10 sent, 1 of them too many, limit 500 a minute, 4 wait for their turn, paused for 9 s",
+        "uploading: up.iso: 25 % of 4.0 KiB",
+        "the service answered 500 (request req_7)",
+        "trash: 2 files, 2.0 KiB",
         "last poll: never",
     ):
         assert expected in text
@@ -105,6 +124,8 @@ def test_nothing_printed_commands_a_terminal(text: str) -> None:
 def test_progress_is_a_line() -> None:
     assert describe(Listing(files=3000)) == "listed 3,000 files"
     assert describe(Draining(left=2, path="a")) == "2 changes left, a"
+    assert describe(Draining(left=2, path="a", eta_s=130.0)) == "2 changes left, about 2 min more, a"
+    assert describe(Warming(files_done=1, files=3, bytes_done=5, bytes=9)) == "1 of 3 files are here"
 
 
 def test_of_a_group_the_error_that_counts_is_told() -> None:
@@ -169,3 +190,17 @@ def test_a_second_start_appends(tmp_path: Path, root_logger: logging.Logger) -> 
         logging.getLogger("remotefs.x").warning(word)
     assert "first" in path.read_text()
     assert "second" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("512", 512), ("1K", 1024), ("1.5 KiB", 1536), ("2m", 2 << 20), ("3GB", 3 << 30), ("1T", 1 << 40)],
+)
+def test_a_size_is_read_as_people_write_it(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1", "1X", "1 K K"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no size"):
+        parse_size(text)

@@ -19,19 +19,25 @@ pipe = ReadyPipe(int(sys.argv[-1]))
 """
 
 
-def start(program: str, *arguments: str, seen: list[str] | None = None) -> StartupLine:
+def start(
+    program: str, *arguments: str, seen: list[str] | None = None, notices: list[str] | None = None
+) -> StartupLine:
     show = (lambda _: None) if seen is None else seen.append
-    return start_in_background([sys.executable, "-c", PROLOGUE + program, *arguments], show)
+    notify = (lambda _: None) if notices is None else notices.append
+    return start_in_background([sys.executable, "-c", PROLOGUE + program, *arguments], show, notify)
 
 
 def test_ready_ends_the_wait_and_progress_is_shown() -> None:
     seen: list[str] = []
+    notices: list[str] = []
     program = """
+pipe.write(StartupLine(notice="3 changes are pending"))
 pipe.write(StartupLine(progress="listed 1"))
 pipe.write(StartupLine(progress="listed 2"))
 pipe.write(StartupLine(ready=True))
 """
-    assert start(program, seen=seen) == StartupLine(ready=True)
+    assert start(program, seen=seen, notices=notices) == StartupLine(ready=True)
+    assert notices == ["3 changes are pending"]
     assert seen == ["listed 1", "listed 2"]
 
 
@@ -95,7 +101,7 @@ pipe.write(StartupLine(progress="x"))
 signal.pause()
 """
     with pytest.raises(KeyboardInterrupt):
-        start_in_background([sys.executable, "-c", PROLOGUE + program, str(tmp_path / "pid")], interrupt)
+        start_in_background([sys.executable, "-c", PROLOGUE + program, str(tmp_path / "pid")], interrupt, interrupt)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 

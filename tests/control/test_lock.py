@@ -11,9 +11,10 @@ import trio
 from trio.testing import MockClock
 
 from remotefs.control.address import SOCKET_NAME
-from remotefs.control.lock import Holder, ask_to_yield, holder_of, is_held, lock_state, take_state
+from remotefs.control.lock import Holder, holder_of, is_held, lock_state
 from remotefs.control.messages import TAKEOVER, Nothing, Report, TakeoverResult
 from remotefs.control.server import ControlServer
+from remotefs.control.takeover import ask_to_yield, take_state
 from remotefs.errors import StateLocked, StateUnusable
 
 FIRST = Holder(pid=11, mountpoint="/mnt/first")

@@ -1,0 +1,94 @@
+"""The commands that look at the whole of a mount, or get its bytes out: check and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+
+from remotefs.control.care import (
+    CHECK,
+    EXPORT,
+    CheckParams,
+    CheckResult,
+    ExportParams,
+    ExportResult,
+    FindingTold,
+)
+from remotefs.control.messages import Command, Leftover, Notice, Report
+from remotefs.data.findings import Finding
+from remotefs.errors import InvalidArgument
+from remotefs.mount.checkup import Say, Scope, check_state
+from remotefs.mount.exporting import Export
+from remotefs.mount.parts import Parts
+from remotefs.mount.repair import Repair
+from remotefs.mount.settings import MountSettings
+from remotefs.mount.status import NAMED
+from remotefs.mount.upkeep import resolve
+
+# What one repair uncovers the next may put right.
+_ROUNDS = 3
+_FINDINGS_TOLD = 1000
+
+
+class Care:
+    """One method a command."""
+
+    def __init__(self, settings: MountSettings, parts: Parts) -> None:
+        self._settings = settings
+        self._parts = parts
+
+    def all(self) -> list[Command]:
+        """Each command with its endpoint."""
+        return [CHECK.bind(self.check), EXPORT.bind(self.export)]
+
+    async def check(self, params: CheckParams, report: Report) -> CheckResult:
+        """Compare everything with everything."""
+        scope = Scope(working=True, service=params.service, read=params.read)
+        return await check(self._parts, scope, repair=params.repair, say=lambda text: report(Notice(text=text)))
+
+    async def export(self, params: ExportParams, report: Report) -> ExportResult:
+        """Copy out what is here."""
+        target = Path(params.target)
+        if target.is_relative_to(self._settings.mountpoint):
+            raise InvalidArgument(f"{target} lies in the mount itself; export to a place outside of it")
+        return await export(
+            self._parts, params.path, target, force=params.force, say=lambda text: report(Notice(text=text))
+        )
+
+
+async def check(parts: Parts, scope: Scope, *, repair: bool, say: Say) -> CheckResult:
+    """Look; with `repair` put right what can be, and look again. Raises StateUnusable."""
+    found = await check_state(parts, scope, say)
+    repaired: list[Finding] = []
+    left = found
+    for _ in range(_ROUNDS if repair else 0):
+        done = Repair(parts).put_right(left)
+        if not done:
+            break
+        repaired += done
+        await parts.database.durable()
+        left = await check_state(parts, scope, say)
+    told = [*((finding, True) for finding in repaired), *((finding, False) for finding in left)]
+    return CheckResult(
+        count=len(told),
+        repaired=len(repaired),
+        findings=tuple(_told(finding, repaired=done) for finding, done in told[:_FINDINGS_TOLD]),
+    )
+
+
+async def export(parts: Parts, path: str, target: Path, *, force: bool, say: Say) -> ExportResult:
+    """Copy one path out. Raises NotFound, InvalidArgument."""
+    inode = resolve(parts, path)
+    if not await trio.Path(target.parent).is_dir():
+        raise InvalidArgument(f"{target.parent} is no folder: make it first")
+    run = Export(parts, force=force, say=say)
+    await run.copy(inode, path, target)
+    failed = [Leftover(path=path, reason=reason) for path, reason in run.failed.items()]
+    return ExportResult(files=run.files, bytes=run.bytes, failed_count=len(failed), failed=tuple(failed[:NAMED]))
+
+
+def _told(finding: Finding, *, repaired: bool) -> FindingTold:
+    return FindingTold(
+        kind=finding.kind.value, path=finding.path, what=finding.what, advice=finding.advice, repaired=repaired
+    )

@@ -1,0 +1,24 @@
+"""How long work that shrinks will take, as fast as it went so far: pure, time is passed in."""
+
+from __future__ import annotations
+
+# Before that much was done the rate says little.
+_FEWEST_DONE = 3
+
+
+class Eta:
+    """Begun at `now` (seconds of any clock) with so much left; what is added meanwhile counts as more to do."""
+
+    def __init__(self, left: int, now: float) -> None:
+        self._begun = now
+        self._last = left
+        self._done = 0
+
+    def seconds(self, left: int, now: float) -> float | None:
+        """Until nothing is left; None while that cannot be told."""
+        self._done += max(0, self._last - left)
+        self._last = left
+        elapsed = now - self._begun
+        if self._done < _FEWEST_DONE or elapsed <= 0:
+            return None
+        return left * elapsed / self._done

@@ -1,0 +1,3 @@
+from tests.parts import clock, server
+
+__all__ = ["clock", "server"]

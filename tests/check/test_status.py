@@ -1,0 +1,65 @@
+"""`status` and `retry`: what is on its way, what failed and why, and what of it is tried again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from remotefs.control.messages import FlushParams, Nothing, PathParams, Progress
+from remotefs.errors import BadRequest
+from remotefs.mount.commands import Commands
+from tests.faults import Action, Call, FaultyServer, Reply
+from tests.parts import LARGE, Host, running, settings
+
+Server, Clock = FaultyServer, trio.abc.Clock
+
+
+def commands(host: Host) -> Commands:
+    return Commands(settings(host.state_dir, host.server.url), host.parts, stop=lambda: None, yield_state=lambda: False)
+
+
+def quietly(_: Progress) -> None:
+    """Nobody reads it."""
+
+
+class ReadSome(Action):
+    """Take a part of the request's body and then no more of it."""
+
+    async def __call__(self, call: Call) -> None:
+        await call.read_request(LARGE // 4)
+        call.rule.mark_arrived()
+        await call.rule.released()
+        call.abort()
+
+
+async def test_an_upload_under_way_is_told_by_its_bytes(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with running(tmp_path, server, durability="local") as host:
+        held = server.script.add(ReadSome(), op="upload", times=None)
+        await host.write("big", bytes(LARGE))
+        await held.until_hit()
+        [flight] = host.parts.flights.under_way.values()
+        await host.until(lambda: flight.sent_bytes >= LARGE // 8)
+        [upload] = (await commands(host).status(Nothing(), quietly)).uploading
+        assert (upload.path, upload.size) == ("big", LARGE)
+        assert LARGE // 8 <= upload.sent < LARGE
+        server.script.clear()
+
+
+async def test_what_failed_is_told_with_its_request_and_tried_again_when_asked(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with running(tmp_path, server) as host:
+        server.script.add(Reply(400), op="upload", times=1)
+        with pytest.raises(BadRequest):
+            await host.write("f", b"x")
+        status = await commands(host).status(Nothing(), quietly)
+        assert [item.path for item in status.failed] == ["f"]
+        assert status.errors[0].request_id == "req_scripted"
+        # It would be tried again by itself in a minute of the wall clock, which does not move here.
+        assert host.remote_names() == []
+        assert (await commands(host).retry(PathParams("f"), quietly)).count == 1
+        await host.until(lambda: host.remote_names() == ["f"])
+        assert (await commands(host).retry(PathParams(), quietly)).count == 0
+        assert (await commands(host).flush(FlushParams(timeout_s=1.0), quietly)).left == 0
