@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_COMMAND = "import typer; from remotefs.cli.serve import register; app = typer.Typer(); register(app); app()"
 _READY_S = 30
 _END_S = 40
 
@@ -61,7 +60,7 @@ def seed_rows(root: Path, count: int, *, created_us: int | None = None) -> None:
 
 def cli(*arguments: str) -> list[str]:
     """The command line of `remotefs <arguments>`."""
-    return [sys.executable, "-c", _COMMAND, *arguments]
+    return [sys.executable, "-m", "remotefs", *arguments]
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -81,8 +81,12 @@ class FileData:
                 "it can be replaced or removed"
             )
 
-    async def read(self, ino: int, offset: int, size: int, window: ReadWindow | None) -> bytes:
+    async def read(
+        self, ino: int, offset: int, size: int, window: ReadWindow | None, *, length: int | None = None
+    ) -> bytes:
         """The bytes from `offset`, `size` of them or up to the end of the file; whole or an error (R6).
+
+        `length` is that of the file where it is not the inode's.
 
         Raises NotReadable, StaleError, CorruptionError, TransportError, RefusedError.
         """
@@ -92,7 +96,8 @@ class FileData:
                 inode = self._tree.get(ino)
                 if inode.staged_gen is not None:
                     return self._staged(inode).read(offset, max(0, min(size, inode.size - offset)))
-        size = min(size, inode.size - offset)
+        length = inode.size if length is None else length
+        size = min(size, length - offset)
         if size <= 0:
             return b""
         if self._bound(inode) is not None or inode.file_id is None:
@@ -100,7 +105,7 @@ class FileData:
         # Else it was open when the service forgot it: what is here reads on, the rest is stale (R4).
         assert inode.file_id is not None
         try:
-            return await self._downloader.read(inode.file_id, inode.size, offset, size, window)
+            return await self._downloader.read(inode.file_id, length, offset, size, window)
         except StaleError:
             self._suspects.report(inode.file_id)
             raise
@@ -190,10 +195,12 @@ class FileData:
             # An attempt whose end is not known may still give it another id, and the content of this one would go.
             if inode.state != ContentState.CLEAN or remote is None or self._changes.may_be_rebound(ino):
                 return
-            if inode.size and not self._content.has_all(remote.file_id):
-                staged = self._staged(inode)
+            is_content = inode.size > 0 and self._content.has_all(remote.file_id)
+            staged = self._staged(inode) if inode.size and not is_content else None
+            if not is_content:
                 # Or a power cut would leave a row that still asks for the staged file.
                 await self._db.durable()
+            if staged is not None:
                 staged.close()
                 try:
                     await self._content.adopt(

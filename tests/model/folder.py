@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.model.model import XATTR_PREFIX, Facts
+from tests.model.model import XATTR_PREFIX, Facts, Model
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD = -100
@@ -139,6 +139,9 @@ class Folder:
 
     def drain(self) -> None:
         """Nothing to do."""
+
+    def assert_served(self, model: Model) -> None:
+        """Nothing to compare."""
 
     def drop_caches(self) -> None:
         """Nothing to do."""

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import trio
 
@@ -25,16 +25,16 @@ from remotefs.api.budget import Priority
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
 from remotefs.errors import RemotefsError
 from remotefs.fuse.translate import errno_of
+from remotefs.mount.checkup import Scope, check_state
 from remotefs.mount.parts import Parts
 from remotefs.mount.settings import FuseOptions, MountSettings
-from remotefs.server.queries import ListQuery
 from remotefs.store.database import Database
 from remotefs.store.records import ROOT_INO, ContentState, Inode
 from remotefs.vfs.attributes import AttributeChange
 from remotefs.vfs.filesystem import FileSystem
-from remotefs.vfs.policy import NamePolicy
 from tests.faults import FaultyServer
 from tests.model.model import RENAME_EXCHANGE, RENAME_NOREPLACE, XATTR_PREFIX, Facts, Model, after_chown
+from tests.model.served import assert_served, served
 
 T = TypeVar("T")
 
@@ -135,7 +135,7 @@ class Kernel:
         fh, cookie, found = self._fs.namespace.opendir(ino), 0, []
         while page := [entry for entry, _ in zip(self._fs.namespace.readdir(fh, cookie), range(_LISTED_AT_ONCE))]:  # noqa: B905 - cut on purpose
             cookie = page[-1].cookie
-            found += [(entry.name.decode(), entry.inode) for entry in page if entry.name not in {b".", b".."}]
+            found += [(e.name, self._fs.attributes.getattr(e.ino)) for e in page if e.name not in {".", ".."}]
         for _, inode in found:
             self._know(inode)
         self._fs.namespace.releasedir(fh)
@@ -352,7 +352,6 @@ class Harness:
     def __init__(self, state_dir: Path, server: FaultyServer, writeback: WritebackConfig, portal: Portal) -> None:
         self.server = server
         self._portal = portal
-        self._policy = NamePolicy(Config().names)
         self._settings = MountSettings(state_dir / "mnt", state_dir, _config(server, writeback), FuseOptions())
         self._ids_of_others: dict[str, str] = {}
         state_dir.mkdir(mode=0o700, parents=True)
@@ -410,20 +409,10 @@ class Harness:
     # -- what the service has
 
     def assert_served(self, model: Model) -> None:
-        """After a drain: each file that is to be uploaded is at the service as it is here, and nothing else is."""
-        files = served(self.server)
-        kept_here = 0
-        for node, paths in model.files():
-            if node.foreign_id is not None:
-                assert files.pop(self._ids_of_others[node.foreign_id]).data == node.data, paths
-            elif wanted := {names.remote_name(path).name for path in paths if not self._policy.never_uploaded(path)}:
-                fitting = [i for i, file in files.items() if file.name in wanted and file.data == node.data]
-                assert fitting, f"{paths} is not at the service, which has {[file.name for file in files.values()]}"
-                del files[fitting[0]]
-            else:
-                kept_here += 1
-        # What was uploaded under an ordinary name and moved to one that is not stays at the service (N6).
-        assert len(files) <= kept_here, f"too much at the service: {[file.name for file in files.values()]}"
+        """After a drain: what the service has follows the tree, and the parts of the state agree with each other."""
+        assert_served(served(self.server), model, self._ids_of_others)
+        found = self._portal.call(check_state, self.mount.parts, Scope(working=True, service=True))
+        assert found == [], found
 
     # -- what is left
 
@@ -489,22 +478,6 @@ async def _until(claim: Callable[[], bool], show: Callable[[], object] = lambda:
         while not claim():  # noqa: ASYNC110 - there is no event for it
             await trio.sleep(0.001)
     assert claim(), show()
-
-
-class Served(NamedTuple):
-    """A file of the service."""
-
-    name: str
-    data: bytes
-
-
-def served(server: FaultyServer) -> dict[str, Served]:
-    """What the service has, by id. Not by downloads: a faithful server refuses those."""
-    found = {}
-    for record in server.store.list(ListQuery(limit=1000)).records:
-        with open(server.store._blobs.open(record.id), "rb") as file:
-            found[record.id] = Served(record.filename, file.read())
-    return found
 
 
 def _config(server: FaultyServer, writeback: WritebackConfig) -> Config:

@@ -199,6 +199,23 @@ class TreeMachine(RuleBasedStateMachine):
             _assert_same_trees(_name(subject), subject.tree(), expected)
 
 
+class MountMachine(TreeMachine):
+    """With what happens to a mount; what the service has follows each drain."""
+
+    more = ("remount", "crash", "drain")
+
+    def _do(self, verb: str, *arguments: Any) -> Any:
+        if verb == "drain":
+            # What is open for writing may not be what is to be uploaded.
+            for slot in list(self.model.slots):
+                super()._do("close", slot)
+        outcome = super()._do(verb, *arguments)
+        if verb == "drain":
+            for subject in self.subjects:
+                subject.assert_served(self.model)
+        return outcome
+
+
 def _assert_same_trees(name: str, tree: dict[str, Facts], expected: dict[str, Facts]) -> None:
     assert tree.keys() == expected.keys(), f"{name}: names {sorted(tree)}, not {sorted(expected)}"
     for path, facts in expected.items():

@@ -13,53 +13,36 @@ import pytest
 from remotefs.config import WritebackConfig
 from tests.faults import faulty_server
 from tests.model.harness import Harness, Portal
-from tests.model.machine import TreeMachine, run
+from tests.model.machine import MountMachine, run
 
-# Closing waits for the upload; what is due later is due at a drain only.
-WAITING = WritebackConfig(
-    empty_grace_s=1e6, temporary_grace_s=1e6, relabel_wait_s=1e6, settle_s=1e6, replace_downloadable=True
+# Whatever may be put off is put off to a drain, or done at once.
+_AT_A_DRAIN: dict[str, Any] = dict.fromkeys(
+    ("empty_grace_s", "temporary_grace_s", "relabel_wait_s", "delete_wait_s", "settle_s"), 1e6
 )
-# Closing waits for nothing, and all is due at once: uploads and deletes run while the next steps do.
-BUSY = WritebackConfig(
-    durability="local", empty_grace_s=0, temporary_grace_s=0, relabel_wait_s=0, settle_s=0, replace_downloadable=True
-)
+_AT_ONCE: dict[str, Any] = dict.fromkeys(_AT_A_DRAIN, 0)
+# Closing waits for the upload.
+WAITING = WritebackConfig(replace_downloadable=True, **_AT_A_DRAIN)
+# Closing waits for nothing: uploads and deletes run while the next steps do.
+BUSY = WritebackConfig(durability="local", replace_downloadable=True, **_AT_ONCE)
 # Closing waits for nothing, and nothing is uploaded before a drain.
-LATE = WritebackConfig(
-    durability="local",
-    empty_grace_s=1e6, temporary_grace_s=1e6, relabel_wait_s=1e6, settle_s=1e6, replace_downloadable=True,
-)  # fmt: skip
+LATE = WritebackConfig(durability="local", replace_downloadable=True, **_AT_A_DRAIN)
 MODES = {"waiting": WAITING, "busy": BUSY, "late": LATE}
-
-
-class MountMachine(TreeMachine):
-    """With what happens to a mount."""
-
-    knows_unreadable = True
-    more = ("remount", "crash", "drain")
-
-    def _do(self, verb: str, *arguments: Any) -> Any:
-        if verb == "drain":
-            # What is open for writing may not be what is to be uploaded.
-            for slot in list(self.model.slots):
-                super()._do("close", slot)
-        outcome = super()._do(verb, *arguments)
-        if verb == "drain":
-            for subject in self.subjects:
-                subject.assert_served(self.model)
-        return outcome
 
 
 def machine(scratch: Path, loop: Portal, writeback: WritebackConfig) -> type[MountMachine]:
     """Each example with a server and a state folder of its own."""
 
     class FileSystemMachine(MountMachine):
+        knows_unreadable = True
+
         def make_subjects(self) -> list[Any]:
-            self._place = Path(tempfile.mkdtemp(dir=scratch))
-            self._cleanup = ExitStack()
-            self._cleanup.callback(shutil.rmtree, self._place)
-            server = self._cleanup.enter_context(faulty_server(self._place / "server", uploads_downloadable=False))
-            harness = Harness(self._place / "state", server, writeback, loop)
-            self._cleanup.callback(harness.end)
+            with ExitStack() as cleanup:
+                place = Path(tempfile.mkdtemp(dir=scratch))
+                cleanup.callback(shutil.rmtree, place)
+                server = cleanup.enter_context(faulty_server(place / "server", uploads_downloadable=False))
+                harness = Harness(place / "state", server, writeback, loop)
+                cleanup.callback(harness.end)
+                self._cleanup = cleanup.pop_all()
             return [harness]
 
         def teardown(self) -> None:

@@ -24,6 +24,10 @@ FOUND: dict[str, list[Step]] = {
         ("setxattr", "d", "x", b""),
         ("vanish", "d/a"),
     ],
+    "a name that is uploaded late beside one that never is": [
+        ("put", "._n", Data(0, 1)),
+        ("link", "._n", "t~"),
+    ],
     "a renamed folder of others": [
         ("foreign", "d/a", Data(0, 1), False),
         ("rename", "d", "e", 0),

@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from remotefs import names
-from tests.faults import KEY, FaultyServer, faulty_server
+from tests.faults import KEY, FaultyServer, Reply, faulty_server
 from tests.model.folder import Folder
-from tests.model.machine import TreeMachine, run
+from tests.model.machine import MountMachine, run
+from tests.model.model import Model
+from tests.model.served import assert_served, served
 from tests.mount.support import Mounted, eventually, mounted
 
 pytestmark = pytest.mark.mount
@@ -38,20 +42,45 @@ class MountFolder(Folder):
         self._server.store.delete(self._ids[label])
         eventually(lambda: not any(os.path.lexists(self.root / path) for path in gone))
 
+    def drain(self) -> None:
+        self._mount.flush()
+
+    def assert_served(self, model: Model) -> None:
+        prefix = f"{self.root.name}/"
+        assert_served(served(self._server, prefix), model, self._ids, prefix)
+
     def remount(self) -> None:
         self.close_all()
         self._mount.remount()
 
+    def crash(self) -> None:
+        """Killed with all that is not at the service yet, but not in the middle of an upload: W6 has its own tests."""
+        refusing = self._server.script.add(Reply(529), op="upload", times=None)
+        eventually(lambda: not self._is_uploading())
+        self._mount.kill()
+        self._server.script.remove(refusing)
+        for fd in self._slots.values():
+            with suppress(OSError):  # its mount is gone
+                os.close(fd)
+        self._slots.clear()
+        self._mount.started()
 
-class MountMachine(TreeMachine):
-    """A mount and the kernel's own, side by side."""
+    def _is_uploading(self) -> bool:
+        with closing(sqlite3.connect(self._mount.state / "state.db")) as database:
+            return bool(database.execute("SELECT 1 FROM intent WHERE attempt_name IS NOT NULL").fetchall())
 
-    knows_unreadable = False
+
+class SideBySide(MountMachine):
+    """A mount and the kernel's own."""
+
+    more = ("drain",)
 
     def teardown(self) -> None:
         for subject in self.subjects:
             subject.close_all()
+        self.model.slots.clear()
         if self.agreed:
+            self._do("drain")
             self.compare()
         for subject in self.subjects:
             shutil.rmtree(subject.root)
@@ -71,11 +100,11 @@ def shared(scratch: Path) -> Iterator[tuple[Mounted, FaultyServer]]:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, shared: tuple[Mounted, FaultyServer]) -> type[MountMachine]:
+def machine(tmp_path: Path, shared: tuple[Mounted, FaultyServer]) -> type[SideBySide]:
     mount, server = shared
     numbers = itertools.count()
 
-    class Pair(MountMachine):
+    class Pair(SideBySide):
         def make_subjects(self) -> list[Any]:
             name = f"{os.getpid()}-{next(numbers)}"
             roots = (tmp_path / name, mount.path / name)
@@ -86,23 +115,25 @@ def machine(tmp_path: Path, shared: tuple[Mounted, FaultyServer]) -> type[MountM
     return Pair
 
 
-def test_a_mount_is_the_model(machine: type[MountMachine]) -> None:
+def test_a_mount_is_the_model(machine: type[SideBySide]) -> None:
     run(machine, examples=12, steps=50)
 
 
-def test_a_remount_changes_nothing(machine: type[MountMachine]) -> None:
-    class Remounted(machine):  # type: ignore[misc,valid-type]  # the fixture gives a class
+@pytest.mark.parametrize("end", ["remount", "crash"])
+def test_however_it_ends_it_is_the_same_afterwards(machine: type[SideBySide], end: str) -> None:
+    class Ended(machine):  # type: ignore[misc,valid-type]  # the fixture gives a class
         def teardown(self) -> None:
             if self.agreed:
-                self._do("remount")
+                self._do(end)
+                self.compare()
             super().teardown()
 
-    run(Remounted, examples=3, steps=50)
+    run(Ended, examples=2, steps=50)
 
 
 @pytest.mark.long
-def test_a_mount_is_the_model_for_long(machine: type[MountMachine]) -> None:
-    class Remounted(machine):  # type: ignore[misc,valid-type]  # the fixture gives a class
-        more = ("remount",)
+def test_a_mount_is_the_model_for_long(machine: type[SideBySide]) -> None:
+    class Ending(machine):  # type: ignore[misc,valid-type]  # the fixture gives a class
+        more = ("remount", "crash", "drain")
 
-    run(Remounted, examples=300, steps=100, derandomize=False)
+    run(Ending, examples=300, steps=100, derandomize=False)

@@ -362,11 +362,20 @@ def test_read_only(server: FaultyServer, make_mount: MakeMount) -> None:
     server.store.add_generated("f", b"theirs")
     mount = make_mount("-o", "ro")
 
-    assert (mount.path / "f").read_bytes() == b"theirs"
-    for attempt in (lambda: (mount.path / "g").write_text("x"), lambda: (mount.path / "f").unlink()):
+    there, new = mount.path / "f", mount.path / "g"
+    assert there.read_bytes() == b"theirs"
+    attempts: list[Callable[[], object]] = [
+        lambda: there.write_text("x"), lambda: there.open("r+b"), lambda: os.truncate(there, 0), there.unlink,
+        lambda: there.rename(new), lambda: new.hardlink_to(there), lambda: new.symlink_to(there), new.touch,
+        new.mkdir, lambda: os.mkfifo(new), lambda: os.mknod(new), lambda: there.chmod(0o600),
+        lambda: os.chown(there, 1, 1), lambda: os.utime(there), lambda: os.setxattr(there, "user.a", b""),
+    ]  # fmt: skip
+    for attempt in attempts:
         with pytest.raises(OSError) as caught:
             attempt()
         assert caught.value.errno == errno.EROFS
+    assert not os.access(there, os.W_OK)
+    assert ops(server) == ["content"]
 
 
 def test_id_prints_what_the_api_takes(server: FaultyServer, mount: Mounted) -> None:

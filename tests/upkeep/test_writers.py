@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs import names
+from remotefs.errors import StaleError
 from remotefs.store.records import ROOT_INO
+from remotefs.vfs.handles import OpenFile
 from tests.faults import FaultyServer, faulty_server
 from tests.parts import CALM_S, Host
 from tests.upkeep.support import add, machine, view, walks
@@ -130,7 +133,8 @@ class Step:
 
 STEPS = st.lists(
     st.builds(
-        Step, st.integers(0, 2), st.sampled_from(["write", "write", "unlink", "rename", "poll", "settle"]),
+        Step, st.integers(0, 2),
+        st.sampled_from(["write", "write", "append", "begin", "end", "unlink", "rename", "poll", "settle"]),
         st.sampled_from(NAMES), st.sampled_from(NAMES),
     ),
     min_size=4, max_size=14,
@@ -145,6 +149,8 @@ class Writers:
     server: FaultyServer
     written: int = 0
     alive: set[bytes] = field(default_factory=set)
+    # What a machine has written and not closed yet.
+    begun: dict[int, OpenFile] = field(default_factory=dict)
 
     async def carry_out(self, step: Step) -> None:
         if step.who == 2:
@@ -154,11 +160,20 @@ class Writers:
         if step.verb == "poll":
             await host.parts.refresh.poll()
         elif step.verb == "settle":
+            await self.end(step.who)
             await host.settled()
-        elif step.verb == "write":
+        elif step.verb == "end":
+            await self.end(step.who)
+        elif step.verb in {"write", "begin"}:
+            await self.end(step.who)
             await self._given_up(host, step.name)
             _folder(host, step.name)
-            await host.write(step.name, self._content())
+            self.begun[step.who] = handle = await host.open(step.name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            await host.fs.files.write(handle.fh, 0, self._content())
+            if step.verb == "write":
+                await self.end(step.who)
+        elif _has(host, step.name) and step.verb == "append":
+            await self._append(host, step.name)
         elif _has(host, step.name) and step.verb == "unlink":
             await self._given_up(host, step.name)
             host.unlink(step.name)
@@ -166,6 +181,20 @@ class Writers:
             await self._given_up(host, step.other)
             _folder(host, step.other)
             host.rename(step.name, step.other)
+
+    async def end(self, who: int) -> None:
+        """Close what a machine has begun."""
+        if handle := self.begun.pop(who, None):
+            await self.hosts[who].close(handle)
+
+    async def _append(self, host: Host, path: str) -> None:
+        with suppress(StaleError):  # it is gone at the service, and its bytes are not here
+            before = await host.read(path)
+            await self._given_up(host, path)
+            handle = await host.open(path, os.O_WRONLY)
+            await host.fs.files.write(handle.fh, len(before), b"+")
+            self.alive.add(before + b"+")
+            await host.close(handle)
 
     def _script(self, step: Step) -> None:
         store = self.server.store
@@ -220,6 +249,8 @@ async def _story(steps: list[Step]) -> None:
             await host.walk()
         for step in steps:
             await writers.carry_out(step)
+        for who in range(len(hosts)):
+            await writers.end(who)
         for host in hosts:
             await host.settled()
         await _poll(*hosts)
