@@ -220,6 +220,7 @@ class LengthDiffers(ReplyBroken):
     def __init__(self, file_id: str, listed_bytes: int, actual_bytes: int | None) -> None:
         told = "longer" if actual_bytes is None else f"{actual_bytes} bytes long"
         super().__init__(f"{file_id}: it was listed with {listed_bytes} bytes and is {told}")
+        self.file_id = file_id
         self.listed_bytes = listed_bytes
         self.actual_bytes = actual_bytes
 

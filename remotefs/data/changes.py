@@ -207,6 +207,8 @@ class Changes:
             if intent is not None:
                 freed += intent.replaces
                 self._journal.remove(intent.seq)
+            if inode.staged_gen is not None:
+                self.drop_staged(inode.ino, inode.staged_gen)
             inode = self._tree.update(inode.ino, file_id=None, staged_gen=None)
             self.free(freed, now_ns, replaced_by=inode.replaced_by, path=path)
             if not self._usage.is_known(inode.ino):

@@ -33,6 +33,10 @@ class Layout:
         """How many chunks."""
         return -(-self.size // self.chunk_bytes)
 
+    def chunks_of(self, size: int) -> int:
+        """How many chunks hold so many bytes."""
+        return -(-size // self.chunk_bytes)
+
     def start(self, index: int) -> int:
         """The offset of a chunk's first byte; the size of the file for the index after the last."""
         return min(index * self.chunk_bytes, self.size)
@@ -45,6 +49,13 @@ class Layout:
         """The indexes of the chunks that hold any of `size` bytes from `offset`, clipped to the file."""
         end = min(offset + size, self.size)
         return range(offset // self.chunk_bytes, -(-end // self.chunk_bytes)) if end > offset else range(0)
+
+    def pieces(self, data: bytes) -> list[bytes | memoryview]:
+        """The bytes of some chunks that lie one behind the other, cut into one each; at least one."""
+        if len(data) <= self.chunk_bytes:
+            return [data]
+        view, step = memoryview(data), self.chunk_bytes
+        return [view[at : at + step] for at in range(0, len(data), step)]
 
 
 def checksum(data: bytes | memoryview) -> int:
@@ -102,9 +113,9 @@ class Sums:
         header = _HEADER.pack(_MAGIC, self.layout.size, self.layout.chunk_bytes, digest)
         return header + _CHECK.pack(checksum(header)) + self._values.tobytes()
 
-    def encode_one(self, index: int) -> tuple[int, bytes]:
-        """Where one chunk's entry lies in the form on disk, and its bytes."""
-        return _BODY + 8 * index, _CHECK.pack(self._values[index])
+    def encode_some(self, chunks: range) -> tuple[int, bytes]:
+        """Where the entries of some chunks lie in the form on disk, and their bytes."""
+        return _BODY + 8 * chunks.start, self._values[chunks.start : chunks.stop].tobytes()
 
     @classmethod
     def decode(cls, data: bytes) -> Sums:

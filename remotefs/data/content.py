@@ -8,15 +8,15 @@ synced before `adopt` returns, sums first, then the name of the bytes; bytes wit
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 from cachetools import LRUCache
 
+from remotefs import steps
 from remotefs.config import CacheConfig
 from remotefs.data.chunks import Layout
 from remotefs.data.contentfile import (
@@ -29,6 +29,7 @@ from remotefs.data.contentfile import (
 )
 from remotefs.data.contentindex import ContentIndex, Entry
 from remotefs.data.disk import Disk, local_error
+from remotefs.data.holds import Holds
 from remotefs.errors import CorruptionError, NotReadable, OutOfSpace
 
 # Two descriptors each; the usual limit of a process is 1,024.
@@ -80,17 +81,24 @@ class _OpenFiles(LRUCache[str, ContentFile]):
 
 
 class ContentStore:
-    """Owns the folder. Except for `adopt`, `move_out`, `verify` and `scan` nothing here waits."""
+    """Owns the folder. Except for `adopt`, `move_out`, `verify` and `scan` nothing here waits.
 
-    def __init__(self, folder: Path, config: CacheConfig, disk: Disk) -> None:
+    `is_open` tells of an id whether a file with that content is open: it is not evicted then.
+    """
+
+    def __init__(
+        self, folder: Path, config: CacheConfig, disk: Disk, is_open: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self._folder = folder
         self._disk = disk
         default = int(config.evictable_fraction * disk.capacity)
-        self._limit = default if config.evictable_bytes is None else config.evictable_bytes
+        self.limit_bytes = default if config.evictable_bytes is None else config.evictable_bytes
         self.chunk_bytes = config.chunk_bytes
         self._index = ContentIndex(folder)
-        self._held: Counter[str] = Counter()
+        self._holds = Holds(is_open)
         self._adopting: set[str] = set()
+        # Subfolders whose own names survive a power cut.
+        self._named: set[Path] = set()
         self._open = _OpenFiles(self._index)
         disk.add_reclaimer(self.reclaim)
 
@@ -125,16 +133,17 @@ class ContentStore:
         """The local file of complete content, to be copied from; it must not be written to."""
         return self._data(file_id) if self.has_all(file_id) else None
 
-    @contextmanager
-    def hold(self, file_id: str) -> Iterator[None]:
+    def where(self, file_id: str) -> Path:
+        """Where the bytes of an id lie, whatever of them is here."""
+        return self._data(file_id)
+
+    def kept(self) -> dict[str, Entry]:
+        """What is here, by id; after `scan` all of it."""
+        return dict(self._index.items())
+
+    def hold(self, file_id: str) -> AbstractContextManager[None]:
         """Keep content from being evicted while it is in use."""
-        self._held[file_id] += 1
-        try:
-            yield
-        finally:
-            self._held[file_id] -= 1
-            if not self._held[file_id]:
-                del self._held[file_id]
+        return self._holds.hold(file_id)
 
     def statistics(self) -> ContentStatistics:
         """A record of now; it looks at every entry."""
@@ -145,7 +154,7 @@ class ContentStore:
             pinned_bytes=sum(pinned),
             evictable_files=len(entries) - len(pinned),
             evictable_bytes=self._index.evictable_bytes,
-            evictable_limit_bytes=self._limit,
+            evictable_limit_bytes=self.limit_bytes,
             damaged=tuple(sorted(file_id for file_id, entry in entries.items() if entry.is_damaged)),
             orphans=tuple(sorted(self._index.orphans)),
             is_scanned=self._index.is_scanned,
@@ -171,13 +180,14 @@ class ContentStore:
             return None
 
     def put(self, file_id: str, size: int, offset: int, data: bytes) -> None:
-        """Store one whole chunk of a file of `size` bytes (its last may be short; all of an empty file is b"").
+        """Store whole chunks of a file of `size` bytes (its last may be short; all of an empty file is b"").
 
         Raises OutOfSpace, StateUnusable; the bytes then are not here.
         """
         layout = Layout(size, self.chunk_bytes)
-        index = offset // self.chunk_bytes
-        assert (offset, len(data)) == (layout.start(index), layout.length(index)), "not a whole chunk"
+        chunks = layout.touching(offset, len(data))
+        whole = layout.start(chunks.start), layout.start(chunks.stop) - layout.start(chunks.start)
+        assert not data or (offset, len(data)) == whole, "no whole chunks"
         if self.is_pinned(file_id):
             return
         if file_id in self._adopting:
@@ -185,10 +195,11 @@ class ContentStore:
         try:
             with self.hold(file_id):
                 file = self._writable(file_id, layout)
-                if index < layout.count and index not in file.sums:
-                    self._make_room(len(data))
-                    file.write(index, data)
-                    self._index.grow(self._entry(file_id), len(data))
+                new = sum(layout.length(index) for index in chunks if index not in file.sums)
+                if new:
+                    self._make_room(new)
+                    file.write(chunks, data)
+                    self._index.grow(self._entry(file_id), new)
         except OSError as error:
             raise local_error(error, self._data(file_id)) from error
 
@@ -206,6 +217,7 @@ class ContentStore:
                 await self._prepare(file_id, staged, Layout(size, self.chunk_bytes), pinned, digest)
                 self._take_over(file_id, staged, size, pinned=pinned)
             await trio.to_thread.run_sync(sync_folder, self._data(file_id).parent)
+            steps.reached("content is on the disk", file_id)
         except OSError as error:
             self._drop_stray_sums(file_id)
             raise local_error(error, staged) from error
@@ -262,20 +274,33 @@ class ContentStore:
         entry = self._index.find(file_id)
         # The bytes go first: sums without bytes say what was lost, bytes without sums would be orphans.
         self._data(file_id).unlink(missing_ok=True)
+        steps.reached("content has lost its bytes", file_id)
         if entry is not None:
             self._open.release(file_id)
             self._sidecar(file_id, pinned=entry.pinned).unlink(missing_ok=True)
         self._index.leave(file_id)
+        steps.reached("content is removed", file_id)
 
     def reclaim(self, size: int) -> None:
         """Evict what was not used for longest until about `size` bytes and some slack are free; maybe fewer."""
-        slack = min(_EVICTION_SLACK_BYTES, int(self._limit * _EVICTION_SLACK_FRACTION))
+        slack = min(_EVICTION_SLACK_BYTES, int(self.limit_bytes * _EVICTION_SLACK_FRACTION))
         wanted = max(self._index.evictable_bytes - size - slack, 0)
         while self._index.evictable_bytes > wanted:
-            victim = self._index.next_victim(self._held)
+            victim = self._index.next_victim(self._holds)
             if victim is None:
                 return
             self.remove(victim)
+
+    def trim(self, to_bytes: int) -> tuple[int, int]:
+        """Evict what was not used for longest until at most `to_bytes` are evictable; (files, bytes) that went.
+
+        What is in use stays, so maybe fewer.
+        """
+        files, before = 0, self._index.evictable_bytes
+        while self._index.evictable_bytes > to_bytes and (victim := self._index.next_victim(self._holds)):
+            self.remove(victim)
+            files += 1
+        return files, before - self._index.evictable_bytes
 
     async def scan(self) -> None:
         """Find all that is on the disk, leaving the loop to others in between; some 20 us a file."""
@@ -335,11 +360,11 @@ class ContentStore:
         return file
 
     def _make_room(self, size: int) -> None:
-        excess = self._index.evictable_bytes + size - self._limit
+        excess = self._index.evictable_bytes + size - self.limit_bytes
         if excess > 0:
             self.reclaim(excess)
-        if self._index.evictable_bytes + size > self._limit:
-            raise OutOfSpace(f"{self._folder}: the {self._limit >> 20} MiB for cached content are all in use")
+        if self._index.evictable_bytes + size > self.limit_bytes:
+            raise OutOfSpace(f"{self._folder}: the {self.limit_bytes >> 20} MiB for cached content are all in use")
         self._disk.require(size)
 
     def _damaged(self, file_id: str, entry: Entry, file: ContentFile, chunks: list[int]) -> None:
@@ -370,6 +395,9 @@ class ContentStore:
         self._adopting.add(file_id)
         try:
             await trio.to_thread.run_sync(write_durably, sidecar, sums.encode())
+            if sidecar.parent not in self._named:
+                await trio.to_thread.run_sync(sync_folder, self._folder)
+                self._named.add(sidecar.parent)
         finally:
             self._adopting.discard(file_id)
 
@@ -377,6 +405,7 @@ class ContentStore:
         """Invariant: no await in here; a reader sees the old content or the new."""
         self._open.release(file_id)  # of the pinned content that it replaces
         staged.replace(self._data(file_id))
+        steps.reached("staged file is content", file_id)
         self._index.enter(file_id, Entry(pinned=pinned, stored=size, used=time.time_ns()))
 
     def _drop_stray_sums(self, file_id: str) -> None:
@@ -388,6 +417,7 @@ class ContentStore:
     def _give_away(self, file_id: str, target: Path) -> None:
         if self.has_all(file_id):
             self._data(file_id).replace(target)
+            steps.reached("content is given away", file_id)
         elif not target.exists():
             raise NotReadable(f"{self._data(file_id)}: not all of its bytes are here")
         self.remove(file_id)
@@ -397,4 +427,5 @@ class ContentStore:
         if entry.pinned != pinned:
             self._open.release(file_id)
             self._sidecar(file_id, pinned=entry.pinned).replace(self._sidecar(file_id, pinned=pinned))
+            steps.reached("content is pinned" if pinned else "content may be evicted", file_id)
             self._index.enter(file_id, Entry(pinned, entry.stored, entry.used))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import xxhash
 
+from remotefs import steps
 from remotefs.data.chunks import Layout, Sums, checksum
 from remotefs.errors import CorruptionError
 
@@ -41,9 +42,11 @@ class ContentFile:
             # Sums before bytes, so that bytes without sums can only be damage.
             sums_fd = _open(sidecar, undo, os.O_CREAT | os.O_TRUNC)
             os.pwrite(sums_fd, sums.encode(), 0)
+            steps.reached("cached sums are made", path.name)
             fd = _open(path, undo, os.O_CREAT)
             os.ftruncate(fd, layout.size)
             undo.pop_all()
+        steps.reached("cached file is made", path.name)
         return cls(path, fd, sums_fd, sums)
 
     @classmethod
@@ -73,20 +76,23 @@ class ContentFile:
         self._check(chunks, data)
         return data if (offset, size) == (start, end - start) else data[offset - start : offset - start + size]
 
-    def write(self, index: int, data: bytes) -> None:
-        """Put one chunk."""
+    def write(self, chunks: range, data: bytes) -> None:
+        """Put whole chunks that lie one behind the other."""
         layout = self.sums.layout
-        view, offset = memoryview(data), layout.start(index)
+        view, offset = memoryview(data), layout.start(chunks.start)
         while view:
             written = os.pwrite(self._fd, view, offset)
             view, offset = view[written:], offset + written
-        self.sums.set(index, checksum(data))
-        self._save(index)
+        steps.reached("cached chunk is written", self._path.name)
+        for index, piece in zip(chunks, layout.pieces(data), strict=True):
+            self.sums.set(index, checksum(piece))
+        self._save(chunks)
+        steps.reached("cached chunk has its sum", self._path.name)
 
     def drop(self, index: int) -> None:
         """Forget one chunk."""
         self.sums.set(index, 0)
-        self._save(index)
+        self._save(range(index, index + 1))
 
     def close(self, used_ns: int | None) -> None:
         """Close it, leaving when it was last used as its modification time, by which eviction goes (None: it stays)."""
@@ -103,18 +109,15 @@ class ContentFile:
 
     def _check(self, chunks: range, data: bytes) -> None:
         layout = self.sums.layout
-        if len(chunks) == 1:
-            pieces: list[bytes | memoryview] = [data]
-        else:
-            view, step = memoryview(data), layout.chunk_bytes
-            pieces = [view[at : at + step] for at in range(0, len(chunks) * step, step)]
-        for index, piece in zip(chunks, pieces, strict=True):
-            if len(piece) != layout.length(index) or not self.sums.matches(index, piece):
+        if len(data) != layout.start(chunks.stop) - layout.start(chunks.start):
+            raise DamagedChunk(self._path, chunks.start)
+        for index, piece in zip(chunks, layout.pieces(data), strict=True):
+            if not self.sums.matches(index, piece):
                 raise DamagedChunk(self._path, index)
 
-    def _save(self, index: int) -> None:
-        offset, entry = self.sums.encode_one(index)
-        os.pwrite(self._sums_fd, entry, offset)
+    def _save(self, chunks: range) -> None:
+        offset, entries = self.sums.encode_some(chunks)
+        os.pwrite(self._sums_fd, entries, offset)
 
 
 def hash_file(path: Path, layout: Layout, *, sync: bool) -> Sums:
@@ -160,8 +163,18 @@ def write_durably(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    steps.reached("sums are written", path.name)
     temporary.replace(path)
+    steps.reached("sums have their name", path.name)
     sync_folder(path.parent)
+    steps.reached("sums are on the disk", path.name)
+
+
+def make_folder(folder: Path) -> None:
+    """A private folder, whose name survives a power cut; harmless when it is there."""
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

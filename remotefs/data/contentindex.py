@@ -20,6 +20,8 @@ from pathlib import Path
 
 import trio
 
+from remotefs.data.contentfile import make_folder
+
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _PINNED, _CACHED = ".pinned", ".cached"
 _FOLDERS = 256
@@ -51,7 +53,7 @@ class ContentIndex:
         self.evictable_bytes = 0
         # (used, id) of every evictable entry; an outdated `used` is put right when it comes up.
         self._by_age: list[tuple[int, str]] = []
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
 
     @property
     def is_scanned(self) -> bool:

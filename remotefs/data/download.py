@@ -1,78 +1,47 @@
 """From the service to readers: a file is fetched at most once while it stays here, however many read it.
 
 A read that misses becomes a Want and joins a Stream that is about to bring its bytes, or starts one. A stream stores
-each chunk as it arrives and fills the wants of it at once. At its goal (what readers asked for and their readahead) it
+chunks as they arrive and fills the wants of them at once. At its goal (what readers asked for and their readahead) it
 pauses, then ends. Whether the service honours Range is learned from its answers: where it does, a read far from every
-stream gets a request of its own (R1); where it does not, there is one stream a file, from byte 0, and it goes on to the
-end, for the bytes will be needed.
+stream gets a request of its own (R1), and a file that is read in order is fetched in parts side by side where that was
+found to be faster (`lanes`); where it does not, there is one stream a file, from byte 0, and it goes on to the end, for
+the bytes will be needed.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import trio
 
-from remotefs.api.budget import Priority
+from remotefs.api.budget import Priority, Ticket
 from remotefs.config import CacheConfig
+from remotefs.data.carrier import PARALLEL_BYTES, Carrier, Source
 from remotefs.data.chunks import Layout
 from remotefs.data.content import ContentStore
-from remotefs.data.fetch import REDUNDANT_BYTES, Fetch
+from remotefs.data.fetch import Fetch, Parts
+from remotefs.data.lanes import Lanes
 from remotefs.data.memory import ChunkMemory
-from remotefs.data.readahead import ReadWindow
-from remotefs.data.stream import Assembler, Stream
+from remotefs.data.readahead import FIRST_WINDOW_BYTES, ReadWindow
+from remotefs.data.stream import Run, Stream
 from remotefs.data.want import Want, WholeWant
-from remotefs.errors import (
-    LengthDiffers,
-    LocalError,
-    OutOfSpace,
-    RemotefsError,
-    RemoteNotFound,
-    ReplyBroken,
-    StaleError,
-    TransportError,
-)
+from remotefs.errors import LengthDiffers, StaleError
 
 _log = logging.getLogger(__name__)
 
-# A reader that does nothing for this long has its connection closed; its next read costs a request.
-PAUSE_S = 30.0
-# Replies read at one time, paused ones included; the oldest pause ends when one more is wanted.
-MAX_STREAMS = 32
-# How often in a row a body may be cut without bringing one chunk more than the last time.
-_MAX_CUTS = 4
-_FIRST_RETRY_S = 0.5
-
-
-class Reply(Protocol):
-    """A body under way."""
-
-    @property
-    def offset(self) -> int:
-        """Where it starts, at or before what was asked for."""
-        ...
-
-    @property
-    def total_bytes(self) -> int | None:
-        """The length of the whole file, None where the reply does not tell."""
-        ...
-
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
-
-
-class Source(Protocol):
-    """The one method of the API client that is needed here."""
-
-    def download(
-        self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Priority
-    ) -> AbstractAsyncContextManager[Reply]:
-        """The content from `offset`, `length` bytes of it, as a hint; raises RefusedError, TransportError."""
-        ...
+# A part that is fetched beside others: long enough that a round trip before it costs little, and where requests are
+# limited, longer, for a file must not eat a minute's worth of them.
+_FIRST_PART_BYTES = 2 << 20
+_PART_BYTES = 8 << 20
+_PART_BYTES_WHERE_LIMITED = 32 << 20
+# The window of a reader holds so many parts for each lane: one that is coming, and one that is there already, or the
+# lanes would all wait for the reader at the end of each round.
+_PARTS_AHEAD = 2
+# Of the content that may be kept, this part may be read ahead: more would push out what was not read yet.
+_AHEAD_FRACTION = 1 / 4
 
 
 @dataclass(frozen=True)
@@ -90,19 +59,25 @@ class DownloadStatistics:
 class Downloader:
     """Owns the streams. `run` must be running for a read that misses to end."""
 
-    def __init__(self, source: Source, content: ContentStore, memory: ChunkMemory, config: CacheConfig) -> None:
-        self._source = source
+    def __init__(
+        self,
+        source: Source,
+        content: ContentStore,
+        memory: ChunkMemory,
+        config: CacheConfig,
+        lanes: Lanes | None = None,
+        requests_per_minute: Callable[[], float | None] = lambda: None,
+    ) -> None:
         self._content = content
         self._memory = memory
         self._readahead_bytes = config.readahead_bytes
-        self._slots = trio.CapacityLimiter(MAX_STREAMS)
+        self._lanes = lanes or Lanes()
+        self._requests_per_minute = requests_per_minute
+        self._carrier = Carrier(source, content, memory, self._lanes)
         self._waiting = trio.CapacityLimiter(math.inf)
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)
         # By id and size: an id that turns out to have another length is another file.
         self._fetches: dict[tuple[str, int], Fetch] = {}
-        self._ranges: bool | None = None
-        self._requests = 0
-        self._bytes_received = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry streams until cancelled."""
@@ -132,15 +107,16 @@ class Downloader:
         size = min(size, size_bytes - offset)
         if size <= 0:
             return b""
-        ahead = window.advance(offset, size, self._readahead_bytes) if window is not None else 0
+        layout = Layout(size_bytes, self._content.chunk_bytes)
+        ahead = window.advance(offset, size, self._most_ahead(layout)) if window is not None else 0
         data = self._content.read(file_id, offset, size)
         if data is not None:
-            self._move_on(file_id, size_bytes, offset, size + ahead)
+            self._move_on(file_id, layout, offset, size, ahead)
             return data
-        fetch = self._fetch(file_id, size_bytes)
-        want = Want(fetch.layout, offset, size, self._worthwhile(fetch.layout, offset, size, ahead))
+        fetch = self._fetch(file_id, layout)
+        want = Want(layout, offset, size, self._worthwhile(layout, offset, size, ahead))
         async with self._waiting:
-            await self._obtain(fetch, want)
+            await self._obtain(fetch, want, ahead)
         return want.result()
 
     async def fetch_all(self, file_id: str, size_bytes: int, *, priority: Priority = Priority.INTERACTIVE_READ) -> None:
@@ -150,8 +126,44 @@ class Downloader:
         if size_bytes == 0:
             self._content.put(file_id, 0, 0, b"")
             return
-        fetch = self._fetch(file_id, size_bytes)
-        await self._obtain(fetch, WholeWant(fetch.layout, priority))
+        layout = Layout(size_bytes, self._content.chunk_bytes)
+        await self._obtain(self._fetch(file_id, layout), WholeWant(layout, priority))
+
+    async def verify_length(self, file_id: str, size_bytes: int) -> bool:
+        """Whether a reply tells that a file has this length, or all of it is here; False where it does not tell.
+
+        Raises LengthDiffers, and as read() does.
+        """
+        layout = Layout(size_bytes, self._content.chunk_bytes)
+        missing = self._content.next_missing(file_id, layout, 0)
+        if size_bytes == 0 and (actual := await self.measure(file_id)) > 0:
+            raise LengthDiffers(file_id, 0, actual)
+        if missing < layout.count:
+            offset = layout.start(missing)
+            want = Want(layout, offset, 1, self._worthwhile(layout, offset, 1, FIRST_WINDOW_BYTES))
+            await self._obtain(self._fetch(file_id, layout), want)
+        return file_id not in self._carrier.unannounced or self._content.has_all(file_id)
+
+    async def measure(self, file_id: str) -> int:
+        """The length of a file as a reply announces it, or as its body turns out to have."""
+        return await self._carrier.measure(file_id)
+
+    def prefetch(self, file_id: str, size_bytes: int) -> None:
+        """Begin to bring a file that nobody waits for yet, unless it is on its way or room is short."""
+        layout = Layout(size_bytes, self._content.chunk_bytes)
+        if (file_id, size_bytes) in self._fetches or self._carrier.is_crowded or size_bytes == 0:
+            return
+        missing = self._content.next_missing(file_id, layout, 0)
+        if missing < layout.count:
+            fetch = self._fetch(file_id, layout)
+            fetch.streams.append(Stream(missing, layout.count, missing, layout.count, Ticket(Priority.PREFETCH)))
+            self._start(fetch, fetch.streams)
+
+    def slacken(self, file_id: str) -> None:
+        """No handle is open on a file any more: what was to be read ahead of its readers is not."""
+        for fetch in self._fetches.values():
+            if fetch.file_id == file_id and fetch.layout.size > self._readahead_bytes:
+                fetch.slacken()
 
     def forget(self, file_id: str) -> None:
         """Stop what goes on for a file that is gone; its readers get StaleError."""
@@ -166,33 +178,24 @@ class Downloader:
             streams=len(streams),
             paused=sum(stream.is_paused for stream in streams),
             readers_waiting=sum(len(fetch.wants) for fetch in self._fetches.values()),
-            requests=self._requests,
-            bytes_received=self._bytes_received,
-            ranges=self._ranges,
+            requests=self._carrier.requests,
+            bytes_received=self._carrier.bytes_received,
+            ranges=self._carrier.ranges,
         )
 
     # -- the reader's side
 
-    def _fetch(self, file_id: str, size_bytes: int) -> Fetch:
-        key = (file_id, size_bytes)
+    def _fetch(self, file_id: str, layout: Layout) -> Fetch:
+        key = (file_id, layout.size)
         if key not in self._fetches:
-            self._fetches[key] = Fetch(file_id, Layout(size_bytes, self._content.chunk_bytes))
+            self._fetches[key] = Fetch(file_id, layout)
         return self._fetches[key]
 
     def _worthwhile(self, layout: Layout, offset: int, size: int, ahead: int) -> int:
         """A file no larger than the window is fetched to its end: the rest of it is cheaper than a second request."""
         return layout.size - offset - size if layout.size <= self._readahead_bytes else ahead
 
-    def _move_on(self, file_id: str, size_bytes: int, offset: int, size: int) -> None:
-        """Keep the stream ahead of a reader that finds its bytes here."""
-        fetch = self._fetches.get((file_id, size_bytes))
-        if fetch is not None:
-            reach = fetch.layout.touching(offset, size)
-            for stream in fetch.streams:
-                if reach.start <= stream.next <= reach.stop:
-                    stream.join(0, reach.stop)
-
-    async def _obtain(self, fetch: Fetch, want: Want) -> None:
+    async def _obtain(self, fetch: Fetch, want: Want, ahead: int = 0) -> None:
         fetch.wants.add(want)
         try:
             with self._content.hold(fetch.file_id):
@@ -200,8 +203,10 @@ class Downloader:
                     self._fill_from_here(fetch, want)
                     if not want.missing:
                         return
-                    for stream in fetch.plan(want, ranges=self._ranges):
-                        self._send.send_nowait((fetch, stream))
+                    self._start(fetch, fetch.plan(want, ranges=self._carrier.ranges, part=self._first_part(fetch)))
+                    if ahead:
+                        fetch.look_ahead(want.asked, want.goal, ahead)
+                        self._extend(fetch)
                     await want.changed()
         finally:
             fetch.wants.discard(want)
@@ -209,137 +214,89 @@ class Downloader:
 
     def _fill_from_here(self, fetch: Fetch, want: Want) -> None:
         for index in sorted(want.missing):
-            if isinstance(want, WholeWant):
-                here = self._content.next_missing(fetch.file_id, fetch.layout, index) > index
-                chunk: bytes | None = b"" if here else None
-            else:
-                chunk = self._local(fetch, index)
-            if chunk is not None:
-                want.fill(index, chunk, on_disk=True)
+            while index in want.missing and (run := self._here(fetch, want, index)) is not None:
+                want.fill(run, on_disk=True)
 
-    def _local(self, fetch: Fetch, index: int) -> bytes | None:
+    def _here(self, fetch: Fetch, want: Want, index: int) -> Run | None:
+        """The chunks from `index` on that are here, as far as they are wanted."""
         layout = fetch.layout
-        chunk = self._content.read(fetch.file_id, layout.start(index), layout.length(index))
-        return chunk if chunk is not None else self._memory.get(fetch.file_id, index)
+        while (stop := self._content.next_missing(fetch.file_id, layout, index)) > index:
+            if isinstance(want, WholeWant):
+                return Run(range(index, stop), b"")
+            stop = min(stop, want.asked)
+            data = self._content.read(fetch.file_id, layout.start(index), layout.start(stop) - layout.start(index))
+            if data is not None:
+                return Run(range(index, stop), data)
+            # A chunk of it was damaged, and is not here any more.
+        chunk = None if isinstance(want, WholeWant) else self._memory.get(fetch.file_id, index)
+        return Run(range(index, index + 1), chunk) if chunk is not None else None
 
-    # -- the service's side
+    # -- reading ahead
+
+    def _move_on(self, file_id: str, layout: Layout, offset: int, size: int, ahead: int) -> None:
+        """Keep the streams ahead of a reader that finds its bytes here."""
+        fetch = self._fetches.get((file_id, layout.size))
+        if fetch is not None:
+            reach = layout.touching(offset, size + ahead)
+            for stream in fetch.streams:
+                if reach.start <= stream.next <= reach.stop:
+                    stream.join(0, reach.stop)
+            if ahead:
+                fetch.look_ahead(reach.start, reach.stop, ahead)
+                self._extend(fetch)
+
+    def _extend(self, fetch: Fetch) -> None:
+        """Let the lanes bring what lies between a sequential reader and the end of its window."""
+        lanes, layout = self._lanes_each(), fetch.layout
+        if self._carrier.ranges is not True or fetch.spilled or layout.size < PARALLEL_BYTES:
+            return
+        started = fetch.extend(
+            lanes,
+            self._parts(layout, fetch.window_bytes // (_PARTS_AHEAD * lanes)),
+            lambda index: self._content.next_missing(fetch.file_id, layout, index),
+        )
+        self._start(fetch, started)
+        if len(fetch.streams) < lanes:
+            self._lanes.not_all_used()
+
+    def _lanes_each(self) -> int:
+        """Several files that are read at the same time share the link."""
+        others = sum(any(not stream.is_paused for stream in other.streams) for other in self._fetches.values())
+        return max(1, self._lanes.count // max(1, others))
+
+    def _most_ahead(self, layout: Layout) -> int:
+        wanted = self._readahead_bytes
+        if self._lanes.count > 1 and layout.size >= PARALLEL_BYTES:
+            wanted = max(wanted, _PARTS_AHEAD * self._lanes.count * self._part_bytes(layout))
+        return min(wanted, int(self._content.limit_bytes * _AHEAD_FRACTION))
+
+    def _first_part(self, fetch: Fetch) -> int | None:
+        """The chunks of a reader's first request where more will follow beside it; None where it goes to the end."""
+        is_parallel = self._lanes_each() > 1 and fetch.layout.size >= PARALLEL_BYTES
+        return fetch.layout.chunks_of(2 * _FIRST_PART_BYTES) if is_parallel else None
+
+    def _parts(self, layout: Layout, wanted_bytes: int) -> Parts:
+        longest = self._part_bytes(layout)
+        least = _FIRST_PART_BYTES if self._requests_per_minute() is None else longest
+        usual = min(max(wanted_bytes, least), longest)
+        return Parts(*(layout.chunks_of(size) for size in (least, usual, longest)))
+
+    def _part_bytes(self, layout: Layout) -> int:
+        if self._requests_per_minute() is None:
+            return _PART_BYTES
+        return min(max(layout.size // self._lanes.count, _PART_BYTES), _PART_BYTES_WHERE_LIMITED)
+
+    # -- streams
+
+    def _start(self, fetch: Fetch, streams: list[Stream]) -> None:
+        for stream in streams:
+            self._send.send_nowait((fetch, stream))
 
     async def _carry(self, fetch: Fetch, stream: Stream) -> None:
-        if self._slots.available_tokens == 0:
-            self._end_oldest_pause()
-        try:
-            with stream.scope, self._content.hold(fetch.file_id):
-                async with self._slots:
-                    await self._follow(fetch, stream)
-        except Exception as error:  # noqa: BLE001 - a bug in here must reach the readers, not end the mount
-            fetch.fail(stream, self._blame(fetch, error), ranges=self._ranges)
-        finally:
-            fetch.end(stream)
-            self._drop_if_idle(fetch)
-
-    async def _follow(self, fetch: Fetch, stream: Stream) -> None:
-        """Read replies until the stream is at its end, going on where a body was cut."""
-        furthest, cuts = -1, 0
-        while (error := await self._read_reply(fetch, stream)) is not None:
-            cuts = 0 if stream.next > furthest else cuts + 1
-            furthest = max(furthest, stream.next)
-            if isinstance(error, LengthDiffers) or cuts > _MAX_CUTS or not fetch.wants:
-                raise error
-            _log.info("%s: going on after %s", fetch.file_id, error)
-            await trio.sleep(_FIRST_RETRY_S * 2**cuts)
-
-    async def _read_reply(self, fetch: Fetch, stream: Stream) -> TransportError | None:
-        """One request from where the stream is; what cut its body, if anything did. Raises what came before a body."""
-        start = fetch.layout.start(stream.next)
-        length = None if stream.stop == fetch.layout.count else fetch.layout.start(stream.stop) - start
-        self._requests += 1
-        async with self._source.download(fetch.file_id, offset=start, length=length, priority=stream.priority) as reply:
-            try:
-                await self._pump(fetch, stream, reply)
-            except TransportError as error:
-                return error
-        return None
-
-    async def _pump(self, fetch: Fetch, stream: Stream, reply: Reply) -> None:
-        if not self._learn(fetch, stream, reply):
-            return
-        layout, last = fetch.layout, None
-        assembler = Assembler(layout, reply.offset)
-        async for piece in reply:
-            self._bytes_received += len(piece)
-            if stream.next == stream.stop < layout.count:
-                return  # a part was asked for, and more than that is coming
-            for index, chunk in assembler.feed(piece):
-                if index == layout.count - 1 and reply.total_bytes is None:
-                    last = chunk  # only the end of the body will show that it is the last
-                else:
-                    self._accept(fetch, stream, index, chunk)
-            if assembler.is_past_end:
-                raise LengthDiffers(fetch.file_id, layout.size, None)
-            if last is None and stream.next < stream.stop and not await self._may_go_on(fetch, stream):
-                return
-        if last is not None:
-            self._accept(fetch, stream, layout.count - 1, last)
-        if stream.next < stream.stop:
-            raise _ended_early(fetch, stream, reply, assembler.position)
-
-    def _learn(self, fetch: Fetch, stream: Stream, reply: Reply) -> bool:
-        """Take from a reply's head whether ranges work and where the stream really is; False: it is not needed."""
-        layout = fetch.layout
-        if reply.total_bytes not in (None, layout.size):
-            raise LengthDiffers(fetch.file_id, layout.size, reply.total_bytes)
-        if stream.next > 0:
-            self._ranges = reply.offset > 0
-        if stream.next > 0 and reply.offset == 0:
-            if fetch.has_other_whole(stream):
-                return False
-            stream.next, stream.stop = 0, layout.count
-            fetch.nudge()  # all may join it now
-        stream.is_flowing = True
-        return True
-
-    def _accept(self, fetch: Fetch, stream: Stream, index: int, chunk: bytes) -> None:
-        stored = self._store(fetch, index, chunk)
-        fetch.spilled |= not stored
-        stream.next = index + 1
-        for want in list(fetch.wants):
-            want.fill(index, chunk, on_disk=stored)
-
-    def _store(self, fetch: Fetch, index: int, chunk: bytes) -> bool:
-        """Whether it is on the disk; else it is in memory, and reading goes on (A8)."""
-        try:
-            self._content.put(fetch.file_id, fetch.layout.size, fetch.layout.start(index), chunk)
-        except LocalError as error:
-            if not isinstance(error, OutOfSpace):
-                _log.warning("content cannot be kept: %s", error)
-            self._memory.put(fetch.file_id, index, chunk)
-            return False
-        return True
-
-    async def _may_go_on(self, fetch: Fetch, stream: Stream) -> bool:
-        """Whether the next bytes are wanted, now or before the pause is over."""
-        following = self._content.next_missing(fetch.file_id, fetch.layout, stream.next)
-        redundant = fetch.layout.start(following) - fetch.layout.start(stream.next)
-        if following >= stream.stop or (self._ranges is not False and redundant >= REDUNDANT_BYTES):
-            return False
-        if stream.next < stream.goal or (self._ranges is False and not fetch.spilled):
-            return True
-        if self._slots.statistics().tasks_waiting:
-            return False
-        return await stream.pause(PAUSE_S)
-
-    def _blame(self, fetch: Fetch, error: Exception) -> Exception:
-        """What the readers are told."""
-        if isinstance(error, RemoteNotFound):
-            stale = StaleError(f"{fetch.file_id}: the service does not have it any more: {error}")
-            stale.__cause__ = error
-            return stale
-        if not isinstance(error, RemotefsError):
-            _log.error("%s: a download failed", fetch.file_id, exc_info=error)
-        if isinstance(error, LengthDiffers) and not self._content.is_pinned(fetch.file_id):
-            # Whatever is here was stored in the belief of the listed length.
-            self._content.remove(fetch.file_id)
-        return error
+        await self._carrier.carry(fetch, stream, self._end_oldest_pause)
+        if fetch.reach > fetch.position:
+            self._extend(fetch)
+        self._drop_if_idle(fetch)
 
     def _end_oldest_pause(self) -> None:
         for fetch in self._fetches.values():
@@ -351,10 +308,3 @@ class Downloader:
     def _drop_if_idle(self, fetch: Fetch) -> None:
         if fetch.is_idle:
             self._fetches.pop((fetch.file_id, fetch.layout.size), None)
-
-
-def _ended_early(fetch: Fetch, stream: Stream, reply: Reply, position: int) -> ReplyBroken:
-    """What an end means that the transport took for a good one."""
-    if reply.total_bytes is None and stream.stop == fetch.layout.count:
-        return LengthDiffers(fetch.file_id, fetch.layout.size, position)
-    return ReplyBroken(f"{fetch.file_id}: the body ended at byte {position}")

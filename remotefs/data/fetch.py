@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+from remotefs.api.budget import Priority, Ticket
 from remotefs.data.chunks import Layout
 from remotefs.data.stream import Stream
 from remotefs.data.want import Want
 
 # So many bytes that are here already are read again rather than a request more be made.
 REDUNDANT_BYTES = 1024 * 1024
+
+
+class Parts(NamedTuple):
+    """How much of a file one stream beside others is to bring, in chunks; one that has more than `longest` is cut."""
+
+    least: int
+    usual: int
+    longest: int
 
 
 class Fetch:
@@ -18,6 +30,10 @@ class Fetch:
         self.layout = layout
         self.wants: set[Want] = set()
         self.streams: list[Stream] = []
+        # The chunk where the last sequential reader stands, and the one that it is worth going up to.
+        self.position = self.reach = 0
+        # How far ahead of it, in bytes, wherever the file ends.
+        self.window_bytes = 0
         # Whether a chunk could not go to the disk: then nothing is fetched that nobody waits for.
         self.spilled = False
 
@@ -26,11 +42,11 @@ class Fetch:
         """Whether nothing goes on."""
         return not self.wants and not self.streams
 
-    def plan(self, want: Want, *, ranges: bool | None) -> list[Stream]:
+    def plan(self, want: Want, *, ranges: bool | None, part: int | None = None) -> list[Stream]:
         """Let the want join the streams that are about to bring it; the new ones to be started for the rest.
 
         With `ranges` False there is one stream, from byte 0; what it has passed is asked for when it is over. With
-        None it is not known yet, and a range is tried.
+        None it is not known yet, and a range is tried. `part`: a stream that goes on brings so many chunks at most.
         """
         started = []
         for index in sorted(want.missing):
@@ -39,10 +55,36 @@ class Fetch:
                 self._hurry()
                 continue
             if stream is None:
-                stream = self._start(want, index, ranges=ranges)
+                stream = self._start(want, index, ranges=ranges, part=part)
                 started.append(stream)
-            stream.join(min(want.asked, stream.stop), want.goal)
+            stream.join(min(want.asked, stream.stop), want.goal, want.priority)
         return started
+
+    def extend(self, lanes: int, parts: Parts, next_missing: Callable[[int], int]) -> list[Stream]:
+        """New streams for what is worth having before `reach`: with those that are there `lanes` of them."""
+        started: list[Stream] = []
+        count = self.layout.count
+        while sum(not stream.is_paused for stream in self.streams) < lanes:
+            index = self._frontier(lanes, parts, next_missing)
+            if index >= min(self.reach, count):
+                break
+            # Towards the end of the file they become shorter, so that all lanes are done at about the same time.
+            part = min(parts.usual, max((count - index) // lanes, parts.least))
+            stop = count if lanes == 1 else min(index + part, count)
+            goal = self.reach if lanes == 1 else stop
+            started.append(Stream(index, stop, index, goal, Ticket(Priority.PREFETCH)))
+            self.streams.append(started[-1])
+        return started
+
+    def look_ahead(self, position: int, reach: int, window_bytes: int) -> None:
+        """A sequential reader stands there."""
+        self.position, self.reach, self.window_bytes = position, reach, window_bytes
+
+    def slacken(self) -> None:
+        """No reader is left: bring what is waited for, and no more."""
+        self.reach = 0
+        for stream in self.streams:
+            stream.slacken()
 
     def fail(self, stream: Stream, error: Exception, *, ranges: bool | None) -> None:
         """A stream failed: so do the wants that no other brings."""
@@ -55,6 +97,10 @@ class Fetch:
         """A stream is over; whoever still misses something plans anew."""
         self.streams.remove(stream)
         self.nudge()
+
+    def is_awaiting(self, chunks: range) -> bool:
+        """Whether these are all that somebody waits for."""
+        return any(want.completed_by(chunks) for want in self.wants)
 
     def nudge(self) -> None:
         """Let all readers plan anew."""
@@ -73,13 +119,29 @@ class Fetch:
         for stream in self.streams:
             stream.scope.cancel()
 
-    def _start(self, want: Want, index: int, *, ranges: bool | None) -> Stream:
+    def _frontier(self, lanes: int, parts: Parts, next_missing: Callable[[int], int]) -> int:
+        """The first chunk from the reader on that is neither here nor on its way; streams before it go on."""
+        index = self.position
+        while index < self.reach:
+            index = next_missing(index)
+            stream = next((stream for stream in self.streams if stream.next <= index < stream.stop), None)
+            if stream is None:
+                break
+            if lanes > 1 and stream.stop - stream.next > parts.longest:
+                stream.cut(parts.usual)
+            stream.join(0, min(stream.stop, self.reach))
+            index = stream.stop
+        return index
+
+    def _start(self, want: Want, index: int, *, ranges: bool | None, part: int | None) -> Stream:
         """A stream for the missing chunks from `index` on: just for those where nothing is worth having after them."""
         first = 0 if ranges is False else index
         end = self._end_of_run(want, index)
-        is_open_ended = ranges is False or want.goal > end >= want.asked
-        stop = self.layout.count if is_open_ended else end
-        stream = Stream(next=first, stop=stop, asked=first, goal=end, priority=want.priority)
+        goes_on = want.goal > end >= want.asked
+        stop = self.layout.count if ranges is False or goes_on else end
+        if goes_on and part is not None and ranges:
+            stop = max(end, min(index + part, stop))
+        stream = Stream(next=first, stop=stop, asked=first, goal=end, ticket=Ticket(want.priority))
         self.streams.append(stream)
         return stream
 
@@ -99,11 +161,9 @@ class Fetch:
 
 
 def _bringer(streams: list[Stream], want: Want, index: int, *, ranges: bool | None) -> Stream | None:
-    """The stream that the want should wait for: any that comes by, where it has no choice; else one that is near, and
-    whose request does not wait in the budget's queue behind more urgent ones."""
+    """The stream that the want should wait for: any that comes by, where it has no choice; else one that is near."""
     soon = ranges is not False and not want.is_patient
     for stream in streams:
-        is_urgent = stream.is_flowing or stream.priority <= want.priority
-        if stream.brings(index, soon=soon) and (is_urgent or not soon):
+        if stream.brings(index, soon=soon):
             return stream
     return None

@@ -1,35 +1,57 @@
-"""How far past what was asked a reader's stream may run ahead: one window a handle. Pure.
+"""How far past what was asked a reader's streams may run ahead: some windows a handle. Pure.
 
-The kernel sends several reads at once and not always in order, and only reads that miss the cache are seen here; so
-a read counts as sequential when it begins anywhere near what the window already promised.
+The kernel sends several reads at once and not always in order, and only reads that miss its cache are seen here; so a
+read counts as sequential when it begins anywhere near what a window already promised.
 """
 
 from __future__ import annotations
 
-# The first window of a reader that starts at the beginning: four kernel READs, so a look at a header stays cheap.
+from collections import deque
+from dataclasses import dataclass
+
+# The first window of a reader that starts at the beginning: four small kernel READs, so a look at a header stays cheap.
 FIRST_WINDOW_BYTES = 512 * 1024
-# How far a read may lie from where it was expected: the kernel's own readahead, both ways.
+# How far a read may lie from where it was expected, both ways: the kernel's own readahead, in small READs or in large.
 _SLACK_BYTES = 256 * 1024
+_SLACK_READS = 2
+# A player of a film reads its picture, its sound and its index in turns, by one handle.
+_MAX_RUNS = 4
+
+
+@dataclass
+class _Run:
+    """One place where a handle is being read on."""
+
+    end: int
+    ahead: int
+
+    def continues(self, offset: int, size: int) -> bool:
+        slack = max(_SLACK_BYTES, _SLACK_READS * size)
+        return self.end - slack <= offset <= self.end + self.ahead + slack
 
 
 class ReadWindow:
     """What one handle has read, and so is likely to read next."""
 
     def __init__(self) -> None:
-        # A reader that starts at 0 is taken to go on.
-        self._end = 0
-        self._ahead = 0
+        # A reader that starts at 0 is taken to go on. The last used comes last.
+        self._runs = deque([_Run(0, 0)], maxlen=_MAX_RUNS)
 
     def advance(self, offset: int, size: int, max_bytes: int) -> int:
         """Note a read; how many bytes past its end are worth fetching, at most `max_bytes`.
 
-        It doubles with each sequential read and falls to 0 with a jump.
+        It doubles with each sequential read. A read elsewhere begins a run with nothing ahead, and halves what the
+        others may have: who jumps may well not come back.
         """
-        first, last = self._end - _SLACK_BYTES, self._end + self._ahead + _SLACK_BYTES
-        if first <= offset <= last:
-            self._ahead = min(max(2 * self._ahead, FIRST_WINDOW_BYTES), max_bytes)
-            self._end = max(self._end, offset + size)
-        else:
-            self._ahead = 0
-            self._end = offset + size
-        return self._ahead
+        run = next((run for run in reversed(self._runs) if run.continues(offset, size)), None)
+        if run is None:
+            for other in self._runs:
+                other.ahead //= 2
+            self._runs.append(_Run(offset + size, 0))
+            return 0
+        run.ahead = min(max(2 * run.ahead, FIRST_WINDOW_BYTES), max_bytes)
+        run.end = max(run.end, offset + size)
+        if run is not self._runs[-1]:
+            self._runs.remove(run)
+            self._runs.append(run)
+        return run.ahead

@@ -117,9 +117,10 @@ class Recovery:
         for remote in self._remotes.doomed():
             self._content.remove(remote.file_id)
         for entry in self._trash.entries():
-            content = self._content.path_of(entry.file_id) if entry.file_id else None
-            is_kept = content is not None and content.samefile(self._trash.bytes_of(entry.number))
-            if is_kept and not self._tree.holders(entry.file_id):
+            if not entry.file_id or self._tree.holders(entry.file_id):
+                continue
+            content = self._content.path_of(entry.file_id)
+            if content is None or content.samefile(self._trash.bytes_of(entry.number)):
                 self._content.remove(entry.file_id)
 
 

@@ -6,16 +6,16 @@ stops; a later read that needs what comes next moves the goal on, and no new req
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import trio
 
-from remotefs.api.budget import Priority
+from remotefs.api.budget import Priority, Ticket
 from remotefs.data.chunks import Layout
 
-# A read this many chunks past what is being waited for still joins; one further off gets its own request (R1).
-_NEAR_CHUNKS = 1
+# A read this many chunks past what is being waited for still joins, one further off gets its own request (R1): the
+# kernel's largest READ, for it sends several at once and not always in order.
+_NEAR_CHUNKS = 8
 
 
 @dataclass(eq=False)
@@ -26,7 +26,8 @@ class Stream:
     stop: int
     asked: int
     goal: int
-    priority: Priority
+    # Its place in the queue for requests, which moves forward once somebody waits for it.
+    ticket: Ticket
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     # Whether its reply is coming in.
     is_flowing: bool = False
@@ -40,12 +41,22 @@ class Stream:
             return False
         return not soon or index <= max(self.next, self.asked) + _NEAR_CHUNKS
 
-    def join(self, asked: int, goal: int) -> None:
+    def join(self, asked: int, goal: int, priority: Priority = Priority.PREFETCH) -> None:
         """Somebody waits for the chunks before `asked`, and those before `goal` are worth having."""
+        self.ticket.promote(priority)
         self.asked = max(self.asked, min(asked, self.stop))
         if min(goal, self.stop) > self.goal:
             self.goal = min(goal, self.stop)
             self._more.set()
+
+    def cut(self, chunks: int) -> None:
+        """Bring no more than so many beyond what is waited for: others bring the rest."""
+        self.stop = min(self.stop, max(self.next, self.asked) + chunks)
+        self.join(0, self.stop)
+
+    def slacken(self) -> None:
+        """Bring only what somebody waits for, then pause."""
+        self.goal = max(self.next, self.asked)
 
     def release(self) -> None:
         """End a pause and make no more: somebody waits for its end."""
@@ -62,6 +73,14 @@ class Stream:
         return self.next < self.goal
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Whole chunks that lie one behind the other, and their bytes."""
+
+    chunks: range
+    data: bytes
+
+
 class Assembler:
     """Cuts a body that begins anywhere into the whole chunks of a file. Pure."""
 
@@ -71,26 +90,34 @@ class Assembler:
         self.position = offset
         # The first chunk that this body can still bring whole.
         self.index = -(-offset // layout.chunk_bytes)
-        self._skip = self.index * layout.chunk_bytes - offset
-        self._pending = bytearray()
+        self._pieces: list[bytes | memoryview] = []
 
     @property
     def is_past_end(self) -> bool:
         """Whether the body went on after the file's last byte."""
         return self.position > self._layout.size
 
-    def feed(self, piece: bytes) -> Iterator[tuple[int, bytes]]:
-        """Take a piece; the chunks that it completes, with their indexes."""
+    @property
+    def ready(self) -> range:
+        """The chunks that are whole and were not taken yet."""
+        layout = self._layout
+        stop = layout.count if self.position >= layout.size else self.position // layout.chunk_bytes
+        return range(self.index, max(stop, self.index))
+
+    def feed(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        skipped = max(self._layout.start(self.index) - self.position, 0) if not self._pieces else 0
         self.position += len(piece)
-        skipped = min(self._skip, len(piece))
-        self._skip -= skipped
-        self._pending += memoryview(piece)[skipped:]
-        while self.index < self._layout.count:
-            length = self._layout.length(self.index)
-            if len(self._pending) < length:
-                return
-            chunk = bytes(memoryview(self._pending)[:length])
-            del self._pending[:length]
-            self.index += 1
-            yield self.index - 1, chunk
-        self._pending.clear()
+        if skipped < len(piece):
+            self._pieces.append(memoryview(piece)[skipped:] if skipped else piece)
+
+    def take(self, stop: int) -> Run:
+        """The whole chunks before `stop`: at least one, and no more than are ready."""
+        chunks = range(self.index, stop)
+        assert self.index < stop <= self.ready.stop
+        data = b"".join(self._pieces)
+        length = self._layout.start(stop) - self._layout.start(self.index)
+        rest = len(data) - length
+        self._pieces = [memoryview(data)[length:]] if rest and stop < self._layout.count else []
+        self.index = stop
+        return Run(chunks, data[:length] if rest else data)

@@ -5,8 +5,8 @@ The user's own `rm` does not go here.
     FOLDER/<n>          the bytes
     FOLDER/<n>.json     what they were: its path, its id, when and why it went
 
-The record comes first and goes last; one without bytes is what a crash left of a pair. Bytes whose record is lost, as
-after a power cut, are kept and shown as unnamed.
+The record comes first and goes last; one without bytes is what a crash left of a pair. Bytes whose record is lost
+are kept and shown as unnamed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ class Trash:
             number=number, path=path, file_id=file_id, size=size, mode=mode, mtime_ns=mtime_ns,
             removed_at=time.time(), reason=reason,
         )  # fmt: skip
-        self._record(number).write_bytes(msgspec.json.encode(record))
+        with self._record(number).open("wb") as file:
+            file.write(msgspec.json.encode(record))
+            file.flush()
+            os.fsync(file.fileno())
         steps.reached("trash has the record", number)
         os.link(source, self.bytes_of(number))
         steps.reached("trash has the bytes", number)

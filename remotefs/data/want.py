@@ -6,13 +6,14 @@ import trio
 
 from remotefs.api.budget import Priority
 from remotefs.data.chunks import Layout
+from remotefs.data.stream import Run
 from remotefs.errors import OutOfSpace
 
 
 class Want:
     """Bytes `offset` to `offset + size`, both within the file, and `ahead_bytes` that are worth having after them.
 
-    Invariant: `missing` holds the chunks whose bytes are not in the buffer yet.
+    Invariant: `missing` holds the chunks whose bytes did not come yet.
     """
 
     priority = Priority.INTERACTIVE_READ
@@ -26,17 +27,25 @@ class Want:
         self.asked = chunks.stop
         self.goal = max(layout.touching(offset, size + ahead_bytes).stop, chunks.stop)
         self._layout = layout
-        self._offset = offset
-        self._buffer = bytearray(size)
+        self._offset, self._size = offset, size
+        self._chunks = chunks
+        # The bytes of each chunk that came. They are copied once, when all are there.
+        self._pieces: dict[int, bytes | memoryview] = {}
         self._event = trio.Event()
         self._error: Exception | None = None
 
-    def fill(self, index: int, chunk: bytes, *, on_disk: bool) -> None:
-        """Take what is wanted of a chunk."""
+    def fill(self, run: Run, *, on_disk: bool) -> None:
+        """Take what is wanted of some chunks."""
         del on_disk
-        if index in self.missing:
-            self._take(self._layout.start(index), chunk)
-            self._got(index)
+        if not self.missing.isdisjoint(run.chunks):
+            for index, piece in zip(run.chunks, self._layout.pieces(run.data), strict=True):
+                if index in self.missing:
+                    self._pieces[index] = piece
+            self._got(run.chunks)
+
+    def completed_by(self, chunks: range) -> bool:
+        """Whether these are all that it waits for."""
+        return all(index in chunks for index in self.missing)
 
     def fail(self, error: Exception) -> None:
         """What is missing will not come."""
@@ -58,17 +67,14 @@ class Want:
     def result(self) -> bytes:
         """The bytes, once nothing is missing."""
         assert not self.missing
-        return bytes(self._buffer)
+        first = self._offset - self._layout.start(self._chunks.start)
+        data = b"".join([self._pieces[index] for index in self._chunks])
+        return data if len(data) == self._size else data[first : first + self._size]
 
-    def _got(self, index: int) -> None:
-        self.missing.discard(index)
+    def _got(self, chunks: range) -> None:
+        self.missing.difference_update(chunks)
         if not self.missing:
             self._event.set()
-
-    def _take(self, start: int, chunk: bytes) -> None:
-        first = max(start, self._offset)
-        last = min(start + len(chunk), self._offset + len(self._buffer))
-        self._buffer[first - self._offset : last - self._offset] = memoryview(chunk)[first - start : last - start]
 
 
 class WholeWant(Want):
@@ -82,10 +88,9 @@ class WholeWant(Want):
         self.missing = set(range(layout.count))
         self.asked, self.goal = 0, layout.count
 
-    def fill(self, index: int, chunk: bytes, *, on_disk: bool) -> None:
-        """Note a chunk that is on the disk now."""
-        del chunk
+    def fill(self, run: Run, *, on_disk: bool) -> None:
+        """Note chunks that are on the disk now."""
         if on_disk:
-            self._got(index)
-        elif index in self.missing:
+            self._got(run.chunks)
+        elif not self.missing.isdisjoint(run.chunks):
             self.fail(OutOfSpace("the disk under the state folder has no room for the whole file; make room on it"))

@@ -20,6 +20,7 @@ from remotefs.names import COMPONENT_BYTES
 from remotefs.store.records import Inode
 from remotefs.store.tree import COOKIES_BELOW
 from remotefs.vfs.filesystem import FileSystem
+from remotefs.vfs.handles import OpenFile
 
 _log = logging.getLogger(__name__)
 
@@ -193,7 +194,7 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> pyfuse3.FileInfo:
         self._note_use()
         handle = await self._fs.files.open(inode, flags, ctx)
-        return _file_info(handle.fh)
+        return _file_info(handle)
 
     @answering
     async def create(
@@ -201,7 +202,7 @@ class Operations(pyfuse3.Operations):
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
         self._note_use()
         inode, handle = await self._fs.files.create(parent_inode, name, mode, flags, ctx)
-        return _file_info(handle.fh), self._known(inode)
+        return _file_info(handle), self._known(inode)
 
     @answering
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
@@ -229,6 +230,7 @@ class Operations(pyfuse3.Operations):
         return entry_attributes(inode, self._timeout_s if timeout_s is None else timeout_s)
 
 
-def _file_info(fh: int) -> pyfuse3.FileInfo:
-    # Bytes of an inode never change behind the kernel's back: its pages stay good from one open to the next.
-    return pyfuse3.FileInfo(fh=FileHandleT(fh), keep_cache=True)
+def _file_info(handle: OpenFile) -> pyfuse3.FileInfo:
+    # Bytes of an inode never change behind the kernel's back: its pages stay good from one open to the next. Of a
+    # length that is not sure it must keep none, for it would cut the file there.
+    return pyfuse3.FileInfo(fh=FileHandleT(handle.fh), keep_cache=not handle.direct, direct_io=handle.direct)

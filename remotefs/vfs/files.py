@@ -14,9 +14,10 @@ from contextlib import suppress
 from remotefs.config import WritebackConfig
 from remotefs.data.changes import Changes
 from remotefs.data.filedata import FileData
+from remotefs.data.lengths import Lengths
 from remotefs.data.scan import Scans
 from remotefs.data.writeback import Outcome, Writeback
-from remotefs.errors import AlreadyExists, IsADirectory, NotFound, OutOfSpace, TransportError
+from remotefs.errors import AlreadyExists, IsADirectory, LengthDiffers, NotFound, OutOfSpace, TransportError
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
 from remotefs.vfs.handles import Handles, OpenFile
@@ -40,6 +41,7 @@ class Files:
         config: WritebackConfig,
         ring: Callable[[], None],
         scans: Scans,
+        lengths: Lengths,
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
@@ -51,6 +53,7 @@ class Files:
         self._config = config
         self._ring = ring
         self._scans = scans
+        self._lengths = lengths
 
     # -- opening
 
@@ -59,9 +62,12 @@ class Files:
         inode = self._tree.get(ino)
         if inode.is_dir:
             raise IsADirectory(f"inode {ino} is a directory")
+        sure = True
         if not flags & os.O_TRUNC:
+            sure = await self._lengths.verify(inode)
             self._filedata.check_readable(inode)
         handle = self._handles.open_file(ino, flags)
+        handle.direct = not sure
         if flags & os.O_TRUNC:
             try:
                 await self._empty(inode, caller)
@@ -103,7 +109,11 @@ class Files:
     async def read(self, fh: int, offset: int, size: int) -> bytes:
         """The bytes from `offset`, `size` of them or up to the end of the file."""
         handle = self._handles.file(fh)
-        data = await self._filedata.read(handle.ino, offset, size, handle.window)
+        length = await self._lengths.true_size(self._tree.get(handle.ino)) if handle.direct else None
+        try:
+            data = await self._filedata.read(handle.ino, offset, size, handle.window, length=length)
+        except LengthDiffers as error:
+            raise await self._lengths.stale(error.file_id, error) from error
         self._note_read(handle.ino)
         return data
 

@@ -23,6 +23,8 @@ class OpenFile:
     ino: int
     flags: int
     window: ReadWindow = field(default_factory=ReadWindow)
+    # Its length is not sure: it is read without the kernel's cache (R6).
+    direct: bool = False
     # Bytes were written through it since its last FLUSH that counted (W4).
     wrote: bool = False
     # FLUSHes that counted; from the second on the descriptor is taken for shared (W4).

@@ -38,7 +38,12 @@ class Space:
     f_frsize: int = 1024
 
 
-def make_store(folder: Path, space: Space | None = None, evictable_bytes: int | None = None) -> ContentStore:
+def make_store(
+    folder: Path,
+    space: Space | None = None,
+    evictable_bytes: int | None = None,
+    is_open: Callable[[str], bool] = lambda _: False,
+) -> ContentStore:
     config = CacheConfig(
         chunk_bytes=CHUNK,
         evictable_bytes=evictable_bytes,
@@ -47,7 +52,7 @@ def make_store(folder: Path, space: Space | None = None, evictable_bytes: int | 
         evictable_fraction=0.5,
     )
     figures = space or Space()
-    return ContentStore(folder / "content", config, Disk(folder, config, statvfs=lambda _: figures))
+    return ContentStore(folder / "content", config, Disk(folder, config, statvfs=lambda _: figures), is_open)
 
 
 @pytest.fixture
@@ -561,6 +566,20 @@ def test_the_order_of_use_survives_a_restart(tmp_path: Path, store: ContentStore
         again.put("d", CHUNK, 0, body(CHUNK))
         assert again.read("b", 0, 1) is not None
     again.close()
+
+
+def test_what_is_open_is_not_evicted(tmp_path: Path) -> None:
+    handles = {"open"}
+    store = make_store(tmp_path, evictable_bytes=2 * CHUNK, is_open=handles.__contains__)
+    for file_id in ("open", "closed", "new"):
+        fill(store, file_id, body(CHUNK))
+    assert store.read("open", 0, 1) is not None
+    assert store.read("closed", 0, 1) is None
+    handles.clear()
+    fill(store, "newer", body(CHUNK))
+    store.reclaim(1 << 40)
+    assert store.read("open", 0, 1) is None
+    store.close()
 
 
 def test_pinned_and_held_content_never_goes(tmp_path: Path, store: ContentStore) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,13 +16,15 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotefs.api.budget import Priority
+from remotefs.api.budget import Priority, Ticket
 from remotefs.api.client import Client
 from remotefs.config import CacheConfig
+from remotefs.data.carrier import MAX_STREAMS, PAUSE_S, Source
 from remotefs.data.chunks import Layout
 from remotefs.data.content import ContentStore
 from remotefs.data.disk import Disk
-from remotefs.data.download import MAX_STREAMS, PAUSE_S, Downloader, Source
+from remotefs.data.download import Downloader
+from remotefs.data.lanes import MAX_LANES, Lanes
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.readahead import ReadWindow
 from remotefs.data.stream import Assembler
@@ -59,6 +63,7 @@ class Body:
     offset: int
     total_bytes: int | None
     pieces: AsyncIterator[bytes]
+    ranges: bool | None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.pieces
@@ -68,7 +73,7 @@ class Body:
 class Request:
     offset: int
     length: int | None
-    priority: Priority
+    ticket: Ticket
     sent: int = 0
     closed: bool = False
 
@@ -80,7 +85,9 @@ class Service:
     files: dict[str, bytes]
     ranges: bool = True
     piece: int = 1500
+    # Of each reply, and of all together.
     bytes_per_s: float = 0
+    link_bytes_per_s: float = 0
     latency_s: float = 0
     # The body of the n-th request ends with this error after so many bytes.
     cuts: dict[int, int] = field(default_factory=dict)
@@ -88,10 +95,11 @@ class Service:
     announce: bool = True
     refusal: Exception | None = None
     requests: list[Request] = field(default_factory=list)
+    _link_free_at: float = 0
 
     @asynccontextmanager
     async def download(
-        self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Priority
+        self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Ticket
     ) -> AsyncIterator[Body]:
         request = Request(offset, length, priority)
         number = len(self.requests)
@@ -104,7 +112,8 @@ class Service:
         end = len(data) if length is None or not self.ranges else min(offset + length, len(data))
         pieces = self._pieces(request, data[start:end], self.cuts.get(number))
         try:
-            yield Body(start, len(data) if self.announce else None, pieces)
+            asked = offset > 0 or length is not None
+            yield Body(start, len(data) if self.announce else None, pieces, self.ranges if asked else None)
         finally:
             request.closed = True
             await pieces.aclose()  # type: ignore[attr-defined]  # it is a generator
@@ -117,6 +126,10 @@ class Service:
             if cut is not None:
                 piece = piece[: cut - request.sent]
             await trio.sleep(len(piece) / self.bytes_per_s if self.bytes_per_s else 0)
+            if self.link_bytes_per_s:
+                begins = max(self._link_free_at, trio.current_time())
+                self._link_free_at = begins + len(piece) / self.link_bytes_per_s
+                await trio.sleep_until(self._link_free_at)
             request.sent += len(piece)
             yield piece
 
@@ -147,12 +160,14 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(folder: Path, service: Service, *, readahead: int = READAHEAD) -> AsyncIterator[Bench]:
-    config = CacheConfig(chunk_bytes=CHUNK, readahead_bytes=readahead, reserve_bytes=MIB, reserve_fraction=0.0)
+async def running(
+    folder: Path, service: Service, *, readahead: int = READAHEAD, chunk: int = CHUNK, **downloading: Any
+) -> AsyncIterator[Bench]:
+    config = CacheConfig(chunk_bytes=chunk, readahead_bytes=readahead, reserve_bytes=MIB, reserve_fraction=0.0)
     space = Space()
     content = ContentStore(folder / "content", config, Disk(folder, config, statvfs=lambda _: space))
     memory = ChunkMemory(config.memory_bytes)
-    bench = Bench(service, content, memory, space, Downloader(service, content, memory, config))
+    bench = Bench(service, content, memory, space, Downloader(service, content, memory, config, **downloading))
     async with trio.open_nursery() as nursery:
         await nursery.start(bench.downloader.run)
         yield bench
@@ -359,6 +374,113 @@ async def test_a_reader_that_gives_up_does_not_stop_it_for_others(
         impatient.cancel()
     assert impatient.cancelled_caught
     assert len(service.requests) == 1
+
+
+# -- parts side by side
+
+LARGE = random.Random(3).randbytes(96 * MIB)
+
+
+def parallel_service(**properties: Any) -> Service:
+    return Service({"f1": LARGE, "f2": LARGE}, latency_s=0.03, piece=MIB // 4, **properties)
+
+
+@asynccontextmanager
+async def running_as_configured(folder: Path, service: Service, **downloading: Any) -> AsyncIterator[Bench]:
+    async with running(folder, service, readahead=8 * MIB, chunk=128 * 1024, **downloading) as bench:
+        yield bench
+
+
+async def time_to_read(bench: Bench, file_id: str) -> float:
+    window, began = ReadWindow(), trio.current_time()
+    for offset in range(0, len(LARGE), MIB):
+        assert await bench.read(offset, MIB, window, file_id) == LARGE[offset : offset + MIB]
+    return trio.current_time() - began
+
+
+async def test_where_connections_are_slow_parts_come_side_by_side(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    service = parallel_service(bytes_per_s=10 * MIB)
+    found: list[int] = []
+    async with running_as_configured(tmp_path, service, lanes=Lanes(1, found.append)) as bench:
+        assert await time_to_read(bench, "f1") < 5, "one would take 9.6 s"
+        assert found == [MAX_LANES]
+        requests = len(service.requests)
+        assert await time_to_read(bench, "f2") < 2
+        assert len(service.requests) - requests < 40
+    assert service.bytes_sent < 2.1 * len(LARGE), "nothing is fetched twice"
+
+
+async def test_where_one_connection_fills_the_link_it_stays_one(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    service = parallel_service(bytes_per_s=100 * MIB, link_bytes_per_s=40 * MIB)
+    async with running_as_configured(tmp_path, service) as bench:
+        await time_to_read(bench, "f1")
+        assert len(service.requests) < 16, "others were tried once"
+        requests = len(service.requests)
+        await time_to_read(bench, "f2")
+        assert len(service.requests) - requests == 1
+
+
+async def test_without_ranges_nothing_is_tried(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    service = parallel_service(bytes_per_s=10 * MIB, ranges=False)
+    async with running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench:
+        await time_to_read(bench, "f1")
+        await time_to_read(bench, "f2")
+    assert len(service.requests) == 2
+
+
+async def test_where_requests_are_limited_parts_are_larger(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    service = parallel_service(bytes_per_s=10 * MIB)
+    async with running_as_configured(
+        tmp_path, service, lanes=Lanes(MAX_LANES), requests_per_minute=lambda: 500.0
+    ) as bench:
+        assert await time_to_read(bench, "f1") < 5
+    assert len(service.requests) < 20
+
+
+async def test_files_that_are_read_at_the_same_time_share_the_lanes(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    service = parallel_service(bytes_per_s=10 * MIB)
+    most = 0
+    async with running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench:
+        async with trio.open_nursery() as nursery:
+            for file_id in service.files:
+                nursery.start_soon(time_to_read, bench, file_id)
+            await trio.sleep(0.5)
+            for _ in range(20):
+                most = max(most, bench.downloader.statistics().streams)
+                await trio.sleep(0.02)
+    assert most <= 2 * MAX_LANES
+
+
+async def test_a_part_that_is_cut_is_continued(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    service = parallel_service(bytes_per_s=10 * MIB, cuts={2: MIB + 7, 5: 3, 7: 2 * MIB})
+    async with running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench:
+        await time_to_read(bench, "f1")
+    assert service.bytes_sent < 1.1 * len(LARGE)
+
+
+async def test_what_nobody_will_read_any_more_is_not_fetched(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    service = parallel_service(bytes_per_s=10 * MIB)
+    async with running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench:
+        window = ReadWindow()
+        for offset in range(0, 12 * MIB, MIB):
+            await bench.read(offset, MIB, window)
+        assert bench.downloader.statistics().streams == MAX_LANES
+        sent = service.bytes_sent
+        bench.downloader.slacken("f1")
+        await trio.sleep(20)
+        assert service.bytes_sent - sent < 8 * MIB, "each reply brings what is just coming"
+        assert await time_to_read(bench, "f1") < 5, "and goes on where somebody reads on"
+    assert service.bytes_sent < 1.2 * len(LARGE)
 
 
 # -- without ranges
@@ -588,14 +710,14 @@ async def test_all_of_a_file_is_fetched(tmp_path: Path, autojump_clock: trio.tes
         assert path is not None
         assert path.read_bytes() == BIG
         assert service.bytes_sent == len(BIG) + CHUNK, "one chunk twice costs less than one request more"
-        assert service.requests[-1].priority is Priority.PREFETCH
+        assert service.requests[-1].ticket.priority is Priority.PREFETCH
         await bench.downloader.fetch_all("f1", len(BIG))
         await bench.downloader.fetch_all("empty", 0)
         assert bench.content.has_all("empty")
     assert len(service.requests) == 2
 
 
-async def test_a_reader_does_not_queue_behind_a_prefetch(
+async def test_a_prefetch_that_a_reader_waits_for_is_as_urgent_as_the_reader(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     service = Service({"f1": BIG}, latency_s=5, bytes_per_s=MIB)
@@ -603,8 +725,11 @@ async def test_a_reader_does_not_queue_behind_a_prefetch(
         prefetch = partial(bench.downloader.fetch_all, "f1", len(BIG), priority=Priority.PREFETCH)
         nursery.start_soon(prefetch)
         await trio.testing.wait_all_tasks_blocked()
-        assert await bench.read(0, CHUNK) == BIG[:CHUNK]
-        assert [r.priority for r in service.requests] == [Priority.PREFETCH, Priority.INTERACTIVE_READ]
+        [request] = service.requests
+        assert request.ticket.priority is Priority.PREFETCH
+        nursery.start_soon(bench.read, 0, CHUNK)
+        await trio.testing.wait_all_tasks_blocked()
+        assert request.ticket.priority is Priority.INTERACTIVE_READ
 
 
 async def test_a_whole_file_that_the_disk_cannot_take_is_an_error(
@@ -634,17 +759,24 @@ async def test_nothing_is_read_past_the_end(tmp_path: Path, autojump_clock: trio
     chunk=st.integers(1, 300),
     offset=st.integers(0, 2000),
     pieces=st.lists(st.integers(1, 500), min_size=1, max_size=40),
+    batch=st.integers(1, 5),
 )
-def test_a_body_in_any_pieces_gives_the_whole_chunks(size: int, chunk: int, offset: int, pieces: list[int]) -> None:
+def test_a_body_in_any_pieces_gives_the_whole_chunks(
+    size: int, chunk: int, offset: int, pieces: list[int], batch: int
+) -> None:
     layout, data = Layout(size, chunk), body(size)
     offset = min(offset, size)
     assembler, at, got = Assembler(layout, offset), offset, []
     for length in pieces:
-        got += list(assembler.feed(data[at : at + length]))
+        assembler.feed(data[at : at + length])
         at = min(at + length, size)
+        while len(assembler.ready) >= batch:
+            got.append(assembler.take(assembler.ready.start + batch))
+    if assembler.ready:
+        got.append(assembler.take(assembler.ready.stop))
     assert assembler.position == at
     assert not assembler.is_past_end
     first = -(-offset // chunk)
-    assert [index for index, _ in got] == list(range(first, assembler.index))
-    assert all(piece == data[layout.start(i) : layout.start(i + 1)] for i, piece in got)
+    assert [index for run in got for index in run.chunks] == list(range(first, assembler.index))
+    assert all(run.data == data[layout.start(run.chunks.start) : layout.start(run.chunks.stop)] for run in got)
     assert assembler.index == layout.count or layout.start(assembler.index + 1) > at

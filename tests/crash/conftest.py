@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.crash.herd import Herd
+from tests.crash.power import ForgetfulDisk
+
+
+@pytest.fixture(scope="session")
+def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
+    herd = Herd(tmp_path_factory.mktemp("herd"))
+    yield herd
+    herd.close()
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForgetfulDisk]:
+    disk = ForgetfulDisk(tmp_path_factory.mktemp("disk"))
+    yield disk
+    disk.close()

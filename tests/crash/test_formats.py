@@ -1,0 +1,159 @@
+"""A8: the format of the state folder, and writes that are refused before they leave anything half done."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+import trio
+
+from remotefs.config import Config
+from remotefs.errors import FileTooBig, OutOfSpace
+from remotefs.fuse.translate import errno_of
+from remotefs.store.schema import MIGRATIONS
+from tests.crash.herd import Herd, Place, place
+from tests.faults import FaultyServer
+from tests.mount.support import environment, remotefs
+from tests.parts import Host, clock, running, server
+
+__all__ = ["clock", "server"]
+Server, Clock = FaultyServer, trio.abc.Clock
+_OLD = Path(__file__).with_name("state-v1.sql")
+_STAGED = {"6-1": b"bound", "7-1": b"pending bytes", "8-1": b"never closed"}
+
+
+def old_state(folder: Path, server: FaultyServer) -> Path:
+    """A state folder as format 1 was, and what the service had then."""
+    ids = {
+        "file_theirs": server.store.add_generated("theirs.txt", b"theirs").id,
+        "file_bound": server.store.add("folder\uff0fbound", b"bound", downloadable=False).id,
+        "file_unwanted": server.store.add("unwanted", b"old", downloadable=False).id,
+    }
+    script = _OLD.read_text().replace("@ORGANIZATION@", server.store.organization_id)
+    for old, new in ids.items():
+        script = script.replace(old, new)
+    (folder / "staging").mkdir(parents=True, mode=0o700)
+    for name, data in _STAGED.items():
+        (folder / "staging" / name).write_bytes(data)
+    with closing(sqlite3.connect(folder / "state.db")) as connection:
+        connection.executescript(script)
+    return folder
+
+
+def version(state: Path) -> int:
+    with closing(sqlite3.connect(state / "state.db")) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+async def test_the_first_format_is_taken_over_with_all_that_was_pending(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    state = old_state(tmp_path / "state", server)
+    assert version(state) == 1
+    async with running(tmp_path, server) as host:
+        await host.settled()
+        assert (host.ls(), host.ls("folder")) == (
+            ["also", "dirty", "folder", "pending", "theirs.txt"],
+            ["bound", "empty"],
+        )
+        assert [await host.read(path) for path in ("also", "pending", "dirty", "theirs.txt")] == [
+            b"bound", b"pending bytes", b"never closed", b"theirs",
+        ]  # fmt: skip
+        assert host.fs.attributes.getxattr(host.stat("also").ino, b"user.note") == b"kept"
+        assert host.remote_names() == ["dirty", "folder\uff0fbound", "pending", "theirs.txt"]
+    assert version(state) == len(MIGRATIONS)
+
+
+@pytest.mark.parametrize("nth", range(1, len(MIGRATIONS)))
+def test_a_crash_in_a_change_of_the_format(nth: int, tmp_path: Path, herd: Herd) -> None:
+    with place(tmp_path / "place", herd) as where:
+        state = old_state(where.folder / "state", where.server)
+        assert where.run(step="database gets a new form", nth=nth).was_killed
+        assert version(state) == nth
+        report = where.survivor()
+        assert sorted((shown.paths[0], shown.content) for shown in report.files) == [
+            ("dirty", b"never closed"), ("folder/bound", b"bound"), ("pending", b"pending bytes"), ("theirs.txt", b"theirs"),
+        ]  # fmt: skip
+        assert (report.pending, report.staged, report.findings) == ((), (), ())
+        assert _names(where) == ["dirty", "folder\uff0fbound", "pending", "theirs.txt"]
+
+
+def _names(where: Place) -> list[str]:
+    return sorted(name for name, _ in where.stored().values())
+
+
+@pytest.mark.mount
+def test_a_newer_format_is_refused_by_the_command_and_left_alone(tmp_path: Path, server: Server) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "lock").touch()
+    with closing(sqlite3.connect(state / "state.db")) as connection:
+        connection.execute("PRAGMA user_version = 999")
+    (tmp_path / "mnt").mkdir()
+    done = remotefs(
+        "mount", tmp_path / "mnt", "--state-dir", state, "--base-url", server.url, env=environment(server.key)
+    )
+    assert done.returncode != 0
+    assert "newer remotefs" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert version(state) == 999
+
+
+# -- what is refused early leaves nothing
+
+
+def _small_files(config: Config) -> Config:
+    return msgspec.structs.replace(config, service=msgspec.structs.replace(config.service, max_file_bytes=8))
+
+
+@pytest.mark.parametrize(("error", "number"), [(OutOfSpace, errno.ENOSPC), (FileTooBig, errno.EFBIG)])
+async def test_a_write_that_is_refused_changes_nothing(
+    tmp_path: Path, server: Server, clock: Clock, error: type[Exception], number: int
+) -> None:
+    """Of a file that is there; neither bytes nor rows nor requests."""
+    async with running(tmp_path, server) as host:
+        await host.write("f", b"content")
+        await host.settled()
+    async with running(tmp_path, server, change=_small_files if error is FileTooBig else lambda config: config) as host:
+        if error is OutOfSpace:
+            # As if another program had filled the disk.
+            host.parts.disk.reserve = host.parts.disk.capacity
+        before, requests = host.stat("f"), server.script.count("upload")
+        handle = await host.open("f", os.O_RDWR)
+        with pytest.raises(error) as caught:
+            await host.fs.files.write(handle.fh, 6, b"too much")
+        assert errno_of(caught.value)[0] == number
+        await host.close(handle)
+        assert host.stat("f")._replace(atime_ns=0, content_gen=0) == before._replace(atime_ns=0, content_gen=0)
+        assert await host.read("f") == b"content"
+        _is_untouched(host)
+        assert server.script.count("upload") == requests
+
+
+async def test_where_the_backlog_is_full_a_write_is_refused_and_names_are_not(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with running(tmp_path, server, working=False, durability="local", backlog_intents=2) as host:
+        await host.write("a", b"1")
+        await host.write("b", b"2")
+        handle = await host.open("late", os.O_WRONLY | os.O_CREAT)
+        with pytest.raises(OutOfSpace, match="backlog"):
+            await host.fs.files.write(handle.fh, 0, b"3")
+        await host.close(handle)
+        host.rename("a", "c")
+        host.unlink("b")
+        assert (host.ls(), host.stat("late").size) == (["c", "late"], 0)
+        await host.start_working()
+        await host.settled()
+        assert (host.remote_bytes("c"), host.remote_names()) == ([b"1"], ["c", "late"])
+
+
+def _is_untouched(host: Host) -> None:
+    assert host.pending() == []
+    assert host.parts.staging.scan() == []
+    assert os.listdir(host.state_dir / "staging") == []

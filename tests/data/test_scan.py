@@ -1,0 +1,99 @@
+"""Fetching the next files of a folder for a reader that opens them in order, and for no other."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remotefs.data.scan import Order
+from tests.faults import FaultyServer
+from tests.parts import Host, running
+
+
+FILES = 40
+
+
+@pytest.fixture
+def names(server: FaultyServer) -> list[str]:
+    """Files of somebody else, uploaded in another order than that of their names."""
+    names = [f"{n:03}.txt" for n in range(FILES)]
+    for name in random.Random(5).sample(names, FILES):
+        server.store.add_generated(name, name.encode() * 100)
+    return names
+
+
+def downloads(host: Host) -> int:
+    return sum(request.op == "content" for request in host.server.script.requests())
+
+
+async def read_in_turn(host: Host, names: list[str]) -> None:
+    for name in names:
+        assert await host.read(name) == name.encode() * 100
+
+
+async def until_calm(host: Host) -> None:
+    """Until no reply is read any more."""
+    await host.until(lambda: host.parts.downloader.statistics().streams == 0)
+
+
+async def test_the_next_files_are_on_their_way(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer, names: list[str]
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        await read_in_turn(host, names[:8])
+        await until_calm(host)
+        assert downloads(host) > 12
+        await read_in_turn(host, names[8:])
+        await until_calm(host)
+        assert downloads(host) == FILES, "each is fetched once"
+        await read_in_turn(host, names)
+        assert downloads(host) == FILES
+
+
+async def test_a_walk_in_the_order_of_the_listing_counts_too(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer, names: list[str]
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        listed = [entry.name for entry in host.fs.namespace.readdir(host.fs.namespace.opendir(1), 2)]
+        assert listed != names
+        await read_in_turn(host, listed[:8])
+        await until_calm(host)
+        assert downloads(host) > 12
+
+
+async def test_it_stops_when_the_reader_does(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer, names: list[str]
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        await read_in_turn(host, names[:5])
+        await until_calm(host)
+        assert downloads(host) <= 5 + 16
+
+
+async def test_files_opened_in_no_order_are_fetched_alone(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer, names: list[str]
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        await read_in_turn(host, [*names[35:25:-4], *names[20:0:-7]])
+        await until_calm(host)
+        assert downloads(host) == 6
+
+
+@given(st.lists(st.integers(0, 30), max_size=40))
+def test_only_a_run_of_neighbours_is_believed(opens: list[int]) -> None:
+    order, run = Order(), 0
+    last: int | None = None
+    for ino in opens:
+        worth = order.opened(ino, tuple(range(ino + 1, ino + 17)))
+        run = run + 1 if last is not None and last < ino <= last + 4 else 0
+        last = ino
+        assert (worth > 0) == (run >= 2)
