@@ -19,6 +19,7 @@ from remotefs import names
 from remotefs.config import WritebackConfig
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.flights import Flights
+from remotefs.data.lifecycle import Life
 from remotefs.store.records import ContentState, Inode, Intent, IntentKind, Origin, Remote
 from remotefs.store.store import Store
 
@@ -146,7 +147,8 @@ class Changes:
     def closed(self, ino: int, now_ns: int) -> Inode:
         """New content was closed: it is to be uploaded."""
         with self._db.transaction():
-            inode = self._tree.update(ino, state=ContentState.CLOSED, closed_ns=now_ns)
+            life = Life.of(self._tree.get(ino)).closed()
+            inode = self._tree.update(ino, closed_ns=now_ns, **life._asdict())
             self.schedule(inode, now_ns)
         return inode
 
@@ -259,8 +261,8 @@ class Changes:
                 self.free([remote.file_id], now_ns)
                 return
             before = inode.file_id
-            settled = inode.content_gen == generation and inode.state != ContentState.DIRTY
-            inode = self._tree.update(ino, file_id=remote.file_id, **({"state": ContentState.CLEAN} if settled else {}))
+            life = Life.of(inode).confirmed(generation)
+            inode = self._tree.update(ino, file_id=remote.file_id, **life._asdict())
             self._remotes.show(remote.file_id, ino)
             freed = [*intent.replaces, *self._given_up(before, relabelled=intent.kind is IntentKind.RELABEL)]
             self._journal.remove(intent.seq)

@@ -19,6 +19,7 @@ from remotefs.data.changes import Changes, Usage
 from remotefs.data.content import ContentStore
 from remotefs.data.download import Downloader
 from remotefs.data.flights import Flights
+from remotefs.data.lifecycle import Life
 from remotefs.data.locks import InodeLocks
 from remotefs.data.readahead import ReadWindow
 from remotefs.data.staging import StagedFile, Staging
@@ -148,7 +149,7 @@ class FileData:
             # An upload of what the file held in between makes that the service's version: by its reply, come or coming.
             if unchanged and self._tree.get(ino).file_id == inode.file_id and not self._changes.may_be_rebound(ino):
                 with self._db.transaction():
-                    self._changes.schedule(self._tree.update(ino, state=ContentState.CLEAN), now)
+                    self._changes.schedule(self._save(ino, Life.of(self._tree.get(ino)).as_before()), now)
                 return False
             self._changes.closed(ino, now)
             return True
@@ -156,11 +157,10 @@ class FileData:
     async def fill(self, ino: int, source: Path, size: int) -> None:
         """Give a new, empty file the first `size` bytes of a local file, as if they had been written and closed."""
         async with self._locks.hold(ino):
-            inode = self._tree.get(ino)
-            generation = inode.content_gen + 1
-            await self._staging.clone(ino, generation, source, size)
+            life = Life.of(self._tree.get(ino))
+            await self._staging.clone(ino, life.staged_as(), source, size)
             with self._db.transaction():
-                self._tree.update(ino, size=size, content_gen=generation, staged_gen=generation)
+                self._tree.update(ino, size=size, **life.written()._asdict())
                 self._changes.closed(ino, time.time_ns())
         await self.sync(ino)
 
@@ -181,7 +181,7 @@ class FileData:
                 return
             await self._copy(inode, inode.content_gen, inode.size)
             if self._still_holds(inode):
-                self._tree.update(ino, staged_gen=inode.content_gen)
+                self._save(ino, Life.of(self._tree.get(ino)).staged())
             else:
                 self._staging.discard(ino, inode.content_gen)
 
@@ -210,11 +210,14 @@ class FileData:
                     if self._still_holds(inode):
                         raise
             if self._still_holds(inode):
-                self._tree.update(ino, staged_gen=None)
+                self._save(ino, Life.of(self._tree.get(ino)).settled())
             else:
                 # Unlinked meanwhile, which waits for no lock (A1): nobody else would free what came in just now.
                 self._changes.drop_content(remote.file_id)
             self._staging.discard(ino, inode.staged_gen)
+
+    def _save(self, ino: int, life: Life) -> Inode:
+        return self._tree.update(ino, **life._asdict())
 
     def _still_holds(self, before: Inode) -> bool:
         inode = self._tree.find(before.ino)
@@ -286,16 +289,11 @@ class FileData:
         keep = inode.size if keep is None else keep
         if inode.state == ContentState.DIRTY:
             return self._staged(inode)
-        if inode.staged_gen is not None:
-            staged, generation = self._staged(inode), inode.staged_gen
-        else:
-            generation = inode.content_gen + 1
-            staged = await self._copy(inode, generation, keep)
+        generation = Life.of(inode).staged_as()
+        staged = self._staged(inode) if inode.staged_gen is not None else await self._copy(inode, generation, keep)
         try:
             with self._db.transaction():
-                self._tree.update(
-                    inode.ino, state=ContentState.DIRTY, content_gen=inode.content_gen + 1, staged_gen=generation
-                )
+                self._save(inode.ino, Life.of(inode).written())
                 self._changes.dirtied(inode.ino)
         except RemotefsError:
             if inode.staged_gen is None:

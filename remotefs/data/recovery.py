@@ -12,6 +12,7 @@ from remotefs import steps
 from remotefs.data.changes import NEVER_NS, Changes
 from remotefs.data.content import ContentStore
 from remotefs.data.filedata import FileData
+from remotefs.data.lifecycle import Life
 from remotefs.data.staging import StagedName, Staging
 from remotefs.data.trash import Trash
 from remotefs.errors import CorruptionError, LocalError
@@ -81,9 +82,8 @@ class Recovery:
         """Written and never closed: it is uploaded as it is (W3)."""
         _log.warning("%s was being written when the mount ended: it is kept as it was", self._changes.path(inode))
         with self._db.transaction():
-            # A generation of its own: what an upload under way sent may be another (W4).
-            generation = inode.content_gen + 1
-            self._tree.update(inode.ino, size=entry.size, mtime_ns=entry.mtime_ns, content_gen=generation)
+            life = Life.of(inode).found_written()
+            self._tree.update(inode.ino, size=entry.size, mtime_ns=entry.mtime_ns, **life._asdict())
             self._changes.closed(inode.ino, time.time_ns())
 
     def _staged_file_is_gone(self, inode: Inode) -> None:
@@ -96,7 +96,7 @@ class Recovery:
         _log.error("%s: what was last written to it is missing from the state folder", self._changes.path(inode))
         with self._db.transaction():
             size = remote.size if remote is not None else 0
-            self._tree.update(inode.ino, staged_gen=None, state=ContentState.CLEAN, size=size)
+            self._tree.update(inode.ino, size=size, **Life.of(inode).lost()._asdict())
             intent = self._journal.of_inode(inode.ino)
             if intent is not None:
                 self._journal.remove(intent.seq)

@@ -1,0 +1,88 @@
+"""The life of a file's bytes between the first write and the content store, as a pure state machine (W1-W4, W6, W7).
+
+Theory. What is written here exists nowhere else until the service has it, and what the service has cannot be read back.
+So the bytes have one place at each moment, and every *version* of them a number, the generation, that only rises:
+
+    CLEAN    what the service has under the bound id; in the content store, at the service, or still staged
+    DIRTY    being written; staged
+    CLOSED   closed, to be uploaded; staged (or empty)
+
+                 written    closed    as_before    confirmed(g), g newest    confirmed(g), g older
+    CLEAN        DIRTY +1   CLOSED*   -            CLEAN                     CLEAN
+    DIRTY        DIRTY      CLOSED    CLEAN        DIRTY                     DIRTY
+    CLOSED       DIRTY +1   CLOSED    -            CLEAN                     CLOSED
+
+    +1: a new generation     *: a new, empty file; one that recovery found written
+
+Invariants, which the property tests prove for every order of events:
+
+1. A generation names one content: it rises with the first write after a close. So what an upload of generation g sent
+   is g for ever, and its reply may bind g whatever was written meanwhile (W4).
+2. DIRTY bytes are staged, and staged bytes are let go only when CLEAN: the service has confirmed them, or they equal
+   what it has.
+3. CLEAN follows only from the confirmation of the newest generation, or from bytes equal to those confirmed.
+
+A crash between two events leaves the state of the last one that was committed; recovery closes what was DIRTY and finds
+out, for an upload under way, whether it was confirmed (`recovery`, `upload`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from remotefs.store.records import ContentState, Inode
+
+
+class Life(NamedTuple):
+    """The columns of an inode that say where its bytes stand; `_asdict()` is what is to be saved."""
+
+    state: ContentState | int
+    content_gen: int
+    staged_gen: int | None
+
+    @classmethod
+    def of(cls, inode: Inode) -> Life:
+        """That of an inode."""
+        return cls(inode.state, inode.content_gen, inode.staged_gen)
+
+    def staged_as(self) -> int:
+        """The generation in the name of the staged file that a write goes to; a new one where there is none."""
+        return self.content_gen + 1 if self.staged_gen is None else self.staged_gen
+
+    def written(self) -> Life:
+        """The first write, or any other, went into the staged file."""
+        if self.state == ContentState.DIRTY:
+            return self
+        return Life(ContentState.DIRTY, self.content_gen + 1, self.staged_as())
+
+    def closed(self) -> Life:
+        """What it holds is to be uploaded."""
+        return self._replace(state=ContentState.CLOSED)
+
+    def as_before(self) -> Life:
+        """What was written is what the service has."""
+        assert self.state == ContentState.DIRTY, "only what was written can turn out to be equal"
+        return self._replace(state=ContentState.CLEAN)
+
+    def confirmed(self, generation: int) -> Life:
+        """The service has `generation`."""
+        newest = self.content_gen == generation and self.state != ContentState.DIRTY
+        return self._replace(state=ContentState.CLEAN) if newest else self
+
+    def staged(self) -> Life:
+        """Clean content was copied into staging, to outlive the id that it is kept under (W7)."""
+        assert self.staged_gen is None, "it is staged already"
+        return self._replace(staged_gen=self.content_gen)
+
+    def settled(self) -> Life:
+        """The staged file became content, or is not needed beside it."""
+        assert self.state == ContentState.CLEAN, "staged bytes that the service does not have"
+        return self._replace(staged_gen=None)
+
+    def found_written(self) -> Life:
+        """After a crash: the staged file holds something that nobody recorded. It is a version of its own."""
+        return self._replace(state=ContentState.CLOSED, content_gen=self.content_gen + 1)
+
+    def lost(self) -> Life:
+        """After a power cut: the staged file is not there, so it was never acknowledged."""
+        return self._replace(state=ContentState.CLEAN, staged_gen=None)

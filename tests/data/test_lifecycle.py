@@ -1,0 +1,92 @@
+"""The three invariants of the life of a file's bytes, for every order of events."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.strategies import DataObject, data, sampled_from
+
+from remotefs.data.lifecycle import Life
+from remotefs.store.records import ContentState
+
+
+class Lives(RuleBasedStateMachine):
+    """One file: what its life says, and beside it which bytes really are where (a number for each content)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.life = Life(ContentState.CLEAN, 0, None)
+        self.content = 0
+        self.at_service = 0
+        # What a generation was when an upload of it began.
+        self.sent: dict[int, int] = {}
+        self.newest_gen = 0
+
+    @property
+    def state(self) -> ContentState:
+        return ContentState(self.life.state)
+
+    @rule()
+    def write(self) -> None:
+        self.life = self.life.written()
+        self.content += 1
+
+    @precondition(lambda self: self.state == ContentState.DIRTY)
+    @rule()
+    def close(self) -> None:
+        self.life = self.life.closed()
+
+    # While an upload's end is not known, nobody knows what the service has (W6).
+    @precondition(lambda self: self.state == ContentState.DIRTY and not self.sent)
+    @rule()
+    def close_with_what_the_service_has(self) -> None:
+        self.content = self.at_service
+        self.life = self.life.as_before()
+
+    @precondition(lambda self: self.state == ContentState.CLOSED)
+    @rule()
+    def send(self) -> None:
+        known = self.sent.setdefault(self.life.content_gen, self.content)
+        assert known == self.content, "one generation, two contents"
+
+    @precondition(lambda self: self.sent)
+    @rule(choice=data())
+    def confirm(self, choice: DataObject) -> None:
+        generation = choice.draw(sampled_from(sorted(self.sent)))
+        self.at_service = self.sent[generation]
+        self.life = self.life.confirmed(generation)
+        # An inode has one upload at a time, and an older one is not confirmed after a newer one.
+        self.sent = {gen: content for gen, content in self.sent.items() if gen > generation}
+
+    @precondition(lambda self: self.state == ContentState.CLEAN and self.life.staged_gen is not None)
+    @rule()
+    def settle(self) -> None:
+        self.life = self.life.settled()
+
+    @precondition(lambda self: self.state == ContentState.CLEAN and self.life.staged_gen is None)
+    @rule()
+    def stage_for_a_new_name(self) -> None:
+        self.life = self.life.staged()
+
+    @precondition(lambda self: self.life.staged_gen is not None)
+    @rule()
+    def crash_with_bytes_that_no_row_tells_of(self) -> None:
+        self.content += 1
+        self.life = self.life.found_written()
+
+    @invariant()
+    def generations_rise(self) -> None:
+        assert self.life.content_gen >= self.newest_gen
+        self.newest_gen = self.life.content_gen
+
+    @invariant()
+    def what_the_service_lacks_is_staged(self) -> None:
+        assert self.life.state == ContentState.CLEAN or self.life.staged_gen is not None
+
+    @invariant()
+    def clean_is_what_the_service_has(self) -> None:
+        assert self.life.state != ContentState.CLEAN or self.content == self.at_service
+
+
+TestLives = Lives.TestCase
+TestLives.settings = settings(max_examples=300, stateful_step_count=40)
