@@ -247,6 +247,8 @@ class ContentStore:
             try:
                 found = await trio.to_thread.run_sync(damaged_chunks, self._data(file_id), file.sums)
             except OSError as error:
+                if self._index.find(file_id) is None:
+                    return False  # removed meanwhile
                 raise local_error(error, self._data(file_id)) from error
             entry, file = self._index.find(file_id), self._file(file_id)
             if found and entry is not None and file is not None:

@@ -65,7 +65,7 @@ async def look(host: Host) -> Report:
         kept=_names(host.state_dir / "content"),
         trash=tuple(parts.trash.bytes_of(entry.number).read_bytes() for entry in trash),
         unnamed_trash=sum(not entry.file_id for entry in trash),
-        findings=tuple(str(finding) for finding in await check_state(parts, Scope(service=True))),
+        findings=tuple(str(finding) for finding in await check_state(parts, Scope(working=True, service=True))),
     )
 
 

@@ -14,7 +14,8 @@ from tests.crash.operations import content
 from tests.faults import KEY, FaultyServer, faulty_server
 from tests.mount.support import Mounted, eventually, is_mounted, mounted, stored
 
-pytestmark = pytest.mark.mount
+# Each starts the command twice or more: the same steps are in the other files a second cheaper.
+pytestmark = [pytest.mark.mount, pytest.mark.long]
 _PATIENCE_S = 40
 _REPLACED = content(3000, 1)
 
@@ -85,7 +86,6 @@ def test_after_all_bytes_went_out(tmp_path: Path, server: FaultyServer) -> None:
         is_whole(mount, server, "request is sent whole", 6)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(("step", "nth"), STEPS)
 @pytest.mark.parametrize("durability", ["remote", "local"])
 def test_a_step_of_each_kind(durability: str, step: str, nth: int, tmp_path: Path, server: FaultyServer) -> None:

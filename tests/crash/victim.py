@@ -175,9 +175,10 @@ async def _survive(job: Job) -> None:
         await host.walk()
         await host.walk()
         await host.settled()
-        # What was given up is removed once that is on the disk, by a task that nobody waits for.
-        await host.parts.database.durable()
-        await trio.testing.wait_all_tasks_blocked()
+        # What is confirmed is settled, and what was given up is removed, by tasks that nobody waits for.
+        for _ in range(5):
+            await host.parts.database.durable()
+            await trio.testing.wait_all_tasks_blocked(CALM_S * 0.8)
         _publish(job, await look(host))
 
 
