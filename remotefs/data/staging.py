@@ -257,7 +257,10 @@ class Staging:
             for entry in entries:
                 match = _NAME.fullmatch(entry.name)
                 if match:
-                    status = entry.stat(follow_symlinks=False)
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # in a working mount it may go between the two looks at it
                     yield StagedName(int(match[1]), int(match[2]), status.st_size, status.st_mtime_ns)
 
     def _path(self, inode: int, generation: int) -> Path:

@@ -115,6 +115,26 @@ def test_creating_twice_and_opening_nothing_are_told(staging: Staging) -> None:
         staging.open(1, 2)
 
 
+async def test_what_goes_while_all_is_looked_at_is_left_out(staging: Staging) -> None:
+    for generation in range(1, 40):
+        staging.create(1, generation)
+
+    async def look(done: trio.CancelScope) -> None:
+        for _ in range(100):
+            found = {(file.inode, file.generation) for file in await trio.to_thread.run_sync(staging.scan)}
+            assert {(1, generation) for generation in range(1, 40)} <= found
+        done.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look, nursery.cancel_scope)
+        while True:
+            for inode in range(2, 20):
+                staging.create(inode, 1)
+            for inode in range(2, 20):
+                staging.discard(inode, 1)
+            await trio.lowlevel.checkpoint()
+
+
 def test_discarding_removes_it_and_can_be_repeated(staging: Staging) -> None:
     file = staging.create(1, 1)
     staging.discard(1, 1)
