@@ -448,14 +448,16 @@ async def test_files_that_are_read_at_the_same_time_share_the_lanes(
 ) -> None:
     service = parallel_service(bytes_per_s=10 * MIB)
     most = 0
-    async with running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench:
-        async with trio.open_nursery() as nursery:
-            for file_id in service.files:
-                nursery.start_soon(time_to_read, bench, file_id)
-            await trio.sleep(0.5)
-            for _ in range(20):
-                most = max(most, bench.downloader.statistics().streams)
-                await trio.sleep(0.02)
+    async with (
+        running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench,
+        trio.open_nursery() as nursery,
+    ):
+        for file_id in service.files:
+            nursery.start_soon(time_to_read, bench, file_id)
+        await trio.sleep(0.5)
+        for _ in range(20):
+            most = max(most, bench.downloader.statistics().streams)
+            await trio.sleep(0.02)
     assert most <= 2 * MAX_LANES
 
 

@@ -14,7 +14,6 @@ from remotefs.data.scan import Order
 from tests.faults import FaultyServer
 from tests.parts import Host, running
 
-
 FILES = 40
 
 
