@@ -23,7 +23,8 @@ from cachetools import LRUCache
 from remotefs import steps
 from remotefs.data.contentfile import make_folder, sync_folder
 from remotefs.data.disk import Disk, local_error
-from remotefs.errors import AlreadyExists, CorruptionError, LocalError, NotFound, RemotefsError
+from remotefs.errors import AlreadyExists, CorruptionError, NotFound, RemotefsError
+from remotefs.store.groupsync import GroupSync
 
 _NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
 _PART = ".part"
@@ -79,21 +80,18 @@ class _Descriptors(LRUCache[Path, int]):
 
 
 class StagedFile:
-    """One file being written, `size` bytes long, synced `syncs` times. It may be used again after close()."""
+    """One file being written, `size` bytes long; `names` syncs its folder. It may be used again after close()."""
 
-    def __init__(self, path: Path, disk: Disk, descriptors: _Descriptors, *, create: bool) -> None:
+    def __init__(self, path: Path, disk: Disk, descriptors: _Descriptors, names: GroupSync, *, create: bool) -> None:
         self.path = path
         self._disk = disk
         self._descriptors = descriptors
+        self._names = names
         fd = descriptors.open(path, os.O_CREAT | os.O_EXCL) if create else descriptors.of(path)
         self.size = os.fstat(fd).st_size
-        # Invariant: what was written up to change number _synced survives a power cut.
-        self.syncs = 0
-        self._changes = 1
-        self._synced = 0
-        self._name_synced = False
-        self._syncing: trio.Event | None = None
-        self._lost: LocalError | None = None
+        self._bytes = GroupSync(self._sync_bytes, lambda error: local_error(error, path))
+        self._bytes.changed()
+        self._named = names.changed()
         if create:
             steps.reached("staged file is made", path.name)
 
@@ -116,7 +114,7 @@ class StagedFile:
         except OSError as error:
             raise local_error(error, self.path) from error
         finally:
-            self._changes += 1
+            self._bytes.changed()
             self.size = max(self.size, position) if position > offset else self.size
         steps.reached("staged file has bytes", self.path.name)
         return len(data)
@@ -127,24 +125,17 @@ class StagedFile:
             os.ftruncate(self._fd(), size)
         except OSError as error:
             raise local_error(error, self.path) from error
-        self._changes += 1
+        self._bytes.changed()
         self.size = size
         steps.reached("staged file is cut", self.path.name)
 
-    async def sync(self, data_only: bool = True) -> None:
-        """Return once all that was written before the call survives a power cut; callers at one time share the work.
+    async def sync(self) -> None:
+        """Return once all that was written before the call, and the name, survive a power cut.
 
-        Raises OutOfSpace, StateUnusable: after a failure it fails for ever, for the kernel may have dropped the bytes
-        that it could not write, and would call the next attempt a success.
+        Callers at one time share the work. Raises OutOfSpace, StateUnusable, after a failure for ever.
         """
-        wanted = self._changes
-        while self._synced < wanted:
-            if self._lost is not None:
-                raise self._lost.with_traceback(None)
-            if self._syncing is not None:
-                await self._syncing.wait()
-            else:
-                await self._sync_once(data_only)
+        await self._bytes.wait()
+        await self._names.wait(self._named)
 
     def close(self) -> None:
         """Give the descriptor back; nothing is synced."""
@@ -153,22 +144,13 @@ class StagedFile:
     def _fd(self) -> int:
         return self._descriptors.of(self.path)
 
-    async def _sync_once(self, data_only: bool) -> None:
-        reached, self._syncing = self._changes, trio.Event()
-        folder = None if self._name_synced else self.path.parent
+    async def _sync_bytes(self) -> None:
+        fd = os.dup(self._fd())  # the other may fall out of the open ones meanwhile
         try:
-            fd = os.dup(self._fd())  # the other may fall out of the open ones meanwhile
-            try:
-                await trio.to_thread.run_sync(_sync, fd, data_only, folder)
-            finally:
-                os.close(fd)
-            self._synced, self._name_synced = reached, True
-            self.syncs += 1
-        except OSError as error:
-            self._lost = local_error(error, self.path)
+            await trio.to_thread.run_sync(os.fdatasync, fd)
         finally:
-            self._syncing.set()
-            self._syncing = None
+            os.close(fd)
+        steps.reached("staged bytes are on the disk", self.path.name)
 
 
 class Staging:
@@ -178,6 +160,7 @@ class Staging:
         self._folder = folder
         self._disk = disk
         self._descriptors = _Descriptors(maxsize=_OPEN_FILES)
+        self._names = GroupSync(self._sync_names, lambda error: local_error(error, folder))
         # One object a file, as long as anybody holds it: its size has one owner. The recent ones are held here.
         self._files: WeakValueDictionary[Path, StagedFile] = WeakValueDictionary()
         self._recent: LRUCache[Path, StagedFile] = LRUCache(maxsize=_RECENT_FILES)
@@ -244,6 +227,10 @@ class Staging:
         while self._descriptors:
             self._descriptors.popitem()
 
+    async def _sync_names(self) -> None:
+        await trio.to_thread.run_sync(sync_folder, self._folder)
+        steps.reached("staged name is on the disk")
+
     async def _fill(self, origin: int, copy: int, size: int) -> None:
         if not await trio.to_thread.run_sync(_share_blocks, origin, copy):
             self._disk.require(size)
@@ -268,7 +255,7 @@ class Staging:
 
     def _staged(self, path: Path, *, create: bool) -> StagedFile:
         try:
-            file = StagedFile(path, self._disk, self._descriptors, create=create)
+            file = StagedFile(path, self._disk, self._descriptors, self._names, create=create)
         except FileNotFoundError as error:
             if create:  # the folder itself is gone
                 raise local_error(error, path) from error
@@ -323,12 +310,3 @@ def _copy(origin: int, copy: int, size: int) -> None:
             if copied == 0:
                 raise CorruptionError("the file to copy was cut while it was copied")
             position += copied
-
-
-def _sync(fd: int, data_only: bool, folder: Path | None) -> None:
-    """Sync a file and, where it is given, the folder of its name."""
-    (os.fdatasync if data_only else os.fsync)(fd)
-    steps.reached("staged bytes are on the disk")
-    if folder is not None:
-        sync_folder(folder)
-        steps.reached("staged name is on the disk")

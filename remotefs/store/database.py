@@ -19,7 +19,8 @@ from typing import Any
 import trio
 
 from remotefs import steps
-from remotefs.errors import OutOfSpace, StateUnusable
+from remotefs.errors import OutOfSpace, RemotefsError, StateUnusable
+from remotefs.store.groupsync import GroupSync
 from remotefs.store.schema import MIGRATIONS
 
 _log = logging.getLogger(__name__)
@@ -46,10 +47,9 @@ class Database:
             raise StateUnusable(f"{path}: {error}; restore it from a copy, or use another --state-dir") from error
         self._wal_fd: int | None = None
         self._undo: list[Callable[[], None]] | None = None
-        self._commits = 0
-        # What an earlier process committed may not have reached the disk.
-        self._durable_commits = -1
-        self._syncing: trio.Event | None = None
+        self._synced_log = GroupSync(self._sync_log, self._log_is_lost)
+        # What an earlier process committed, and did not wait for.
+        self._synced_log.changed()
         self._keep_reserve()
 
     @property
@@ -112,8 +112,7 @@ class Database:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._give_up_reserve():
                 raise self._translated(error) from error
             self._run("COMMIT", ())
-        self._commits += 1
-        steps.reached("transaction is committed", self._commits)
+        steps.reached("transaction is committed", self._synced_log.changed())
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -130,20 +129,8 @@ class Database:
     # -- the disk
 
     async def durable(self) -> None:
-        """Return once every commit made so far survives a power cut."""
-        wanted = self._commits
-        while self._durable_commits < wanted:
-            if self._syncing is not None:
-                await self._syncing.wait()
-                continue
-            covered, self._syncing = self._commits, trio.Event()
-            try:
-                await trio.to_thread.run_sync(os.fdatasync, self._wal())
-                steps.reached("database is on the disk", covered)
-                self._durable_commits = max(self._durable_commits, covered)
-            finally:
-                self._syncing.set()
-                self._syncing = None
+        """Return once every commit made so far survives a power cut. Raises StateUnusable."""
+        await self._synced_log.wait()
 
     async def run_checkpoints(self, *, every_s: float = 5.0) -> None:
         """Copy the log into the database whenever it has grown; runs until cancelled."""
@@ -163,6 +150,13 @@ class Database:
             self._wal_fd = None
         self._connection.close()
         steps.reached("database is closed")
+
+    async def _sync_log(self) -> None:
+        await trio.to_thread.run_sync(os.fdatasync, self._wal())
+        steps.reached("database is on the disk")
+
+    def _log_is_lost(self, error: OSError) -> RemotefsError:
+        return StateUnusable(f"{self._wal_path}: it cannot be written to the disk: {error.strerror}; mount anew")
 
     def _wal(self) -> int:
         # SQLite keeps one log file for as long as a connection is open.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 import subprocess
@@ -171,19 +172,27 @@ def test_ten_thousand_dirty_files_do_not_exhaust_descriptors(staging: Staging) -
     assert all(file.read(0, 10) == str(number).encode() for number, file in enumerate(files))
 
 
-async def test_what_is_synced_is_synced_for_all_who_asked(staging: Staging) -> None:
-    file = staging.create(1, 1)
+async def test_files_that_are_synced_together_share_the_sync_of_their_folder(
+    staging: Staging, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "remotefs.steps")
+
+    def syncs(step: str) -> int:
+        return sum(record.getMessage().startswith(step) for record in caplog.records)
+
+    files = [staging.create(number, 1) for number in range(10)]
     async with trio.open_nursery() as nursery:
-        for number in range(20):
-            file.write(number, b"x")
+        for file in files:
+            file.write(0, b"x")
             nursery.start_soon(file.sync)
-    assert 1 <= file.syncs <= 2, "one for those that came together"
-    await file.sync()
-    assert file.syncs <= 2, "nothing was written since"
-    file.write(0, b"y")
-    before = file.syncs
-    await file.sync(data_only=False)
-    assert file.syncs == before + 1
+            nursery.start_soon(file.sync)
+    assert syncs("staged bytes are on the disk") == 10
+    assert 1 <= syncs("staged name is on the disk") <= 2
+    files[0].write(0, b"y")
+    caplog.clear()
+    await files[0].sync()
+    await files[0].sync()
+    assert (syncs("staged bytes are on the disk"), syncs("staged name is on the disk")) == (1, 0)
 
 
 async def test_a_sync_that_failed_is_never_called_a_success_later(staging: Staging) -> None:
