@@ -46,6 +46,7 @@ lock: setup      ## resolve the dependencies anew into the lock files
 
 bench: setup     ## measure, and compare with the peers that are installed
 	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench_peers.py
 
 clean: stop      ## remove what make made
 	rm -rf .venv .sdk .run .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Measure a mount and its peers: `python scripts/bench.py [--quick] [--only tree,stream,small] [--root DIR]`.
+"""Measure a mount and its peers: `python scripts/bench.py [--quick] [--only tree,stream,small,bulk] [--root DIR]`.
 
 Prints tables in Markdown, as they stand in docs/benchmarks.md. MB are 10^6 bytes; "CPU" is the user and system time of
 the process that serves the mount, which a busy machine changes less than the time on the clock. Everything runs against
@@ -34,6 +34,7 @@ _MB = 1_000_000
 _MIB = 1 << 20
 _DAY_US = 86_400_000_000
 _TICKS = os.sysconf("SC_CLK_TCK")
+_WRITERS = 8
 _DURABILITIES = ("remote", "strict", "local")
 _SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
 # What would be counted or waited for beside what is measured: polls, and the pace of requests.
@@ -53,10 +54,11 @@ class Size:
     files: int
     stream_mb: int
     small_files: int
+    bulk_files: int
 
 
-FULL = Size(folders=2000, files=100_000, stream_mb=450, small_files=300)
-QUICK = Size(folders=200, files=10_000, stream_mb=50, small_files=60)
+FULL = Size(folders=2000, files=100_000, stream_mb=450, small_files=300, bulk_files=1000)
+QUICK = Size(folders=200, files=10_000, stream_mb=50, small_files=60, bulk_files=160)
 
 Row = tuple[str, ...]
 
@@ -334,6 +336,47 @@ def write_small(path: Path, count: int) -> None:
         (path / f"{n}.bin").write_bytes(n.to_bytes(4, "little") * 250)
 
 
+# -- many files at once
+
+
+def bulk(folder: Path, size: Size) -> None:
+    """`cp -a` of files of 64 KiB, by one and by eight writers, and until the service has them all."""
+    print(f"\n### `cp -a` of {size.bulk_files:,} files of 64 KiB")
+    source = folder / "source"
+    for writer in range(_WRITERS):
+        (source / f"{writer}").mkdir(parents=True)
+    for n in range(size.bulk_files):
+        (source / f"{n % _WRITERS}" / f"{n}.bin").write_bytes(os.urandom(65_536))
+    rows = [
+        bulk_row(folder / f"{durability}-{writers}", source, durability, writers, size.bulk_files)
+        for durability in ("remote", "local")
+        for writers in (1, _WRITERS)
+    ]
+    table(("durability", "writers", "copied in", "files/s", "all uploaded after", "files/s", "CPU", "a file"), rows)
+
+
+def bulk_row(folder: Path, source: Path, durability: str, writers: int, files: int) -> Row:
+    with running_server(folder / "server") as server:
+        mount = mount_of(folder, server, durability=durability)
+        mount.started()
+        try:
+            before = cpu_s(mount.pid)
+            copied = timed(lambda: copy_all(source, mount.path, writers))
+            settled = copied + timed(mount.flush)
+            used = cpu_s(mount.pid) - before
+        finally:
+            mount.end()
+    rates = (f"{files / copied:.0f}", f"{files / settled:.0f}")
+    each = f"{used / files * 1000:.1f} ms"
+    return (f"`{durability}`", f"{writers}", seconds(copied), rates[0], seconds(settled), rates[1], seconds(used), each)
+
+
+def copy_all(source: Path, target: Path, writers: int) -> None:
+    parts = [source] if writers == 1 else sorted(source.iterdir())
+    running = [subprocess.Popen(["cp", "-a", part, target / part.name]) for part in parts]
+    assert [process.wait() for process in running] == [0] * len(parts)
+
+
 # -- measuring
 
 
@@ -399,7 +442,7 @@ def table(head: Row, rows: list[Row]) -> None:
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
-SECTIONS: dict[str, Callable[[Path, Size], None]] = {"tree": tree, "stream": stream, "small": small}
+SECTIONS: dict[str, Callable[[Path, Size], None]] = {"tree": tree, "stream": stream, "small": small, "bulk": bulk}
 
 
 if __name__ == "__main__":

@@ -162,7 +162,8 @@ class Downloader:
     def slacken(self, file_id: str) -> None:
         """No handle is open on a file any more: what was to be read ahead of its readers is not."""
         for fetch in self._fetches.values():
-            if fetch.file_id == file_id and fetch.layout.size > self._readahead_bytes:
+            # A small file is fetched to its end all the same; a whole one that somebody waits for, too.
+            if fetch.file_id == file_id and fetch.layout.size > self._readahead_bytes and not fetch.wants:
                 fetch.slacken()
 
     def forget(self, file_id: str) -> None:

@@ -32,6 +32,8 @@ class Fetch:
         self.streams: list[Stream] = []
         # The chunk where the last sequential reader stands, and the one that it is worth going up to.
         self.position = self.reach = 0
+        # Parts that were begun beside others.
+        self._begun = 0
         # How far ahead of it, in bytes, wherever the file ends.
         self.window_bytes = 0
         # Whether a chunk could not go to the disk: then nothing is fetched that nobody waits for.
@@ -69,12 +71,18 @@ class Fetch:
             if index >= min(self.reach, count):
                 break
             # Towards the end of the file they become shorter, so that all lanes are done at about the same time.
-            part = min(parts.usual, max((count - index) // lanes, parts.least))
+            part = min(self._staggered(parts, lanes), max((count - index) // lanes, parts.least))
             stop = count if lanes == 1 else min(index + part, count)
             goal = self.reach if lanes == 1 else stop
             started.append(Stream(index, stop, index, goal, Ticket(Priority.PREFETCH)))
             self.streams.append(started[-1])
         return started
+
+    def _staggered(self, parts: Parts, lanes: int) -> int:
+        """From half of the usual up: parts that began together must not end together, or all lanes would be idle for
+        the same round trip."""
+        self._begun += 1
+        return max(parts.usual * (lanes + self._begun % lanes + 1) // (2 * lanes), parts.least)
 
     def look_ahead(self, position: int, reach: int, window_bytes: int) -> None:
         """A sequential reader stands there."""

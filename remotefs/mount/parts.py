@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 import msgspec
@@ -41,7 +42,7 @@ from remotefs.data.trash import Trash
 from remotefs.data.upload import Uploader
 from remotefs.data.view import View
 from remotefs.data.writeback import Writeback
-from remotefs.errors import AccountError
+from remotefs.errors import AccountError, LocalError
 from remotefs.fuse.notify import KernelNotifier
 from remotefs.mount.settings import MountSettings
 from remotefs.store.database import Database
@@ -86,7 +87,7 @@ class Parts:
         self.trash = Trash(state / "trash")
         self.downloader = Downloader(
             self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache,
-            Lanes(self.meta.facts.lanes, lambda count: self.meta.record(lanes=count)),
+            Lanes(self.meta.facts.lanes, self._remember_lanes),
             lambda: self.budget.limit_per_minute,
         )  # fmt: skip
         self._build_data(config)
@@ -123,6 +124,10 @@ class Parts:
         self.recovery = Recovery(
             self.store, self.changes, self.content, self.staging, self.filedata, self.trash
         )  # fmt: skip
+
+    def _remember_lanes(self, count: int) -> None:
+        with suppress(LocalError):  # it is found out again
+            self.meta.record(lanes=count)
 
     def _is_open(self, file_id: str) -> bool:
         return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))

@@ -53,3 +53,20 @@ def test_a_window_is_never_larger_than_allowed(reads: list[tuple[int, int]], mos
 def test_far_random_reads_never_run_ahead(offsets: list[int]) -> None:
     window = ReadWindow()
     assert [window.advance(offset * 10 * MIB, READ, MOST) for offset in offsets] == [0] * len(offsets)
+
+
+def test_several_streams_on_one_handle_each_have_their_window() -> None:
+    window = ReadWindow()
+    ahead = [
+        (window.advance(n * READ, READ, MOST), window.advance(500 * MIB + n * READ, READ, MOST)) for n in range(1, 8)
+    ]
+    assert ahead[-1][0] > FIRST_WINDOW_BYTES
+    assert ahead[-1][1] > FIRST_WINDOW_BYTES
+
+
+def test_a_jump_halves_what_the_others_may_have() -> None:
+    window = ReadWindow()
+    before = [window.advance(n * READ, READ, MOST) for n in range(5)][-1]
+    window.advance(900 * MIB, READ, MOST)
+    assert window.advance(5 * READ, READ, 64 * MIB) == before
+    assert before > FIRST_WINDOW_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tests.server_process import ServerProcess, running_server
 SIZE = 450 << 20
 PIECE = 1 << 20
 RESIDENT_KIB = 200 << 10
+# Of eight such files that are read at once.
+EIGHT_RESIDENT_KIB = 300 * 10**6 >> 10
 
 
 def pieces() -> Iterator[bytes]:
@@ -61,3 +64,16 @@ def test_450_mb_go_up_and_come_down_in_200_mb_of_memory(server: ServerProcess, t
         assert (two.path / "large.bin").stat().st_size == SIZE
         assert read(two.path / "large.bin") == digest
         assert peak_kib(two.pid) < RESIDENT_KIB
+
+
+@pytest.mark.long
+def test_eight_files_of_450_mb_at_once_take_less_than_300_mb_of_memory(server: ServerProcess, tmp_path: Path) -> None:
+    with mounted(tmp_path / "one", server.url, server.key) as one:
+        digests = {number: write(one.path / f"{number}.bin") for number in range(8)}
+        one.flush()
+    with mounted(tmp_path / "two", server.url, server.key) as two:
+        command = ["b2sum", *(two.path / f"{number}.bin" for number in digests)]
+        readers = [subprocess.Popen([*command[:1], path], stdout=subprocess.PIPE, text=True) for path in command[1:]]
+        seen = [reader.communicate()[0].split()[0] for reader in readers]
+        assert seen == list(digests.values())
+        assert peak_kib(two.pid) < EIGHT_RESIDENT_KIB

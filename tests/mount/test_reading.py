@@ -131,3 +131,22 @@ def test_a_reader_that_is_interrupted_leaves_the_mount_as_it_was(scene: Scene, t
     assert reader.wait(15) != 0
     held.release()
     assert theirs.read_bytes() == CONTENT
+
+
+def test_reads_that_hang_do_not_hold_up_one_from_this_disk(scene: Scene, theirs: Path) -> None:
+    assert theirs.read_bytes() == CONTENT
+    slow = [scene.mount.path / f"{scene.folder.name}.{number}" for number in range(14)]
+    for path in slow:
+        scene.server.store.add_generated(path.name, CONTENT[:300_000])
+    eventually(slow[-1].exists)
+    held = scene.server.script.add(Hold(), op="content", times=None)
+    forget_pages(theirs)
+    with ThreadPoolExecutor(len(slow)) as readers:
+        reading = [readers.submit(path.read_bytes) for path in slow]
+        eventually(lambda: held.hits >= len(slow))
+        try:
+            assert theirs.read_bytes() == CONTENT, "while all of those wait"
+            assert not any(one.done() for one in reading)
+        finally:
+            held.release()
+        assert all(one.result() == CONTENT[:300_000] for one in reading)
