@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import trio
 import xxhash
@@ -265,6 +266,12 @@ class FileData:
         if inode.staged_gen is not None:
             return self._staged(inode).path
         return self._content.path_of(inode.file_id) if inode.file_id else None
+
+    async def open_source(self, ino: int) -> BinaryIO | None:
+        """The same, open for reading: it may be moved or replaced then, as staged bytes are that become content."""
+        async with self._locks.hold(ino):
+            path = self.source_of(self._tree.get(ino))
+            return path.open("rb") if path is not None else None
 
     def _bound(self, inode: Inode) -> Remote | None:
         return self._remotes.find(inode.file_id) if inode.file_id else None

@@ -10,7 +10,9 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import trio
 
@@ -68,44 +70,42 @@ class Export:
                 new.symlink_to(os.fsdecode(inode.target))
         elif inode.is_file:
             self._say(path)
-            source = await self._source(inode, path)
-            await trio.to_thread.run_sync(partial(_copy_file, source, target, inode, force=self._force))
+            with await self._source(inode, path) as source:
+                await trio.to_thread.run_sync(partial(_copy_file, source, target, inode, force=self._force))
             self.files += 1
             self.bytes += inode.size
 
-    async def _source(self, inode: Inode, path: str) -> Path | None:
-        """Where its bytes are, checked; None for no bytes. Raises NotReadable, CorruptionError."""
+    async def _source(self, inode: Inode, path: str) -> BinaryIO:
+        """Its bytes, checked. Raises NotReadable, CorruptionError."""
         if inode.size == 0:
-            return None
+            return BytesIO()
         if inode.staged_gen is None and inode.file_id is not None:
             await self._parts.content.verify(inode.file_id)
-        source = self._parts.filedata.source_of(inode)
+        source = await self._parts.filedata.open_source(inode.ino)
         if source is None:
             raise NotReadable(f"{path}: its bytes are not on this disk; `remotefs warm` fetches what can be fetched")
         return source
 
 
-def _copy_file(source: Path | None, target: Path, inode: Inode, *, force: bool) -> None:
+def _copy_file(source: BinaryIO, target: Path, inode: Inode, *, force: bool) -> None:
     """For a thread: whole under its name or not at all. Raises OSError, AlreadyExists, CorruptionError."""
     with _placing(target, force=force) as new:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with open(fd, "wb") as copy:  # noqa: PTH123 - a descriptor, for its mode and its flags
-            if source is not None:
-                _copy_bytes(source, copy.fileno(), inode.size)
+            _copy_bytes(source, copy.fileno(), inode.size)
             os.fchmod(fd, stat.S_IMODE(inode.mode) & 0o777)
             os.utime(fd, ns=(inode.atime_ns, inode.mtime_ns))
 
 
-def _copy_bytes(source: Path, target: int, size: int) -> None:
-    with source.open("rb") as file:
-        left = size
-        while left:
-            piece = file.read(min(left, _PIECE_BYTES))
-            if not piece:
-                raise CorruptionError(f"{source}: it ends {left} bytes early")
-            left -= len(piece)
-            while piece:
-                piece = piece[os.write(target, piece) :]
+def _copy_bytes(source: BinaryIO, target: int, size: int) -> None:
+    left = size
+    while left:
+        piece = source.read(min(left, _PIECE_BYTES))
+        if not piece:
+            raise CorruptionError(f"{source.name}: it ends {left} bytes early")
+        left -= len(piece)
+        while piece:
+            piece = piece[os.write(target, piece) :]
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import trio
@@ -190,14 +190,17 @@ class Upkeep:
             return "differs"
         if kept.size == 0:
             return "equal" if self._is_settled(kept) and self._is_settled(other) else "unknown"
-        one, two = self._bytes_of(kept), self._bytes_of(other)
-        if one is None or two is None:
-            return "unknown"
-        return "equal" if await trio.to_thread.run_sync(are_equal, one, two) else "differs"
+        with ExitStack() as opened:
+            files = [opened.enter_context(f) for r in (kept, other) if (f := await self._bytes_of(r)) is not None]
+            if len(files) < 2:
+                return "unknown"
+            one, two = files
+            return "equal" if await trio.to_thread.run_sync(are_equal, one, two) else "differs"
 
-    def _bytes_of(self, remote: Remote) -> Path | None:
-        inode = self._parts.tree.find(remote.ino) if remote.ino is not None else None
-        return self._parts.filedata.source_of(inode) if inode is not None and self._is_settled(remote) else None
+    async def _bytes_of(self, remote: Remote) -> BinaryIO | None:
+        if remote.ino is None or not self._is_settled(remote):
+            return None
+        return await self._parts.filedata.open_source(remote.ino)
 
     def _is_settled(self, remote: Remote) -> bool:
         """Whether the file here holds what the service has under that id."""
@@ -239,10 +242,9 @@ async def files_at(parts: Parts, path: str) -> list[Inode]:
     return found
 
 
-def are_equal(one: Path, other: Path) -> bool:
+def are_equal(one: BinaryIO, other: BinaryIO) -> bool:
     """Whether two files hold the same bytes; reads both to the first difference."""
-    with one.open("rb") as first, other.open("rb") as second:
-        return all(a == b for a, b in _pairs(first, second))
+    return all(a == b for a, b in _pairs(one, other))
 
 
 def _pairs(first: BinaryIO, second: BinaryIO) -> Iterator[tuple[bytes, bytes]]:

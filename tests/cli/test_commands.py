@@ -147,7 +147,7 @@ def test_a_wrong_setting_is_named_with_its_origin(remotefs: Shell) -> None:
 def test_a_command_does_not_wait_for_libraries_that_it_does_without(remotefs: Shell, command: str) -> None:
     loaded = remotefs(command, "mnt", PYTHONPROFILEIMPORTTIME="1").stderr
     assert "remotefs.cli.main" in loaded
-    assert re.findall(r"\| +((?:trio|httpx|pyfuse3|rich|ssl|sqlite3))$", loaded, re.MULTILINE) == []
+    assert re.findall(r"\| +((?:trio|httpx|pyfuse3|rich|ssl))$", loaded, re.MULTILINE) == []
 
 
 def test_debugging_shows_where_it_came_from(remotefs: Shell) -> None:

@@ -89,4 +89,4 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=300, stateful_step_count=40)
+TestLives.settings = settings(max_examples=100, stateful_step_count=40)
