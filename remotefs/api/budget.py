@@ -231,7 +231,11 @@ class Budget:
     def eta_s(self, priority: Priority) -> float:
         """Seconds until a request of `priority` that asks now would go out, if nobody more urgent comes."""
         ahead = sum(waiter.ticket.priority <= priority for waiter in self._waiters)
-        return self._bucket.wait_s(self._clock(), ahead + 1)
+        return self.pace_s(ahead + 1)
+
+    def pace_s(self, requests: int) -> float:
+        """Seconds until so many requests, those that wait already among them, can have gone out."""
+        return self._bucket.wait_s(self._clock(), requests)
 
     def on_reply(self, headers: Mapping[str, str]) -> None:
         """Learn from the rate headers of any reply."""

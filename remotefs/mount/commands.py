@@ -135,7 +135,10 @@ class Commands:
         def tell(intents: list[Intent]) -> None:
             left = len(intents)
             path = self._report.label(intents[0])
-            report(Draining(left=left, path=path, eta_s=eta.seconds(left, trio.current_time())))
+            # What an upload replaces is deleted after it.
+            requests = sum(1 + len(intent.replaces) for intent in intents)
+            eta_s = eta.seconds(left, trio.current_time(), least_s=self._parts.budget.pace_s(requests))
+            report(Draining(left=left, path=path, eta_s=eta_s))
 
         left = await self._parts.writeback.drain(timeout_s, inos, tell)
         return DrainResult(left=len(left), leftovers=tuple(self._report.leftover(intent) for intent in left[:NAMED]))

@@ -14,11 +14,11 @@ class Eta:
         self._last = left
         self._done = 0
 
-    def seconds(self, left: int, now: float) -> float | None:
-        """Until nothing is left; None while that cannot be told."""
+    def seconds(self, left: int, now: float, *, least_s: float = 0.0) -> float | None:
+        """Until nothing is left; None while that cannot be told. It takes `least_s` at least, however fast it goes."""
         self._done += max(0, self._last - left)
         self._last = left
         elapsed = now - self._begun
         if self._done < _FEWEST_DONE or elapsed <= 0:
-            return None
-        return left * elapsed / self._done
+            return least_s or None
+        return max(left * elapsed / self._done, least_s)

@@ -9,6 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from remotefs.control.address import SOCKET_NAME
+from remotefs.control.client import ControlClient
+from remotefs.control.messages import FLUSH, Draining, FlushParams, Progress
 from tests.mount.support import mounted
 from tests.server_process import ServerProcess, running_server
 
@@ -69,3 +72,26 @@ def test_a_cold_read_waits_for_one_refill_at_most_while_a_thousand_files_go_up(t
     assert refused <= len(answered) / 100
     # The pace is used, too.
     assert took_s <= 1.2 * (len(answered) - per_minute / 10) / per_minute * 60
+
+
+def test_the_eta_is_right_within_a_fifth(tmp_path: Path) -> None:
+    settings = {"REMOTEFS_SERVICE_REQUESTS_PER_MINUTE": "100", "REMOTEFS_WRITEBACK_DURABILITY": "local"}
+    told: list[tuple[float, float]] = []
+
+    def note(progress: Progress) -> None:
+        if isinstance(progress, Draining) and progress.eta_s is not None:
+            told.append((time.monotonic(), progress.eta_s))
+
+    with (
+        running_server(tmp_path / "server", "--rpm", "100") as server,
+        mounted(tmp_path, server.url, server.key, settings=settings) as mount,
+    ):
+        for number in range(150):
+            (mount.path / f"{number}.bin").write_bytes(b"%d" % number)
+        control = ControlClient(mount.state / SOCKET_NAME)
+        assert control.call(FLUSH, FlushParams(timeout_s=300), timeout_s=310, report=note).left == 0
+        end = time.monotonic()
+    # Of the last seconds a fifth is less than the time of one request.
+    wrong = [(end - at, eta_s) for at, eta_s in told if end - at > 10 and abs(eta_s - (end - at)) > (end - at) / 5]
+    assert len(told) > 50
+    assert not wrong
