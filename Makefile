@@ -24,7 +24,7 @@ test: setup      ## every test, the kernel-mount ones included, with branch cove
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*
 	$(PYTEST) -m "not long" -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
-test-long: setup ## the long random runs against the reference model
+test-long: setup ## hours: random runs against the model, every crash point, outages, ten thousand faulty uploads
 	$(PYTEST) -m long --timeout 3600 $(ARGS)
 
 check: setup     ## what has to be clean before a change lands: format, lint, types, layers, tests

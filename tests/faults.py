@@ -413,18 +413,6 @@ class LingeringDelete(Action):
         await call.whole_reply()
 
 
-@dataclass
-class Foreign(Action):
-    """Carry out, and answer as another organization would."""
-
-    organization: str = "org-another"
-
-    async def __call__(self, call: Call) -> None:
-        status, headers, body = await call.whole_reply()
-        kept = [(name, value) for name, value in headers if name.lower() != b"anthropic-organization-id"]
-        await call.reply(status, [*kept, *_raw_headers({"anthropic-organization-id": self.organization})], body)
-
-
 def lagging_listing(lag_s: float) -> EditJson:
     """A listing that lacks what was made in the last `lag_s` seconds."""
 
