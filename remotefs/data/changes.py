@@ -22,6 +22,7 @@ from remotefs.data.flights import Flights
 from remotefs.data.lifecycle import Life
 from remotefs.store.records import ContentState, Inode, Intent, IntentKind, Origin, Remote
 from remotefs.store.store import Store
+from remotefs.store.tree import Tree
 
 _NS = 1_000_000_000
 # Not before something else happens to the inode.
@@ -242,7 +243,7 @@ class Changes:
         due_ns = now_ns if confirmed is not None else now_ns + int(self._config.delete_wait_s * _NS)
         for file_id in file_ids:
             remote = self._remotes.find(file_id)
-            if remote is None or any(i.nlink or self._usage.is_open(i.ino) for i in self._tree.holders(file_id)):
+            if remote is None or is_referred(file_id, self._tree, self._usage):
                 continue
             self._remotes.doom(file_id)
             self._garbage.append(file_id)
@@ -377,6 +378,11 @@ class Changes:
         if heir is None or heir.nlink == 0 or self.is_local(heir):
             return None
         return self._pending_upload(heir)
+
+
+def is_referred(file_id: str, tree: Tree, usage: Usage) -> bool:
+    """Whether a path or an open handle here refers to a remote file (S5)."""
+    return any(inode.nlink > 0 or usage.is_open(inode.ino) for inode in tree.holders(file_id))
 
 
 def _last(path: str) -> str:

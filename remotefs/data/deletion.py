@@ -9,7 +9,7 @@ from typing import Protocol
 
 from remotefs import steps
 from remotefs.api.budget import Priority
-from remotefs.data.changes import Usage
+from remotefs.data.changes import Usage, is_referred
 from remotefs.data.flights import Flights
 from remotefs.data.link import Link
 from remotefs.errors import RemotefsError, RemoteNotFound
@@ -86,13 +86,12 @@ class Deleter:
         """What is known about the id of a DELETE now."""
         assert intent.file_id is not None
         remote = self._remotes.find(intent.file_id)
-        holders = self._tree.holders(intent.file_id)
         return DeletionFacts(
             account_trusted=self._link.suspended is None,
             known=remote is not None,
             origin=Origin(remote.origin) if remote else Origin.FOREIGN,
             doomed=bool(remote and remote.doomed),
-            referred=any(inode.nlink > 0 or self._usage.is_open(inode.ino) for inode in holders),
+            referred=is_referred(intent.file_id, self._tree, self._usage),
             replacement_open=intent.ino is not None and self._usage.is_open_for_write(intent.ino),
         )
 

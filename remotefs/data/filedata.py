@@ -16,7 +16,7 @@ from typing import BinaryIO
 import trio
 import xxhash
 
-from remotefs.data.changes import Changes, Usage
+from remotefs.data.changes import Changes, Usage, is_referred
 from remotefs.data.content import ContentStore
 from remotefs.data.download import Downloader
 from remotefs.data.flights import Flights
@@ -234,7 +234,7 @@ class FileData:
         file_ids, staged = self._changes.take_garbage()
         await self._db.durable()
         for file_id in file_ids:
-            if not any(inode.nlink or self._usage.is_open(inode.ino) for inode in self._tree.holders(file_id)):
+            if not is_referred(file_id, self._tree, self._usage):
                 self._content.remove(file_id)
         for ino, generation in staged:
             inode = self._tree.find(ino)

@@ -71,11 +71,6 @@ class Remotes:
         """Shown rows that have expired."""
         return self._where("expires_ns <= ? AND doomed = 0 AND ino IS NOT NULL", now_ns)
 
-    def next_expiry_ns(self) -> int | None:
-        """When the next shown file expires."""
-        row = self._db.one("SELECT min(expires_ns) FROM remote WHERE expires_ns IS NOT NULL AND ino IS NOT NULL")
-        return row[0] if row else None
-
     def add(self, remote: Remote) -> None:
         """Insert or renew a row; it is known from now on."""
         remote = remote._replace(known_ns=time.time_ns())
