@@ -28,7 +28,7 @@ _GET = f"SELECT {_COLUMNS} FROM inode i WHERE i.ino = ?"  # noqa: S608 - only ou
 _LOOKUP = f"SELECT {_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino WHERE d.parent = ? AND d.name = ?"  # noqa: S608 - as above
 _STAT_COLUMNS = ", ".join(f"i.{field}" for field in Entry._fields[2:])
 _ENTRIES = (
-    f"SELECT d.cookie + {COOKIES_BELOW}, d.name, {_STAT_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino "  # noqa: S608
+    f"SELECT d.cookie + {COOKIES_BELOW}, d.name, {_STAT_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino "  # noqa: S608 - as above
     "WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?"
 )
 _FOLLOWING = f"SELECT {_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino WHERE d.parent = ?"  # noqa: S608 - as above
