@@ -79,7 +79,7 @@ class TestRemote:
         scene.server.script.clear()
         eventually(lambda: scene.mount.status().online)
         (scene.folder / "f").write_bytes(b"written again")
-        assert stored(scene.server, scene.folder.name) == {"f": b"written again"}
+        assert scene.stored() == {"f": b"written again"}
         assert scene.state("f") == "clean"
 
     def test_a_refused_replacement_leaves_the_old_file_at_the_service(self, scene: Scene) -> None:
