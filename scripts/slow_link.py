@@ -19,8 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 # What can be on its way at one time: so many pieces, more than 40 MB/s bring in 15 ms.
-_PIECES = 64
-_PIECE_BYTES = 1 << 16
+_PIECES = 32
+_PIECE_BYTES = 1 << 17
 # A sender is held back once the line is busy for longer than this, as by a full socket buffer.
 _LAG_S = 0.005
 _REQUEST_LINE_END = b" HTTP/1.1\r\n"

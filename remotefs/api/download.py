@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import trio
 
+from remotefs.api.network import Connection
 from remotefs.api.transport import broken
 from remotefs.api.unpack import Unpacker
 from remotefs.errors import ReplyBroken, TransportError
@@ -102,6 +103,12 @@ class Pieces:
             failure = broken(error)
         raise failure
 
+    def expect(self, size: int) -> None:
+        """The next piece need not come before it has so many bytes, which the body still has, if they come soon."""
+        connection = self._response.extensions.get("network_stream")
+        if isinstance(connection, Connection):
+            connection.expect(size)
+
     async def aclose(self) -> None:
         """Give the connection back when the body was read to its end, else close it."""
         with trio.move_on_after(_CLOSE_WAIT_S, shield=True):
@@ -145,6 +152,11 @@ class Download:
         if announced is not None and self._received > announced:
             raise self._wrong_length()
         return piece
+
+    def expect(self, size: int) -> None:
+        """The next piece need not come before it has so many bytes, if they come soon."""
+        if self._span.body_bytes is not None:
+            self._pieces.expect(min(size, self._span.body_bytes - self._received))
 
     async def aclose(self) -> None:
         """Give the connection back, or close it when the body was not read to its end."""

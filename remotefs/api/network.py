@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import httpcore
 import httpx
+import trio
 
 # What a socket is asked for at a time. httpcore asks for 64 KiB, which a fast connection has several times over.
 _READ_BYTES = 512 * 1024
+# Fewer are not worth a wait. Nor is more than this part of the socket's buffer, for the sender must not come to a halt.
+_WORTH_WAITING_BYTES = 64 * 1024
+_BUFFER_PARTS = 4
+# A connection that takes longer for them is slow, and each piece of it may be what somebody waits for.
+_GATHER_S = 0.02
 
 
 def read_in_large_pieces(client: httpx.AsyncClient) -> None:
@@ -40,7 +48,7 @@ class LargeReads(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """A connection by TCP."""
-        return _Stream(await self._inner.connect_tcp(host, port, timeout, local_address, socket_options))
+        return Connection(await self._inner.connect_tcp(host, port, timeout, local_address, socket_options))
 
     async def connect_unix_socket(
         self,
@@ -49,24 +57,39 @@ class LargeReads(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """A connection on this machine."""
-        return _Stream(await self._inner.connect_unix_socket(path, timeout, socket_options))
+        return Connection(await self._inner.connect_unix_socket(path, timeout, socket_options))
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await self._inner.sleep(seconds)
 
 
-class _Stream(httpcore.AsyncNetworkStream):
+class Connection(httpcore.AsyncNetworkStream):
+    """httpcore's own stream, but for the size of its reads."""
+
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
+        self._secure: ssl.SSLObject | None = inner.get_extra_info("ssl_object")
+        self._expected = 0
+
+    def expect(self, size: int) -> None:
+        """The next read need not return before so many bytes are here, if they come soon."""
+        self._expected = size
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._inner.read(max(max_bytes, _READ_BYTES), timeout)
+        """Up to so many bytes, or more."""
+        size, self._expected = self._expected, 0
+        if self._secure is None and size > _WORTH_WAITING_BYTES:
+            await _gather(self._inner.get_extra_info("socket"), size)
+        data = await self._inner.read(max(max_bytes, _READ_BYTES), timeout)
+        return data if self._secure is None else data + _decrypted(self._secure)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """See AsyncNetworkStream."""
         await self._inner.write(buffer, timeout)
 
     async def aclose(self) -> None:
+        """See AsyncNetworkStream."""
         await self._inner.aclose()
 
     async def start_tls(
@@ -75,7 +98,30 @@ class _Stream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        return _Stream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+        """See AsyncNetworkStream."""
+        return Connection(await self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
+        """See AsyncNetworkStream."""
         return self._inner.get_extra_info(info)
+
+
+async def _gather(sock: trio.socket.SocketType, size: int) -> None:
+    """Wait a moment for so many bytes, or as many as the kernel keeps well: it need not wake us for each segment."""
+    with suppress(OSError, trio.ClosedResourceError):  # the read that follows tells
+        size = min(size, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _BUFFER_PARTS)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+        try:
+            with trio.move_on_after(_GATHER_S):
+                await trio.lowlevel.wait_readable(sock)
+        finally:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+
+def _decrypted(secure: ssl.SSLObject) -> bytes:
+    """What came with the record that was read: each read of a TLS stream gives one record, of 16 KiB."""
+    records = []
+    with suppress(ssl.SSLError):  # no more is here; or what the next read will say again
+        while record := secure.read(_READ_BYTES):
+            records.append(record)
+    return b"".join(records)

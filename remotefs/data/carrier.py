@@ -65,6 +65,10 @@ class Reply(Protocol):
         """Whether it shows that ranges are honoured; None where it does not tell."""
         ...
 
+    def expect(self, size: int) -> None:
+        """The next piece need not come before it has so many bytes, if they come soon."""
+        ...
+
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
 
@@ -159,6 +163,7 @@ class Carrier:
             return
         assembler = Assembler(fetch.layout, reply.offset)
         try:
+            reply.expect(self._due(fetch, stream, assembler))
             async for piece in reply:
                 if stream.next >= stream.stop < fetch.layout.count:
                     return  # a part was asked for, or became one, and more than that is coming
@@ -169,6 +174,7 @@ class Carrier:
                     raise LengthDiffers(fetch.file_id, fetch.layout.size, length)
                 if not await self._take(fetch, stream, reply, assembler):
                     return
+                reply.expect(self._due(fetch, stream, assembler))
         except TransportError:
             self._accept(fetch, stream, assembler, self._sure(fetch, reply, assembler))
             raise
@@ -188,6 +194,11 @@ class Carrier:
         self._accept(fetch, stream, assembler, ready)
         # After its last byte only the end of the body is read, so that the connection can be used again.
         return stream.next >= stream.stop or await self._may_go_on(fetch, stream)
+
+    def _due(self, fetch: Fetch, stream: Stream, assembler: Assembler) -> int:
+        """How many bytes have to come before there is anything to be done with them."""
+        batch = min(assembler.index + _BATCH_CHUNKS, stream.stop)
+        return fetch.layout.start(fetch.first_due(assembler.index, batch)) - assembler.position
 
     def _sure(self, fetch: Fetch, reply: Reply, assembler: Assembler) -> range:
         """The chunks that are whole; where the length is not told, only the end of the body shows which is the last."""

@@ -110,6 +110,11 @@ class Fetch:
         """Whether these are all that somebody waits for."""
         return any(want.completed_by(chunks) for want in self.wants)
 
+    def first_due(self, index: int, stop: int) -> int:
+        """Where between two chunks the first reader has what it waits for; `stop` when none does."""
+        ends = (want.end_within(index, stop) for want in self.wants)
+        return min((end for end in ends if end is not None), default=stop)
+
     def nudge(self) -> None:
         """Let all readers plan anew."""
         for want in self.wants:

@@ -47,6 +47,12 @@ class Want:
         """Whether these are all that it waits for."""
         return all(index in chunks for index in self.missing)
 
+    def end_within(self, index: int, stop: int) -> int | None:
+        """Past the last chunk that it waits for, if all of them lie there."""
+        if not self.missing or min(self.missing) < index or max(self.missing) >= stop:
+            return None
+        return max(self.missing) + 1
+
     def fail(self, error: Exception) -> None:
         """What is missing will not come."""
         self._error = error

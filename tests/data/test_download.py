@@ -65,6 +65,9 @@ class Body:
     pieces: AsyncIterator[bytes]
     ranges: bool | None
 
+    def expect(self, size: int) -> None:
+        """Pieces are as long as the service makes them."""
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self.pieces
 
