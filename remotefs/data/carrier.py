@@ -8,9 +8,7 @@ service back.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from collections.abc import Callable
 
 import trio
 
@@ -20,6 +18,7 @@ from remotefs.data.fetch import REDUNDANT_BYTES, Fetch
 from remotefs.data.lanes import Lanes
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.stream import Assembler, Run, Stream
+from remotefs.data.tier import Reply, Tier
 from remotefs.errors import (
     LengthDiffers,
     LocalError,
@@ -47,46 +46,11 @@ _BATCH_CHUNKS = 4
 PARALLEL_BYTES = 16 << 20
 
 
-class Reply(Protocol):
-    """A body under way."""
-
-    @property
-    def offset(self) -> int:
-        """Where it starts, at or before what was asked for."""
-        ...
-
-    @property
-    def total_bytes(self) -> int | None:
-        """The length of the whole file, None where the reply does not tell."""
-        ...
-
-    @property
-    def ranges(self) -> bool | None:
-        """Whether it shows that ranges are honoured; None where it does not tell."""
-        ...
-
-    def expect(self, size: int) -> None:
-        """The next piece need not come before it has so many bytes, if they come soon."""
-        ...
-
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
-
-
-class Source(Protocol):
-    """The one method of the API client that is needed here."""
-
-    def download(
-        self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Ticket
-    ) -> AbstractAsyncContextManager[Reply]:
-        """The content from `offset`, `length` bytes of it, as a hint; raises RefusedError, TransportError."""
-        ...
-
-
 class Carrier:
     """Reads the replies of streams. What it learns of the service is `ranges`: None until a reply has told."""
 
-    def __init__(self, source: Source, content: ContentStore, memory: ChunkMemory, lanes: Lanes) -> None:
-        self._source = source
+    def __init__(self, tier: Tier, content: ContentStore, memory: ChunkMemory, lanes: Lanes) -> None:
+        self._tier = tier
         self._content = content
         self._memory = memory
         self._lanes = lanes
@@ -119,7 +83,7 @@ class Carrier:
     async def measure(self, file_id: str) -> int:
         """The length of a file: as its reply announces it, else as its body turns out to have."""
         self.requests += 1
-        async with self._source.download(file_id, priority=Ticket(Priority.INTERACTIVE_READ)) as reply:
+        async with self._tier.download(file_id, priority=Ticket(Priority.INTERACTIVE_READ)) as reply:
             if reply.total_bytes is not None:
                 return reply.total_bytes
             return await _length_in_all(reply, 0)
@@ -139,7 +103,7 @@ class Carrier:
         """One request from where the stream is; what cut its body, if anything did. Raises what came before a body."""
         start = fetch.layout.start(stream.next)
         self.requests += 1
-        async with self._source.download(
+        async with self._tier.download(
             fetch.file_id, offset=start, length=self._length(fetch, stream), priority=stream.ticket
         ) as reply:
             self._flowing += 1

@@ -19,7 +19,7 @@ import trio
 
 from remotefs.api.budget import Priority, Ticket
 from remotefs.config import CacheConfig
-from remotefs.data.carrier import PARALLEL_BYTES, Carrier, Source
+from remotefs.data.carrier import PARALLEL_BYTES, Carrier
 from remotefs.data.chunks import Layout
 from remotefs.data.content import ContentStore
 from remotefs.data.fetch import Fetch, Parts
@@ -27,6 +27,7 @@ from remotefs.data.lanes import Lanes
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.readahead import FIRST_WINDOW_BYTES, ReadWindow
 from remotefs.data.stream import Run, Stream
+from remotefs.data.tier import Tier
 from remotefs.data.want import Want, WholeWant
 from remotefs.errors import LengthDiffers, StaleError
 
@@ -61,7 +62,7 @@ class Downloader:
 
     def __init__(
         self,
-        source: Source,
+        tier: Tier,
         content: ContentStore,
         memory: ChunkMemory,
         config: CacheConfig,
@@ -73,7 +74,7 @@ class Downloader:
         self._readahead_bytes = config.readahead_bytes
         self._lanes = lanes or Lanes()
         self._requests_per_minute = requests_per_minute
-        self._carrier = Carrier(source, content, memory, self._lanes)
+        self._carrier = Carrier(tier, content, memory, self._lanes)
         self._waiting = trio.CapacityLimiter(math.inf)
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)
         # By id and size: an id that turns out to have another length is another file.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from remotefs.api.budget import Priority, Ticket
 from remotefs.api.client import Client
 from remotefs.config import CacheConfig
-from remotefs.data.carrier import MAX_STREAMS, PAUSE_S, Source
+from remotefs.data.carrier import MAX_STREAMS, PAUSE_S
 from remotefs.data.chunks import Layout
 from remotefs.data.content import ContentStore
 from remotefs.data.disk import Disk
@@ -28,6 +28,7 @@ from remotefs.data.lanes import MAX_LANES, Lanes
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.readahead import ReadWindow
 from remotefs.data.stream import Assembler
+from remotefs.data.tier import Tier
 from remotefs.errors import (
     CorruptionError,
     DeadlineExceeded,
@@ -47,8 +48,8 @@ MIB = 1 << 20
 READAHEAD = 64 * CHUNK
 
 
-def conforms(client: Client) -> Source:
-    """The API client is a Source: for the type checker."""
+def conforms(client: Client) -> Tier:
+    """The API client is a tier: for the type checker."""
     return client
 
 
@@ -164,13 +165,19 @@ class Bench:
 
 @asynccontextmanager
 async def running(
-    folder: Path, service: Service, *, readahead: int = READAHEAD, chunk: int = CHUNK, **downloading: Any
+    folder: Path,
+    service: Service,
+    *,
+    readahead: int = READAHEAD,
+    chunk: int = CHUNK,
+    tier: Tier | None = None,
+    **downloading: Any,
 ) -> AsyncIterator[Bench]:
     config = CacheConfig(chunk_bytes=chunk, readahead_bytes=readahead, reserve_bytes=MIB, reserve_fraction=0.0)
     space = Space()
     content = ContentStore(folder / "content", config, Disk(folder, config, statvfs=lambda _: space))
     memory = ChunkMemory(config.memory_bytes)
-    bench = Bench(service, content, memory, space, Downloader(service, content, memory, config, **downloading))
+    bench = Bench(service, content, memory, space, Downloader(tier or service, content, memory, config, **downloading))
     async with trio.open_nursery() as nursery:
         await nursery.start(bench.downloader.run)
         yield bench
@@ -658,6 +665,57 @@ async def test_a_full_disk_and_no_memory_do_not_stop_reading(
             await nursery.start(downloader.run)
             assert await downloader.read("f1", len(BIG), 7, 30 * CHUNK, None) == BIG[7 : 7 + 30 * CHUNK]
             nursery.cancel_scope.cancel()
+
+
+@dataclass
+class Shared:
+    """A tier that some machines share: it keeps every file that passed through it as a whole."""
+
+    behind: Service
+    kept: dict[str, bytes] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def download(
+        self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Ticket
+    ) -> AsyncIterator[Body]:
+        if file_id in self.kept:
+            own = Service({file_id: self.kept[file_id]})
+            async with own.download(file_id, offset=offset, length=length, priority=priority) as reply:
+                yield reply
+            return
+        async with self.behind.download(file_id, offset=offset, length=length, priority=priority) as reply:
+            is_whole = reply.offset == 0 and length is None
+            yield replace(reply, pieces=self._keeping(file_id, reply)) if is_whole else reply
+
+    async def _keeping(self, file_id: str, reply: Body) -> AsyncIterator[bytes]:
+        pieces = []
+        async for piece in reply:
+            pieces.append(piece)
+            yield piece
+        self.kept[file_id] = b"".join(pieces)
+
+
+async def test_what_a_tier_nearer_than_the_service_has_is_not_asked_of_the_service(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    service = Service({"f1": BIG})
+    shared = Shared(service)
+    for machine in ("one", "other"):
+        async with running(tmp_path / machine, service, tier=shared) as bench:
+            assert await read_through(bench, len(BIG)) == BIG
+            assert bench.content.has_all("f1")
+
+    assert shared.kept == {"f1": BIG}
+    assert len(service.requests) == 1
+
+
+async def test_what_a_tier_hands_out_is_held_to_the_listed_length(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    service = Service({"f1": BIG})
+    async with running(tmp_path, service, tier=Shared(service, {"f1": BIG + b"more"})) as bench:
+        with pytest.raises(LengthDiffers):
+            await bench.read(0, CHUNK)
 
 
 async def test_a_damaged_chunk_is_fetched_again(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
