@@ -149,7 +149,7 @@ class Host:
 
     async def walk(self) -> None:
         """One complete listing."""
-        await self.parts.link.watch(lambda: self.parts.refresh.walk(priority=Priority.POLL))
+        await self.parts.link.watch(lambda: self.parts.listings.walk(priority=Priority.POLL))
 
     def make_due(self) -> None:
         """The time of all that waits for its time has come."""

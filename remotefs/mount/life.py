@@ -117,7 +117,7 @@ class Life:
         parts = self._parts
         with trio.move_on_after(self._config.refresh.first_listing_wait_s) as patience:
             await parts.link.watch(
-                lambda: parts.refresh.walk(
+                lambda: parts.listings.walk(
                     priority=Priority.FIRST_LISTING, report=lambda files: self._report(Listing(files=files))
                 )
             )

@@ -27,9 +27,11 @@ from remotefs.data.flights import Flights
 from remotefs.data.lanes import Lanes
 from remotefs.data.lengths import Lengths
 from remotefs.data.link import Link
+from remotefs.data.listings import Listings
 from remotefs.data.locks import InodeLocks
 from remotefs.data.lookout import Lookout
 from remotefs.data.memory import ChunkMemory
+from remotefs.data.merging import Merger
 from remotefs.data.placing import Ownership, Placer
 from remotefs.data.readback import Readback
 from remotefs.data.recovery import Recovery
@@ -117,13 +119,19 @@ class Parts:
         )  # fmt: skip
         cadence = Cadence(self.budget, config.refresh, self._wall, self.remotes.known_count)
         lookout = Lookout(self.store, self.client, remover, self._view, cadence, config.refresh, self._wall)
+        merger = Merger(self.store, placer, self.handles.is_directory_open, self._server_time_ns)
+        self.listings = Listings(
+            self.store, self.client, merger, remover, cadence, config.refresh, self._server_time_ns, self._wall
+        )
         self.refresh = Refresh(
-            self.store, placer, self.client, self.link, config.refresh, self.handles.is_directory_open, remover,
-            lambda: self.client.server_time_ns, self._wall, cadence, lookout, self.suspects, refresh_bell,
+            self.listings, self.link, config.refresh, cadence, lookout, self.suspects, refresh_bell
         )  # fmt: skip
         self.recovery = Recovery(
             self.store, self.changes, self.content, self.staging, self.filedata, self.trash
         )  # fmt: skip
+
+    def _server_time_ns(self) -> int:
+        return self.client.server_time_ns
 
     def _remember_lanes(self, count: int) -> None:
         with suppress(LocalError):  # it is found out again

@@ -33,7 +33,7 @@ class StatusReport:
     def now(self, *, draining: bool) -> Status:
         """A record of now."""
         parts, facts = self._parts, self._parts.meta.facts
-        link, content, refresh = parts.link.statistics(), parts.content.statistics(), parts.refresh.statistics()
+        link, content, listings = parts.link.statistics(), parts.content.statistics(), parts.listings.statistics()
         pending, trashed = parts.journal.pending(), parts.trash.entries()
         return Status(
             mountpoint=str(self._settings.mountpoint),
@@ -46,7 +46,7 @@ class StatusReport:
             online=link.online,
             trouble=link.suspended or link.reason,
             draining=draining,
-            files=refresh.known_files,
+            files=listings.known_files,
             pending=self._kinds(pending),
             uploading=self._uploading(),
             failed=tuple(map(self.leftover, islice((i for i in pending if i.reason is not None), NAMED))),
@@ -62,8 +62,8 @@ class StatusReport:
                 pinned_files=content.pinned_files,
             ),
             requests=self._requests(),
-            last_poll_at=refresh.polled_s or None,
-            last_walk_at=refresh.walked_s or None,
+            last_poll_at=listings.polled_s or None,
+            last_walk_at=listings.walked_s or None,
         )
 
     def leftover(self, intent: Intent) -> Leftover:

@@ -313,7 +313,7 @@ class Poll(Walk):
     """The same by what a running mount does every few seconds."""
 
     async def do(self, scene: Scene) -> None:
-        await scene.host.parts.link.watch(scene.host.parts.refresh.poll)
+        await scene.host.parts.link.watch(scene.host.parts.listings.poll)
 
 
 @dataclass(frozen=True)

@@ -95,10 +95,10 @@ async def test_a4_an_hour_asleep_makes_the_walk_due(tmp_path: Path, server: Serv
     wall = Wall()
     async with running(tmp_path, server, wall=wall) as host:
         await host.walk()
-        walked = host.parts.refresh.statistics().walked_s
+        walked = host.parts.listings.statistics().walked_s
         await host.nursery.start(host.parts.refresh.run)
         wall.suspended_s = 3600.0
-        await host.until(lambda: host.parts.refresh.statistics().walked_s > walked)
+        await host.until(lambda: host.parts.listings.statistics().walked_s > walked)
 
 
 async def test_what_happened_while_nothing_was_mounted_shows_at_once(
@@ -189,10 +189,10 @@ async def test_s4_what_is_in_view_and_was_deleted_elsewhere_goes_soon(
         assert (ids_asked_for(server), host.ls("d")) == (0, ["00", "01", "02"])
         gone = host.id("d/00")
         server.store.delete(gone)
-        began, walked = trio.current_time(), host.parts.refresh.statistics().walked_s
+        began, walked = trio.current_time(), host.parts.listings.statistics().walked_s
         await host.until(lambda: host.parts.tree.resolve("d/00") is None, tries=100)
         assert trio.current_time() - began <= 60.0
-        assert (host.ls("d"), host.parts.refresh.statistics().walked_s) == (["01", "02"], walked)
+        assert (host.ls("d"), host.parts.listings.statistics().walked_s) == (["01", "02"], walked)
         assert [request.path for request in server.script.requests("metadata")] == [f"/v1/files/{gone}"]
 
 

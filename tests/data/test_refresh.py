@@ -62,9 +62,9 @@ async def test_a2_a_poll_shows_what_is_new(tmp_path: Path, server: Server, clock
         server.store.add("a", b"x", downloadable=True)
         await host.walk()
         server.store.add("b", b"x", downloadable=True)
-        await host.parts.refresh.poll()
+        await host.parts.listings.poll()
         assert host.ls() == ["a", "b"]
-        assert host.parts.refresh.statistics().known_files == 2
+        assert host.parts.listings.statistics().known_files == 2
 
 
 async def test_a4_a_poll_reads_no_further_than_what_it_knows(tmp_path: Path, server: Server, clock: Clock) -> None:
@@ -82,7 +82,7 @@ async def test_a4_a_poll_reads_no_further_than_what_it_knows(tmp_path: Path, ser
             await host.walk()
             assert host.ls() == ["f1", "f2", "f3"]
             before = server.script.count("list")
-            await host.parts.refresh.poll()
+            await host.parts.listings.poll()
             assert server.script.count("list") - before == requests
 
 
@@ -135,7 +135,7 @@ async def test_the_first_walk_tells_how_far_it_is(tmp_path: Path, server: Server
     server.store.add("a", b"x", downloadable=True)
     told: list[int] = []
     async with running(tmp_path, server) as host:
-        await host.parts.refresh.walk(priority=Priority.FIRST_LISTING, report=told.append)
+        await host.parts.listings.walk(priority=Priority.FIRST_LISTING, report=told.append)
     assert told == [1]
 
 
@@ -148,7 +148,7 @@ async def test_running_it_polls_and_survives_failures(tmp_path: Path, server: Se
         server.store.add("b", b"x", downloadable=True)
         host.parts.refresh.nudge()
         await host.until(lambda: host.ls() == ["a", "b"])
-        assert host.parts.refresh.statistics().polled_s > 0
+        assert host.parts.listings.statistics().polled_s > 0
 
 
 async def test_a4_use_after_idling_is_answered_by_a_poll(tmp_path: Path, server: Server, clock: Clock) -> None:

@@ -319,7 +319,7 @@ class Mount:
             async with parts.client, trio.open_nursery() as nursery:
                 await nursery.start(parts.downloader.run)
                 await parts.recovery.run()
-                await parts.link.watch(lambda: parts.refresh.walk(priority=Priority.FIRST_LISTING))
+                await parts.link.watch(lambda: parts.listings.walk(priority=Priority.FIRST_LISTING))
                 await nursery.start(parts.writeback.run)
                 task_status.started()
                 await trio.sleep_forever()
@@ -381,7 +381,7 @@ class Harness:
     def foreign(self, path: str, data: bytes, downloadable: bool, label: str) -> None:
         added = self.server.store.add(names.remote_name(path).name, data, downloadable=downloadable)
         self._ids_of_others[label] = added.id
-        self._portal.call(self.mount.parts.refresh.poll)
+        self._portal.call(self.mount.parts.listings.poll)
 
     def vanish(self, label: str, gone: list[str]) -> None:
         self.server.store.delete(self._ids_of_others[label])

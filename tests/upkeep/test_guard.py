@@ -87,7 +87,7 @@ async def test_s1_an_emptied_account_removes_nothing_by_itself(tmp_path: Path, s
         server.store.delete(only)
         await walks(host, 3)
         for _ in range(3):
-            await host.parts.refresh.poll()
+            await host.parts.listings.poll()
         assert host.ls() == ["only"]
         assert host.parts.meta.facts.removals_held == 1
         await commands(host).accept_removals(Nothing(), quietly)

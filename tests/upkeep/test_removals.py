@@ -53,9 +53,9 @@ async def test_s4_a_single_page_is_a_complete_listing(tmp_path: Path, server: Se
     async with machine(tmp_path, server, working=False) as host:
         await host.walk()
         server.store.delete(gone)
-        await host.parts.refresh.poll()
+        await host.parts.listings.poll()
         assert host.ls() == ["gone", "kept"]
-        await host.parts.refresh.poll()
+        await host.parts.listings.poll()
         assert host.ls() == ["kept"]
 
 

@@ -61,7 +61,7 @@ async def test_s2_what_expired_goes_there_too(tmp_path: Path, server: Server, cl
         await host.write("f", b"precious")
         await host.settled()
         host.parts.remotes.renew(host.id("f"), expires_ns=1, downloadable=False)
-        host.parts.refresh._remover.remove_expired(time.time_ns())
+        host.parts.listings._remover.remove_expired(time.time_ns())
         assert host.ls() == []
         assert [(entry.path, entry.reason) for entry in host.parts.trash.entries()] == [("f", "it expired")]
 

@@ -36,7 +36,7 @@ def shared(tmp_path: Path) -> Iterator[FaultyServer]:
 async def _poll(*hosts: Host, times: int = 2) -> None:
     for _ in range(times):
         for host in hosts:
-            await host.parts.refresh.poll()
+            await host.parts.listings.poll()
 
 
 async def test_w8_two_edits_of_one_file_both_survive_and_both_machines_show_the_same(
@@ -109,7 +109,7 @@ async def test_n3_rm_r_ends_while_polls_go_on(tmp_path: Path, shared: FaultyServ
         for entry in list(spaces.readdir(fh, 2)):
             spaces.unlink(folder, entry.name.encode())
             removed += 1
-            await host.parts.refresh.poll()
+            await host.parts.listings.poll()
         assert (removed, list(spaces.readdir(fh, 2))) == (10, [])
         spaces.releasedir(fh)
         spaces.rmdir(ROOT_INO, b"d")
@@ -158,7 +158,7 @@ class Writers:
             return
         host = self.hosts[step.who]
         if step.verb == "poll":
-            await host.parts.refresh.poll()
+            await host.parts.listings.poll()
         elif step.verb == "settle":
             await self.end(step.who)
             await host.settled()
