@@ -30,15 +30,26 @@ _FOLDERS = 64
 class Order:
     """One order of a folder's files, as its reader was last seen to follow it. Pure."""
 
-    # What comes next, after the file that was opened last.
+    # What comes after the file that was opened last, as far as it was asked for.
     expected: tuple[int, ...] = ()
     streak: int = 0
 
-    def opened(self, ino: int, following: tuple[int, ...]) -> int:
-        """Note an open, with what follows it; how many of those are worth having."""
-        self.streak = self.streak + 1 if ino in self.expected[:_SKIPPED] else 0
-        self.expected = following
-        return 0 if self.streak < _BELIEVED_AFTER else 1 << min(self.streak, 10)
+    @property
+    def is_believed(self) -> bool:
+        """Whether a reader follows it."""
+        return self.streak >= _BELIEVED_AFTER
+
+    def opened(self, ino: int, most: int, following: Callable[[int], tuple[int, ...]]) -> tuple[int, ...]:
+        """Note an open; of what comes next, what is worth having, at most `most`.
+
+        `following` tells so many that come after the file, and is asked once for many opens in this order.
+        """
+        near = self.expected[:_SKIPPED]
+        self.streak = self.streak + 1 if ino in near else 0
+        self.expected = self.expected[near.index(ino) + 1 :] if self.streak else ()
+        if len(self.expected) < most:
+            self.expected = following(2 * most)
+        return self.expected[: min(1 << min(self.streak, 10), most)] if self.is_believed else ()
 
 
 @dataclass
@@ -67,19 +78,26 @@ class Scans:
         if not places:
             return
         parent, name = places[0]
-        most = _MOST_FILES if self._requests_per_minute() is None else _MOST_FILES_WHERE_LIMITED
         folder = self._folder(parent)
-        for order, following in zip(
-            (folder.by_name, folder.as_listed), self._tree.following(parent, name, limit=most), strict=True
-        ):
-            files = [inode for inode in following if inode.is_file]
-            count = order.opened(ino, tuple(inode.ino for inode in files))
-            for inode in files[: min(count, most)]:
-                self._begin(folder, inode)
+        most = _MOST_FILES if self._requests_per_minute() is None else _MOST_FILES_WHERE_LIMITED
 
-    def _begin(self, folder: _Folder, inode: Inode) -> None:
-        if inode.ino not in folder.begun and inode.size <= _LARGEST_BYTES:
-            folder.begun.append(inode.ino)
+        def by_name(limit: int) -> tuple[int, ...]:
+            return self._tree.following_by_name(parent, name, limit=limit)
+
+        def as_listed(limit: int) -> tuple[int, ...]:
+            return self._tree.following_as_listed(parent, name, limit=limit)
+
+        worth = folder.by_name.opened(ino, most, by_name)
+        # Who is known to follow one order is not looked at for the other.
+        for following in worth or folder.as_listed.opened(ino, most, as_listed):
+            self._begin(folder, following)
+
+    def _begin(self, folder: _Folder, ino: int) -> None:
+        if ino in folder.begun:
+            return
+        inode = self._tree.find(ino)
+        if inode is not None and inode.is_file and inode.size <= _LARGEST_BYTES:
+            folder.begun.append(ino)
             self._prefetch(inode)
 
     def _folder(self, ino: int) -> _Folder:

@@ -31,11 +31,10 @@ _ENTRIES = (
     f"SELECT d.cookie + {COOKIES_BELOW}, d.name, {_STAT_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino "  # noqa: S608 - as above
     "WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?"
 )
-_FOLLOWING = f"SELECT {_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino WHERE d.parent = ?"  # noqa: S608 - as above
-_FOLLOWING_BY_NAME = f"{_FOLLOWING} AND d.name > ? ORDER BY d.name LIMIT ?"
+_FOLLOWING_BY_NAME = "SELECT ino FROM dentry WHERE parent = ? AND name > ? ORDER BY name LIMIT ?"
 _FOLLOWING_AS_LISTED = (
-    f"{_FOLLOWING} AND d.cookie > (SELECT cookie FROM dentry WHERE parent = ? AND name = ?) "  # noqa: S608 - as above
-    "ORDER BY d.cookie LIMIT ?"
+    "SELECT ino FROM dentry WHERE parent = ? AND cookie > (SELECT cookie FROM dentry WHERE parent = ? AND name = ?) "
+    "ORDER BY cookie LIMIT ?"
 )
 
 
@@ -88,11 +87,13 @@ class Tree:
         entries = [Entry._make(row) for row in rows]
         return [self._noted(entry) for entry in entries] if self._notes else entries
 
-    def following(self, directory: int, name: str, *, limit: int) -> tuple[list[Inode], list[Inode]]:
-        """What comes after `name`: by name, as a shell's `*` goes, and as it is listed, as a walk goes."""
-        by_name = self._db.all(_FOLLOWING_BY_NAME, (directory, name, limit))
-        as_listed = self._db.all(_FOLLOWING_AS_LISTED, (directory, directory, name, limit))
-        return [self._inode(row) for row in by_name], [self._inode(row) for row in as_listed]
+    def following_by_name(self, directory: int, name: str, *, limit: int) -> tuple[int, ...]:
+        """The inodes that come after `name` by name, as a shell's `*` goes."""
+        return tuple(ino for (ino,) in self._db.all(_FOLLOWING_BY_NAME, (directory, name, limit)))
+
+    def following_as_listed(self, directory: int, name: str, *, limit: int) -> tuple[int, ...]:
+        """The inodes that come after `name` as the directory is listed, as a walk goes."""
+        return tuple(ino for (ino,) in self._db.all(_FOLLOWING_AS_LISTED, (directory, directory, name, limit)))
 
     def names_of(self, ino: int) -> list[tuple[int, str]]:
         """(parent, name) of each hard link, the oldest first; for a directory its one name."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,12 +89,29 @@ async def test_files_opened_in_no_order_are_fetched_alone(
         assert downloads(host) == 6
 
 
+def after(ino: int) -> Callable[[int], tuple[int, ...]]:
+    """What follows a file, of which there are endlessly many."""
+    return lambda limit: tuple(range(ino + 1, ino + 1 + limit))
+
+
 @given(st.lists(st.integers(0, 30), max_size=40))
 def test_only_a_run_of_neighbours_is_believed(opens: list[int]) -> None:
     order, run = Order(), 0
     last: int | None = None
     for ino in opens:
-        worth = order.opened(ino, tuple(range(ino + 1, ino + 17)))
+        worth = order.opened(ino, 8, after(ino))
         run = run + 1 if last is not None and last < ino <= last + 4 else 0
         last = ino
-        assert (worth > 0) == (run >= 2)
+        assert worth == (tuple(range(ino + 1, ino + 1 + min(1 << run, 8))) if run >= 2 else ())
+
+
+def test_what_follows_is_asked_for_once_for_many_opens() -> None:
+    order, asked = Order(), []
+
+    def following(ino: int, limit: int) -> tuple[int, ...]:
+        asked.append(ino)
+        return after(ino)(limit)
+
+    for ino in range(64):
+        order.opened(ino, 16, partial(following, ino))
+    assert len(asked) <= 5
