@@ -36,7 +36,12 @@ from __future__ import annotations
 
 
 class RemotefsError(Exception):
-    """The root. `str()` of it is a sentence for a person: what happened, to which path, what to do."""
+    """The root. `str()` of it is a sentence for a person: what happened, to which path, what to do.
+
+    `request_id` is the service's name for the request, None where it gave none.
+    """
+
+    request_id: str | None = None
 
 
 class CallerError(RemotefsError):
@@ -114,7 +119,7 @@ class UsageError(RemotefsError):
 class RefusedError(RemotefsError):
     """The service answered, and its answer is no.
 
-    `status` is the HTTP status; `type`, `error_code`, `request_id` are the envelope's, None where it had none.
+    `status` is the HTTP status; `type` and `error_code` are the envelope's, None where it had none.
     Branch on the class, the status or `error_code`, never on the message.
     """
 
@@ -208,6 +213,10 @@ class Unreachable(TransportError):
 
 class AmbiguousOutcome(TransportError):
     """The request went out and its outcome is not known (W6)."""
+
+    def __init__(self, message: str, *, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.request_id = request_id
 
 
 class ReplyBroken(TransportError):

@@ -141,7 +141,7 @@ def after_all_sent(error: RefusedError | TransportError) -> RefusedError | Trans
         case RefusedError(status=status) if status < 500 and status != 408:
             return error
         case RefusedError():
-            return AmbiguousOutcome(f"{error}; the file may have been stored all the same")
+            return AmbiguousOutcome(f"{error}; the file may have been stored all the same", request_id=error.request_id)
         case _:
             return AmbiguousOutcome(f"all was sent, and the answer cannot be read: {error}")
 

@@ -113,7 +113,7 @@ class Link:
         try:
             reply = await request()
         except RemotefsError as error:
-            self._errors.appendleft(FailedRequest(time.time(), str(error), getattr(error, "request_id", None)))
+            self._errors.appendleft(FailedRequest(time.time(), str(error), error.request_id))
             self.learn(error)
             raise
         self.up()

@@ -141,7 +141,7 @@ def test_a_definite_refusal_stays_one(error: RefusedError) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        ServerFailure("no", status=500),
+        ServerFailure("no", status=500, request_id="req_1"),
         ServerFailure("no", status=502),
         ServerFailure("no", status=504),
         RefusedError("no", status=408),
@@ -150,7 +150,10 @@ def test_a_definite_refusal_stays_one(error: RefusedError) -> None:
     ],
 )
 def test_anything_else_is_ambiguous(error: RefusedError | TransportError) -> None:
-    assert isinstance(after_all_sent(error), AmbiguousOutcome)
+    after = after_all_sent(error)
+
+    assert isinstance(after, AmbiguousOutcome)
+    assert after.request_id == error.request_id
 
 
 async def content_of(source: FileSource | BytesSource) -> bytes:
