@@ -77,10 +77,11 @@ class Connection(httpcore.AsyncNetworkStream):
         self._expected = size
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Up to so many bytes, or more."""
+        """Up to so many bytes, or more; no more than were expected, so that they need not be cut."""
         size, self._expected = self._expected, 0
         if self._secure is None and size > _WORTH_WAITING_BYTES:
             await _gather(self._inner.get_extra_info("socket"), size)
+            return await self._inner.read(size, timeout)
         data = await self._inner.read(max(max_bytes, _READ_BYTES), timeout)
         return data if self._secure is None else data + _decrypted(self._secure)
 
