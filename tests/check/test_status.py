@@ -61,5 +61,6 @@ async def test_what_failed_is_told_with_its_request_and_tried_again_when_asked(
         assert host.remote_names() == []
         assert (await commands(host).retry(PathParams("f"), quietly)).count == 1
         await host.until(lambda: host.remote_names() == ["f"])
+        await host.settled()
         assert (await commands(host).retry(PathParams(), quietly)).count == 0
         assert (await commands(host).flush(FlushParams(timeout_s=1.0), quietly)).left == 0

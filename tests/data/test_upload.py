@@ -239,7 +239,7 @@ async def test_w9_unlinked_before_the_last_byte_the_request_is_cut(
         held.release()
         await host.settled()
         assert (host.stored(), server.script.count("delete")) == ([], 0)
-        assert host.parts.staging.scan() == []
+        await host.until(lambda: host.parts.staging.scan() == [])
 
 
 async def test_w9_unlinked_while_the_service_refuses_it_nobody_asks_again(tmp_path: Path, clock: Clock) -> None:

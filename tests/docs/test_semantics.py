@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ TEXT = (DOCS / "semantics.md").read_text(encoding="utf-8")
 PROOF = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
+@cache
 def functions_of(source: Path) -> set[str]:
     """The functions of a file, those in classes too."""
     if not source.exists():
