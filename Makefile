@@ -44,9 +44,11 @@ lint: setup      ## format, lint, types and import layers, nothing rewritten
 lock: setup      ## resolve the dependencies anew into the lock files
 	@scripts/lock.sh
 
-bench: setup     ## measure, and compare with the peers that are installed
-	$(BIN)/python scripts/bench.py
-	$(BIN)/python scripts/bench_peers.py
+bench: setup     ## an hour: measure, beside the peers that are installed; tables and a plot to docs/benchmarks
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	$(BIN)/python scripts/bench.py --to docs/benchmarks/mount.md
+	$(BIN)/python scripts/bench_peers.py --to docs/benchmarks/peers.md
+	$(BIN)/python scripts/plot.py docs/benchmarks/peers.json
 
 clean: stop      ## remove what make made
 	rm -rf .venv .sdk .run .mypy_cache .ruff_cache .pytest_cache .hypothesis

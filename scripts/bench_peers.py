@@ -1,11 +1,11 @@
-"""Measure beside peers: `python scripts/bench_peers.py [--quick] [--networks 0:0,30:40] [--root DIR]`.
+"""Measure beside peers: `python scripts/bench_peers.py [--quick] [--networks 0:0,30:40] [--root DIR] [--to FILE.md]`.
 
 The same bytes in the same run, over loopback and over a simulated network (`slow_link.py`) of so many milliseconds of
-round trip and so many 10^6 bytes a second for each connection: remotefs on its local server, rclone on `rclone serve
-webdav`, sshfs on OpenSSH's sftp-server without encryption, and plain curl on the local server. Peers that are not
-installed are left out. Figures are medians. Each cold figure is of a file that was never read before; "warm" is after
-the kernel's pages of the mount were dropped. CPU is that of the process that serves the mount; bytes and requests are
-counted on the link, requests of HTTP only.
+round trip and so many 10^6 bytes a second for each connection, for each peer of `peers.py`, and for plain curl on the
+local server. Times and CPU time are medians of several rounds, memory is the most of any; CPU and memory are those of
+the process that serves the mount. Requests (of HTTP) and bytes are counted in a pass of its own, each once its traffic
+is over. Each cold figure is of a file that was never read before. With `--to`, a file beside FILE.md with the suffix
+.json gets every figure, which `plot.py` draws.
 """
 
 from __future__ import annotations
@@ -13,388 +13,211 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import socket
-import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import httpx
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from scripts.bench import _MB, cpu_s, load, machine, mount_of, post, read, table, timed
-from tests.mount.support import detach, eventually, is_mounted
+from scripts.gauges import MB, post, read, seed
+from scripts.peer_aims import Figures
+from scripts.peer_aims import rows as aim_rows
+from scripts.peer_figures import (
+    BLOCKS,
+    CURL,
+    LOCAL,
+    SINGLE_PAGES,
+    SMALL_BYTES,
+    STREAMS,
+    WRITTEN,
+    Cost,
+    Curl,
+    Size,
+    Work,
+    figure,
+    measure,
+    measure_page_cache,
+    together,
+    unit,
+)
+from scripts.peers import REMOTEFS, Network, Origin, installed, linked, port_of
+from scripts.report import Report, Row, machine, reporting
+from tests.mount.support import remote
 from tests.server_process import ServerProcess, running_server
 
-_SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
-_BLOCK = 4096
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is measured, and how often."""
-
-    rounds: int
-    large_mb: int
-    stream_mb: int
-    small_files: int
-    small_bytes: int = 16 * 1024
-
-
-FULL = Size(rounds=5, large_mb=256, stream_mb=64, small_files=1000)
-QUICK = Size(rounds=3, large_mb=96, stream_mb=24, small_files=150)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A round trip in ms and 10^6 bytes a second for each connection; 0 and 0: loopback itself."""
-
-    rtt_ms: float
-    mb_per_s: float
-
-    def __str__(self) -> str:
-        return f"{self.rtt_ms:g} ms, {self.mb_per_s:g} MB/s a connection" if self.rtt_ms else "loopback"
-
-
-@dataclass
-class Link:
-    """The way to a server, and what went over it."""
-
-    port: int
-    process: subprocess.Popen[str] | None
-
-    def traffic(self) -> dict[str, int]:
-        if self.process is None or self.process.stdin is None or self.process.stdout is None:
-            return {"requests": 0, "bytes_down": 0}
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        counts: dict[str, int] = json.loads(self.process.stdout.readline())
-        return counts
-
-
-@dataclass
-class Place:
-    """A mounted folder, who serves it, and the figures so far."""
-
-    name: str
-    path: Path
-    pid: int
-    link: Link
-    figures: dict[str, str] = field(default_factory=dict)
+LOOPBACK = Network(0, 0)
+FULL = Size(rounds=5, large_mb=256, stream_mb=64, small_files=1000, small_rounds=3, listed=10_000, patience_s=120)
+QUICK = Size(rounds=3, large_mb=96, stream_mb=24, small_files=150, small_rounds=1, listed=10_000, patience_s=30)
+TINY = Size(rounds=1, large_mb=8, stream_mb=4, small_files=20, small_rounds=1, listed=500, patience_s=5)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="less of everything, three rounds instead of five")
+    parser.add_argument("--tiny", action="store_true", help="next to nothing: to try this script")
     parser.add_argument("--networks", default="0:0,30:40", help="RTT_MS:MB_PER_S, several; default: %(default)s")
     parser.add_argument("--root", type=Path, default=None, help="a folder on the disk to measure on")
+    parser.add_argument("--to", type=Path, default=None, help="the file to write the tables to")
     given = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    table(("machine", ""), machine())
-    size = QUICK if given.quick else FULL
-    print(f"\nMedians of {size.rounds}; a large file has {size.large_mb} MB.")
-    for words in given.networks.split(","):
-        rtt_ms, mb_per_s = map(float, words.split(":"))
+    size = TINY if given.tiny else QUICK if given.quick else FULL
+    networks = [Network(*map(float, words.split(":"))) for words in given.networks.split(",")]
+    with reporting(given.to, "A mount beside its peers", "`scripts/bench_peers.py`") as report:
+        report.say(what_is_measured(size))
         with tempfile.TemporaryDirectory(dir=given.root and given.root.resolve()) as folder:
-            compare(Path(folder), Network(rtt_ms, mb_per_s), size)
-    print(f"\nLoad at the end: {load()}")
+            results = measure_all(Path(folder), networks, size, report)
+    if given.to is not None:
+        given.to.with_suffix(".json").write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n")
 
 
-def compare(folder: Path, network: Network, size: Size) -> None:
-    """One table: a column a peer."""
-    print(f"\n### {network}")
+def what_is_measured(size: Size) -> str:
+    return (
+        f"Medians of {size.rounds} rounds in turns (small files: {size.small_rounds}), of fewer where a kind of work"
+        f" takes a peer more than {size.patience_s:g} s. A large file has {size.large_mb} MB, four at once have"
+        f" {size.stream_mb} MB together, as a written one has; the large folder has {size.listed:,} files, the small"
+        f" files are {size.small_files:,} of {SMALL_BYTES >> 10} KiB, and {WRITTEN} of 1,000 bytes are written."
+    )
+
+
+def measure_all(folder: Path, networks: list[Network], size: Size, report: Report) -> dict[str, Any]:
+    """Tables of each network; every figure, for a file."""
     source = folder / "source"
     make_source(source, size)
-    columns: list[dict[str, str]] = []
-    names: list[str] = []
     with running_server(folder / "server") as server:
-        upload_all(server, source)
-        columns.append(by_curl(folder, server, network, size))
-        names.append("curl, no mount")
-        for name, start in PEERS.items():
-            with ExitStack() as ends:
-                place = start(folder / name.replace(" ", "-"), server, source, network, ends)
-                if place is not None:
-                    measure(place, size)
-                    columns.append(place.figures)
-                    names.append(name)
-    rows = [(words, *(column.get(words, "-") for column in columns)) for words in columns[-1] | columns[0]]
-    table(("", *names), sorted(rows, key=lambda row: ORDER.index(row[0])))
+        ids = upload_all(server, source, size)
+        origin = Origin(server, source, networks[0], counted=False)
+        found: dict[str, Any] = {}
+        for network in networks:
+            at = replace(origin, network=network)
+            figures = compare(folder, at, ids, size)
+            tell(report, network, figures)
+            found[str(network)] = {
+                name: {work: asdict(cost) for work, cost in costs.items()} for name, costs in figures.items()
+            }
+        rates = page_cache(folder, replace(origin, network=LOOPBACK), size)
+        tell_page_cache(report, rates)
+    return {"networks": found, "page_cache_mb_per_s": rates}
 
 
 def make_source(source: Path, size: Size) -> None:
     """What is read: files of noise, for something on the way may compress."""
-    (source / "small").mkdir(parents=True)
-    noise = os.urandom(size.large_mb * _MB)
+    noise = os.urandom(size.large_bytes)
+    source.mkdir()
     for number in range(size.rounds):
         (source / f"large{number}").write_bytes(noise)
         (source / f"seek{number}").write_bytes(noise)
-        for stream in range(4):
-            (source / f"stream{number}-{stream}").write_bytes(noise[: size.stream_mb * _MB // 4])
-    for number in range(size.small_files):
-        (source / "small" / f"{number:05}").write_bytes(noise[number : number + size.small_bytes])
+        for stream in range(STREAMS):
+            (source / f"stream{number}-{stream}").write_bytes(noise[: size.stream_mb * MB // STREAMS])
+    for number in range(size.small_rounds):
+        (source / f"small{number}").mkdir()
+        for n in range(size.small_files):
+            (source / f"small{number}" / f"{n:05}").write_bytes(noise[n : n + SMALL_BYTES])
+    (source / "many").mkdir()
+    for n in range(size.listed):
+        (source / "many" / many(n)).write_bytes(b"1")
 
 
-def upload_all(server: ServerProcess, source: Path) -> None:
-    for path in sorted(source.rglob("*")):
-        if path.is_file():
-            post(server, str(path.relative_to(source)).replace("/", "\uff0f"), path)
+def many(number: int) -> str:
+    return f"file-{number:05}.txt"
 
 
-# -- peers
+def upload_all(server: ServerProcess, source: Path, size: Size) -> dict[str, str]:
+    """The ids by path. Those of the large folder are only listed."""
+    files = [path for path in sorted(source.rglob("*")) if path.is_file() and path.parent.name != "many"]
+    names = [str(path.relative_to(source)) for path in files]
+    ids = {name: post(server, remote(name), path) for name, path in zip(names, files, strict=True)}
+    seed(server.root, [remote(f"many/{many(n)}") for n in range(size.listed)])
+    return ids
 
 
-@contextmanager
-def linked(network: Network, port: int) -> Iterator[Link]:
-    if not network.rtt_ms:
-        yield Link(port, None)
-        return
-    script = Path(__file__).parent / "slow_link.py"
-    command = [sys.executable, script, "127.0.0.1", port, "--rtt-ms", network.rtt_ms, "--mb-per-s", network.mb_per_s]
-    process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield Link(int(process.stdout.readline()), process)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def on_remotefs(folder: Path, server: ServerProcess, source: Path, network: Network, ends: ExitStack) -> Place | None:
-    del source
-    link = ends.enter_context(linked(network, urlsplit(server.url).port or 80))
-    way = ServerProcess(f"http://127.0.0.1:{link.port}", server.key, server.root, server.process)
-    mount = mount_of(folder, way)
-    mount.started()
-    ends.callback(mount.end)
-    return Place("remotefs", mount.path, mount.pid, link)
-
-
-def on_rclone(full: bool) -> Callable[[Path, ServerProcess, Path, Network, ExitStack], Place | None]:
-    def start(folder: Path, server: ServerProcess, source: Path, network: Network, ends: ExitStack) -> Place | None:
-        del server
-        if shutil.which("rclone") is None:
-            return None
-        port = free_port()
-        served = subprocess.Popen(
-            ["rclone", "serve", "webdav", source, "--addr", f"127.0.0.1:{port}", "--config", "/dev/null"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        ends.callback(end_process, served)
-        eventually(lambda: is_listening(port))
-        link = ends.enter_context(linked(network, port))
-        url = f":webdav,url='http://127.0.0.1:{link.port}':"
-        mode = ["--vfs-cache-mode", "full", "--cache-dir", folder / "cache"] if full else []
-        options = ["--config", "/dev/null", "--dir-cache-time", "1h", *mode]
-        return mounted_by(folder, ["rclone", "mount", url, folder / "mnt", *options], "rclone", link, ends)
-
-    return start
-
-
-def on_sshfs(folder: Path, server: ServerProcess, source: Path, network: Network, ends: ExitStack) -> Place | None:
-    del server
-    if shutil.which("sshfs") is None or not _SFTP_SERVER.exists():
-        return None
-    listener = socket.create_server(("127.0.0.1", 0))
-    ends.callback(listener.close)
-    threading.Thread(target=serve_sftp, args=(listener,), daemon=True).start()
-    link = ends.enter_context(linked(network, listener.getsockname()[1]))
-    options = ["-f", "-o", f"directport={link.port}"]
-    return mounted_by(folder, ["sshfs", *options, f"127.0.0.1:{source}", folder / "mnt"], "sshfs", link, ends)
-
-
-def serve_sftp(listener: socket.socket) -> None:
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        subprocess.Popen([_SFTP_SERVER], stdin=connection.fileno(), stdout=connection.fileno())
-        connection.close()
-
-
-def mounted_by(folder: Path, command: list[object], name: str, link: Link, ends: ExitStack) -> Place:
-    path = folder / "mnt"
-    path.mkdir(parents=True)
-    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    ends.callback(end_process, process)
-    ends.callback(detach, path)
-    eventually(lambda: is_mounted(path))
-    return Place(name, path, process.pid, link)
-
-
-PEERS: dict[str, Callable[[Path, ServerProcess, Path, Network, ExitStack], Place | None]] = {
-    "remotefs": on_remotefs,
-    "rclone mount": on_rclone(full=False),
-    "rclone mount, cache mode full": on_rclone(full=True),
-    "sshfs": on_sshfs,
-}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def end_process(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    process.wait(30)
-
-
-# -- what is measured
-
-COLD, WARM, CACHED = "cold, MB/s", "warm from the daemon, MB/s", "warm from the page cache, MB/s"
-CPU_COLD, CPU_WARM = "CPU s per GB, cold", "CPU s per GB, warm"
-PER_FILE = "requests and MB moved for a cold file"
-FIRST, SEEK = "first 4 KiB, ms", "seek to the middle, ms"
-FOUR = "four streams, MB/s"
-SMALL, AGAIN = "small files by `cat *`, s", "the same again, s"
-SMALL_REQUESTS = "requests for them"
-LARGE_WRITE, SMALL_WRITE = "write a large file until it is there, MB/s", "write 50 small files, s"
-MEMORY = "resident at most"
-EIGHT = "eight ranges at once, MB/s"
-ORDER = [COLD, EIGHT, CPU_COLD, PER_FILE, WARM, CPU_WARM, CACHED, FIRST, SEEK, FOUR, SMALL, SMALL_REQUESTS, AGAIN,
-         LARGE_WRITE, SMALL_WRITE, MEMORY]  # fmt: skip
-
-
-def measure(place: Place, size: Size) -> None:
-    """Fill in the figures of a mount."""
-    listing(place.path)
-    measure_large(place, size)
-    measure_waits(place, size)
-    measure_small(place, size)
-    measure_writes(place, size)
-    status = Path(f"/proc/{place.pid}/status").read_text()
-    peak_kib = int(status.partition("VmHWM:")[2].split()[0])
-    place.figures[MEMORY] = f"{peak_kib * 1024 / _MB:.0f} MB"
-
-
-def listing(path: Path) -> None:
-    for entry in path.iterdir():
-        entry.stat()
-
-
-def measure_large(place: Place, size: Size) -> None:
-    times: dict[str, list[float]] = {COLD: [], WARM: [], CACHED: []}
-    cpu: dict[str, list[float]] = {CPU_COLD: [], CPU_WARM: []}
-    before = after = place.link.traffic()
-    for number in range(size.rounds):
-        path = place.path / f"large{number}"
-        with noted(cpu[CPU_COLD], place.pid):
-            times[COLD].append(timed(partial(read, path)))
-        times[CACHED].append(timed(partial(read, path)))
-        if number == 0:
-            after = place.link.traffic()
-        forget_pages(path)
-        with noted(cpu[CPU_WARM], place.pid):
-            times[WARM].append(timed(partial(read, path)))
-    for words, values in times.items():
-        place.figures[words] = f"{size.large_mb / statistics.median(values):.0f}"
-    for words, values in cpu.items():
-        place.figures[words] = f"{statistics.median(values) / size.large_mb * 1000:.1f}"
-    if place.link.process is not None:
-        requests, moved = (after[name] - before[name] for name in ("requests", "bytes_down"))
-        place.figures[PER_FILE] = f"{requests or '-'}, {moved / _MB:.0f}"
-
-
-@contextmanager
-def noted(values: list[float], pid: int) -> Iterator[None]:
-    before = cpu_s(pid)
-    yield
-    values.append(cpu_s(pid) - before)
-
-
-def measure_waits(place: Place, size: Size) -> None:
-    first, middle, four = [], [], []
-    for number in range(size.rounds):
-        with (place.path / f"seek{number}").open("rb", buffering=0) as file:
-            first.append(timed(partial(os.pread, file.fileno(), _BLOCK, 0)))
-            middle.append(timed(partial(os.pread, file.fileno(), _BLOCK, size.large_mb * _MB // 2)))
-        streams = [place.path / f"stream{number}-{n}" for n in range(4)]
-        four.append(timed(partial(read_at_once, streams)))
-    place.figures[FIRST] = f"{statistics.median(first) * 1000:.0f}"
-    place.figures[SEEK] = f"{statistics.median(middle) * 1000:.0f}"
-    place.figures[FOUR] = f"{size.stream_mb / statistics.median(four):.0f}"
-
-
-def read_at_once(paths: list[Path]) -> None:
-    readers = [subprocess.Popen(["cat", path], stdout=subprocess.DEVNULL) for path in paths]
-    assert [reader.wait() for reader in readers] == [0] * len(paths)
-
-
-def measure_small(place: Place, size: Size) -> None:
-    before = place.link.traffic()
-    place.figures[SMALL] = f"{timed(lambda: cat_all(place.path / 'small', size)):.2f}"
-    if requests := place.link.traffic()["requests"] - before["requests"]:
-        place.figures[SMALL_REQUESTS] = str(requests)
-    place.figures[AGAIN] = f"{timed(lambda: cat_all(place.path / 'small', size)):.2f}"
-
-
-def cat_all(folder: Path, size: Size) -> None:
-    done = subprocess.run("cat * | wc -c", shell=True, cwd=folder, capture_output=True, check=True)
-    assert int(done.stdout) == size.small_files * size.small_bytes
-
-
-def measure_writes(place: Place, size: Size) -> None:
-    """`close` returns when the server has the file; rclone with a cache has it later, and says so nowhere."""
-    if "full" in str(place.path):
-        return
-    noise = os.urandom(size.stream_mb * _MB)
-    took = timed(lambda: (place.path / "written").write_bytes(noise))
-    place.figures[LARGE_WRITE] = f"{size.stream_mb / took:.0f}"
-    place.figures[SMALL_WRITE] = f"{timed(lambda: write_small(place.path)):.2f}"
-
-
-def write_small(path: Path) -> None:
-    for number in range(50):
-        (path / f"new{number}").write_bytes(b"1" * 1000)
-
-
-def forget_pages(path: Path) -> None:
-    with path.open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def by_curl(folder: Path, server: ServerProcess, network: Network, size: Size) -> dict[str, str]:
-    """What the network and the server give without any file system."""
+def compare(folder: Path, origin: Origin, ids: dict[str, str], size: Size) -> Figures:
+    """What each work costs each peer: once for the times, and once more for the traffic."""
+    keep_in_memory(origin)
     headers = folder / "headers"
-    headers.write_text(f"x-api-key: {server.key}\n")
-    with linked(network, urlsplit(server.url).port or 80) as link:
-        files = httpx.get(f"{server.url}/v1/files?limit=1000", headers=server.headers).json()["data"]
-        file_id = next(file["id"] for file in files if file["filename"] == "large0")
-        url = f"http://127.0.0.1:{link.port}/v1/files/{file_id}/content"
-        one, eight = [], []
-        for _ in range(size.rounds):
-            one.append(timed(partial(curl, url, headers, [""])))
-            step = size.large_mb * _MB // 8
-            ranges = [f"{n * step}-{(n + 1) * step - 1}" for n in range(8)]
-            eight.append(timed(partial(curl, url, headers, ranges)))
+    headers.write_text(f"x-api-key: {origin.server.key}\n")
+    with linked(origin.network, port_of(origin.server), counted=False) as link:
+        curl = Curl(headers, lambda name: f"http://127.0.0.1:{link.port}/v1/files/{ids[name]}/content", size)
+        timed_costs = measure(installed(), origin, size, folder, curl)
+    counting = replace(size, rounds=min(2, size.rounds), small_rounds=1, patience_s=min(20, size.patience_s))
+    counted_costs = measure(installed(), replace(origin, counted=True), counting, folder)
     return {
-        COLD: f"{size.large_mb / statistics.median(one):.0f}",
-        EIGHT: f"{size.large_mb / statistics.median(eight):.0f}",
+        CURL: together(curl.costs, {}),
+        **{name: together(costs, counted_costs[name]) for name, costs in timed_costs.items()},
     }
 
 
-def curl(url: str, headers: Path, ranges: list[str]) -> None:
-    command = ["curl", "-sf", "-o", "/dev/null", "-H", f"@{headers}", url]
-    running = [subprocess.Popen([*command, *(["-r", part] if part else [])]) for part in ranges]
-    assert [process.wait() for process in running] == [0] * len(ranges)
+def keep_in_memory(origin: Origin) -> None:
+    """The servers read from the page cache: it is not their disk that is measured."""
+    for root in (origin.server.root, origin.folder):
+        for path in root.rglob("*"):
+            if path.is_file():
+                read(path)
+
+
+def page_cache(folder: Path, origin: Origin, size: Size) -> dict[str, dict[int, float]]:
+    with tempfile.TemporaryDirectory(dir=folder) as home, ExitStack() as ends:
+        place = installed()[REMOTEFS](Path(home), origin, ends)
+        return measure_page_cache(place.path / "large0", origin.folder / "large0", folder, 3 * size.rounds)
+
+
+# -- tables
+
+
+def tell(report: Report, network: Network, figures: Figures) -> None:
+    report.say(f"## {network}")
+    works = [work for work in Work if any(work in costs for costs in figures.values())]
+    report.table(("", *figures), [figure_row(work, figures) for work in works] + per_gb_rows(figures))
+    report.say("HTTP requests, MB moved both ways, MB resident at most, CPU seconds:")
+    mounts = {name: costs for name, costs in figures.items() if name != CURL}
+    works = [work for work in works if work != Work.EIGHT_RANGES]
+    report.table(
+        ("", *mounts), [(str(work), *(cost_cell(costs.get(work)) for costs in mounts.values())) for work in works]
+    )
+    report.say("What was aimed for:")
+    report.table(("", "aim", "in this run", ""), aim_rows(network, figures))
+
+
+def figure_row(work: Work, figures: Figures) -> Row:
+    digits = 2 if unit(work) == "s" else 0
+    cells = (f"{figure(work, costs[work]):.{digits}f}" if work in costs else "-" for costs in figures.values())
+    return (f"{work}, {unit(work)}", *cells)
+
+
+def per_gb_rows(figures: Figures) -> list[Row]:
+    return [
+        (f"CPU s per GB: {work}", *(per_gb(costs.get(work)) for costs in figures.values()))
+        for work in (Work.COLD, Work.WARM)
+    ]
+
+
+def per_gb(cost: Cost | None) -> str:
+    return "-" if cost is None or cost.cpu_s is None else f"{cost.cpu_s / cost.payload_bytes * 1e9:.1f}"
+
+
+def cost_cell(cost: Cost | None) -> str:
+    if cost is None:
+        return "-"
+    values = (cost.requests, in_mb(cost.moved_bytes, 2), in_mb(cost.peak_bytes, 0), f"{cost.cpu_s or 0:.2f}")
+    return ", ".join("-" if value is None else str(value) for value in values)
+
+
+def in_mb(size: int | None, digits: int) -> str | None:
+    return None if size is None else f"{size / MB:.{digits if size < 10 * MB else 0}f}"
+
+
+def tell_page_cache(report: Report, rates: dict[str, dict[int, float]]) -> None:
+    report.say("## From the kernel's page cache, MB/s")
+    names = [f"{block >> 10} KiB at a time" for block in BLOCKS]
+    found = [(name, *(f"{rate:.0f}" for rate in of.values())) for name, of in rates.items()]
+    shares = [
+        (f"{REMOTEFS} beside {name}", *(f"{rates[REMOTEFS][block] / rates[name][block]:.0%}" for block in BLOCKS))
+        for name in (LOCAL, SINGLE_PAGES)
+    ]
+    report.table(("", *names), found + shares)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,12 @@ print("\n".join(wanted))
 PY
 } > .run/requirements.in
 "${compile[@]}" --output-file requirements.lock .run/requirements.in
+# What only `make bench` needs, in versions that fit the rest.
+.venv/bin/python - > .run/requirements-bench.in <<'PY'
+import tomllib
+print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"]))
+PY
+"${compile[@]}" --constraint requirements.lock --output-file requirements-bench.lock .run/requirements-bench.in
 for version in 0.75.0 2.12.0; do
     echo "anthropic==$version" | "${compile[@]}" --output-file "tests/sdk/anthropic-$version.lock" -
 done

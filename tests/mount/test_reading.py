@@ -7,14 +7,16 @@ import os
 import random
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import quantiles
 
 import pytest
 
-from tests.faults import Hold
-from tests.mount.conftest import Scene
-from tests.mount.support import eventually, run
+from tests.faults import FaultyServer, Hold, faulty_server
+from tests.mount.conftest import MakeMount, Scene
+from tests.mount.support import eventually, ops, run
 
 CONTENT = random.Random(11).randbytes(6_000_001)
 
@@ -139,14 +141,81 @@ def test_reads_that_hang_do_not_hold_up_one_from_this_disk(scene: Scene, theirs:
     for path in slow:
         scene.server.store.add_generated(path.name, CONTENT[:300_000])
     eventually(slow[-1].exists)
+    alone = [time_of_a_warm_read(theirs, number) for number in range(20)]
     held = scene.server.script.add(Hold(), op="content", times=None)
-    forget_pages(theirs)
     with ThreadPoolExecutor(len(slow)) as readers:
         reading = [readers.submit(path.read_bytes) for path in slow]
         eventually(lambda: held.hits >= len(slow))
         try:
+            forget_pages(theirs)
             assert theirs.read_bytes() == CONTENT, "while all of those wait"
+            beside = [time_of_a_warm_read(theirs, number) for number in range(20)]
             assert not any(one.done() for one in reading)
         finally:
             held.release()
         assert all(one.result() == CONTENT[:300_000] for one in reading)
+    # The bound is the issue's. The quickest quarter: others use this machine too, and a read that is held up is so
+    # until the hanging ones are released.
+    delay_s = quantiles(beside)[0] - quantiles(alone)[0]
+    assert delay_s < 0.050, f"{alone} {beside}"
+
+
+def time_of_a_warm_read(path: Path, number: int) -> float:
+    """Of 100 kB that the kernel has to ask the mount for, in seconds."""
+    forget_pages(path)
+    offset = number * 200_000
+    with path.open("rb", buffering=0) as file:
+        began = time.perf_counter()
+        found = os.pread(file.fileno(), 100_000, offset)
+        took = time.perf_counter() - began
+    assert found == CONTENT[offset : offset + 100_000]
+    return took
+
+
+# -- what is asked for again
+
+
+def test_what_was_read_once_is_asked_for_no_more_not_even_after_a_remount(
+    server: FaultyServer, make_mount: MakeMount
+) -> None:
+    names = [f"{number:02}" for number in range(40)]
+    for number, name in enumerate(names):
+        server.store.add_generated(name, CONTENT[number : number + 16_384])
+    mount = make_mount()
+
+    def cat() -> bytes:
+        return subprocess.run("cat *", shell=True, cwd=mount.path, stdout=-1, check=True, timeout=60).stdout
+
+    whole = cat()
+    assert whole == b"".join(CONTENT[number : number + 16_384] for number in range(len(names)))
+    assert ops(server) == ["content"] * len(names)
+    for name in names:
+        forget_pages(mount.path / name)
+    assert cat() == whole
+    mount.remount()
+    assert cat() == whole
+    assert ops(server) == ["content"] * len(names)
+
+
+# -- a service that does not know Range
+
+
+def test_without_range_each_file_costs_one_request_however_it_is_read(make_mount: MakeMount, tmp_path: Path) -> None:
+    with faulty_server(tmp_path / "plain", ranges=False) as server:
+        names = ("forwards", "backwards", "by many")
+        for name in names:
+            server.store.add_generated(name, CONTENT)
+        mount = make_mount(of=server)
+        whole, parts, shared = (mount.path / name for name in names)
+
+        assert whole.read_bytes() == CONTENT
+        with parts.open("rb", buffering=0) as file:
+            for start in range(5_900_000, -1, -1_180_000):
+                assert os.pread(file.fileno(), 50_000, start) == CONTENT[start : start + 50_000]
+        with ThreadPoolExecutor(4) as readers:
+            assert set(readers.map(Path.read_bytes, [shared] * 4)) == {CONTENT}
+        for path in (whole, parts, shared):
+            forget_pages(path)
+            assert path.read_bytes() == CONTENT
+
+        assert ops(server) == ["content"] * len(names)
