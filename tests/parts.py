@@ -169,9 +169,11 @@ class Host:
         await self.parts.filedata.settle(inode.ino)
 
     async def settled(self, *, tries: int = 300) -> None:
-        """Return once the journal is empty, whatever it is waiting for."""
+        """Return once the journal is empty, whatever it is waiting for, and what went up is content."""
         for _ in range(tries):
             if not self.pending():
+                with trio.move_on_after(60.0):
+                    await self.parts.settler.finish()
                 return
             self.make_due()
             await trio.sleep(1.0)

@@ -24,13 +24,13 @@ from remotefs.data.contentfile import (
     DamagedChunk,
     damaged_chunks,
     hash_file,
-    sync_folder,
     write_durably,
 )
 from remotefs.data.contentindex import ContentIndex, Entry
 from remotefs.data.disk import Disk, local_error
 from remotefs.data.holds import Holds
-from remotefs.errors import CorruptionError, NotReadable, OutOfSpace
+from remotefs.errors import CorruptionError, LocalError, NotReadable, OutOfSpace
+from remotefs.store.durability import Durability, sync_folder
 
 # Two descriptors each; the usual limit of a process is 1,024.
 _OPEN_FILES = 128
@@ -83,14 +83,21 @@ class _OpenFiles(LRUCache[str, ContentFile]):
 class ContentStore:
     """Owns the folder. Except for `adopt`, `move_out`, `verify` and `scan` nothing here waits.
 
-    `is_open` tells of an id whether a file with that content is open: it is not evicted then.
+    `durability` makes the names of pinned content survive. `is_open` tells of an id whether a file with that content is
+    open: it is not evicted then.
     """
 
     def __init__(
-        self, folder: Path, config: CacheConfig, disk: Disk, is_open: Callable[[str], bool] = lambda _: False
+        self,
+        folder: Path,
+        config: CacheConfig,
+        disk: Disk,
+        durability: Durability,
+        is_open: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._folder = folder
         self._disk = disk
+        self._durability = durability
         default = int(config.evictable_fraction * disk.capacity)
         self.limit_bytes = default if config.evictable_bytes is None else config.evictable_bytes
         self.chunk_bytes = config.chunk_bytes
@@ -206,8 +213,9 @@ class ContentStore:
     async def adopt(self, file_id: str, staged: Path, size: int, *, pinned: bool, digest: str | None = None) -> None:
         """Make a staged file the content of an id, by rename; when this returns, a crash loses nothing of it.
 
-        A crash or an error before leaves the staged file or the complete content: call it again. `digest` is what the
-        bytes must hash to (xxh3-128, hex). Raises CorruptionError when they do not or the size differs, LocalError.
+        Its bytes, and the rows that bind them to the id, are on the disk already. A crash or an error before leaves the
+        staged file or the complete content: call it again. `digest` is what the bytes must hash to (xxh3-128, hex).
+        Raises CorruptionError when they do not or the size differs, LocalError.
         """
         pinned = pinned or self.is_pinned(file_id)
         try:
@@ -216,11 +224,15 @@ class ContentStore:
             else:
                 await self._prepare(file_id, staged, Layout(size, self.chunk_bytes), pinned, digest)
                 self._take_over(file_id, staged, size, pinned=pinned)
-            await trio.to_thread.run_sync(sync_folder, self._data(file_id).parent)
+            self._durability.named(self._data(file_id).parent)
+            await self._durability.wait()
             steps.reached("content is on the disk", file_id)
         except OSError as error:
             self._drop_stray_sums(file_id)
             raise local_error(error, staged) from error
+        except LocalError:
+            self._drop_stray_sums(file_id)
+            raise
 
     async def move_out(self, file_id: str, target: Path) -> None:
         """Give the complete bytes away by rename, for good; the id is then not here any more.
@@ -385,8 +397,8 @@ class ContentStore:
         return not staged.exists() and self.has_all(file_id)
 
     async def _prepare(self, file_id: str, staged: Path, layout: Layout, pinned: bool, digest: str | None) -> None:
-        """Bytes and sums on the disk for good, before the bytes get their name."""
-        sums = await trio.to_thread.run_sync(lambda: hash_file(staged, layout, sync=True))
+        """The sums are on the disk for good before the bytes get their name."""
+        sums = await trio.to_thread.run_sync(hash_file, staged, layout)
         if digest is not None and digest != sums.digest:
             raise CorruptionError(f"{staged}: its bytes are not the ones that were uploaded")
         sidecar = self._sidecar(file_id, pinned=pinned)
@@ -397,9 +409,12 @@ class ContentStore:
         self._adopting.add(file_id)
         try:
             await trio.to_thread.run_sync(write_durably, sidecar, sums.encode())
+            self._durability.named(sidecar.parent)
             if sidecar.parent not in self._named:
-                await trio.to_thread.run_sync(sync_folder, self._folder)
+                self._durability.named(self._folder)
                 self._named.add(sidecar.parent)
+            await self._durability.wait()
+            steps.reached("sums are on the disk", file_id)
         finally:
             self._adopting.discard(file_id)
 

@@ -1,7 +1,7 @@
 """One file of the content store on disk: the bytes, sparse, and beside them the sums of their chunks.
 
 Nothing here is synced: after a power cut a chunk that did not reach the disk does not match its sum, which is damage.
-What must survive is synced by `write_durably` and `hash_file`, which are made for threads.
+What must survive is synced by `write_durably`, which is made for threads.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import xxhash
 from remotefs import steps
 from remotefs.data.chunks import Layout, Sums, checksum
 from remotefs.errors import CorruptionError
+from remotefs.store.durability import sync_folder
 
 
 class DamagedChunk(CorruptionError):
@@ -120,16 +121,14 @@ class ContentFile:
         os.pwrite(self._sums_fd, entries, offset)
 
 
-def hash_file(path: Path, layout: Layout, *, sync: bool) -> Sums:
-    """Read a whole file, for a thread: the sums of its chunks and its xxh3-128 digest; `sync` makes it durable first.
+def hash_file(path: Path, layout: Layout) -> Sums:
+    """Read a whole file, for a thread: the sums of its chunks and its xxh3-128 digest.
 
     Raises CorruptionError when it is shorter or longer than the layout, OSError.
     """
     whole, sums = xxhash.xxh3_128(), Sums(layout)
     buffer = memoryview(bytearray(layout.chunk_bytes))
     with path.open("rb", buffering=0) as file:
-        if sync:
-            os.fsync(file.fileno())
         if os.fstat(file.fileno()).st_size != layout.size:
             raise CorruptionError(f"{path}: it is not {layout.size} bytes long")
         for index in range(layout.count):
@@ -156,7 +155,7 @@ def damaged_chunks(path: Path, expected: Sums) -> list[int]:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Replace a small file so that after a power cut it is there whole, for a thread."""
+    """Replace a small file, for a thread: after a power cut it is whole, and the new one once its folder was synced."""
     temporary = path.with_name(path.name + ".new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, for its mode
@@ -166,8 +165,6 @@ def write_durably(path: Path, data: bytes) -> None:
     steps.reached("sums are written", path.name)
     temporary.replace(path)
     steps.reached("sums have their name", path.name)
-    sync_folder(path.parent)
-    steps.reached("sums are on the disk", path.name)
 
 
 def make_folder(folder: Path) -> None:
@@ -175,15 +172,6 @@ def make_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(mode=0o700, parents=True)
         sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut, for a thread."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _open(path: Path, undo: ExitStack, flags: int = 0) -> int:

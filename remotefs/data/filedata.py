@@ -165,14 +165,17 @@ class FileData:
                 self._changes.closed(ino, time.time_ns())
         await self.sync(ino)
 
-    async def sync(self, ino: int, *, wait_for_row: bool = True) -> None:
-        """Return once the bytes, and with `wait_for_row` the row, survive a power cut."""
+    async def sync(self, ino: int) -> None:
+        """Return once the bytes and the row survive a power cut."""
+        await self.sync_bytes(ino)
+        self._tree.save_notes()
+        await self._db.durable()
+
+    async def sync_bytes(self, ino: int) -> None:
+        """Return once the bytes survive a power cut; they are found again once `Database.durable` has returned, too."""
         inode = self._tree.find(ino)
         if inode is not None and inode.staged_gen is not None:
             await self._staged(inode).sync()
-        if wait_for_row:
-            self._tree.save_notes()
-            await self._db.durable()
 
     async def stage(self, ino: int) -> None:
         """Copy clean content into staging: there it outlives the id that a RELABEL is about to replace (W7)."""
@@ -187,23 +190,22 @@ class FileData:
                 self._staging.discard(ino, inode.content_gen)
 
     async def settle(self, ino: int) -> None:
-        """Turn a confirmed staged file into content, once no write handle is open."""
+        """Turn a confirmed staged file into content, once no write handle is open (see `Settler`)."""
+        if self._confirmed(ino) is None:
+            return  # and so does not wait for whoever downloads what it is about to write to
         async with self._locks.hold(ino):
-            inode = self._tree.find(ino)
-            if inode is None or inode.staged_gen is None or self._usage.is_open_for_write(ino) or ino in self._flights:
-                return
-            remote = self._bound(inode)
-            # An attempt whose end is not known may still give it another id, and the content of this one would go.
-            if inode.state != ContentState.CLEAN or remote is None or self._changes.may_be_rebound(ino):
+            inode = self._confirmed(ino)
+            remote = self._bound(inode) if inode is not None else None
+            if inode is None or inode.staged_gen is None or remote is None:
                 return
             is_content = inode.size > 0 and self._content.has_all(remote.file_id)
             staged = self._staged(inode) if inode.size and not is_content else None
-            if not is_content:
-                # Or a power cut would leave a row that still asks for the staged file.
-                await self._db.durable()
+            # Or a power cut would leave a row that still asks for the staged file.
+            await self._db.durable()
             if staged is not None:
-                staged.close()
                 try:
+                    await staged.sync()
+                    staged.close()
                     await self._content.adopt(
                         remote.file_id, staged.path, inode.size, pinned=not remote.downloadable, digest=remote.digest
                     )
@@ -216,6 +218,15 @@ class FileData:
                 # Unlinked meanwhile, which waits for no lock (A1): nobody else would free what came in just now.
                 self._changes.drop_content(remote.file_id)
             self._staging.discard(ino, inode.staged_gen)
+
+    def _confirmed(self, ino: int) -> Inode | None:
+        """The inode, if the service has what is staged of it, and nothing is under way that may change that."""
+        inode = self._tree.find(ino)
+        if inode is None or inode.staged_gen is None or self._usage.is_open_for_write(ino) or ino in self._flights:
+            return None
+        # An attempt whose end is not known may still give it another id, and the content of this one would go.
+        is_bound = inode.state == ContentState.CLEAN and not self._changes.may_be_rebound(ino)
+        return inode if is_bound else None
 
     def _save(self, ino: int, life: Life) -> Inode:
         return self._tree.update(ino, **life._asdict())

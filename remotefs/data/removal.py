@@ -15,6 +15,7 @@ from remotefs.config import RefreshConfig
 from remotefs.data.changes import Changes, Usage
 from remotefs.data.content import ContentStore
 from remotefs.data.placing import Placer
+from remotefs.data.staging import Staging
 from remotefs.data.trash import Trash
 from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.store.store import Store
@@ -49,6 +50,7 @@ class Remover:
         store: Store,
         changes: Changes,
         content: ContentStore,
+        staging: Staging,
         placer: Placer,
         trash: Trash,
         usage: Usage,
@@ -62,6 +64,7 @@ class Remover:
         self._meta = store.meta
         self._changes = changes
         self._content = content
+        self._staging = staging
         self._placer = placer
         self._trash = trash
         self._usage = usage
@@ -131,6 +134,9 @@ class Remover:
     def _keep_bytes(self, inode: Inode, remote: Remote, reason: str) -> None:
         """S2: what nobody else can give back goes to the trash."""
         source = self._content.path_of(remote.file_id)
+        if source is None and inode.staged_gen is not None:
+            # Confirmed, and not settled yet.
+            source = self._staging.path_of(inode.ino, inode.staged_gen)
         if remote.downloadable or source is None or inode.size == 0:
             return
         path = self._changes.path(inode) or remote.filename

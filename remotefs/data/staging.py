@@ -21,9 +21,10 @@ import trio
 from cachetools import LRUCache
 
 from remotefs import steps
-from remotefs.data.contentfile import make_folder, sync_folder
+from remotefs.data.contentfile import make_folder
 from remotefs.data.disk import Disk, local_error
 from remotefs.errors import AlreadyExists, CorruptionError, NotFound, RemotefsError
+from remotefs.store.durability import Durability
 from remotefs.store.groupsync import GroupSync
 
 _NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
@@ -80,18 +81,16 @@ class _Descriptors(LRUCache[Path, int]):
 
 
 class StagedFile:
-    """One file being written, `size` bytes long; `names` syncs its folder. It may be used again after close()."""
+    """One file being written, `size` bytes long. It may be used again after close()."""
 
-    def __init__(self, path: Path, disk: Disk, descriptors: _Descriptors, names: GroupSync, *, create: bool) -> None:
+    def __init__(self, path: Path, disk: Disk, descriptors: _Descriptors, *, create: bool) -> None:
         self.path = path
         self._disk = disk
         self._descriptors = descriptors
-        self._names = names
         fd = descriptors.open(path, os.O_CREAT | os.O_EXCL) if create else descriptors.of(path)
         self.size = os.fstat(fd).st_size
         self._bytes = GroupSync(self._sync_bytes, lambda error: local_error(error, path))
         self._bytes.changed()
-        self._named = names.changed()
         if create:
             steps.reached("staged file is made", path.name)
 
@@ -130,12 +129,11 @@ class StagedFile:
         steps.reached("staged file is cut", self.path.name)
 
     async def sync(self) -> None:
-        """Return once all that was written before the call, and the name, survive a power cut.
+        """Return once all that was written before the call survives a power cut; its name does with the next commit.
 
         Callers at one time share the work. Raises OutOfSpace, StateUnusable, after a failure for ever.
         """
         await self._bytes.wait()
-        await self._names.wait(self._named)
 
     def close(self) -> None:
         """Give the descriptor back; nothing is synced."""
@@ -154,29 +152,38 @@ class StagedFile:
 
 
 class Staging:
-    """Owns the folder."""
+    """Owns the folder; `durability` makes the names in it survive, with the rows that refer to them."""
 
-    def __init__(self, folder: Path, disk: Disk) -> None:
+    def __init__(self, folder: Path, disk: Disk, durability: Durability) -> None:
         self._folder = folder
         self._disk = disk
+        self._durability = durability
         self._descriptors = _Descriptors(maxsize=_OPEN_FILES)
-        self._names = GroupSync(self._sync_names, lambda error: local_error(error, folder))
         # One object a file, as long as anybody holds it: its size has one owner. The recent ones are held here.
         self._files: WeakValueDictionary[Path, StagedFile] = WeakValueDictionary()
         self._recent: LRUCache[Path, StagedFile] = LRUCache(maxsize=_RECENT_FILES)
         make_folder(folder)
+        # What an earlier process made, and did not wait for.
+        durability.named(folder)
         for part in folder.glob(f"*{_PART}"):
             part.unlink()
 
     def create(self, inode: int, generation: int) -> StagedFile:
         """A new empty file. Raises AlreadyExists, OutOfSpace, StateUnusable."""
-        return self._staged(self._path(inode, generation), create=True)
+        file = self._staged(self._path(inode, generation), create=True)
+        self._durability.named(self._folder)
+        return file
 
     def open(self, inode: int, generation: int) -> StagedFile:
         """One that is there; the same object for the same file while it is in use. Raises NotFound, StateUnusable."""
         path = self._path(inode, generation)
         found = self._files.get(path)
         return found if found is not None else self._staged(path, create=False)
+
+    def path_of(self, inode: int, generation: int) -> Path | None:
+        """Where one is; None when it is not there (any more)."""
+        path = self._path(inode, generation)
+        return path if path.exists() else None
 
     def scan(self) -> list[StagedName]:
         """All that is there, as after a crash. Raises StateUnusable."""
@@ -211,6 +218,7 @@ class Staging:
                     await self._fill(origin, copy, size)
                     steps.reached("staged copy is whole", path.name)
                     os.link(part, path)  # unlike a rename it does not replace
+                    self._durability.named(self._folder)
                     steps.reached("staged copy has its name", path.name)
                 finally:
                     os.unlink(part)  # noqa: PTH108 - its name is a string for linkat above
@@ -226,10 +234,6 @@ class Staging:
         """Close all descriptors."""
         while self._descriptors:
             self._descriptors.popitem()
-
-    async def _sync_names(self) -> None:
-        await trio.to_thread.run_sync(sync_folder, self._folder)
-        steps.reached("staged name is on the disk")
 
     async def _fill(self, origin: int, copy: int, size: int) -> None:
         if not await trio.to_thread.run_sync(_share_blocks, origin, copy):
@@ -255,7 +259,7 @@ class Staging:
 
     def _staged(self, path: Path, *, create: bool) -> StagedFile:
         try:
-            file = StagedFile(path, self._disk, self._descriptors, self._names, create=create)
+            file = StagedFile(path, self._disk, self._descriptors, create=create)
         except FileNotFoundError as error:
             if create:  # the folder itself is gone
                 raise local_error(error, path) from error

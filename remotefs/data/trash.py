@@ -19,8 +19,9 @@ from pathlib import Path
 import msgspec
 
 from remotefs import steps
-from remotefs.data.contentfile import make_folder, sync_folder
+from remotefs.data.contentfile import make_folder
 from remotefs.errors import NotFound
+from remotefs.store.durability import sync_folder
 
 _DAY_S = 86_400
 

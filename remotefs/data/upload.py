@@ -123,7 +123,7 @@ class Uploader:
         inode = self._tree.get(inode.ino)
         path = self._filedata.source_of(inode)
         # On this disk for good before anybody calls it safe: what went up cannot be read back.
-        await self._filedata.sync(inode.ino, wait_for_row=False)
+        await self._filedata.sync_bytes(inode.ino)
         digest = await trio.to_thread.run_sync(digest_of, path)
         # A thread is not cut short: an upload that was cut meanwhile ends here.
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -25,6 +25,7 @@ from remotefs.data.deletion import Deleter
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.filedata import FileData
 from remotefs.data.link import Link
+from remotefs.data.settler import Settler
 from remotefs.data.upload import Uploader
 from remotefs.errors import RateLimited, RefusedError, RemotefsError, SpendCapReached
 from remotefs.store.records import Inode, Intent, IntentKind
@@ -72,13 +73,14 @@ def is_definite(error: Exception) -> bool:
 
 
 class Writeback:
-    """Runs the uploader and the deleter; `doorbell` wakes its dispatcher."""
+    """Runs the uploader, the deleter and the settler; `doorbell` wakes its dispatcher."""
 
     def __init__(
         self,
         store: Store,
         changes: Changes,
         filedata: FileData,
+        settler: Settler,
         uploader: Uploader,
         deleter: Deleter,
         link: Link,
@@ -91,6 +93,7 @@ class Writeback:
         self._journal = store.journal
         self._changes = changes
         self._filedata = filedata
+        self._settler = settler
         self._uploader = uploader
         self._deleter = deleter
         self._link = link
@@ -135,7 +138,10 @@ class Writeback:
         inos: Iterable[int] | None = None,
         report: Callable[[list[Intent]], None] = lambda _: None,
     ) -> list[Intent]:
-        """Make everything due now, of some inodes or of all, and wait; the intents that are left after `timeout_s`."""
+        """Make everything due now, of some inodes or of all, and wait; the intents that are left after `timeout_s`.
+
+        What went up is content then, where nothing is left.
+        """
         wanted = None if inos is None else set(inos)
         self._hurry(self._outstanding(wanted), failed_too=True)
         with trio.move_on_after(timeout_s):
@@ -144,6 +150,7 @@ class Writeback:
                 self._hurry(left)
                 with trio.move_on_after(1.0):
                     await self._progress.wait()
+            await self._settler.finish()
         return self._outstanding(wanted)
 
     def _hurry(self, intents: Iterable[Intent], *, failed_too: bool = False) -> None:
@@ -188,6 +195,7 @@ class Writeback:
         """Dispatch until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow_link)
+            nursery.start_soon(self._settler.run)
             task_status.started()
             while True:
                 if self._changes.has_garbage:
@@ -278,16 +286,7 @@ class Writeback:
             self._tickets.pop(intent.seq, None)
             self._notify()
         if intent.ino is not None and intent.kind is not IntentKind.DELETE:
-            # After those who wait for the upload were told: they need not wait for this.
-            await self._settle(intent.ino)
-
-    async def _settle(self, ino: int) -> None:
-        try:
-            await self._filedata.settle(ino)
-        except (RemotefsError, OSError) as error:
-            _log.warning("inode %d stays in staging: %s", ino, error)
-        except Exception as error:  # noqa: BLE001 - as above
-            _log.error("inode %d stays in staging", ino, exc_info=error)
+            self._settler.want(intent.ino)
 
     def _put_off(self, intent: Intent, error: Exception) -> None:
         first_s, most_s = _FAILED_RETRY_S if self._link.reason else _REFUSED_RETRY_S

@@ -37,7 +37,7 @@ _LOOKS = 500
 
 
 class Caching:
-    """One method a command."""
+    """One method a command; what was confirmed a moment ago is content for them, too."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -56,6 +56,7 @@ class Caching:
 
     async def warm(self, params: WarmParams, report: Report) -> WarmResult:
         """Bring content here, a few files at a time; what cannot be is named with its reason."""
+        await self._parts.settler.finish()
         files = await files_at(self._parts, params.path)
         warming = _Warming(self._parts, files, report)
         await warming.run()
@@ -82,6 +83,7 @@ class Caching:
 
     async def unpin(self, params: UnpinParams, _: Report) -> UnpinResult:
         """Let content go when room is wanted."""
+        await self._parts.settler.finish()
         content = self._parts.content
         files = await files_at(self._parts, params.path)
         pinned = {file.file_id: file for file in files if file.file_id and content.is_pinned(file.file_id)}
@@ -94,6 +96,7 @@ class Caching:
     async def info(self, _: Nothing, __: Report) -> CacheInfo:
         """What is here, and what of it exists nowhere else."""
         parts = self._parts
+        await parts.settler.finish()
         await parts.content.scan()
         statistics = parts.content.statistics()
         return CacheInfo(
@@ -115,6 +118,7 @@ class Caching:
 
     async def clear(self, params: ClearParams, _: Report) -> Freed:
         """Remove content; what is open stays, so that its readers read on."""
+        await self._parts.settler.finish()
         content = self._parts.content
         await content.scan()
         files, size = content.trim(0)

@@ -38,6 +38,7 @@ from remotefs.data.recovery import Recovery
 from remotefs.data.refresh import Refresh
 from remotefs.data.removal import Remover
 from remotefs.data.scan import Scans
+from remotefs.data.settler import Settler
 from remotefs.data.staging import Staging
 from remotefs.data.suspects import Suspects
 from remotefs.data.trash import Trash
@@ -84,8 +85,8 @@ class Parts:
         guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
         self.client = Client(service, self.budget, on_account=guard.check)
         self.disk = Disk(state, config.cache)
-        self.content = ContentStore(state / "content", config.cache, self.disk, self._is_open)
-        self.staging = Staging(state / "staging", self.disk)
+        self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
+        self.staging = Staging(state / "staging", self.disk, database.durability)
         self.trash = Trash(state / "trash")
         self.downloader = Downloader(
             self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache,
@@ -105,16 +106,17 @@ class Parts:
             self.store, self.changes, self.content, self.staging, self.downloader, InodeLocks(), self.flights,
             self.handles, config.service.max_file_bytes, self.suspects,
         )  # fmt: skip
+        self.settler = Settler(self.filedata)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
         uploader = Uploader(self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link)
         deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights)
         self.writeback = Writeback(
-            self.store, self.changes, self.filedata, uploader, deleter, self.link, self.budget, self.handles,
-            config.writeback, self.doorbell,
+            self.store, self.changes, self.filedata, self.settler, uploader, deleter, self.link, self.budget,
+            self.handles, config.writeback, self.doorbell,
         )  # fmt: skip
         placer = Placer(self.store, self.changes, self.notifier, Ownership(os.getuid(), os.getgid()))
         remover = Remover(
-            self.store, self.changes, self.content, placer, self.trash, self.handles, config.refresh,
+            self.store, self.changes, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
             self.downloader.forget,
         )  # fmt: skip
         cadence = Cadence(self.budget, config.refresh, self._wall, self.remotes.known_count)
@@ -143,8 +145,9 @@ class Parts:
     def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
         namespace = Namespace(self.store, self.changes, self.filedata, self.handles, ById(self.tree, self.remotes))
         files = Files(
-            self.store, self.changes, self.filedata, self.writeback, self.handles, namespace, config.writeback,
-            self.doorbell.ring, Scans(self.tree, self.filedata.prefetch, lambda: self.budget.limit_per_minute),
+            self.store, self.changes, self.filedata, self.settler, self.writeback, self.handles, namespace,
+            config.writeback, self.doorbell.ring,
+            Scans(self.tree, self.filedata.prefetch, lambda: self.budget.limit_per_minute),
             Lengths(self.store, self.content, self.downloader, self.notifier, self.handles),
         )  # fmt: skip
         attributes = Attributes(

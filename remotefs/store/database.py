@@ -2,8 +2,8 @@
 
 The loop thread calls SQLite directly (a statement takes microseconds), so whatever stands between two awaits is
 atomic. `synchronous=NORMAL` makes a commit an append to the write-ahead log without an fsync; who needs it to survive
-a power cut awaits `durable()`, and all who wait share one fdatasync of the log in one thread. Checkpoints run in a
-thread too, on a connection of their own.
+a power cut awaits `durable()`, and all who wait share one round of syncs in one thread (`durability`). Checkpoints run
+in a thread too, on a connection of their own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 import trio
 
 from remotefs import steps
-from remotefs.errors import OutOfSpace, RemotefsError, StateUnusable
-from remotefs.store.groupsync import GroupSync
+from remotefs.errors import OutOfSpace, StateUnusable
+from remotefs.store.durability import Durability
 from remotefs.store.schema import MIGRATIONS
 
 _log = logging.getLogger(__name__)
@@ -45,11 +45,8 @@ class Database:
             _migrate(self._connection, path)
         except sqlite3.Error as error:
             raise StateUnusable(f"{path}: {error}; restore it from a copy, or use another --state-dir") from error
-        self._wal_fd: int | None = None
         self._undo: list[Callable[[], None]] | None = None
-        self._synced_log = GroupSync(self._sync_log, self._log_is_lost)
-        # What an earlier process committed, and did not wait for.
-        self._synced_log.changed()
+        self.durability = Durability(self._wal_path)
         self._keep_reserve()
 
     @property
@@ -112,7 +109,7 @@ class Database:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._give_up_reserve():
                 raise self._translated(error) from error
             self._run("COMMIT", ())
-        steps.reached("transaction is committed", self._synced_log.changed())
+        steps.reached("transaction is committed", self.durability.committed())
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -129,8 +126,11 @@ class Database:
     # -- the disk
 
     async def durable(self) -> None:
-        """Return once every commit made so far survives a power cut. Raises StateUnusable."""
-        await self._synced_log.wait()
+        """Return once every commit made so far, and the files that it refers to by name, survive a power cut.
+
+        The bytes of those files are the affair of whoever wrote them. Raises StateUnusable.
+        """
+        await self.durability.wait()
 
     async def run_checkpoints(self, *, every_s: float = 5.0) -> None:
         """Copy the log into the database whenever it has grown; runs until cancelled."""
@@ -145,24 +145,9 @@ class Database:
 
     def close(self) -> None:
         """Close; SQLite folds the log into the database."""
-        if self._wal_fd is not None:
-            os.close(self._wal_fd)
-            self._wal_fd = None
+        self.durability.close()
         self._connection.close()
         steps.reached("database is closed")
-
-    async def _sync_log(self) -> None:
-        await trio.to_thread.run_sync(os.fdatasync, self._wal())
-        steps.reached("database is on the disk")
-
-    def _log_is_lost(self, error: OSError) -> RemotefsError:
-        return StateUnusable(f"{self._wal_path}: it cannot be written to the disk: {error.strerror}; mount anew")
-
-    def _wal(self) -> int:
-        # SQLite keeps one log file for as long as a connection is open.
-        if self._wal_fd is None:
-            self._wal_fd = os.open(self._wal_path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._wal_fd
 
     def _keep_reserve(self) -> None:
         if self._reserve.exists():

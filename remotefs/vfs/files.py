@@ -16,6 +16,7 @@ from remotefs.data.changes import Changes
 from remotefs.data.filedata import FileData
 from remotefs.data.lengths import Lengths
 from remotefs.data.scan import Scans
+from remotefs.data.settler import Settler
 from remotefs.data.writeback import Outcome, Writeback
 from remotefs.errors import AlreadyExists, IsADirectory, LengthDiffers, NotFound, OutOfSpace, TransportError
 from remotefs.store.records import ContentState, Inode
@@ -35,6 +36,7 @@ class Files:
         store: Store,
         changes: Changes,
         filedata: FileData,
+        settler: Settler,
         writeback: Writeback,
         handles: Handles,
         namespace: Namespace,
@@ -47,6 +49,7 @@ class Files:
         self._journal = store.journal
         self._changes = changes
         self._filedata = filedata
+        self._settler = settler
         self._writeback = writeback
         self._handles = handles
         self._namespace = namespace
@@ -134,7 +137,7 @@ class Files:
         else:
             await self._filedata.close(ino)
             # What was cut to the bytes that the service has is content already.
-            await self._filedata.settle(ino)
+            self._settler.want(ino)
 
     # -- closing
 
@@ -186,7 +189,7 @@ class Files:
         await self._filedata.close(inode.ino)
         inode = self._tree.get(inode.ino)
         if inode.state == ContentState.CLEAN:
-            await self._filedata.settle(inode.ino)
+            self._settler.want(inode.ino)
         elif inode.size == 0:
             self._changes.closed(inode.ino, time.time_ns())
 

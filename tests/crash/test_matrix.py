@@ -86,7 +86,7 @@ SAMPLE = [
     Point("create, close local", "staged file is made", 1),
     Point("create, close local", "staged file has bytes", 2),
     Point("fsync, and no close yet", "staged bytes are on the disk", 2),
-    Point("rename over, close local", "staged name is on the disk", 1),
+    Point("rename over, close local", "names are on the disk", 1),
     Point("rename over", "transaction is about to commit", 5),
     Point("exchange", "transaction is committed", 3),
     Point("overwrite, close local", "database is on the disk", 1),

@@ -53,6 +53,8 @@ def _brief(tree: dict[str, bytes]) -> str:
 SAMPLE = [
     (Point("create, close local", "database is on the disk", 1), Persistence.NOTHING),
     (Point("fsync, and no close yet", "staged file has bytes", 3), Persistence.NAMES),
+    (Point("overwrite, close local", "names are on the disk", 1), Persistence.BYTES),
+    (Point("create", "sums are on the disk", 1), Persistence.NOTHING),
     (Point("overwrite", "content is on the disk", 1), Persistence.NOTHING),
     (Point("edit", "staged file has bytes", 1), Persistence.NAMES),
     (Point("relabel", "content is removed", 1), Persistence.NOTHING),

@@ -24,6 +24,7 @@ from remotefs.data.chunks import Layout, Sums, checksum
 from remotefs.data.content import ContentStore
 from remotefs.data.disk import Disk
 from remotefs.errors import CorruptionError, NotReadable, OutOfSpace, StateUnusable
+from remotefs.store.durability import Durability
 
 CHUNK = 4096
 MIB = 1 << 20
@@ -36,6 +37,12 @@ class Space:
     f_bavail: int = 10_000_000
     f_blocks: int = 10_000_000
     f_frsize: int = 1024
+
+
+def log_of(folder: Path) -> Durability:
+    log = folder / "log"
+    log.touch()
+    return Durability(log)
 
 
 def make_store(
@@ -52,7 +59,8 @@ def make_store(
         evictable_fraction=0.5,
     )
     figures = space or Space()
-    return ContentStore(folder / "content", config, Disk(folder, config, statvfs=lambda _: figures), is_open)
+    disk = Disk(folder, config, statvfs=lambda _: figures)
+    return ContentStore(folder / "content", config, disk, log_of(folder), is_open)
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ from remotefs.errors import (
     StaleError,
     Unreachable,
 )
+from remotefs.store.durability import Durability
 
 CHUNK = 4096
 # As the kernel: one READ is a chunk.
@@ -175,7 +176,8 @@ async def running(
 ) -> AsyncIterator[Bench]:
     config = CacheConfig(chunk_bytes=chunk, readahead_bytes=readahead, reserve_bytes=MIB, reserve_fraction=0.0)
     space = Space()
-    content = ContentStore(folder / "content", config, Disk(folder, config, statvfs=lambda _: space))
+    disk = Disk(folder, config, statvfs=lambda _: space)
+    content = ContentStore(folder / "content", config, disk, Durability(folder / "log"))
     memory = ChunkMemory(config.memory_bytes)
     bench = Bench(service, content, memory, space, Downloader(tier or service, content, memory, config, **downloading))
     async with trio.open_nursery() as nursery:

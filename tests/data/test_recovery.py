@@ -208,6 +208,7 @@ async def test_everything_is_there_at_the_next_start(tmp_path: Path, server: Ser
         host.link("d/a", "b")
         host.fs.namespace.symlink(host.stat("d").ino, b"l", b"../b", host.user)
         host.fs.attributes.setxattr(host.stat("b").ino, b"user.x", b"1")
+        await host.settled()
         before = host.stat("b")
     async with running(tmp_path, server) as host:
         assert (host.ls(), host.ls("d")) == (["b", "d"], ["a", "empty", "l"])

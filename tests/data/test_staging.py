@@ -22,6 +22,7 @@ from remotefs.data.content import ContentStore
 from remotefs.data.disk import Disk, local_error
 from remotefs.data.staging import Staging
 from remotefs.errors import AlreadyExists, CorruptionError, NotFound, OutOfSpace, StateUnusable
+from remotefs.store.durability import Durability
 
 MIB = 1 << 20
 NO_RESERVE = CacheConfig(reserve_bytes=0, reserve_fraction=0.0)
@@ -36,9 +37,13 @@ class Space:
     f_frsize: int = 1024
 
 
+def make_staging(folder: Path) -> Staging:
+    return Staging(folder / "staging", Disk(folder, NO_RESERVE), Durability(folder / "log"))
+
+
 @pytest.fixture
 def staging(tmp_path: Path) -> Iterator[Staging]:
-    made = Staging(tmp_path / "staging", Disk(tmp_path, NO_RESERVE))
+    made = make_staging(tmp_path)
     yield made
     made.close()
 
@@ -72,7 +77,7 @@ def test_a_staged_file_behaves_as_a_file(
     tmp_path_factory: pytest.TempPathFactory, ops: list[tuple[str, int, bytes]], offset: int, size: int
 ) -> None:
     folder = tmp_path_factory.mktemp("s")
-    staging = Staging(folder, Disk(folder, NO_RESERVE))
+    staging = make_staging(folder)
     file, model = staging.create(3, 1), bytearray()
     for kind, at, data in ops:
         if kind == "write":
@@ -95,7 +100,7 @@ def test_after_a_crash_what_was_written_is_found_by_its_name(tmp_path: Path, sta
     staging.create(7, 1).write(0, b"seven")
     staging.create(12, 34).write(3, b"x")
     (tmp_path / "staging" / "9-1.part").write_bytes(b"half a copy")
-    again = Staging(tmp_path / "staging", Disk(tmp_path, NO_RESERVE))
+    again = make_staging(tmp_path)
     assert [(f.inode, f.generation, f.size) for f in again.scan()] == [(7, 1, 5), (12, 34, 4)]
     assert again.open(7, 1).read(0, 100) == b"seven"
     assert not (tmp_path / "staging" / "9-1.part").exists()
@@ -173,13 +178,11 @@ def test_ten_thousand_dirty_files_do_not_exhaust_descriptors(staging: Staging) -
     assert all(file.read(0, 10) == str(number).encode() for number, file in enumerate(files))
 
 
-async def test_files_that_are_synced_together_share_the_sync_of_their_folder(
-    staging: Staging, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_bytes_are_synced_once_for_all_who_wait(staging: Staging, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "remotefs.steps")
 
-    def syncs(step: str) -> int:
-        return sum(record.getMessage().startswith(step) for record in caplog.records)
+    def syncs() -> list[str]:
+        return [r.getMessage() for r in caplog.records if r.getMessage().startswith("staged bytes are on the disk")]
 
     files = [staging.create(number, 1) for number in range(10)]
     async with trio.open_nursery() as nursery:
@@ -187,13 +190,11 @@ async def test_files_that_are_synced_together_share_the_sync_of_their_folder(
             file.write(0, b"x")
             nursery.start_soon(file.sync)
             nursery.start_soon(file.sync)
-    assert syncs("staged bytes are on the disk") == 10
-    assert 1 <= syncs("staged name is on the disk") <= 2
+    assert len(syncs()) == 10
     files[0].write(0, b"y")
-    caplog.clear()
     await files[0].sync()
     await files[0].sync()
-    assert (syncs("staged bytes are on the disk"), syncs("staged name is on the disk")) == (1, 0)
+    assert len(syncs()) == 11
 
 
 async def test_a_sync_that_failed_is_never_called_a_success_later(staging: Staging) -> None:
@@ -267,7 +268,7 @@ async def test_a_cancelled_clone_leaves_nothing(tmp_path: Path, staging: Staging
 def test_a_write_is_refused_before_the_reserve_is_touched(tmp_path: Path) -> None:
     space = Space()
     disk = Disk(tmp_path, CacheConfig(reserve_bytes=100 * 1024, reserve_fraction=0.0), statvfs=lambda _: space)
-    staging = Staging(tmp_path / "staging", disk)
+    staging = Staging(tmp_path / "staging", disk, Durability(tmp_path / "log"))
     file = staging.create(1, 1)
     space.f_bavail = 101
     assert file.write(0, b"x" * 1024) == 1024
@@ -285,8 +286,9 @@ def test_cached_content_makes_way_for_what_is_written(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 16 * MIB) as folder:
         config = CacheConfig(reserve_bytes=2 * MIB, reserve_fraction=0.0, evictable_fraction=0.9)
         disk = Disk(folder, config)
-        content = ContentStore(folder / "content", config, disk)
-        staging = Staging(folder / "staging", disk)
+        durability = Durability(folder / "log")
+        content = ContentStore(folder / "content", config, disk, durability)
+        staging = Staging(folder / "staging", disk, durability)
         chunk = os.urandom(config.chunk_bytes)
         for index in range(12 * 8):
             content.put(f"f{index // 8}", MIB, index % 8 * config.chunk_bytes, chunk)
@@ -306,7 +308,8 @@ def test_cached_content_makes_way_for_what_is_written(tmp_path: Path) -> None:
 def test_a_disk_that_others_filled_refuses_with_the_same_error(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", MIB) as folder:
         plenty = Space(f_bavail=1 << 40, f_blocks=1 << 40)
-        staging = Staging(folder / "staging", Disk(folder, NO_RESERVE, statvfs=lambda _: plenty))
+        disk = Disk(folder, NO_RESERVE, statvfs=lambda _: plenty)
+        staging = Staging(folder / "staging", disk, Durability(folder / "log"))
         file = staging.create(1, 1)
         with pytest.raises(OutOfSpace):
             file.write(0, bytes(2 * MIB))

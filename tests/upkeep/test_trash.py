@@ -43,6 +43,21 @@ async def test_s2_what_only_this_machine_has_goes_to_the_trash(tmp_path: Path, s
         assert host.ls("d") == []
 
 
+async def test_s2_what_is_still_open_for_writing_goes_there_too(tmp_path: Path, server: Server, clock: Clock) -> None:
+    """Its bytes are confirmed, and not yet in the content store."""
+    add(server, "kept")
+    async with machine(tmp_path, server) as host:
+        handle = await host.open("f", os.O_WRONLY | os.O_CREAT)
+        await host.fs.files.write(handle.fh, 0, b"precious")
+        await host.fs.files.flush(handle.fh)
+        server.store.delete(host.id("f"))
+        await walks(host)
+        await host.close(handle)
+        await host.until(lambda: os.listdir(host.state_dir / "staging") == [])
+        [entry] = host.parts.trash.entries()
+        assert (entry.path, host.parts.trash.bytes_of(entry.number).read_bytes()) == ("f", b"precious")
+
+
 async def test_s2_after_a_404_too(tmp_path: Path, server: Server, clock: Clock) -> None:
     """A pinned file is never read from the service, so this one is looked for because somebody told."""
     async with machine(tmp_path, server) as host:

@@ -113,6 +113,7 @@ async def test_w2_close_does_not_wait_for_temporary_shapes_nor_for_what_stays(ho
 
 async def test_what_cannot_be_truncated_is_not_left_open(host: Host) -> None:
     await host.write("a", b"x")
+    await host.settled()
     host.parts.staging.create(host.stat("a").ino, 2)  # in the way of the next generation
     with pytest.raises(AlreadyExists):
         await host.open("a", os.O_WRONLY | os.O_TRUNC)

@@ -1,0 +1,75 @@
+"""Turns what the service has confirmed into content, the files of a moment together.
+
+Nobody waits for it: a staged file is read as well where it is. So those of a second go side by side, and the syncs that
+each of them needs are rounds that all of them share (`Durability`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from itertools import islice
+
+import trio
+
+from remotefs.data.doorbell import Doorbell
+from remotefs.data.filedata import FileData
+from remotefs.errors import RemotefsError
+
+_log = logging.getLogger(__name__)
+
+# Files that come within so many seconds of the first share its rounds.
+_GATHER_S = 1.0
+# So many side by side; each may have a thread.
+_TOGETHER = 16
+
+
+class Settler:
+    """Owns what is to be settled, turn by turn. `FileData.settle` decides whether it can be."""
+
+    def __init__(self, filedata: FileData) -> None:
+        self._filedata = filedata
+        # Insertion-ordered; the values say nothing.
+        self._wanted: dict[int, None] = {}
+        # The ends of the turn at work, or the last one, and of the one that will take what is wanted now.
+        self._turn, self._next_turn = trio.Event(), trio.Event()
+        self._turn.set()
+        self._bell = Doorbell()
+        self._hurry = Doorbell()
+
+    def want(self, ino: int) -> None:
+        """Something happened that may let the inode's staged file become content: it will soon, if it may."""
+        self._wanted[ino] = None
+        self._bell.ring()
+
+    async def finish(self) -> None:
+        """Return once all that was wanted so far is settled or cannot be; needs `run` to run."""
+        if self._wanted:
+            self._hurry.ring()
+            await self._next_turn.wait()
+        else:
+            await self._turn.wait()
+
+    async def run(self) -> None:
+        """Settle until cancelled."""
+        while True:
+            await self._bell.wait(math.inf)
+            await self._hurry.wait(_GATHER_S)
+            wanted, self._wanted = iter(self._wanted), {}
+            self._turn, self._next_turn = self._next_turn, trio.Event()
+            while some := list(islice(wanted, _TOGETHER)):
+                await self._settle_together(some)
+            self._turn.set()
+
+    async def _settle_together(self, inos: list[int]) -> None:
+        async with trio.open_nursery() as nursery:
+            for ino in inos:
+                nursery.start_soon(self._settle, ino)
+
+    async def _settle(self, ino: int) -> None:
+        try:
+            await self._filedata.settle(ino)
+        except (RemotefsError, OSError) as error:
+            _log.warning("inode %d stays in staging: %s", ino, error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours with one file must not end the mount
+            _log.error("inode %d stays in staging", ino, exc_info=error)

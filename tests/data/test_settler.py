@@ -1,0 +1,106 @@
+"""What the service has confirmed becomes content, the files of a moment together."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from remotefs.vfs.handles import OpenFile
+from tests.faults import FaultyServer, Hold
+from tests.parts import Host, running
+
+_FILES = 8
+
+
+@pytest.fixture
+async def host(tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock) -> AsyncIterator[Host]:
+    async with running(tmp_path, server) as host:
+        yield host
+
+
+def staged(host: Host) -> list[str]:
+    return os.listdir(host.state_dir / "staging")
+
+
+def steps(caplog: pytest.LogCaptureFixture) -> Counter[str]:
+    """How often each was reached since the last call."""
+    found = Counter(str(record.args[0]) for record in caplog.records if isinstance(record.args, tuple))
+    caplog.clear()
+    return found
+
+
+async def uploaded(host: Host, path: str, data: bytes) -> OpenFile:
+    """A file that the service has and that is still open for writing: so it is not content yet."""
+    handle = await host.open(path, os.O_WRONLY | os.O_CREAT)
+    await host.fs.files.write(handle.fh, 0, data)
+    await host.fs.files.flush(handle.fh)
+    assert host.pending() == []
+    return handle
+
+
+async def test_files_of_a_moment_share_the_syncs(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    """One data sync a file before its close returns, one of its sums after it; the rest is shared."""
+    caplog.set_level(logging.DEBUG, "remotefs.steps")
+    handles = [await uploaded(host, f"f{number}", b"%d" % number) for number in range(_FILES)]
+    before = steps(caplog)
+    assert before["staged bytes are on the disk"] == _FILES
+    assert before["database is on the disk"] <= _FILES + 1
+    for handle in handles:
+        await host.fs.files.release(handle.fh)
+    await host.settled()
+    after = steps(caplog)
+    assert staged(host) == []
+    assert (after["sums are written"], after["staged bytes are on the disk"]) == (_FILES, 0)
+    assert after["database is on the disk"] <= _FILES // 2
+    for number in range(_FILES):
+        assert await host.read(f"f{number}") == b"%d" % number
+
+
+async def test_what_is_confirmed_is_read_and_written_before_it_is_settled(host: Host) -> None:
+    first = await uploaded(host, "a", b"hello")
+    assert (len(staged(host)), await host.read("a")) == (1, b"hello")
+    await host.write("a", b"J", os.O_WRONLY)
+    assert await host.read("a") == b"Jello"
+    await host.fs.files.release(first.fh)
+    await host.settled()
+    assert (await host.read("a"), host.remote_bytes("a"), staged(host)) == (b"Jello", [b"Jello"], [])
+
+
+async def test_it_happens_by_itself(host: Host) -> None:
+    await host.write("a", b"hello")
+    await host.until(lambda: not staged(host))
+    assert await host.read("a") == b"hello"
+
+
+async def test_a_file_that_cannot_become_content_does_not_hold_up_the_others(host: Host) -> None:
+    handles = [await uploaded(host, path, b"hello") for path in ("spoiled", "sound")]
+    name = f"{host.stat('spoiled').ino}-{host.stat('spoiled').staged_gen}"
+    (host.state_dir / "staging" / name).write_bytes(b"jello")
+    for handle in handles:
+        await host.fs.files.release(handle.fh)
+    await host.settled()
+    assert (staged(host), host.stat("sound").staged_gen) == ([name], None)
+
+
+async def test_it_does_not_wait_for_whoever_downloads_what_is_to_be_written_to(
+    host: Host, server: FaultyServer
+) -> None:
+    """With the network gone nothing else would be settled, and `remotefs flush` would wait for nothing."""
+    server.store.add_generated("generated", b"hello")
+    await host.walk()
+    download = server.script.add(Hold(), op="content")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(host.write, "generated", b"J", os.O_WRONLY)
+        await download.until_hit()
+        host.parts.settler.want(host.stat("generated").ino)
+        with trio.fail_after(60):
+            await host.parts.settler.finish()
+        assert host.stat("generated").staged_gen is None, "it still downloads"
+        download.release()
+    assert await host.read("generated") == b"Jello"

@@ -1,0 +1,107 @@
+"""Names are on the disk before the rows that refer to them, in one round for all who wait."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from remotefs.errors import StateUnusable
+from remotefs.store.durability import Durability
+
+Steps = Callable[[], list[str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "staging"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def durability(tmp_path: Path) -> Iterator[Durability]:
+    log = tmp_path / "log"
+    log.touch()
+    made = Durability(log)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def steps(caplog: pytest.LogCaptureFixture) -> Steps:
+    """What was reached since the last call."""
+    caplog.set_level(logging.DEBUG, "remotefs.steps")
+
+    def reached() -> list[str]:
+        messages = [record.getMessage().strip() for record in caplog.records]
+        caplog.clear()
+        return messages
+
+    return reached
+
+
+_NAMES, _LOG = "names are on the disk staging", "database is on the disk"
+
+
+async def test_a_round_syncs_names_first_and_only_what_changed(
+    durability: Durability, folder: Path, steps: Steps
+) -> None:
+    durability.committed()
+    durability.named(folder)
+    await durability.wait()
+    assert steps() == [_NAMES, _LOG]
+    await durability.wait()
+    assert steps() == []
+    durability.named(folder)
+    await durability.wait()
+    assert steps() == [_NAMES]
+    durability.committed()
+    await durability.wait()
+    assert steps() == [_LOG]
+
+
+async def test_what_an_earlier_process_committed_is_waited_for(durability: Durability, steps: Steps) -> None:
+    await durability.wait()
+    assert steps() == [_LOG]
+
+
+async def test_all_who_wait_share_a_round(durability: Durability, folder: Path, steps: Steps) -> None:
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            durability.named(folder)
+            durability.committed()
+            nursery.start_soon(durability.wait)
+    assert steps() == [_NAMES, _LOG]
+
+
+async def test_a_folder_that_cannot_be_synced_is_never_called_a_success_later(
+    durability: Durability, folder: Path
+) -> None:
+    durability.named(folder)
+    hidden = folder.with_name("hidden")
+    os.rename(folder, hidden)
+    with pytest.raises(StateUnusable, match="staging"):
+        await durability.wait()
+    os.rename(hidden, folder)
+    durability.committed()
+    for _ in range(2):
+        with pytest.raises(StateUnusable, match="staging"):
+            await durability.wait()
+
+
+async def test_one_who_gives_up_waiting_leaves_everything_to_the_next(
+    durability: Durability, folder: Path, steps: Steps
+) -> None:
+    durability.named(folder)
+    durability.committed()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await durability.wait()
+    assert steps() == []
+    await durability.wait()
+    assert steps() == [_NAMES, _LOG]
