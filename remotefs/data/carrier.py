@@ -55,7 +55,7 @@ class Carrier:
         self._memory = memory
         self._lanes = lanes
         self._slots = trio.CapacityLimiter(MAX_STREAMS)
-        self._flowing = 0
+        self._flowing: set[Stream] = set()
         self.ranges: bool | None = None
         # Ids of which no reply has told the length.
         self.unannounced: set[str] = set()
@@ -106,13 +106,13 @@ class Carrier:
         async with self._tier.download(
             fetch.file_id, offset=start, length=self._length(fetch, stream), priority=stream.ticket
         ) as reply:
-            self._flowing += 1
+            self._flowing.add(stream)
             try:
                 await self._pump(fetch, stream, reply)
             except TransportError as error:
                 return error
             finally:
-                self._flowing -= 1
+                self._flowing.discard(stream)
                 stream.is_flowing = False
         return None
 
@@ -148,7 +148,8 @@ class Carrier:
 
     def _note(self, fetch: Fetch, size: int) -> None:
         self.bytes_received += size
-        self._lanes.received(size, flowing=self._flowing, hungry=bool(fetch.wants), now=trio.current_time())
+        flowing = sum(not stream.is_ending for stream in self._flowing)
+        self._lanes.received(size, flowing=flowing, hungry=bool(fetch.wants), now=trio.current_time())
 
     async def _take(self, fetch: Fetch, stream: Stream, reply: Reply, assembler: Assembler) -> bool:
         """Store what has come, once it is enough for whoever waits; whether more is to be read."""

@@ -35,9 +35,11 @@ _log = logging.getLogger(__name__)
 
 # A part that is fetched beside others: long enough that a round trip before it costs little, and where requests are
 # limited, longer, for a file must not eat a minute's worth of them.
-_FIRST_PART_BYTES = 2 << 20
-_PART_BYTES = 8 << 20
+_FIRST_PART_BYTES = 4 << 20
+_PART_BYTES = 16 << 20
 _PART_BYTES_WHERE_LIMITED = 32 << 20
+# What 40 MB/s bring in 60 ms, a long round trip: the next part is asked for so long before the end of one.
+_ENDING_BYTES = 5 << 19
 # The window of a reader holds so many parts for each lane: one that is coming, and one that is there already, or the
 # lanes would all wait for the reader at the end of each round.
 _PARTS_AHEAD = 2
@@ -109,7 +111,7 @@ class Downloader:
         if size <= 0:
             return b""
         layout = Layout(size_bytes, self._content.chunk_bytes)
-        ahead = window.advance(offset, size, self._most_ahead(layout)) if window is not None else 0
+        ahead = window.advance(offset, size, self._most_ahead(layout), self._growth) if window is not None else 0
         data = self._content.read(file_id, offset, size)
         if data is not None:
             self._move_on(file_id, layout, offset, size, ahead)
@@ -266,6 +268,11 @@ class Downloader:
         others = sum(any(not stream.is_paused for stream in other.streams) for other in self._fetches.values())
         return max(1, self._lanes.count // max(1, others))
 
+    @property
+    def _growth(self) -> int:
+        """How fast a window grows: sooner large where there are lanes to be kept busy."""
+        return 4 if self._lanes.count > 1 else 2
+
     def _most_ahead(self, layout: Layout) -> int:
         wanted = self._readahead_bytes
         if self._lanes.count > 1 and layout.size >= PARALLEL_BYTES:
@@ -275,13 +282,13 @@ class Downloader:
     def _first_part(self, fetch: Fetch) -> int | None:
         """The chunks of a reader's first request where more will follow beside it; None where it goes to the end."""
         is_parallel = self._lanes_each() > 1 and fetch.layout.size >= PARALLEL_BYTES
-        return fetch.layout.chunks_of(2 * _FIRST_PART_BYTES) if is_parallel else None
+        return fetch.layout.chunks_of(_FIRST_PART_BYTES) if is_parallel else None
 
     def _parts(self, layout: Layout, wanted_bytes: int) -> Parts:
         longest = self._part_bytes(layout)
         least = _FIRST_PART_BYTES if self._requests_per_minute() is None else longest
         usual = min(max(wanted_bytes, least), longest)
-        return Parts(*(layout.chunks_of(size) for size in (least, usual, longest)))
+        return Parts(*(layout.chunks_of(size) for size in (least, usual, longest, _ENDING_BYTES)))
 
     def _part_bytes(self, layout: Layout) -> int:
         if self._requests_per_minute() is None:

@@ -15,11 +15,15 @@ REDUNDANT_BYTES = 1024 * 1024
 
 
 class Parts(NamedTuple):
-    """How much of a file one stream beside others is to bring, in chunks; one that has more than `longest` is cut."""
+    """How much of a file one stream beside others is to bring, in chunks; one that has more than `longest` is cut.
+
+    Before its last `ending` the next is asked for.
+    """
 
     least: int
     usual: int
     longest: int
+    ending: int
 
 
 class Fetch:
@@ -66,7 +70,7 @@ class Fetch:
         """New streams for what is worth having before `reach`: with those that are there `lanes` of them."""
         started: list[Stream] = []
         count = self.layout.count
-        while sum(not stream.is_paused for stream in self.streams) < lanes:
+        while self._has_room(lanes):
             index = self._frontier(lanes, parts, next_missing)
             if index >= min(self.reach, count):
                 break
@@ -74,9 +78,15 @@ class Fetch:
             part = min(self._staggered(parts, lanes), max((count - index) // lanes, parts.least))
             stop = count if lanes == 1 else min(index + part, count)
             goal = self.reach if lanes == 1 else stop
-            started.append(Stream(index, stop, index, goal, Ticket(Priority.PREFETCH)))
+            ending = 0 if lanes == 1 else parts.ending
+            started.append(Stream(index, stop, index, goal, Ticket(Priority.PREFETCH), ending))
             self.streams.append(started[-1])
         return started
+
+    def _has_room(self, lanes: int) -> bool:
+        """Whether a lane is free or about to be; the ends of parts and the beginnings of others overlap only so far."""
+        active = [stream for stream in self.streams if not stream.is_paused]
+        return sum(not stream.is_ending for stream in active) < lanes and len(active) < lanes + -(-lanes // 2)
 
     def _staggered(self, parts: Parts, lanes: int) -> int:
         """From half of the usual up: parts that began together must not end together, or all lanes would be idle for

@@ -37,11 +37,11 @@ class ReadWindow:
         # A reader that starts at 0 is taken to go on. The last used comes last.
         self._runs = deque([_Run(0, 0)], maxlen=_MAX_RUNS)
 
-    def advance(self, offset: int, size: int, max_bytes: int) -> int:
+    def advance(self, offset: int, size: int, max_bytes: int, growth: int = 2) -> int:
         """Note a read; how many bytes past its end are worth fetching, at most `max_bytes`.
 
-        It doubles with each sequential read. A read elsewhere begins a run with nothing ahead, and halves what the
-        others may have: who jumps may well not come back.
+        It grows `growth` times with each sequential read. A read elsewhere begins a run with nothing ahead, and halves
+        what the others may have: who jumps may well not come back.
         """
         run = next((run for run in reversed(self._runs) if run.continues(offset, size)), None)
         if run is None:
@@ -49,7 +49,7 @@ class ReadWindow:
                 other.ahead //= 2
             self._runs.append(_Run(offset + size, 0))
             return 0
-        run.ahead = min(max(2 * run.ahead, FIRST_WINDOW_BYTES), max_bytes)
+        run.ahead = min(max(growth * run.ahead, FIRST_WINDOW_BYTES), max_bytes)
         run.end = max(run.end, offset + size)
         if run is not self._runs[-1]:
             self._runs.remove(run)

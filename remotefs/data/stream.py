@@ -28,12 +28,19 @@ class Stream:
     goal: int
     # Its place in the queue for requests, which moves forward once somebody waits for it.
     ticket: Ticket
+    # So many chunks before `stop` it is as good as over, and the next part may be asked for.
+    ending: int = 0
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     # Whether its reply is coming in.
     is_flowing: bool = False
     is_paused: bool = False
     _may_pause: bool = True
     _more: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether so little is to come that the next request's round trip can pass meanwhile."""
+        return self.next >= self.stop - self.ending
 
     def brings(self, index: int, *, soon: bool) -> bool:
         """Whether it will come to that chunk; `soon`: before anything else that nobody waits for."""

@@ -424,6 +424,13 @@ async def test_where_connections_are_slow_parts_come_side_by_side(
     assert service.bytes_sent < 2.1 * len(LARGE), "nothing is fetched twice"
 
 
+async def test_round_trips_pass_while_other_parts_come(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    service = parallel_service(bytes_per_s=40 * MIB)
+    async with running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench:
+        assert await time_to_read(bench, "f1") < 0.5, "eight connections that never wait would take 0.3 s"
+    assert len(service.requests) < 25
+
+
 async def test_where_one_connection_fills_the_link_it_stays_one(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -488,7 +495,7 @@ async def test_what_nobody_will_read_any_more_is_not_fetched(
         window = ReadWindow()
         for offset in range(0, 12 * MIB, MIB):
             await bench.read(offset, MIB, window)
-        assert bench.downloader.statistics().streams == MAX_LANES
+        assert MAX_LANES <= bench.downloader.statistics().streams <= MAX_LANES * 3 // 2
         sent = service.bytes_sent
         bench.downloader.slacken("f1")
         await trio.sleep(20)
