@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from remotefs.errors import TransportError
 from tests.crash.operations import content
 from tests.faults import KEY, FaultyServer, faulty_server
 from tests.mount.support import Mounted, eventually, is_mounted, mounted, stored
@@ -27,22 +29,26 @@ def server(tmp_path: Path) -> Iterator[FaultyServer]:
         running.script.clear()
 
 
-def work(folder: Path) -> tuple[dict[str, bytes], set[str]]:
+def work(mount: Mounted) -> tuple[dict[str, bytes], set[str]]:
     """Save files in several ways until the mount dies: what close acknowledged, and what was under way then."""
     done: dict[str, bytes] = {}
-    for number in range(100):
+    for number in range(200):
         name, data = f"f{number % 7}", content(2000 + number, number)
         try:
             if number % 3:
-                (folder / name).write_bytes(data)
+                (mount.path / name).write_bytes(data)
             else:
-                (folder / "save").write_bytes(data)
+                (mount.path / "save").write_bytes(data)
                 done["save"] = data
-                (folder / "save").rename(folder / name)
+                (mount.path / "save").rename(mount.path / name)
                 del done["save"]
         except OSError:
             return done, {name, "save"}
         done[name] = data
+        if number % 10 == 9:
+            # On a fast disk nothing else gives the uploads of `local` the time to come.
+            with suppress(TransportError):
+                mount.flush()
     raise AssertionError("the mount lives on")
 
 
@@ -55,8 +61,11 @@ def killed_at(mount: Mounted, step: str, nth: int) -> tuple[dict[str, bytes], se
         env=mount.env, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2],
     ) as process:  # fmt: skip
         eventually(lambda: is_mounted(mount.path))
-        found = work(mount.path)
-        process.wait(_PATIENCE_S)
+        try:
+            found = work(mount)
+            process.wait(_PATIENCE_S)
+        finally:
+            process.kill()
     return found
 
 
