@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trio
-from cachetools import LRUCache
 
 from remotefs import steps
 from remotefs.config import CacheConfig
@@ -29,11 +28,10 @@ from remotefs.data.contentfile import (
 from remotefs.data.contentindex import ContentIndex, Entry
 from remotefs.data.disk import Disk, local_error
 from remotefs.data.holds import Holds
+from remotefs.data.openfiles import OpenFiles
 from remotefs.errors import CorruptionError, LocalError, NotReadable, OutOfSpace
-from remotefs.store.durability import Durability, sync_folder
+from remotefs.store.durability import Durability
 
-# Two descriptors each; the usual limit of a process is 1,024.
-_OPEN_FILES = 128
 # More than was asked for is evicted, up to this and this part of the limit, so that it is not done for each chunk.
 _EVICTION_SLACK_BYTES = 16 * 1024 * 1024
 _EVICTION_SLACK_FRACTION = 1 / 16
@@ -57,31 +55,8 @@ class ContentStatistics:
     is_scanned: bool
 
 
-class _OpenFiles(LRUCache[str, ContentFile]):
-    """Open descriptors; what falls out is closed, and the time of its last use kept on the disk."""
-
-    def __init__(self, index: ContentIndex) -> None:
-        super().__init__(maxsize=_OPEN_FILES)
-        self._index = index
-
-    def popitem(self) -> tuple[str, ContentFile]:
-        file_id, file = super().popitem()
-        self._close(file_id, file)
-        return file_id, file
-
-    def release(self, file_id: str) -> None:
-        """Close one, if it is open."""
-        file = self.pop(file_id, None)
-        if file is not None:
-            self._close(file_id, file)
-
-    def _close(self, file_id: str, file: ContentFile) -> None:
-        entry = self._index.find(file_id)
-        file.close(None if entry is None or entry.pinned else entry.used)
-
-
 class ContentStore:
-    """Owns the folder. Except for `adopt`, `move_out`, `verify` and `scan` nothing here waits.
+    """Owns the folder. Except for `adopt`, `verify` and `scan` nothing here waits.
 
     `durability` makes the names of pinned content survive. `is_open` tells of an id whether a file with that content is
     open: it is not evicted then.
@@ -106,7 +81,7 @@ class ContentStore:
         self._adopting: set[str] = set()
         # Subfolders whose own names survive a power cut.
         self._named: set[Path] = set()
-        self._open = _OpenFiles(self._index)
+        self._open = OpenFiles(self._index)
         disk.add_reclaimer(self.reclaim)
 
     # -- what is here
@@ -186,6 +161,14 @@ class ContentStore:
             self._damaged(file_id, entry, file, [error.index])
             return None
 
+    def duplicate(self, file_id: str) -> int | None:
+        """A descriptor of the bytes of an id, for the caller to close; None when none of them are here.
+
+        Raises CorruptionError, LocalError, OSError.
+        """
+        file = self._file(file_id)
+        return file.duplicate() if file is not None else None
+
     def put(self, file_id: str, size: int, offset: int, data: bytes) -> None:
         """Store whole chunks of a file of `size` bytes (its last may be short; all of an empty file is b"").
 
@@ -233,19 +216,6 @@ class ContentStore:
         except LocalError:
             self._drop_stray_sums(file_id)
             raise
-
-    async def move_out(self, file_id: str, target: Path) -> None:
-        """Give the complete bytes away by rename, for good; the id is then not here any more.
-
-        Harmless when a crash came in between and it is called again. Raises NotReadable when not all is here,
-        StateUnusable.
-        """
-        try:
-            self._give_away(file_id, target)
-            await trio.to_thread.run_sync(sync_folder, target.parent)
-            await trio.to_thread.run_sync(sync_folder, self._data(file_id).parent)
-        except OSError as error:
-            raise local_error(error, target) from error
 
     async def verify(self, file_id: str) -> bool:
         """Read all that is here of an id and check it; whether it is complete and sound.
@@ -298,12 +268,7 @@ class ContentStore:
     def reclaim(self, size: int) -> None:
         """Evict what was not used for longest until about `size` bytes and some slack are free; maybe fewer."""
         slack = min(_EVICTION_SLACK_BYTES, int(self.limit_bytes * _EVICTION_SLACK_FRACTION))
-        wanted = max(self._index.evictable_bytes - size - slack, 0)
-        while self._index.evictable_bytes > wanted:
-            victim = self._index.next_victim(self._holds)
-            if victim is None:
-                return
-            self.remove(victim)
+        self.trim(max(self._index.evictable_bytes - size - slack, 0))
 
     def trim(self, to_bytes: int) -> tuple[int, int]:
         """Evict what was not used for longest until at most `to_bytes` are evictable; (files, bytes) that went.
@@ -322,8 +287,7 @@ class ContentStore:
 
     def close(self) -> None:
         """Close all descriptors; what was used last is remembered."""
-        while self._open:
-            self._open.popitem()
+        self._open.close()
 
     # -- inside
 
@@ -430,14 +394,6 @@ class ContentStore:
         if not self.is_pinned(file_id):
             with suppress(OSError):
                 self._sidecar(file_id, pinned=True).unlink(missing_ok=True)
-
-    def _give_away(self, file_id: str, target: Path) -> None:
-        if self.has_all(file_id):
-            self._data(file_id).replace(target)
-            steps.reached("content is given away", file_id)
-        elif not target.exists():
-            raise NotReadable(f"{self._data(file_id)}: not all of its bytes are here")
-        self.remove(file_id)
 
     def _mark(self, file_id: str, *, pinned: bool) -> None:
         entry = self._entry(file_id)

@@ -95,6 +95,10 @@ class ContentFile:
         self.sums.set(index, 0)
         self._save(range(index, index + 1))
 
+    def duplicate(self) -> int:
+        """Another descriptor of the bytes, for the caller to close."""
+        return os.dup(self._fd)
+
     def close(self, used_ns: int | None) -> None:
         """Close it, leaving when it was last used as its modification time, by which eviction goes (None: it stays)."""
         if used_ns is not None:

@@ -22,6 +22,7 @@ from remotefs.config import CacheConfig
 from remotefs.data.carrier import PARALLEL_BYTES, Carrier
 from remotefs.data.chunks import Layout
 from remotefs.data.content import ContentStore
+from remotefs.data.dropbehind import DropBehind
 from remotefs.data.fetch import Fetch, Parts
 from remotefs.data.lanes import Lanes
 from remotefs.data.memory import ChunkMemory
@@ -77,6 +78,7 @@ class Downloader:
         self._lanes = lanes or Lanes()
         self._requests_per_minute = requests_per_minute
         self._carrier = Carrier(tier, content, memory, self._lanes)
+        self._behind = DropBehind(content.duplicate)
         self._waiting = trio.CapacityLimiter(math.inf)
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)
         # By id and size: an id that turns out to have another length is another file.
@@ -86,6 +88,7 @@ class Downloader:
         """Carry streams until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._scan)
+            nursery.start_soon(self._behind.run)
             task_status.started()
             async for fetch, stream in self._receive:
                 nursery.start_soon(self._carry, fetch, stream)
@@ -115,12 +118,11 @@ class Downloader:
         data = self._content.read(file_id, offset, size)
         if data is not None:
             self._move_on(file_id, layout, offset, size, ahead)
-            return data
-        fetch = self._fetch(file_id, layout)
-        want = Want(layout, offset, size, self._worthwhile(layout, offset, size, ahead))
-        async with self._waiting:
-            await self._obtain(fetch, want, ahead)
-        return want.result()
+        else:
+            data = await self._fetched(file_id, layout, offset, size, ahead)
+        if ahead and size_bytes >= PARALLEL_BYTES:
+            self._behind.passed(file_id, offset, size)
+        return data
 
     async def fetch_all(self, file_id: str, size_bytes: int, *, priority: Priority = Priority.INTERACTIVE_READ) -> None:
         """Return once all of a file is on the disk. Raises as read() does, and OutOfSpace."""
@@ -188,6 +190,13 @@ class Downloader:
         )
 
     # -- the reader's side
+
+    async def _fetched(self, file_id: str, layout: Layout, offset: int, size: int, ahead: int) -> bytes:
+        fetch = self._fetch(file_id, layout)
+        want = Want(layout, offset, size, self._worthwhile(layout, offset, size, ahead))
+        async with self._waiting:
+            await self._obtain(fetch, want, ahead)
+        return want.result()
 
     def _fetch(self, file_id: str, layout: Layout) -> Fetch:
         key = (file_id, layout.size)

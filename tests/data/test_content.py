@@ -373,27 +373,6 @@ def test_a_crash_at_any_step_of_adoption_loses_nothing(tmp_path: Path) -> None:
     assert step > 6, "it was stopped at several steps"
 
 
-def test_a_crash_at_any_step_of_giving_away_loses_nothing(tmp_path: Path) -> None:
-    data = body(CHUNK + 1)
-    died = True
-    step = 0
-    while died:
-        folder = tmp_path / str(step)
-        folder.mkdir()
-        target = folder / "trashed"
-        before = make_store(folder)
-        trio.run(partial(before.adopt, "own", staged(folder, data), len(data), pinned=True))
-        before.close()
-        died = crash_at(step, partial(make_store(folder).move_out, "own", target))
-        store = make_store(folder)
-        trio.run(partial(store.move_out, "own", target))
-        assert target.read_bytes() == data
-        assert not store.has_all("own")
-        assert list((folder / "content").rglob("own*")) == []
-        step += 1
-    assert step > 3, "it was stopped at several steps"
-
-
 async def test_a_failed_adoption_does_not_spoil_what_is_fetched_later(tmp_path: Path) -> None:
     data = body(3 * CHUNK)
     with other_disk(tmp_path / "elsewhere") as other:  # a rename from there fails
@@ -524,26 +503,6 @@ async def test_verify_finds_damage(tmp_path: Path, store: ContentStore) -> None:
     assert store.next_missing("f1", Layout(4 * CHUNK, CHUNK), 0) == 3
     with pytest.raises(CorruptionError):
         await store.verify("own")
-
-
-async def test_content_is_given_away_by_rename(tmp_path: Path, store: ContentStore) -> None:
-    data = body(2 * CHUNK)
-    await store.adopt("own", staged(tmp_path, data), len(data), pinned=True)
-    target = tmp_path / "trashed"
-    await store.move_out("own", target)
-    await store.move_out("own", target)
-    assert target.read_bytes() == data
-    assert not store.has_all("own")
-    assert store.statistics().pinned_files == 0
-    with pytest.raises(NotReadable):
-        await store.move_out("other", tmp_path / "nothing")
-
-
-async def test_giving_away_to_where_it_cannot_go_keeps_the_bytes(tmp_path: Path, store: ContentStore) -> None:
-    await store.adopt("own", staged(tmp_path, b"x"), 1, pinned=True)
-    with pytest.raises(StateUnusable):
-        await store.move_out("own", tmp_path / "no-such-folder" / "x")
-    assert store.read("own", 0, 1) == b"x"
 
 
 # -- room
