@@ -11,7 +11,7 @@ import trio
 from remotefs.config import Config
 from remotefs.control.messages import SyncParams, SyncResult
 from remotefs.errors import NotFound
-from tests.faults import FaultyServer
+from tests.faults import FaultyServer, LostReply
 from tests.parts import Host
 from tests.upkeep.support import add, at_once, commands, machine, quietly, walks
 
@@ -169,3 +169,24 @@ async def test_w7_after_a_sync_another_machine_sees_the_new_names(tmp_path: Path
     async with machine(tmp_path, server, state="two") as two:
         await two.walk()
         assert (two.ls(), two.ls("d")) == (["d"], ["g"])
+
+
+async def test_w7_a_file_that_may_be_somebody_elses_keeps_its_name_there_until_sync(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """W6 took it for ours because it fits; that is no proof (S3)."""
+    async with machine(tmp_path, server, change=at_once) as host:
+        server.script.add(LostReply(), op="upload")
+        await host.write("a", b"hello")
+        await host.settled()
+        adopted = host.remote_ids()
+
+        host.rename("a", "b")
+        await host.settled()
+        assert (host.remote_names(), host.remote_ids()) == (["a"], adopted)
+        assert await host.read("b") == b"hello"
+
+        await _sync(host, "b")
+        await host.settled()
+        assert host.remote_names() == ["b"]
+        assert await host.read("b") == b"hello"
