@@ -188,8 +188,8 @@ class Carrier:
             if fetch.has_other_whole(stream):
                 return False
             stream.next, stream.stop = 0, layout.count
-            fetch.nudge()  # all may join it now
         stream.is_flowing = True
+        fetch.nudge()  # whoever waited for this to be known, or may join it now
         return True
 
     def _accept(self, fetch: Fetch, stream: Stream, assembler: Assembler, ready: range) -> None:

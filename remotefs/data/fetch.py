@@ -52,13 +52,16 @@ class Fetch:
         """Let the want join the streams that are about to bring it; the new ones to be started for the rest.
 
         With `ranges` False there is one stream, from byte 0; what it has passed is asked for when it is over. With
-        None it is not known yet, and a range is tried. `part`: a stream that goes on brings so many chunks at most.
+        None it is not known yet, and one range is tried. `part`: a stream that goes on brings so many chunks at most.
         """
         started = []
         for index in sorted(want.missing):
             stream = _bringer(self.streams, want, index, ranges=ranges)
             if stream is None and ranges is False and self.streams:
                 self._hurry()
+                continue
+            if stream is None and ranges is None and (asking := [one for one in self.streams if not one.is_flowing]):
+                asking[0].ticket.promote(want.priority)  # its reply will tell
                 continue
             if stream is None:
                 stream = self._start(want, index, ranges=ranges, part=part)

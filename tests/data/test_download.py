@@ -520,14 +520,27 @@ async def test_without_ranges_many_far_reads_are_one_stream(
     assert len(service.requests) == 2
 
 
-async def test_readers_that_all_tried_a_range_share_the_whole_body(
+async def test_while_nothing_is_known_of_ranges_one_of_many_readers_tries_one(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     service = Service({"f1": BIG}, ranges=False, bytes_per_s=MIB, latency_s=0.1)
     async with running(tmp_path, service) as bench, trio.open_nursery() as nursery:
         for index in (300, 20, 399):
             nursery.start_soon(bench.read, index * CHUNK, CHUNK)
-    assert service.bytes_sent < len(BIG) + 10 * CHUNK, "the body is read once"
+    assert len(service.requests) == 1
+    assert service.bytes_sent == len(BIG)
+
+
+async def test_where_the_one_that_tried_was_answered_the_others_go_on_at_once(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    service, began = Service({"f1": BIG}, latency_s=0.1), trio.current_time()
+    async with running(tmp_path, service) as bench:
+        async with trio.open_nursery() as nursery:
+            for index in (300, 20, 399):
+                nursery.start_soon(bench.read, index * CHUNK, CHUNK)
+        assert trio.current_time() - began < 0.25
+    assert len(service.requests) == 3
 
 
 async def test_what_the_one_stream_has_passed_is_fetched_by_another(
