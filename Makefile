@@ -22,7 +22,7 @@ test: setup      ## every test, the kernel-mount ones included, with branch cove
 	@scripts/test-tools.sh
 	@scripts/sdk-envs.sh
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*
-	$(PYTEST) -m "not long" -n 2 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+	$(PYTEST) -m "not long" -n 3 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 test-long: setup ## hours: random runs against the model, every crash point, outages, ten thousand faulty uploads
 	$(PYTEST) -m long --timeout 3600 $(ARGS)
