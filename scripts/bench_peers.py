@@ -79,8 +79,7 @@ def what_is_measured(size: Size) -> str:
         f"Medians of {size.rounds} rounds in turns (small files: {size.small_rounds}), of fewer where a kind of work"
         f" takes a peer more than {size.patience_s:g} s. A large file has {size.large_mb} MB, four at once have"
         f" {size.stream_mb} MB together, as a written one has; the large folder has {size.listed:,} files, the small"
-        f" files are {size.small_files:,} of {SMALL_BYTES >> 10} KiB, and {WRITTEN} of 1,000 bytes are written. Memory"
-        " that is free when a cold read of large files begins was used a moment before (`used_memory`)."
+        f" files are {size.small_files:,} of {SMALL_BYTES >> 10} KiB, and {WRITTEN} of 1,000 bytes are written."
     )
 
 

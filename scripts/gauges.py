@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 import httpx
@@ -89,23 +88,6 @@ def forget_all_pages() -> bool:
     os.sync()
     Path("/proc/sys/vm/drop_caches").write_text("1")
     return True
-
-
-@contextmanager
-def used_memory(size: int) -> Iterator[None]:
-    """So many bytes of free memory that was used a moment ago, as a machine that runs for long has.
-
-    Where a virtual machine gives free memory back to its host, the first use of each page can cost more than all that
-    is measured, now and then. Only free blocks of many pages go back, so every other page stays taken meanwhile.
-    """
-    page = mmap.PAGESIZE
-    with mmap.mmap(-1, 2 * size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-        for at in range(0, 2 * size, page):
-            memory[at] = 1
-        for at in range(0, 2 * size, 2 * page):
-            memory.madvise(mmap.MADV_DONTNEED, at, page)
-        yield
 
 
 def post(server: ServerProcess, name: str, path: Path) -> str:

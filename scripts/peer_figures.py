@@ -26,7 +26,6 @@ from scripts.gauges import (
     read,
     resident_bytes,
     timed,
-    used_memory,
 )
 from scripts.peers import REMOTEFS, Origin, Place, Start, Traffic
 
@@ -232,8 +231,7 @@ def list_all(path: Path) -> int:
 
 def large_round(gauge: Gauge, place: Place, size: Size, number: int) -> None:
     path = place.path / f"large{number}"
-    with used_memory(3 * size.large_bytes):
-        gauge.take(Work.COLD, place, partial(read, path), size.large_bytes)
+    gauge.take(Work.COLD, place, partial(read, path), size.large_bytes)
     gauge.take(Work.CACHED, place, partial(read, path), size.large_bytes)
     forget_pages(path)
     gauge.take(Work.WARM, place, partial(read, path), size.large_bytes)
@@ -250,8 +248,7 @@ def waits_round(gauge: Gauge, place: Place, size: Size, number: int) -> None:
         gauge.take(Work.FIRST, place, partial(os.pread, file.fileno(), _PAGE, 0), _PAGE)
         gauge.take(Work.SEEK, place, partial(os.pread, file.fileno(), _PAGE, size.large_bytes // 2), _PAGE)
     streams = [place.path / f"stream{number}-{n}" for n in range(STREAMS)]
-    with used_memory(3 * size.stream_mb * MB):
-        gauge.take(Work.FOUR, place, partial(read_at_once, streams), size.stream_mb * MB)
+    gauge.take(Work.FOUR, place, partial(read_at_once, streams), size.stream_mb * MB)
 
 
 def read_at_once(paths: list[Path]) -> None:
