@@ -543,6 +543,19 @@ async def test_where_the_one_that_tried_was_answered_the_others_go_on_at_once(
     assert len(service.requests) == 3
 
 
+async def test_where_ranges_stop_working_readers_that_tried_one_share_the_whole_body(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    service = Service({"f1": BIG, "f2": BIG}, bytes_per_s=MIB, latency_s=0.1)
+    async with running(tmp_path, service) as bench:
+        await bench.read(300 * CHUNK, 1)
+        before, service.ranges = service.bytes_sent, False
+        async with trio.open_nursery() as nursery:
+            for index in (300, 20, 399):
+                nursery.start_soon(bench.read, index * CHUNK, CHUNK, None, "f2")
+    assert service.bytes_sent - before < len(BIG) + 10 * CHUNK, "the body is read once"
+
+
 async def test_what_the_one_stream_has_passed_is_fetched_by_another(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
