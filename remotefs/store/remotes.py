@@ -75,6 +75,7 @@ class Remotes:
         """Insert or renew a row; it is known from now on."""
         remote = remote._replace(known_ns=time.time_ns())
         with self._db.transaction():
+            # Constants of this module and marks; only values come from outside.
             marks = ", ".join("?" * len(remote))
             self._db.execute(f"INSERT OR REPLACE INTO remote ({_COLUMNS}) VALUES ({marks})", remote)  # noqa: S608
 

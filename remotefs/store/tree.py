@@ -184,6 +184,7 @@ class Tree:
                 "size": len(target or b""), "atime_ns": now_ns, "mtime_ns": now_ns, "ctime_ns": now_ns,
                 "target": target, "parent": parent if is_dir else None,
             } | columns  # fmt: skip
+            # The names are those of columns, by keyword; only values come from outside.
             cursor = self._db.execute(
                 f"INSERT INTO inode ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",  # noqa: S608
                 tuple(values.values()),
@@ -322,6 +323,7 @@ class Tree:
             values = self._notes.get(ino, {}) | columns
             self._drop_note(ino)
             if values:
+                # The names are those of columns, by keyword; only values come from outside.
                 assignments = ", ".join(f"{column} = ?" for column in values)
                 self._db.execute(f"UPDATE inode SET {assignments} WHERE ino = ?", (*values.values(), ino))  # noqa: S608
             return self.get(ino)
