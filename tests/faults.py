@@ -89,8 +89,9 @@ class Rule:
         assert self._arrived.wait(PATIENCE_S), "no request met the rule"
 
     async def until_hit(self) -> None:
-        """The same on trio."""
-        await trio.to_thread.run_sync(self.wait_until_hit, abandon_on_cancel=True)
+        """The same on trio; time may pass meanwhile, so that this thread is not among those that are at work."""
+        watchers = trio.CapacityLimiter(1)
+        await trio.to_thread.run_sync(self.wait_until_hit, abandon_on_cancel=True, limiter=watchers)
 
     async def released(self) -> None:
         """On the server's loop: wait for `release`."""

@@ -5,8 +5,8 @@
         await host.settled()
         assert host.remote_names() == ["a.txt"]
 
-Time is driven. Trio's clock is the `clock` fixture, which jumps when nothing happens; no request has a deadline that
-such a jump could reach. Due times of the journal are wall time: `host.make_due()`. Listing goes by the clock and by
+Time is driven. Trio's clock is the `clock` fixture, which jumps when nothing happens, in a thread neither; no request
+has a deadline that such a jump could reach. Due times of the journal are wall time: `host.make_due()`. Listing goes by the clock and by
 `wall`, which a test may give.
 A crash is a copy of the state folder at a moment that the test chooses (`host.kill_copy`), on which `running` is called
 again.
@@ -76,8 +76,21 @@ def settings(state_dir: Path, url: str, *, key: str = KEY, **writeback: Any) -> 
 
 @pytest.fixture
 def clock() -> trio.abc.Clock:
-    """Jumps to the next deadline once nothing has happened for a while; what happens in threads counts as nothing."""
+    """Jumps to the next deadline once nothing has happened for a while; within `running`, in threads neither."""
     return trio.testing.MockClock(autojump_threshold=CALM_S)
+
+
+async def _jump_when_calm(clock: trio.testing.MockClock) -> None:
+    """Jump in the stead of the clock, which takes a thread at work, a sync on a slow disk, for nothing happening.
+
+    While a task waits for calm, trio does not let the clock jump by itself.
+    """
+    threads = trio.to_thread.current_default_thread_limiter()
+    while True:
+        await trio.testing.wait_all_tasks_blocked(CALM_S)
+        ahead_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
+        if not threads.borrowed_tokens and 0.0 < ahead_s < math.inf:
+            clock.jump(ahead_s)
 
 
 @pytest.fixture
@@ -111,6 +124,9 @@ async def running(
     try:
         parts = Parts(chosen, database, wall=wall)
         async with parts.client, trio.open_nursery() as nursery:
+            clock = trio.lowlevel.current_clock()
+            if isinstance(clock, trio.testing.MockClock):
+                nursery.start_soon(_jump_when_calm, clock)
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
             host = Host(parts, server, state_dir, nursery)
