@@ -17,7 +17,7 @@ import random
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,6 +106,7 @@ class Script:
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
         self._requests: list[Request] = []
+        self._at_work = 0
 
     def add(self, action: Action, **conditions: Any) -> Rule:
         """A new rule, after those that are there; the conditions are Rule's fields."""
@@ -135,6 +136,22 @@ class Script:
     def count(self, op: str | None = None) -> int:
         """How many came in so far."""
         return len(self.requests(op))
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether the server has a request that nothing but its own work keeps from an answer."""
+        return self._at_work > 0
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """The server works on a request."""
+        with self._lock:
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_work -= 1
 
     def rule_for(self, request: Request) -> Rule | None:
         with self._lock:
@@ -199,6 +216,9 @@ class Call:
 
 class Action:
     """What to do with a request."""
+
+    # Whether it takes longer than the server's own work does.
+    waits = False
 
     async def __call__(self, call: Call) -> None:
         raise NotImplementedError
@@ -341,6 +361,8 @@ class Drop(Action):
 class Hold(Action):
     """Wait for the rule's `release` before carrying out; with `after_bytes`, after that much of the reply's body."""
 
+    waits = True
+
     after_bytes: int | None = None
 
     async def __call__(self, call: Call) -> None:
@@ -370,6 +392,8 @@ class Hold(Action):
 class HoldReply(Action):
     """Carry out, and wait for the rule's `release` before the answer."""
 
+    waits = True
+
     async def __call__(self, call: Call) -> None:
         status, headers, body = await call.whole_reply()
         call.rule.mark_arrived()
@@ -380,6 +404,8 @@ class HoldReply(Action):
 @dataclass
 class LateCommit(Action):
     """Close the connection without an answer, and carry the request out so many seconds later."""
+
+    waits = True
 
     after_s: float
 
@@ -403,6 +429,8 @@ class LateCommit(Action):
 @dataclass
 class LingeringDelete(Action):
     """Say that the file is deleted, and delete it so many seconds later: until then it answers and is listed."""
+
+    waits = True
 
     after_s: float
 
@@ -428,6 +456,8 @@ def lagging_listing(lag_s: float) -> EditJson:
 @dataclass
 class Mixture(Action):
     """One of `actions` for that part of the requests that `rate` says, else `usual`."""
+
+    waits = True
 
     rate: float
     actions: tuple[Action, ...]
@@ -488,12 +518,13 @@ class _Spoiled:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         rule = self._script.rule_for(_request(scope))
-        if rule is None:
-            await self._app(scope, receive, send)
-            return
-        if not isinstance(rule.action, Hold | HoldReply):
-            rule.mark_arrived()
-        await rule.action(Call(self._app, scope, receive, send, rule))
+        with nullcontext() if rule is not None and rule.action.waits else self._script.at_work():
+            if rule is None:
+                await self._app(scope, receive, send)
+                return
+            if not isinstance(rule.action, Hold | HoldReply):
+                rule.mark_arrived()
+            await rule.action(Call(self._app, scope, receive, send, rule))
 
 
 class _Connection(H11Protocol):

@@ -5,9 +5,9 @@
         await host.settled()
         assert host.remote_names() == ["a.txt"]
 
-Time is driven. Trio's clock is the `clock` fixture, which jumps when nothing happens, in a thread neither; no request
-has a deadline that such a jump could reach. Due times of the journal are wall time: `host.make_due()`. Listing goes by the clock and by
-`wall`, which a test may give.
+Time is driven. Trio's clock is the `clock` fixture, which jumps when nothing happens, in threads and at the server
+neither; no request has a deadline that such a jump could reach. Due times of the journal are wall time:
+`host.make_due()`. Listing goes by the clock and by `wall`, which a test may give.
 A crash is a copy of the state folder at a moment that the test chooses (`host.kill_copy`), on which `running` is called
 again.
 """
@@ -46,6 +46,8 @@ from tests.faults import KEY, FaultyServer, faulty_server
 FOR_EVER_S = math.inf
 # Real seconds between two jumps of the clock while nothing happens in this process.
 CALM_S = 0.01
+# So many times that, if the server has an answer to give: it may be this side that does not take it.
+_PATIENCE = 100
 # More than any socket buffer takes: of an upload as large not all is sent while the server does not read.
 LARGE = 24 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
@@ -76,18 +78,21 @@ def settings(state_dir: Path, url: str, *, key: str = KEY, **writeback: Any) -> 
 
 @pytest.fixture
 def clock() -> trio.abc.Clock:
-    """Jumps to the next deadline once nothing has happened for a while; within `running`, in threads neither."""
+    """Jumps to the next deadline once nothing has happened for a while; within `running`, in threads and at the server neither."""
     return trio.testing.MockClock(autojump_threshold=CALM_S)
 
 
-async def _jump_when_calm(clock: trio.testing.MockClock) -> None:
-    """Jump in the stead of the clock, which takes a thread at work, a sync on a slow disk, for nothing happening.
+async def _jump_when_calm(clock: trio.testing.MockClock, server: FaultyServer) -> None:
+    """Jump in the stead of the clock, which takes a slow disk's sync or a slow answer for nothing happening.
 
     While a task waits for calm, trio does not let the clock jump by itself.
     """
     threads = trio.to_thread.current_default_thread_limiter()
     while True:
-        await trio.testing.wait_all_tasks_blocked(CALM_S)
+        for _ in range(_PATIENCE):
+            await trio.testing.wait_all_tasks_blocked(CALM_S)
+            if not server.script.is_at_work:
+                break
         ahead_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
         if not threads.borrowed_tokens and 0.0 < ahead_s < math.inf:
             clock.jump(ahead_s)
@@ -126,7 +131,7 @@ async def running(
         async with parts.client, trio.open_nursery() as nursery:
             clock = trio.lowlevel.current_clock()
             if isinstance(clock, trio.testing.MockClock):
-                nursery.start_soon(_jump_when_calm, clock)
+                nursery.start_soon(_jump_when_calm, clock, server)
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
             host = Host(parts, server, state_dir, nursery)
