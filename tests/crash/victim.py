@@ -31,6 +31,7 @@ from tests.crash import load
 from tests.crash.operations import Arm, Scene
 from tests.crash.report import Report, look
 from tests.crash.scenarios import SCENARIOS
+from tests.faults import Script
 from tests.parts import CALM_S, Host, running
 
 # A process that does not end by itself is a failure, and must not hold up the others.
@@ -215,10 +216,11 @@ def _believing_at_once(config: Config) -> Config:
 
 
 class _Service:
-    """What of a server is known in another process."""
+    """What of a server is known in another process: not when it is at work."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.script = Script()
 
 
 __all__ = ["End", "Job", "Report"]
