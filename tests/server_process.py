@@ -69,13 +69,18 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def start(
-    root: Path, *flags: str, stdin: int = subprocess.DEVNULL, env: Mapping[str, str] | None = None
+    root: Path,
+    *flags: str,
+    stdin: int = subprocess.DEVNULL,
+    stderr: int | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> ServerProcess:
     """Start a server and wait until it answers. Whoever calls this stops it."""
     process = subprocess.Popen(
         cli("serve", "--root", str(root), *flags),
         stdin=stdin,
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         env=environment(env),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -24,6 +25,8 @@ from remotefs.server.errors import ServerError
 from remotefs.server.records import Settings
 from remotefs.server.root import Root, Running
 from remotefs.server.store import Store
+
+_log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 _SWEEP_EVERY_S = 3600.0
@@ -61,6 +64,7 @@ def serve(
         server = Server(app, settings.drain_s, on_ready=lambda: _say(running))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, server.handle_exit)
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
         if exit_with_parent:
             threading.Thread(target=server.stop_at_end_of_input, daemon=True).start()
         asyncio.run(_serve(server, listener, store))
@@ -93,11 +97,23 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self._on_ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let what is running end; say how much was cut, after the time for it or a second SIGINT."""
+        await super().shutdown(sockets)
+        if count := len(self.server_state.tasks):
+            _log.warning("requests that were cut off at the end: %d", count)
+
     def stop_at_end_of_input(self) -> None:
         """Block until standard input ends, then stop."""
         while os.read(sys.stdin.fileno(), 4096):
             pass
         self.should_exit = True
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    """Whether a record of uvicorn's has more to say than that the end of the server cut a request."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, asyncio.CancelledError) and not str(record.msg).startswith("Cancel ")
 
 
 async def _serve(server: Server, listener: socket.socket, store: Store) -> None:

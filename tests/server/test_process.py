@@ -188,6 +188,24 @@ def test_a_signal_lets_running_requests_end(server: ServerProcess, number: int) 
         assert store.get(json.loads(answer.partition(b"\r\n\r\n")[2])["id"]).size_bytes == len(content)
 
 
+def test_a_second_ctrl_c_cuts_what_is_running_and_says_so_in_a_line(tmp_path: Path) -> None:
+    with running_server(tmp_path / "root", stderr=subprocess.PIPE) as server:
+        with closing(Store(server.root)) as store:
+            # More than the buffers of both sockets take.
+            record = store.add_generated("big.bin", bytes(64_000_000))
+        with connect(server) as download:
+            request = f"GET /v1/files/{record.id}/content HTTP/1.1\r\nHost: x\r\nx-api-key: {server.key}\r\n\r\n"
+            download.sendall(request.encode())
+            assert download.recv(100)
+            server.process.send_signal(signal.SIGINT)
+            eventually(lambda: is_refused(server))
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(20) == 0
+        assert server.process.stderr is not None
+        with server.process.stderr:
+            assert server.process.stderr.read().splitlines() == ["requests that were cut off at the end: 1"]
+
+
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     server = start(tmp_path, "--exit-with-parent", stdin=subprocess.PIPE)
     assert server.process.stdin is not None
