@@ -89,6 +89,8 @@ def measure_all(folder: Path, networks: list[Network], size: Size, report: Repor
     make_source(source, size)
     with running_server(folder / "server") as server:
         ids = upload_all(server, source, size)
+        for root in (source, server.root):
+            link_equal(root, at_least=size.stream_mb * MB // STREAMS)
         origin = Origin(server, source, networks[0], counted=False)
         found: dict[str, Any] = {}
         for network in networks:
@@ -119,6 +121,16 @@ def make_source(source: Path, size: Size) -> None:
     (source / "many").mkdir()
     for n in range(size.listed):
         (source / "many" / many(n)).write_bytes(b"1")
+
+
+def link_equal(root: Path, at_least: int) -> None:
+    """Make the large files of one size, which have the same bytes, one file: it is in memory once, to be read there."""
+    seen: dict[int, Path] = {}
+    for path in sorted(root.rglob("*")):
+        size = path.stat().st_size
+        if path.is_file() and size >= at_least and seen.setdefault(size, path) != path:
+            path.unlink()
+            path.hardlink_to(seen[size])
 
 
 def many(number: int) -> str:
