@@ -91,8 +91,8 @@ class Listings:
             listed.update(file.id for file in page.files)
             if report is not None:
                 report(len(listed))
-        self._remover.after_complete_listing(known, listed, accepted=accepted)
-        self._finish(newest_ns, walked=True)
+        await self._remover.after_complete_listing(known, listed, accepted=accepted)
+        await self._finish(newest_ns, walked=True)
 
     async def poll(self) -> None:
         """Read what is new. Raises as walk() does."""
@@ -108,18 +108,18 @@ class Listings:
             self.shows_all = pages == 1 and page.next_cursor is None
             if self.shows_all:
                 # A single page that is also the last is a complete listing (S4).
-                self._remover.after_complete_listing(known, {file.id for file in page.files})
+                await self._remover.after_complete_listing(known, {file.id for file in page.files})
             if page.files and page.files[-1].created_ns < horizon_ns:
                 break
-        self._finish(newest_ns, walked=False)
+        await self._finish(newest_ns, walked=False)
 
     def statistics(self) -> ListingStatistics:
         """A record of now."""
         return ListingStatistics(self._polled_ns / _NS, self._meta.facts.walked_ns / _NS, self._remotes.known_count())
 
-    def _finish(self, newest_ns: int, *, walked: bool) -> None:
+    async def _finish(self, newest_ns: int, *, walked: bool) -> None:
         now = self._wall()
-        self._remover.remove_expired(self._server_clock())
+        await self._remover.remove_expired(self._server_clock())
         self._merger.settle_names()
         if walked:
             self._remover.empty_old_trash()

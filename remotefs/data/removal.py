@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import trio
+
 from remotefs.config import RefreshConfig
 from remotefs.data.changes import Changes, Usage
 from remotefs.data.content import ContentStore
@@ -76,7 +78,7 @@ class Remover:
         settled_ns = now_ns - int(self._config.removal_min_age_s * _NS)
         return self._remotes.ids_known_since(settled_ns)
 
-    def after_complete_listing(self, known: set[str], listed: set[str], *, accepted: bool = False) -> None:
+    async def after_complete_listing(self, known: set[str], listed: set[str], *, accepted: bool = False) -> None:
         """Count what is missing, and remove what two listings came without; `accepted` overrules the guard.
 
         `known` are the ids that were known when the listing began.
@@ -92,12 +94,14 @@ class Remover:
             if self._meta.facts.removals_held:
                 self._meta.record(removals_held=0)
         for remote in self._remotes.missed(REQUIRED_LISTINGS):
-            self.remove(remote, "it was deleted elsewhere")
+            if await self._is_still(remote):
+                self.remove(remote, "it was deleted elsewhere")
 
-    def remove_expired(self, server_now_ns: int) -> None:
+    async def remove_expired(self, server_now_ns: int) -> None:
         """R4: expired files are not shown."""
         for remote in self._remotes.expired(server_now_ns):
-            self._take_out(remote, "it expired")
+            if await self._is_still(remote):
+                self._take_out(remote, "it expired")
 
     def remove(self, remote: Remote, reason: str) -> None:
         """The service has forgotten the file: so does the tree, except for what was edited here (W8)."""
@@ -108,6 +112,11 @@ class Remover:
     def empty_old_trash(self) -> None:
         """What has been in the trash for long enough goes for good (S2)."""
         self._trash.empty(older_than_days=self._config.trash_days)
+
+    async def _is_still(self, remote: Remote) -> bool:
+        """Whether a row is as it was read, after a turn for others: each removal may sync the trash."""
+        await trio.lowlevel.checkpoint()
+        return self._remotes.find(remote.file_id) == remote
 
     def _hold(self, census: Census) -> None:
         if self._meta.facts.removals_held == census.missing:

@@ -169,7 +169,7 @@ def _downloadable(page: dict[str, Any]) -> dict[str, Any]:
 
 
 def _eager(config: Config) -> Config:
-    return msgspec.structs.replace(config, refresh=msgspec.structs.replace(config.refresh, poll_in_use_s=0.0))
+    return msgspec.structs.replace(config, refresh=msgspec.structs.replace(config.refresh, poll_in_use_s=1.0))
 
 
 def _idle_at_once(config: Config) -> Config:

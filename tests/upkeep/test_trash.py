@@ -31,6 +31,18 @@ async def _lost(host: Host, path: str, data: bytes) -> str:
     return file_id
 
 
+async def _gone_elsewhere(host: Host, count: int) -> list[str]:
+    """Files of ours that somebody deletes elsewhere, and that one complete listing came without; their names."""
+    names = [f"f{number}" for number in range(count)]
+    for name in names:
+        await host.write(name, b"precious")
+    await host.settled()
+    for name in names:
+        host.server.store.delete(host.id(name))
+    await host.walk()
+    return names
+
+
 async def test_s2_what_only_this_machine_has_goes_to_the_trash(tmp_path: Path, server: Server, clock: Clock) -> None:
     add(server, "kept")
     async with machine(tmp_path, server) as host:
@@ -58,6 +70,47 @@ async def test_s2_what_is_still_open_for_writing_goes_there_too(tmp_path: Path, 
         assert (entry.path, host.parts.trash.bytes_of(entry.number).read_bytes()) == ("f", b"precious")
 
 
+async def test_s2_a_removal_of_many_lets_others_in(tmp_path: Path, server: Server, clock: Clock) -> None:
+    """Each syncs the trash: nobody waits for more than one of them."""
+    add(server, "kept")
+    async with machine(tmp_path, server) as host:
+        await _gone_elsewhere(host, 10)
+        seen: set[int] = set()
+
+        async def look() -> None:
+            while True:
+                seen.add(len(host.ls()))
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await host.walk()
+            nursery.cancel_scope.cancel()
+        assert len(host.parts.trash.entries()) == 10
+        assert len(seen) > 3, "it was waited for all of them"
+
+
+async def test_s2_what_came_back_meanwhile_stays(tmp_path: Path, server: Server, clock: Clock) -> None:
+    add(server, "kept")
+    async with machine(tmp_path, server) as host:
+        names = await _gone_elsewhere(host, 10)
+        rows = {row.filename: row for row in host.parts.remotes.missed(1)}
+
+        async def bring_back() -> list[str]:
+            while len(host.ls()) == 11:
+                await trio.lowlevel.checkpoint()
+            back = [name for name in names if name in host.ls()]
+            for name in back:
+                host.parts.remotes.add(rows[name])
+            return back
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.walk)
+            back = await bring_back()
+        assert back
+        assert host.ls() == [*back, "kept"]
+
+
 async def test_s2_after_a_404_too(tmp_path: Path, server: Server, clock: Clock) -> None:
     """A pinned file is never read from the service, so this one is looked for because somebody told."""
     async with machine(tmp_path, server) as host:
@@ -76,7 +129,7 @@ async def test_s2_what_expired_goes_there_too(tmp_path: Path, server: Server, cl
         await host.write("f", b"precious")
         await host.settled()
         host.parts.remotes.renew(host.id("f"), expires_ns=1, downloadable=False)
-        host.parts.listings._remover.remove_expired(time.time_ns())
+        await host.parts.listings._remover.remove_expired(time.time_ns())
         assert host.ls() == []
         assert [(entry.path, entry.reason) for entry in host.parts.trash.entries()] == [("f", "it expired")]
 
