@@ -90,7 +90,7 @@ def measure_all(folder: Path, networks: list[Network], size: Size, report: Repor
     with running_server(folder / "server") as server:
         ids = upload_all(server, source, size)
         for root in (source, server.root):
-            link_equal(root, at_least=size.stream_mb * MB // STREAMS)
+            link_equal(root, at_least=size.stream_bytes)
         origin = Origin(server, source, networks[0], counted=False)
         found: dict[str, Any] = {}
         for network in networks:
@@ -113,7 +113,7 @@ def make_source(source: Path, size: Size) -> None:
         (source / f"large{number}").write_bytes(noise)
         (source / f"seek{number}").write_bytes(noise)
         for stream in range(STREAMS):
-            (source / f"stream{number}-{stream}").write_bytes(noise[: size.stream_mb * MB // STREAMS])
+            (source / f"stream{number}-{stream}").write_bytes(noise[: size.stream_bytes])
     for number in range(size.small_rounds):
         (source / f"small{number}").mkdir()
         for n in range(size.small_files):

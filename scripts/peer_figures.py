@@ -104,6 +104,11 @@ class Size:
     def large_bytes(self) -> int:
         return self.large_mb * MB
 
+    @property
+    def stream_bytes(self) -> int:
+        """The bytes of the smallest file that counts as large: one of those that are read at once."""
+        return self.stream_mb * MB // STREAMS
+
 
 @dataclass
 class Gauge:
@@ -233,7 +238,7 @@ def list_all(path: Path) -> int:
 def cold_round(gauge: Gauge, place: Place, size: Size, number: int) -> None:
     path = place.path / f"large{number}"
     gauge.take(Work.COLD, place, partial(read, path), size.large_bytes)
-    forget_files(place, [path])
+    forget_files(place, size, [path])
 
 
 def warm_round(gauge: Gauge, place: Place, size: Size, number: int) -> None:
@@ -243,7 +248,7 @@ def warm_round(gauge: Gauge, place: Place, size: Size, number: int) -> None:
     gauge.take(Work.CACHED, place, partial(read, path), size.large_bytes)
     forget_pages(path)
     gauge.take(Work.WARM, place, partial(read, path), size.large_bytes)
-    forget_files(place, [path])
+    forget_files(place, size, [path])
 
 
 def disk_round(gauge: Gauge, place: Place, size: Size, number: int) -> None:
@@ -258,17 +263,17 @@ def waits_round(gauge: Gauge, place: Place, size: Size, number: int) -> None:
         gauge.take(Work.SEEK, place, partial(os.pread, file.fileno(), _PAGE, size.large_bytes // 2), _PAGE)
     streams = [place.path / f"stream{number}-{n}" for n in range(STREAMS)]
     gauge.take(Work.FOUR, place, partial(read_at_once, streams), size.stream_mb * MB)
-    forget_files(place, streams)
+    forget_files(place, size, streams)
 
 
-def forget_files(place: Place, paths: list[Path]) -> None:
-    """Give back the memory that files took, those that the place keeps too.
+def forget_files(place: Place, size: Size, paths: list[Path]) -> None:
+    """Give back the memory that files took, and what the place keeps of them; not that of a small file or a database.
 
     Without this a run goes through all memory. On a virtual machine each page that was not in use lately has to be
     found by the host first, which took twice the CPU time of everything else in a cold read.
     """
     os.sync()
-    for path in [*paths, *place.kept()]:
+    for path in [*paths, *place.kept(at_least=size.stream_bytes)]:
         forget_pages(path)
 
 

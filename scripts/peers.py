@@ -97,10 +97,11 @@ class Place:
     writes_through: bool = True
     speaks_http: bool = True
 
-    def kept(self) -> list[Path]:
-        """The files with what its process keeps of others, which lie beside what is mounted."""
+    def kept(self, at_least: int) -> list[Path]:
+        """The files of so many bytes that its process keeps of others; they lie beside what is mounted."""
         beside = [path for path in self.path.parent.iterdir() if path != self.path]
-        return [path for folder in beside for path in folder.rglob("*") if path.is_file()]
+        files = [path for folder in beside for path in folder.rglob("*") if path.is_file()]
+        return [path for path in files if path.stat().st_size >= at_least]
 
 
 @dataclass
