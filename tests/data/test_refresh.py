@@ -152,11 +152,14 @@ async def test_running_it_polls_and_survives_failures(tmp_path: Path, server: Se
 
 
 async def test_a4_use_after_idling_is_answered_by_a_poll(tmp_path: Path, server: Server, clock: Clock) -> None:
-    async with running(tmp_path, server, change=_idle_at_once) as host:
+    async with running(tmp_path, server, change=_idle_soon) as host:
         await host.walk()
         await host.nursery.start(host.parts.refresh.run)
+        await trio.sleep(10.0)
         server.store.add("a", b"x", downloadable=True)
-        await host.until(lambda: _asked(host) == ["a"])
+        await trio.sleep(10.0)
+        assert host.ls() == []
+        await host.until(lambda: _asked(host) == ["a"], tries=5)
 
 
 def _asked(host: Host) -> list[str]:
@@ -172,8 +175,8 @@ def _eager(config: Config) -> Config:
     return msgspec.structs.replace(config, refresh=msgspec.structs.replace(config.refresh, poll_in_use_s=1.0))
 
 
-def _idle_at_once(config: Config) -> Config:
-    refresh = msgspec.structs.replace(config.refresh, poll_in_use_s=0.0, idle_after_s=0.005)
+def _idle_soon(config: Config) -> Config:
+    refresh = msgspec.structs.replace(config.refresh, poll_in_use_s=0.5, idle_after_s=2.0)
     return msgspec.structs.replace(config, refresh=refresh)
 
 
