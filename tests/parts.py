@@ -78,7 +78,7 @@ def settings(state_dir: Path, url: str, *, key: str = KEY, **writeback: Any) -> 
 
 @pytest.fixture
 def clock() -> trio.abc.Clock:
-    """Jumps to the next deadline once nothing has happened for a while; within `running`, in threads and at the server neither."""
+    """Jumps to the next deadline once nothing has happened for a while: within `running`, in threads and at the server too."""
     return trio.testing.MockClock(autojump_threshold=CALM_S)
 
 

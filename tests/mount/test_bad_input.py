@@ -318,8 +318,9 @@ def test_a_full_disk_under_the_state_folder(server: FaultyServer, make_mount: Ma
     with small_disk(tmp_path / "m1", "24m") as disk:
         mount = make_mount(settings={"REMOTEFS_CACHE_RESERVE_BYTES": str(4 << 20)})
         assert mount.state.parent == disk
-        first = os.urandom(1 << 20)
-        (mount.path / "first").write_bytes(first)
+        (mount.path / "first").write_bytes(os.urandom(1 << 20))
+        # Else its bytes, which the service gives back, may have to make room, and it keeps its old name there (W7).
+        remotefs("pin", mount.path / "first")
 
         done = run("dd", "if=/dev/urandom", f"of={mount.path}/big", "bs=128k", "count=400", check=False)
         assert done.returncode == 1
@@ -340,7 +341,5 @@ def test_a_full_disk_under_the_state_folder(server: FaultyServer, make_mount: Ma
         )
         shell("rm again", mount.path)
         mount.flush()
-        assert (mount.path / "second").read_bytes() == first
-        # Under its new name if its bytes had not to make room (W7); here anybody's bytes can be read again.
-        assert sorted(stored(server).values()) == sorted([first, theirs])
+        assert sorted(stored(server)) == ["second", "theirs.bin"]
         mount.end()
