@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times: it must not be compiled anew for each.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup run stop test test-long check format lint lock bench clean
+.PHONY: help setup setup-dev run stop test test-long check format lint lock bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -12,40 +12,43 @@ help:            ## this list
 setup:           ## system packages that are missing, .venv, the locked dependencies
 	@scripts/setup.sh
 
+setup-dev:       ## the same, and what lint and tests need
+	@scripts/setup.sh dev
+
 run: setup       ## a local server with sample files, mounted at ./mnt
 	@scripts/demo.sh start
 
 stop:            ## unmount ./mnt and stop the local server
 	@scripts/demo.sh stop
 
-test: setup      ## every test, the kernel-mount ones included, with branch coverage
+test: setup-dev      ## every test, the kernel-mount ones included, with branch coverage
 	@scripts/test-tools.sh
 	@scripts/sdk-envs.sh
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*
 	$(PYTEST) -m "not long" -n 3 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
-test-long: setup ## hours: random runs against the model, every crash point, outages, ten thousand faulty uploads
+test-long: setup-dev ## hours: random runs against the model, every crash point, outages, ten thousand faulty uploads
 	$(PYTEST) -m long --timeout 3600 $(ARGS)
 
-check: setup     ## what has to be clean before a change lands: format, lint, types, layers, tests
+check: setup-dev     ## what has to be clean before a change lands: format, lint, types, layers, tests
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test
 
-format: setup    ## rewrite the sources in the project's format
+format: setup-dev    ## rewrite the sources in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: setup      ## format, lint, types and import layers, nothing rewritten
+lint: setup-dev      ## format, lint, types and import layers, nothing rewritten
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-lock: setup      ## resolve the dependencies anew into the lock files
+lock: setup-dev      ## resolve the dependencies anew into the lock files
 	@scripts/lock.sh
 
-bench: setup     ## an hour: measure, beside the peers that are installed; tables and a plot to docs/benchmarks
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+bench: setup-dev     ## an hour: measure, beside the peers that are installed; tables and a plot to docs/benchmarks
+	@scripts/install.sh $(BIN)/python requirements-bench.lock
 	$(BIN)/python scripts/bench.py --to docs/benchmarks/mount.md
 	$(BIN)/python scripts/bench_peers.py --to docs/benchmarks/peers.md
 	$(BIN)/python scripts/plot.py docs/benchmarks/peers.json

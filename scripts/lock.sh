@@ -4,21 +4,25 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 compile=(.venv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url
          --no-annotate --python-version 3.11)
-{ .venv/bin/python - <<'PY'
-import tomllib
+mkdir -p .run
+# wanted EXPRESSION: the requirements that a Python expression over `project`, the table of pyproject.toml, gives.
+wanted() {
+    .venv/bin/python -c 'import sys, tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))
-wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["server"],
-          *project["dependency-groups"]["dev"], *project["build-system"]["requires"], "editables"]
-print("\n".join(wanted))
-PY
-} > .run/requirements.in
-"${compile[@]}" --output-file requirements.lock .run/requirements.in
-# What only `make bench` needs, in versions that fit the rest.
-.venv/bin/python - > .run/requirements-bench.in <<'PY'
-import tomllib
-print("\n".join(tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"]))
-PY
-"${compile[@]}" --constraint requirements.lock --output-file requirements-bench.lock .run/requirements-bench.in
+print("\n".join(eval(sys.argv[1])))' "$1"
+}
+# lock NAME EXPRESSION [CONSTRAINT...]: all of requirements$NAME.lock, in versions that fit those of the constraints.
+lock() {
+    local constraints=()
+    for constraint in "${@:3}"; do constraints+=(--constraint "$constraint"); done
+    wanted "$2" > ".run/requirements$1.in"
+    "${compile[@]}" "${constraints[@]}" --output-file "requirements$1.lock" ".run/requirements$1.in"
+}
+# What runs, what builds it, what only lint and tests need, and what only `make bench` needs.
+lock "" '[*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["server"]]'
+lock -build 'project["dependency-groups"]["build"]' requirements.lock
+lock -dev 'project["dependency-groups"]["dev"]' requirements.lock requirements-build.lock
+lock -bench 'project["dependency-groups"]["bench"]' requirements.lock requirements-build.lock requirements-dev.lock
 for version in 0.75.0 2.12.0; do
     echo "anthropic==$version" | "${compile[@]}" --output-file "tests/sdk/anthropic-$version.lock" -
 done

@@ -7,7 +7,7 @@ for lock in tests/sdk/anthropic-*.lock; do
     home=.sdk/$version
     cmp -s "$lock" "$home/.locked" && continue
     echo "preparing $home"
-    [ -x "$home/bin/python" ] || .venv/bin/python -m venv "$home"
-    "$home/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+    .venv/bin/python -m venv --clear "$home"
+    scripts/install.sh "$home/bin/python" "$lock"
     cp "$lock" "$home/.locked"
 done

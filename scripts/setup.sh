@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the machine and the checkout ready: system packages that are missing, .venv, the locked dependencies.
-# Quick and silent when there is nothing to do.
+# setup.sh [dev]: makes the machine and the checkout ready: system packages that are missing, .venv, the locked
+# dependencies; with `dev` also those of lint and tests. Quick and silent when there is nothing to do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -44,11 +44,20 @@ if [ ! -e /dev/fuse ]; then
     exit 1
 fi
 
-stamp=.venv/.locked
-if [ ! -x .venv/bin/python ] || ! cmp -s <(cat requirements.lock pyproject.toml) "$stamp"; then
-    echo "preparing .venv"
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+# fill NAME LOCK...: brings .venv up to date with lock files, unless it was when NAME was last noted.
+fill() {
+    local stamp=.venv/.$1 locks=("${@:2}")
+    cmp -s <(cat "${locks[@]}" pyproject.toml) "$stamp" && return
+    echo "preparing .venv: $1"
+    # Whatever breaks from here on leaves no .venv/.run, and so a new .venv next time.
+    rm -f "$stamp" .venv/.run
+    scripts/install.sh .venv/bin/python "${locks[@]}"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-    cat requirements.lock pyproject.toml > "$stamp"
+    cat requirements-build.lock requirements.lock pyproject.toml > .venv/.run
+    cat "${locks[@]}" pyproject.toml > "$stamp"
+}
+if [ ! -x .venv/bin/python ] || [ ! -e .venv/.run ]; then
+    "$python" -m venv --clear .venv
 fi
+fill run requirements-build.lock requirements.lock
+[ "${1:-}" != dev ] || fill dev requirements-dev.lock
