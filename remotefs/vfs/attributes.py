@@ -24,6 +24,9 @@ MAX_XATTR_VALUE_BYTES = 65_536
 MAX_XATTR_TOTAL_BYTES = 4 * 65_536
 BLOCK_BYTES = 4096
 _OURS = b"user.remotefs."
+# The kernel asks for it before each write(2), and takes "no such attribute" for what it is: nothing to clear. Of all
+# other namespaces coreutils ask every file again until they hear that the file system does not support them.
+_CAPABILITY = b"security.capability"
 _NS = 1_000_000_000
 
 
@@ -113,10 +116,11 @@ class Attributes:
     # -- extended attributes
 
     def getxattr(self, ino: int, name: bytes) -> bytes:
-        """One value. Raises NoAttribute, and Unsupported for namespaces that are not kept."""
+        """Return one value. Raises NoAttribute, Unsupported for a namespace that is not kept."""
+        if name == _CAPABILITY:
+            raise NoAttribute("a file here has no capabilities")
         if not name.startswith(b"user."):
-            # Asked before each write(2): answered without a query.
-            raise NoAttribute(f"{name!r} is not kept")
+            raise Unsupported("only attributes of the `user.` namespace are kept")
         value = self._virtual(ino, name.removeprefix(_OURS)) if name.startswith(_OURS) else self._tree.xattr(ino, name)
         if value is None:
             raise NoAttribute(f"inode {ino} has no attribute {name!r}")

@@ -126,6 +126,15 @@ async def test_what_is_not_there(host: Host, name: bytes) -> None:
         host.fs.attributes.getxattr(host.stat("d").ino, name)
 
 
+@pytest.mark.parametrize(
+    "name", [b"system.posix_acl_access", b"security.selinux", b"security.ima", b"trusted.a", b"system.nfs4_acl", b"a"]
+)
+async def test_other_namespaces_are_not_supported_so_that_tools_ask_once(host: Host, name: bytes) -> None:
+    host.mkdir("d")
+    with pytest.raises(Unsupported):
+        host.fs.attributes.getxattr(host.stat("d").ino, name)
+
+
 # -- what the mount tells (A5)
 
 
