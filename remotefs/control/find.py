@@ -7,9 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from remotefs.control.apart import ask_apart
 from remotefs.control.client import ControlClient
-from remotefs.control.mounts import DEAD, MountEntry, mount_of, read_mounts, real
-from remotefs.errors import BadName, LocalError, UsageError
+from remotefs.control.mounts import DEAD, MountEntry, mount_at, mount_of, read_mounts, real
+from remotefs.errors import BadName, DeadlineExceeded, LocalError, Unreachable, UsageError
 
 # Answered by the mount's root with its socket's path; never listed.
 CONTROL_XATTR = "user.remotefs.control"
@@ -27,19 +28,40 @@ class FoundMount:
 def find_mount(path: Path) -> FoundMount:
     """The remotefs mount that `path` lies in.
 
-    Raises UsageError when it lies in none, LocalError when that mount has lost its process, BadName for a path that
-    is not UTF-8 (there is none such in a mount).
+    Raises UsageError when it lies in none, LocalError when that mount has lost its process, Unreachable when it
+    hangs, BadName for a path that is not UTF-8 (a mount has none).
     """
-    absolute = real(path)
+    absolute = _real_apart(path)
     entry = mount_of(absolute, read_mounts())
     if entry is None or not entry.is_fuse:
         raise UsageError(f"{path} is not in a remotefs mount")
     return FoundMount(entry.mountpoint, ControlClient(_socket_of(entry, path)), _inside(absolute, entry.mountpoint))
 
 
+def find_mount_at(mountpoint: Path) -> FoundMount:
+    """Return the mount that the kernel's table has at `mountpoint`, whose path is not looked up again.
+
+    Raises LocalError, Unreachable as `find_mount` does.
+    """
+    entry = mount_at(mountpoint, read_mounts())
+    if entry is None or not entry.is_remotefs:
+        raise Unreachable(f"{mountpoint} was unmounted meanwhile")
+    return FoundMount(mountpoint, ControlClient(_socket_of(entry, mountpoint)), "")
+
+
+def _real_apart(path: Path) -> Path:
+    """Return `path` without links; also a look at the way to it may meet a mount that hangs."""
+    try:
+        return Path(os.fsdecode(ask_apart(lambda: os.fsencode(real(path)))))
+    except DeadlineExceeded as error:
+        raise Unreachable(f"{path}: the mount that it lies in hangs: {error}") from error
+
+
 def _socket_of(entry: MountEntry, path: Path) -> Path:
     try:
-        return Path(os.fsdecode(os.getxattr(entry.mountpoint, CONTROL_XATTR)))
+        return Path(os.fsdecode(ask_apart(lambda: os.getxattr(entry.mountpoint, CONTROL_XATTR))))
+    except DeadlineExceeded as error:
+        raise Unreachable(f"the mount at {entry.mountpoint} hangs: {error}; see its log, or end its process") from error
     except OSError as error:
         if error.errno in DEAD:
             raise LocalError(
