@@ -1,7 +1,7 @@
 """Reading the service's listings: polls for what is new, walks for the whole.
 
-A poll reads the newest page and goes on until it is well past what the last poll saw, for a large upload can appear
-below a newer known id. All times that are compared are the service's.
+A poll reads the newest page and goes on until a page ends with a file that was there well before the last poll: a large
+upload can appear below a newer known id. All times that are compared are the service's.
 """
 
 from __future__ import annotations
@@ -82,28 +82,24 @@ class Listings:
 
         Raises RefusedError, TransportError; what came before an error stays added, and nothing is removed for it (S4).
         """
-        known = self._remover.known_before(self._wall())
+        known, began_ns = self._remover.known_before(self._wall()), self._server_clock()
         listed: set[str] = set()
-        newest_ns = self._meta.facts.polled_to_ns
         async for page in self._lister.pages(priority=priority):
-            newest_ns = max([newest_ns, *(file.created_ns for file in page.files)])
             await self._merger.merge(page.files)
             listed.update(file.id for file in page.files)
             if report is not None:
                 report(len(listed))
         await self._remover.after_complete_listing(known, listed, accepted=accepted)
-        await self._finish(newest_ns, walked=True)
+        await self._finish(began_ns, walked=True)
 
     async def poll(self) -> None:
         """Read what is new. Raises as walk() does."""
-        known = self._remover.known_before(self._wall())
-        horizon_ns = self._meta.facts.polled_to_ns - self._overlap_ns
-        newest_ns = self._meta.facts.polled_to_ns
+        known, began_ns = self._remover.known_before(self._wall()), self._server_clock()
+        horizon_ns = self._meta.facts.polled_at_ns - self._overlap_ns
         pages = 0
         async for page in self._lister.pages(priority=Priority.POLL):
             pages += 1
             self._cadence.note_request()
-            newest_ns = max([newest_ns, *(file.created_ns for file in page.files)])
             await self._merger.merge(page.files)
             self.shows_all = pages == 1 and page.next_cursor is None
             if self.shows_all:
@@ -111,19 +107,21 @@ class Listings:
                 await self._remover.after_complete_listing(known, {file.id for file in page.files})
             if page.files and page.files[-1].created_ns < horizon_ns:
                 break
-        await self._finish(newest_ns, walked=False)
+        await self._finish(began_ns, walked=False)
 
     def statistics(self) -> ListingStatistics:
         """A record of now."""
         return ListingStatistics(self._polled_ns / _NS, self._meta.facts.walked_ns / _NS, self._remotes.known_count())
 
-    async def _finish(self, newest_ns: int, *, walked: bool) -> None:
+    async def _finish(self, began_ns: int, *, walked: bool) -> None:
+        """A listing that began at `began_ns` (the service's clock) was read."""
         now = self._wall()
         await self._remover.remove_expired(self._server_clock())
         self._merger.settle_names()
         if walked:
             self._remover.empty_old_trash()
-            self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_to_ns=newest_ns)
-        elif newest_ns != self._meta.facts.polled_to_ns:
-            self._meta.record(polled_to_ns=newest_ns)
+            self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_at_ns=began_ns)
+        elif began_ns - self._meta.facts.polled_at_ns >= self._overlap_ns // 2:
+            # Not for each poll: what a later start lists twice costs a request more at most.
+            self._meta.record(polled_at_ns=began_ns)
         self._polled_ns = now

@@ -20,8 +20,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     listed_ns: int = 0
     # Our clock.
     walked_ns: int = 0
-    # The service's clock: the newest created_at that a poll has seen.
-    polled_to_ns: int = 0
+    # The service's clock, when the last listing began that was read to where it had to be (a few minutes old at most).
+    polled_at_ns: int = 0
     # How many ids a walk found missing that wait for `accept-removals` (S1).
     removals_held: int = 0
     # How many replies at a time were found to pay for one reader of a large file.

@@ -126,7 +126,8 @@ def test_other_namespaces_are_refused(mount_place: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "answer"), [("security.selinux", "ENOTSUP"), ("system.nfs4_acl", "ENOTSUP"), ("security.capability", "ENODATA")]
+    ("name", "answer"),
+    [("security.selinux", "ENOTSUP"), ("system.nfs4_acl", "ENOTSUP"), ("security.capability", "ENODATA")],
 )
 def test_what_tools_ask_of_every_file_is_answered_so_that_they_ask_once(
     mount_place: Path, name: str, answer: str
