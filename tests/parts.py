@@ -32,13 +32,12 @@ import trio.testing
 from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
-from remotefs.data.changes import NEVER_NS
 from remotefs.mount.parts import Parts
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.server.queries import ListQuery
 from remotefs.server.records import FileRecord
 from remotefs.store.database import Database
-from remotefs.store.records import ROOT_INO, Inode, Intent, IntentKind, Origin, Remote
+from remotefs.store.records import NEVER_NS, ROOT_INO, Inode, Intent, IntentKind, Origin, Remote
 from remotefs.vfs.handles import OpenFile
 from tests.faults import KEY, FaultyServer, faulty_server
 
@@ -115,6 +114,7 @@ async def running(
     key: str = KEY,
     change: Callable[[Config], Config] = lambda config: config,
     wall: Callable[[], int] = time.time_ns,
+    clock: Callable[[], int] | None = None,
     **writeback: Any,
 ) -> AsyncIterator[Host]:
     """The parts on `folder/state`, recovered; with `working` their workers run. At the end all tasks are cancelled.
@@ -127,11 +127,11 @@ async def running(
     chosen = MountSettings(chosen.mountpoint, state_dir, change(chosen.config), chosen.options)
     database = Database(state_dir / "state.db")
     try:
-        parts = Parts(chosen, database, wall=wall)
+        parts = Parts(chosen, database, wall=wall, clock=clock)
         async with parts.client, trio.open_nursery() as nursery:
-            clock = trio.lowlevel.current_clock()
-            if isinstance(clock, trio.testing.MockClock):
-                nursery.start_soon(_jump_when_calm, clock, server)
+            trios = trio.lowlevel.current_clock()
+            if isinstance(trios, trio.testing.MockClock):
+                nursery.start_soon(_jump_when_calm, trios, server)
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
             host = Host(parts, server, state_dir, nursery)
@@ -186,7 +186,7 @@ class Host:
         assert name is not None
         known: dict[str, Any] = {"filename": name, "size": inode.size, "mime_type": "text/plain", "created_ns": 1}
         known |= {"expires_ns": None, "downloadable": False, "origin": Origin.OURS} | fields
-        self.parts.changes.bound(inode.ino, Remote(file_id, **known), inode.content_gen, time.time_ns())
+        self.parts.changes.bound(inode.ino, Remote(file_id, **known), inode.content_gen)
         await self.parts.filedata.settle(inode.ino)
 
     async def settled(self, *, tries: int = 300) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from remotefs.cli.console import human_duration, human_size
-from remotefs.control.messages import FailedRequest, PendingKind, Requests, Status, Uploading
+from remotefs.control.messages import FailedRequest, PendingKind, Requests, Status, TaskFailed, Uploading
 
 # Of the last errors, so many are shown.
 ERRORS_SHOWN = 3
@@ -25,6 +25,9 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     yield from _lines("uploading", [_uploading(upload) for upload in status.uploading])
     yield from _lines("failed", [f"{item.path}: {item.reason}" for item in status.failed])
     yield from _lines("damaged", list(status.damaged))
+    if status.unwritable:
+        yield "not writable", f"{status.unwritable}; reading goes on, changes are refused"
+    yield from _lines("went wrong", [_failure(failure) for failure in status.failures[:ERRORS_SHOWN]])
     if status.removals_held:
         yield (
             "held",
@@ -75,6 +78,11 @@ def _requests(requests: Requests) -> str:
 def _error(error: FailedRequest) -> str:
     known = error.request_id is None or error.request_id in error.message
     return f"{_moment(error.at)}: {error.message}{'' if known else f' (request {error.request_id})'}"
+
+
+def _failure(failure: TaskFailed) -> str:
+    times = "once" if failure.count == 1 else f"{failure.count:,} times, last"
+    return f"{failure.task} failed {times} {_moment(failure.at)}: {failure.reason}"
 
 
 def _lines(name: str, values: list[str]) -> Iterator[tuple[str, str]]:

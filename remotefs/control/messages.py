@@ -96,6 +96,15 @@ class FailedRequest(Message, frozen=True, kw_only=True):
     request_id: str | None = None
 
 
+class TaskFailed(Message, frozen=True, kw_only=True):
+    """A task of the mount that failed and was begun again: how often, when last, and why."""
+
+    task: str
+    count: int
+    at: float
+    reason: str
+
+
 class ContentUse(Message, frozen=True):
     """Bytes on this disk. Pinned bytes exist nowhere else that can be read; evictable ones can be fetched again."""
 
@@ -139,6 +148,10 @@ class Status(Message, frozen=True, kw_only=True):
     # The newest first.
     errors: tuple[FailedRequest, ...] = ()
     damaged: tuple[str, ...] = ()
+    # Tasks that failed and go on, the last first.
+    failures: tuple[TaskFailed, ...] = ()
+    # Why changes cannot be written down now; reading goes on.
+    unwritable: str | None = None
     # Files that the last listing lacked and that wait for `remotefs accept-removals` (S1).
     removals_held: int = 0
     trashed: int = 0

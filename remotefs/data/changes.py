@@ -12,21 +12,22 @@ Synchronous and inside the caller's transaction. The rules, in the words of the 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from remotefs import names
+from remotefs.backoff import backoff_s
 from remotefs.config import WritebackConfig
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.flights import Flights
 from remotefs.data.lifecycle import Life
-from remotefs.store.records import ContentState, Inode, Intent, IntentKind, Origin, Remote
+from remotefs.store.records import NEVER_NS, ContentState, Inode, Intent, IntentKind, Origin, Remote
 from remotefs.store.store import Store
 from remotefs.store.tree import Tree
 
 _NS = 1_000_000_000
-# Not before something else happens to the inode.
-NEVER_NS = 1 << 62
+# A change that the service refused is tried again at least once an hour.
+REFUSED_LONGEST_S = 3600.0
 
 
 class Naming(Protocol):
@@ -66,7 +67,10 @@ class Holdings(Protocol):
 
 
 class Changes:
-    """Turns changes of the tree into intents; `doorbell` is rung when there is something to do."""
+    """Turns changes of the tree into intents; `doorbell` is rung when there is something to do.
+
+    `clock` gives the time that due times are told by, in ns since the epoch.
+    """
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class Changes:
         config: WritebackConfig,
         doorbell: Doorbell,
         flights: Flights,
+        clock: Callable[[], int],
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -88,6 +93,7 @@ class Changes:
         self._config = config
         self._doorbell = doorbell
         self._flights = flights
+        self._clock = clock
         self._garbage: list[str] = []
         self._staged_garbage: list[tuple[int, int]] = []
 
@@ -140,17 +146,17 @@ class Changes:
 
     # -- what happened
 
-    def relabel(self, ino: int, now_ns: int) -> None:
+    def relabel(self, ino: int) -> None:
         """The user wants the service to follow a rename whatever it costs (`remotefs sync`, W7)."""
-        self._journal.put(IntentKind.RELABEL, ino, due_ns=now_ns)
+        self._journal.put(IntentKind.RELABEL, ino, due_ns=self._clock())
         self._doorbell.ring()
 
-    def closed(self, ino: int, now_ns: int) -> Inode:
+    def closed(self, ino: int) -> Inode:
         """New content was closed: it is to be uploaded."""
         with self._db.transaction():
             life = Life.of(self._tree.get(ino)).closed()
-            inode = self._tree.update(ino, closed_ns=now_ns, **life._asdict())
-            self.schedule(inode, now_ns)
+            inode = self._tree.update(ino, closed_ns=time.time_ns(), **life._asdict())
+            self.schedule(inode)
         return inode
 
     def dirtied(self, ino: int) -> None:
@@ -159,7 +165,7 @@ class Changes:
         if intent is not None and intent.due_ns != NEVER_NS:
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
 
-    def schedule(self, inode: Inode, now_ns: int, *, relabel: bool | None = None) -> None:
+    def schedule(self, inode: Inode, *, relabel: bool | None = None) -> None:
         """Bring the inode's intent in line with its state and its names; after a close, a rename, a link, an unlink."""
         if not inode.is_file or inode.nlink == 0:
             return
@@ -168,9 +174,9 @@ class Changes:
             if intent is not None and intent.attempt is None:
                 self._cancel(intent)
         elif inode.state == ContentState.CLOSED:
-            self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=inode.closed_ns + self._delay_ns(inode))
+            self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=self._clock() + self._left_ns(inode))
         elif inode.state == ContentState.CLEAN:
-            self._relabel(inode, intent, now_ns, wanted=self._may(inode, relabel))
+            self._relabel(inode, intent, wanted=self._may(inode, relabel))
         self._succeed(inode)
         self._doorbell.ring()
 
@@ -180,26 +186,26 @@ class Changes:
         total = sum(file.size for file in ours)
         return len(ours) <= self._config.relabel_max_files and total <= self._config.relabel_max_bytes
 
-    def replaced(self, old: Inode, ino: int, now_ns: int) -> None:
+    def replaced(self, old: Inode, ino: int) -> None:
         """`ino` took the last name of `old`: what `old` held goes once `ino` is confirmed."""
         if old.nlink == 0 and old.is_file:
             old = self._tree.update(old.ino, replaced_by=ino)
-        self.unlinked(old, now_ns)
+        self.unlinked(old)
 
-    def unlinked(self, inode: Inode, now_ns: int, *, path: str | None = None) -> None:
+    def unlinked(self, inode: Inode, *, path: str | None = None) -> None:
         """A name was taken from the inode; `path` is where it was."""
         if inode.nlink > 0:
-            self.schedule(inode, now_ns)
+            self.schedule(inode)
             return
         # Nothing will name it again: what has not gone out entirely does not (W9).
         self._flights.cut(inode.ino)
         if not self._usage.is_open(inode.ino):
-            self.release(inode, now_ns, path=path)
+            self.release(inode, path=path)
         elif (intent := self._journal.of_inode(inode.ino)) is not None and intent.attempt is None:
             self._journal.remove(intent.seq)
-            self.free(intent.replaces, now_ns, replaced_by=inode.replaced_by, path=path)
+            self.free(intent.replaces, replaced_by=inode.replaced_by, path=path)
 
-    def release(self, inode: Inode, now_ns: int, *, path: str | None = None) -> None:
+    def release(self, inode: Inode, *, path: str | None = None) -> None:
         """Nothing names the inode and nobody has it open: free what it holds (S5)."""
         with self._db.transaction():
             intent = self._journal.of_inode(inode.ino)
@@ -213,7 +219,7 @@ class Changes:
             if inode.staged_gen is not None:
                 self.drop_staged(inode.ino, inode.staged_gen)
             inode = self._tree.update(inode.ino, file_id=None, staged_gen=None)
-            self.free(freed, now_ns, replaced_by=inode.replaced_by, path=path)
+            self.free(freed, replaced_by=inode.replaced_by, path=path)
             if not self._usage.is_known(inode.ino):
                 self._tree.forget(inode.ino)
         self._doorbell.ring()
@@ -229,7 +235,6 @@ class Changes:
     def free(
         self,
         file_ids: Iterable[str],
-        now_ns: int,
         *,
         replaced_by: int | None = None,
         confirmed: int | None = None,
@@ -240,7 +245,7 @@ class Changes:
         The inode `replaced_by` will take their place at the service, `confirmed` has done so; else what comes to have
         their `path` may.
         """
-        due_ns = now_ns if confirmed is not None else now_ns + int(self._config.delete_wait_s * _NS)
+        due_ns = self._clock() + (0 if confirmed is not None else int(self._config.delete_wait_s * _NS))
         for file_id in file_ids:
             remote = self._remotes.find(file_id)
             if remote is None or is_referred(file_id, self._tree, self._usage):
@@ -253,13 +258,13 @@ class Changes:
             else:
                 self._journal.put_delete(file_id, due_ns=due_ns, held_by=confirmed, path=path)
 
-    def bound(self, ino: int, remote: Remote, generation: int, now_ns: int) -> None:
+    def bound(self, ino: int, remote: Remote, generation: int) -> None:
         """The service has confirmed an upload of the inode's bytes as they were at `generation`."""
         with self._db.transaction():
             self._remotes.add(remote)
             inode, intent = self._tree.find(ino), self._journal.of_inode(ino)
             if inode is None or intent is None:
-                self.free([remote.file_id], now_ns)
+                self.free([remote.file_id])
                 return
             before = inode.file_id
             life = Life.of(inode).confirmed(generation)
@@ -267,11 +272,11 @@ class Changes:
             self._remotes.show(remote.file_id, ino)
             freed = [*intent.replaces, *self._given_up(before, relabelled=intent.kind is IntentKind.RELABEL)]
             self._journal.remove(intent.seq)
-            self.free(freed, now_ns, confirmed=ino)
+            self.free(freed, confirmed=ino)
             if inode.nlink == 0:
-                self.unlinked(inode, now_ns)
+                self.unlinked(inode)
             else:
-                self.schedule(inode, now_ns)
+                self.schedule(inode)
 
     def drop_content(self, file_id: str) -> None:
         """The content of an id may be removed from this disk."""
@@ -297,7 +302,28 @@ class Changes:
         staged, self._staged_garbage = self._staged_garbage, []
         return garbage, staged
 
+    def resume(self) -> None:
+        """Take over the intents of an earlier run, whose due times another clock told, maybe a wrong one.
+
+        None waits longer than it would if it had been scheduled, or had failed, just now.
+        """
+        waits = self._config
+        longest_s = max(
+            waits.settle_s, waits.empty_grace_s, waits.temporary_grace_s, waits.relabel_wait_s, waits.delete_wait_s
+        )
+        now = self._clock()
+        for intent in self._journal.pending():
+            wait_s = longest_s if intent.reason is None else backoff_s(1.0, REFUSED_LONGEST_S, intent.tries)
+            latest_ns = now + int(wait_s * _NS)
+            if latest_ns < intent.due_ns < NEVER_NS:
+                self._journal.reschedule(intent.seq, due_ns=latest_ns)
+
     # -- rules
+
+    def _left_ns(self, inode: Inode) -> int:
+        """Return what is left of the wait that began with the last close, whatever the wall clock did since."""
+        delay_ns = self._delay_ns(inode)
+        return min(max(delay_ns - (time.time_ns() - inode.closed_ns), 0), delay_ns)
 
     def _delay_ns(self, inode: Inode) -> int:
         if self.is_temporary(inode):
@@ -316,15 +342,17 @@ class Changes:
         here = inode.staged_gen is not None or inode.size == 0 or self._holdings.has_all(remote.file_id)
         return here and remote.asked_name != self.remote_name(inode)
 
-    def _relabel(self, inode: Inode, intent: Intent | None, now_ns: int, *, wanted: bool) -> None:
+    def _relabel(self, inode: Inode, intent: Intent | None, *, wanted: bool) -> None:
         if wanted:
-            self._journal.put(IntentKind.RELABEL, inode.ino, due_ns=now_ns + int(self._config.relabel_wait_s * _NS))
+            self._journal.put(
+                IntentKind.RELABEL, inode.ino, due_ns=self._clock() + int(self._config.relabel_wait_s * _NS)
+            )
         elif intent is not None and intent.attempt is None:
             self._cancel(intent)
 
     def _cancel(self, intent: Intent) -> None:
         self._journal.remove(intent.seq)
-        self.free(intent.replaces, time.time_ns())
+        self.free(intent.replaces)
 
     def _given_up(self, file_id: str | None, *, relabelled: bool) -> list[str]:
         """The id that an upload takes the place of; W8 keeps somebody else's original beside an edit of it."""

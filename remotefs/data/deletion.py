@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -12,7 +12,7 @@ from remotefs.api.budget import Priority
 from remotefs.data.changes import Usage, is_referred
 from remotefs.data.flights import Flights
 from remotefs.data.link import Link
-from remotefs.errors import RemotefsError, RemoteNotFound
+from remotefs.errors import RemoteNotFound
 from remotefs.store.records import Intent, Origin
 from remotefs.store.store import Store
 
@@ -72,6 +72,7 @@ class Deleter:
         link: Link,
         usage: Usage,
         flights: Flights,
+        clock: Callable[[], int],
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -81,6 +82,7 @@ class Deleter:
         self._link = link
         self._usage = usage
         self._flights = flights
+        self._clock = clock
 
     def facts(self, intent: Intent) -> DeletionFacts:
         """What is known about the id of a DELETE now."""
@@ -96,13 +98,13 @@ class Deleter:
         )
 
     async def carry_out(self, intent: Intent) -> None:
-        """Send it, let it wait, or drop it, as decide() says. Does not raise what the next try may cure."""
+        """Send it, let it wait, or drop it, as decide() says. Raises RefusedError, TransportError; the intent stays."""
         assert intent.file_id is not None
         verdict = decide(self.facts(intent))
         if verdict is Verdict.DROP:
             self._journal.remove(intent.seq)
         elif verdict is Verdict.WAIT:
-            self._journal.reschedule(intent.seq, due_ns=time.time_ns() + _NS)
+            self._journal.reschedule(intent.seq, due_ns=self._clock() + _NS)
         else:
             await self._send(intent, intent.file_id)
 
@@ -118,10 +120,6 @@ class Deleter:
                 await self._link.watch(lambda: self._remover.delete(file_id, priority=Priority.DELETE))
         except RemoteNotFound:
             pass
-        except RemotefsError as error:
-            delay_s = min(2.0**intent.tries, 300.0)
-            self._journal.failed(intent.seq, str(error), due_ns=time.time_ns() + int(delay_s * _NS))
-            return
         steps.reached("delete: the service has forgotten it", file_id)
         # The row stays as a tombstone: the service may list the file for a while.
         self._journal.remove(intent.seq)

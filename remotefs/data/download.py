@@ -10,10 +10,10 @@ the bytes will be needed.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -31,8 +31,7 @@ from remotefs.data.stream import Run, Stream
 from remotefs.data.tier import Tier
 from remotefs.data.want import Want, WholeWant
 from remotefs.errors import LengthDiffers, StaleError
-
-_log = logging.getLogger(__name__)
+from remotefs.supervision import Supervisor
 
 # A part that is fetched beside others: long enough that a round trip before it costs little, and where requests are
 # limited, longer, for a file must not eat a minute's worth of them.
@@ -69,12 +68,14 @@ class Downloader:
         content: ContentStore,
         memory: ChunkMemory,
         config: CacheConfig,
+        supervisor: Supervisor,
         lanes: Lanes | None = None,
         requests_per_minute: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._content = content
         self._memory = memory
         self._readahead_bytes = config.readahead_bytes
+        self._supervisor = supervisor
         self._lanes = lanes or Lanes()
         self._requests_per_minute = requests_per_minute
         self._carrier = Carrier(tier, content, memory, self._lanes)
@@ -86,23 +87,17 @@ class Downloader:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Carry streams until cancelled."""
+        supervisor = self._supervisor
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._scan)
-            nursery.start_soon(self._behind.run)
+            nursery.start_soon(supervisor.guard, "looking through the content folder", self._content.scan)
+            nursery.start_soon(supervisor.keep, "letting go of pages that were read", self._behind.run)
             task_status.started()
             async for fetch, stream in self._receive:
-                nursery.start_soon(self._carry, fetch, stream)
+                nursery.start_soon(supervisor.guard, "a download", partial(self._carry, fetch, stream))
 
     def limit_waiting_reads(self, reads: int) -> None:
         """Let at most so many reads wait for the network at a time, where the kernel would hold up others for more."""
         self._waiting.total_tokens = reads
-
-    async def _scan(self) -> None:
-        try:
-            await self._content.scan()
-        except OSError as error:
-            # What cannot be listed is not there to be evicted; all else goes on.
-            _log.error("the content folder cannot be read whole: %s", error)
 
     async def read(self, file_id: str, size_bytes: int, offset: int, size: int, window: ReadWindow | None) -> bytes:
         """Exactly the bytes from `offset`, clipped at `size_bytes`: all of them or an error (R6).

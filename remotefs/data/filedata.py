@@ -146,13 +146,12 @@ class FileData:
             if inode.state != ContentState.DIRTY:
                 return False
             unchanged = await self._is_unchanged(inode)
-            now = time.time_ns()
             # An upload of what the file held in between makes that the service's version: by its reply, come or coming.
             if unchanged and self._tree.get(ino).file_id == inode.file_id and not self._changes.may_be_rebound(ino):
                 with self._db.transaction():
-                    self._changes.schedule(self._save(ino, Life.of(self._tree.get(ino)).as_before()), now)
+                    self._changes.schedule(self._save(ino, Life.of(self._tree.get(ino)).as_before()))
                 return False
-            self._changes.closed(ino, now)
+            self._changes.closed(ino)
             return True
 
     async def fill(self, ino: int, source: Path, size: int) -> None:
@@ -162,7 +161,7 @@ class FileData:
             await self._staging.clone(ino, life.staged_as(), source, size)
             with self._db.transaction():
                 self._tree.update(ino, size=size, **life.written()._asdict())
-                self._changes.closed(ino, time.time_ns())
+                self._changes.closed(ino)
         await self.sync(ino)
 
     async def sync(self, ino: int) -> None:

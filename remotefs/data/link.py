@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import trio
 
+from remotefs.backoff import backoff_s
 from remotefs.errors import (
     AccountError,
     AmbiguousOutcome,
@@ -84,7 +85,7 @@ class Link:
     @property
     def retry_s(self) -> float:
         """How long to wait before the service is tried again."""
-        return min(2.0 ** (self._failures - 1), MAX_RETRY_S) if self._failures else 0.0
+        return backoff_s(1.0, MAX_RETRY_S, self._failures - 1) if self._failures else 0.0
 
     def up(self) -> None:
         """An answer came."""

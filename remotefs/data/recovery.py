@@ -6,17 +6,16 @@ Runs before the kernel asks for anything, so nothing is open and nothing is look
 from __future__ import annotations
 
 import logging
-import time
 
 from remotefs import steps
-from remotefs.data.changes import NEVER_NS, Changes
+from remotefs.data.changes import Changes
 from remotefs.data.content import ContentStore
 from remotefs.data.filedata import FileData
 from remotefs.data.lifecycle import Life
 from remotefs.data.staging import StagedName, Staging
 from remotefs.data.trash import Trash
 from remotefs.errors import CorruptionError, LocalError
-from remotefs.store.records import ContentState, Inode
+from remotefs.store.records import NEVER_NS, ContentState, Inode
 from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class Recovery:
 
     def _release_unlinked(self) -> None:
         for inode in self._tree.unlinked():
-            self._changes.release(inode, time.time_ns())
+            self._changes.release(inode)
 
     async def _settle(self, inode: Inode, entry: StagedName) -> None:
         try:
@@ -84,7 +83,7 @@ class Recovery:
         with self._db.transaction():
             life = Life.of(inode).found_written()
             self._tree.update(inode.ino, size=entry.size, mtime_ns=entry.mtime_ns, **life._asdict())
-            self._changes.closed(inode.ino, time.time_ns())
+            self._changes.closed(inode.ino)
 
     def _staged_file_is_gone(self, inode: Inode) -> None:
         """The file has become content already, or it did not survive a power cut: it was never acknowledged then."""
@@ -107,10 +106,11 @@ class Recovery:
     def _wake_sleepers(self) -> None:
         """Intents that slept while their file was open for writing: nobody has it open now."""
         with self._db.transaction():
+            self._changes.resume()
             for intent in self._journal.pending():
                 inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
                 if intent.due_ns == NEVER_NS and inode is not None:
-                    self._changes.schedule(inode, time.time_ns())
+                    self._changes.schedule(inode)
 
     def _sweep_content(self) -> None:
         """Content of ids that were given up before the crash."""

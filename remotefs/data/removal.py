@@ -159,7 +159,7 @@ class Remover:
         intent = self._journal.of_inode(inode.ino)
         if intent is not None and intent.attempt is None:
             self._journal.remove(intent.seq)
-            self._changes.free(intent.replaces, time.time_ns())
+            self._changes.free(intent.replaces)
         for parent, name in self._tree.names_of(inode.ino):
             inode = self._tree.unlink(parent, name, now_ns=time.time_ns())
             self._placer.tell(parent, name)
@@ -168,7 +168,7 @@ class Remover:
         if not self._usage.is_open(inode.ino):
             if inode.file_id:
                 self._changes.drop_content(inode.file_id)
-            self._changes.release(self._tree.update(inode.ino, file_id=None), time.time_ns())
+            self._changes.release(self._tree.update(inode.ino, file_id=None))
 
     def _prune(self, directory: int) -> None:
         """A folder that only remote names made goes with its last file."""

@@ -20,13 +20,13 @@ from remotefs.api.budget import Priority, Ticket
 from remotefs.api.mime import guess_mime_type
 from remotefs.api.models import FileMetadata
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
-from remotefs.data.changes import NEVER_NS, Changes
+from remotefs.data.changes import Changes
 from remotefs.data.filedata import FileData, digest_of
 from remotefs.data.flights import Flight, Flights, MeteredSource
 from remotefs.data.link import Link
 from remotefs.data.readback import Readback
 from remotefs.errors import AmbiguousOutcome, LocalError, RemotefsError
-from remotefs.store.records import Attempt, ContentState, Inode, Intent, IntentKind, Origin, Remote
+from remotefs.store.records import NEVER_NS, Attempt, ContentState, Inode, Intent, IntentKind, Origin, Remote
 from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -187,17 +187,17 @@ class Uploader:
             digest=shipment.digest or None,
             asked=shipment.name if shipment.name != reply.filename else None,
         )
-        self._changes.bound(shipment.ino, remote, shipment.generation, time.time_ns())
+        self._changes.bound(shipment.ino, remote, shipment.generation)
         steps.reached("upload: it is bound", reply.id)
 
     def _drop_if_idle(self, intent: Intent, inode: Inode | None) -> None:
         """An intent whose inode has lost its last name was kept only for the attempt, which is over now."""
         current = self._journal.find(intent.seq)  # a close may have made an UPLOAD of a RELABEL
         if inode is not None and inode.nlink == 0:
-            self._changes.unlinked(inode, time.time_ns())
+            self._changes.unlinked(inode)
         elif inode is None and current is not None:
             self._journal.remove(intent.seq)
-            self._changes.free(current.replaces, time.time_ns())
+            self._changes.free(current.replaces)
         elif inode is not None and current is not None and not _is_sendable(inode, current):
             # Written again: its next close makes it due.
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)

@@ -7,7 +7,6 @@ task of its own and never twice at a time. A failure puts the intent off and kee
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,8 +18,10 @@ from typing import Protocol
 import trio
 
 from remotefs.api.budget import Priority, Ticket
+from remotefs.backoff import backoff_s
 from remotefs.config import WritebackConfig
-from remotefs.data.changes import NEVER_NS, Changes, Usage
+from remotefs.data.agenda import Agenda
+from remotefs.data.changes import REFUSED_LONGEST_S, Changes, Usage
 from remotefs.data.deletion import Deleter
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.filedata import FileData
@@ -28,15 +29,18 @@ from remotefs.data.link import Link
 from remotefs.data.settler import Settler
 from remotefs.data.upload import Uploader
 from remotefs.errors import RateLimited, RefusedError, RemotefsError, SpendCapReached
-from remotefs.store.records import Inode, Intent, IntentKind
+from remotefs.store.records import NEVER_NS, Inode, Intent, IntentKind
 from remotefs.store.store import Store
+from remotefs.supervision import Supervisor
 
 _log = logging.getLogger(__name__)
 _NS = 1_000_000_000
 _DELETE_WORKERS = 4
 # A definite refusal does not go away by asking every second: 1 min, doubled up to 1 h. No answer: 1 s up to 1 min.
-_REFUSED_RETRY_S = (60.0, 3600.0)
+_REFUSED_RETRY_S = (60.0, REFUSED_LONGEST_S)
 _FAILED_RETRY_S = (1.0, 60.0)
+# A drain looks at all intents so often, to say what is left.
+_LOOK_EVERY_S = 1.0
 
 
 class Outcome(Enum):
@@ -88,6 +92,8 @@ class Writeback:
         usage: Usage,
         config: WritebackConfig,
         doorbell: Doorbell,
+        clock: Callable[[], int],
+        supervisor: Supervisor,
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
@@ -101,6 +107,9 @@ class Writeback:
         self._usage = usage
         self._config = config
         self._doorbell = doorbell
+        self._clock = clock
+        self._supervisor = supervisor
+        self._agenda = Agenda(store.journal, clock)
         # Invariant: holds the seq of exactly the intents whose task runs.
         self._running: dict[int, Intent] = {}
         self._tickets: dict[int, Ticket] = {}
@@ -148,24 +157,41 @@ class Writeback:
             while left := self._outstanding(wanted):
                 report(left)
                 self._hurry(left)
-                with trio.move_on_after(1.0):
-                    await self._progress.wait()
+                with trio.move_on_after(_LOOK_EVERY_S):
+                    await self._until_done(wanted)
             await self._settler.finish()
         return self._outstanding(wanted)
 
+    async def _until_done(self, inos: set[int] | None) -> None:
+        """Return once none of the inodes, or nothing at all, has an intent; without a look at all of them each time."""
+        left = None if inos is None else set(inos)
+        while True:
+            if left is None and not self._journal.count():
+                return
+            if left is not None:
+                while left and self._journal.of_inode(ino := next(iter(left))) is None:
+                    left.discard(ino)
+                if not left:
+                    return
+            await self._progress.wait()
+
     def _hurry(self, intents: Iterable[Intent], *, failed_too: bool = False) -> None:
         """Nobody waits for settling and merging now; what failed keeps its pause, unless it is tried once more."""
-        now = time.time_ns()
-        for intent in intents:
-            if now < intent.due_ns < NEVER_NS and (failed_too or intent.reason is None):
-                self._journal.reschedule(intent.seq, due_ns=now)
+        now = self._clock()
+        waiting = (intent for intent in intents if now < intent.due_ns < NEVER_NS or self._agenda.reason(intent))
+        self._agenda.hurry(i for i in waiting if failed_too or self._agenda.reason(i) is None)
         self._doorbell.ring()
 
     def retry(self, inos: Iterable[int] | None = None) -> int:
         """Try what failed again now, of some inodes or of all; how many intents."""
-        failed = [intent for intent in self._outstanding(None if inos is None else set(inos)) if intent.reason]
+        outstanding = self._outstanding(None if inos is None else set(inos))
+        failed = [intent for intent in outstanding if self._agenda.reason(intent) is not None]
         self._hurry(failed, failed_too=True)
         return len(failed)
+
+    def reason(self, intent: Intent) -> str | None:
+        """Return why an intent waits, for people."""
+        return self._agenda.reason(intent)
 
     def refusal(self, ino: int) -> RefusedError | None:
         """The service's last definite no to the inode's content."""
@@ -193,16 +219,21 @@ class Writeback:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Dispatch until cancelled."""
+        keep = self._supervisor.keep
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._follow_link)
-            nursery.start_soon(self._settler.run)
+            nursery.start_soon(keep, "following the connection", self._follow_link)
+            nursery.start_soon(keep, "turning what was uploaded into content", self._settler.run)
+            nursery.start_soon(keep, "starting what is due", partial(self._dispatch, nursery))
             task_status.started()
-            while True:
-                if self._changes.has_garbage:
-                    nursery.start_soon(self._sweep)
-                if self._link.is_up:
-                    self._start_due(nursery)
-                await self._doorbell.wait(self._pause_s())
+
+    async def _dispatch(self, nursery: trio.Nursery) -> None:
+        """Start what is due, in `nursery`, until cancelled."""
+        while True:
+            if self._changes.has_garbage:
+                nursery.start_soon(self._supervisor.guard, "removing bytes that were given up", self._filedata.sweep)
+            if self._link.is_up:
+                self._start_due(nursery)
+            await self._doorbell.wait(self._agenda.next_due_s())
 
     async def _follow_link(self) -> None:
         while True:
@@ -213,10 +244,8 @@ class Writeback:
 
     def _retry_now(self) -> None:
         """The way is free again: what only waited for that goes at once."""
-        now = time.time_ns()
-        for intent in self._journal.pending():
-            if intent.reason is not None and now < intent.due_ns < NEVER_NS and intent.ino not in self._refusals:
-                self._journal.reschedule(intent.seq, due_ns=now)
+        pending = (intent for intent in self._journal.pending() if self._agenda.reason(intent) is not None)
+        self._hurry((intent for intent in pending if intent.ino not in self._refusals), failed_too=True)
 
     def statistics(self) -> WritebackStatistics:
         """A record of now."""
@@ -229,38 +258,29 @@ class Writeback:
             failed=len(self._refusals),
         )
 
-    async def _sweep(self) -> None:
-        try:
-            await self._filedata.sweep()
-        except (RemotefsError, OSError) as error:
-            _log.warning("bytes that were given up stay until the next start: %s", error)
-
     def _start_due(self, nursery: trio.Nursery) -> None:
-        now = time.time_ns()
-        for intent in self._choose_uploads(now):
+        for intent in self._choose_uploads():
             ticket = self._tickets[intent.seq] = Ticket(self._priority(intent))
             self._start(nursery, intent, partial(self._uploader.carry_out, intent, ticket))
         deleting = sum(intent.kind is IntentKind.DELETE for intent in self._running.values())
-        for intent in self._journal.due_deletes(now, _DELETE_WORKERS + deleting):
-            if intent.seq not in self._running and deleting < _DELETE_WORKERS:
-                deleting += 1
-                self._start(nursery, intent, partial(self._deleter.carry_out, intent))
+        for intent in self._agenda.due_deletes(_DELETE_WORKERS - deleting, self._running):
+            self._start(nursery, intent, partial(self._deleter.carry_out, intent))
 
-    def _choose_uploads(self, now_ns: int) -> list[Intent]:
+    def _choose_uploads(self) -> list[Intent]:
         """Those that somebody waits for first, then the longest due, as many as there are workers."""
         uploading = sum(intent.kind is not IntentKind.DELETE for intent in self._running.values())
         room = self._config.upload_workers - uploading
-        waited = [intent for ino in self._waited if (intent := self._journal.of_inode(ino)) and intent.due_ns <= now_ns]
-        due = self._journal.due_uploads(now_ns, room + uploading) if room > 0 else []
-        chosen = dict.fromkeys(i for i in [*waited, *due] if i.seq not in self._running)
-        return [intent for intent in chosen if not self._is_premature(intent, now_ns)][: max(room, 0)]
+        waited = filter(None, map(self._journal.of_inode, self._waited))
+        first = [intent for intent in waited if intent.seq not in self._running and self._agenda.is_due(intent)]
+        chosen = dict.fromkeys([*first, *self._agenda.due_uploads(room, self._running)])
+        return [intent for intent in chosen if not self._is_premature(intent)][: max(room, 0)]
 
-    def _is_premature(self, intent: Intent, now_ns: int) -> bool:
+    def _is_premature(self, intent: Intent) -> bool:
         """An empty file that is still open for writing is about to get its bytes (W10)."""
         inode = self._tree.find(intent.ino) if intent.ino is not None else None
         if inode is None or inode.size > 0 or not self._usage.is_open_for_write(inode.ino) or inode.nlink == 0:
             return False
-        self._journal.reschedule(intent.seq, due_ns=now_ns + int(self._config.empty_grace_s * _NS))
+        self._agenda.delay(intent, self._config.empty_grace_s)
         return True
 
     def _priority(self, intent: Intent) -> Priority:
@@ -270,16 +290,18 @@ class Writeback:
 
     def _start(self, nursery: trio.Nursery, intent: Intent, work: Callable[[], Awaitable[None]]) -> None:
         self._running[intent.seq] = intent
+        self._agenda.begun(intent)
         nursery.start_soon(self._carry_out, intent, work)
 
     async def _carry_out(self, intent: Intent, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
             self._clear_refusal(intent)
+            self._agenda.noted(intent)
         except (RemotefsError, OSError) as error:
             self._put_off(intent, error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours with one file must not end the mount
-            _log.error("%s failed in a way that nobody foresaw", self.label(intent), exc_info=error)
+            self._supervisor.note(f"{intent.kind} of {intent.file_id or intent.ino}", error)
             self._put_off(intent, error)
         finally:
             del self._running[intent.seq]
@@ -289,15 +311,23 @@ class Writeback:
             self._settler.want(intent.ino)
 
     def _put_off(self, intent: Intent, error: Exception) -> None:
+        """Try again later. Invariant: it raises nothing, for behind it is the nursery of all intents."""
         first_s, most_s = _FAILED_RETRY_S if self._link.reason else _REFUSED_RETRY_S
         if not is_definite(error):
             first_s, most_s = _FAILED_RETRY_S
-        elif intent.ino is not None and isinstance(error, RefusedError):
+        elif intent.ino is not None and intent.kind is not IntentKind.DELETE and isinstance(error, RefusedError):
             self._refusals[intent.ino] = error
-        delay_s = min(first_s * 2.0**intent.tries, most_s)
-        _log.warning("%s of %s waits: %s", intent.kind, self.label(intent), error)
-        if self._journal.find(intent.seq) is not None:
-            self._journal.failed(intent.seq, str(error), due_ns=time.time_ns() + int(delay_s * _NS))
+        delay_s = backoff_s(first_s, most_s, self._agenda.failures(intent))
+        try:
+            _log.warning("%s of %s waits: %s", intent.kind, self.label(intent), error)
+            if self._journal.find(intent.seq) is not None:
+                self._journal.failed(intent.seq, str(error), due_ns=self._clock() + int(delay_s * _NS))
+        except Exception as trouble:  # noqa: BLE001 - see above
+            # It lies on the disk that is full, or fails.
+            self._agenda.failed(intent, delay_s, f"{error}; {trouble}")
+            self._supervisor.note("noting a failure in the journal", trouble)
+        else:
+            self._agenda.noted(intent)
 
     def _clear_refusal(self, intent: Intent) -> None:
         if intent.ino is not None and intent.kind is not IntentKind.DELETE:
@@ -312,7 +342,3 @@ class Writeback:
         self._progress.set()
         self._progress = trio.Event()
         self._doorbell.ring()
-
-    def _pause_s(self) -> float:
-        due_ns = self._journal.next_due_ns(time.time_ns())
-        return 60.0 if due_ns is None else min(max((due_ns - time.time_ns()) / _NS, 0.0), 60.0)

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
 
 import pyfuse3
 import trio
@@ -17,7 +18,7 @@ from remotefs.api.models import Account
 from remotefs.config import Config
 from remotefs.control.messages import Listing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
-from remotefs.errors import LocalError, RemotefsError, TransportError
+from remotefs.errors import LocalError, TransportError
 from remotefs.fuse.connection import raise_background_limit, raise_readahead
 from remotefs.fuse.operations import Operations
 from remotefs.mount.commands import Commands
@@ -68,27 +69,34 @@ class Life:
 
     async def run(self) -> int:
         """From recovery to the last drain; the exit status."""
-        parts = self._parts
+        parts, keep = self._parts, self._parts.supervisor.keep
         async with parts.client, trio.open_nursery() as nursery:
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
             self._tell_what_is_left()
             await self._greet_service()
             await nursery.start(parts.writeback.run)
-            nursery.start_soon(parts.refresh.run)
-            nursery.start_soon(parts.database.run_checkpoints)
-            nursery.start_soon(self._save_notes)
+            nursery.start_soon(keep, "listing the service", parts.refresh.run)
+            nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
+            nursery.start_soon(keep, "saving sizes and times", self._save_notes)
             commands = Commands(self._settings, parts, stop=self._stop.set, yield_state=self._yield_state)
             await nursery.start(ControlServer(commands.socket, commands.all()).run)
             async with self._mounted():
                 await self._serve()
             left = await self._drain_after_unmount()
             nursery.cancel_scope.cancel()
-        parts.tree.save_notes()
-        await parts.database.durable()
-        parts.content.close()
-        parts.staging.close()
-        return EXIT_WORK_LEFT if left else 0
+        is_put_away = await parts.supervisor.guard("putting the state folder away", self._put_away)
+        return 0 if is_put_away and not left else EXIT_WORK_LEFT
+
+    async def _put_away(self) -> None:
+        """Leave the state folder as the next mount likes to find it; a crash leaves less. Raises LocalError."""
+        parts = self._parts
+        try:
+            parts.tree.save_notes()
+            await parts.database.durable()
+        finally:
+            parts.content.close()
+            parts.staging.close()
 
     def _tell_what_is_left(self) -> None:
         """What an earlier mount could not bring to the service in time is announced, and goes on (A3)."""
@@ -163,7 +171,7 @@ class Life:
             async for _ in signals:
                 drain_s = self._config.mount.signal_drain_s
                 _log.info("asked to end: draining for at most %g s", drain_s)
-                await self._parts.writeback.drain(drain_s)
+                await self._parts.supervisor.guard("draining", partial(self._drain, drain_s))
                 self._stop.set()
                 return
 
@@ -186,9 +194,13 @@ class Life:
     async def _drain_after_unmount(self) -> int:
         """What an unmount from outside left to do; one that was asked for has drained already. How much is left."""
         if not self._stop.is_set():
+            drain = partial(self._drain, self._config.mount.signal_drain_s)
             with trio.CancelScope() as self._last_drain:
-                await self._parts.writeback.drain(self._config.mount.signal_drain_s)
+                await self._parts.supervisor.guard("draining", drain)
         return self._parts.journal.count()
+
+    async def _drain(self, timeout_s: float) -> None:
+        await self._parts.writeback.drain(timeout_s)
 
     def _yield_state(self) -> bool:
         """Another mount wants this state folder: whether this one is draining, and so ends now (A3)."""
@@ -200,8 +212,7 @@ class Life:
     async def _save_notes(self) -> None:
         while True:
             await trio.sleep(_SAVE_NOTES_EVERY_S)
-            with suppress(RemotefsError):
-                self._parts.tree.save_notes()
+            self._parts.tree.save_notes()
 
 
 def kernel_options(options: FuseOptions) -> set[str]:

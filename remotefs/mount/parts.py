@@ -13,6 +13,7 @@ import msgspec
 from remotefs.api.budget import Budget
 from remotefs.api.client import Client
 from remotefs.api.models import Account
+from remotefs.clock import SteadyClock
 from remotefs.config import Config, ServiceConfig, Shape
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.cadence import Cadence
@@ -51,6 +52,7 @@ from remotefs.mount.settings import MountSettings
 from remotefs.store.database import Database
 from remotefs.store.meta import Meta
 from remotefs.store.store import Store
+from remotefs.supervision import Supervisor
 from remotefs.vfs.attributes import Attributes
 from remotefs.vfs.byid import ById
 from remotefs.vfs.files import Files
@@ -63,15 +65,24 @@ from remotefs.vfs.policy import NamePolicy
 class Parts:
     """The parts of one mount, from the lowest layer up; `database` is open, and closed by whoever opened it.
 
-    `wall` gives the time in ns since the epoch.
+    `wall` gives the time in ns since the epoch, `clock` the one that due times are told by (see `SteadyClock`).
     """
 
-    def __init__(self, settings: MountSettings, database: Database, *, wall: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        settings: MountSettings,
+        database: Database,
+        *,
+        wall: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
         config, state = settings.config, settings.state_dir
         self.database = database
         self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid())
         self.meta, self.tree, self.journal, self.remotes = store.meta, store.tree, store.journal, store.remotes
         self._wall = wall
+        self.clock = clock or SteadyClock()
+        self.supervisor = Supervisor()
         self._view = View(self.tree, self.remotes)
         self.handles = Handles(self._view.note_listing)
         self.naming = NamePolicy(config.names)
@@ -89,7 +100,7 @@ class Parts:
         self.staging = Staging(state / "staging", self.disk, database.durability)
         self.trash = Trash(state / "trash")
         self.downloader = Downloader(
-            self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache,
+            self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache, self.supervisor,
             Lanes(self.meta.facts.lanes, self._remember_lanes),
             lambda: self.budget.limit_per_minute,
         )  # fmt: skip
@@ -100,8 +111,9 @@ class Parts:
         refresh_bell = Doorbell()
         self.suspects = Suspects(refresh_bell)
         self.changes = Changes(
-            self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights
-        )
+            self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights,
+            self.clock,
+        )  # fmt: skip
         self.filedata = FileData(
             self.store, self.changes, self.content, self.staging, self.downloader, InodeLocks(), self.flights,
             self.handles, config.service.max_file_bytes, self.suspects,
@@ -109,10 +121,10 @@ class Parts:
         self.settler = Settler(self.filedata)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
         uploader = Uploader(self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link)
-        deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights)
+        deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights, self.clock)
         self.writeback = Writeback(
             self.store, self.changes, self.filedata, self.settler, uploader, deleter, self.link, self.budget,
-            self.handles, config.writeback, self.doorbell,
+            self.handles, config.writeback, self.doorbell, self.clock, self.supervisor,
         )  # fmt: skip
         placer = Placer(self.store, self.changes, self.notifier, Ownership(os.getuid(), os.getgid()))
         remover = Remover(

@@ -155,7 +155,7 @@ class Repair:
     # -- remote files and pending work
 
     def _send(self, finding: Finding) -> bool:
-        self._parts.changes.schedule(self._parts.tree.get(finding.ino), time.time_ns())
+        self._parts.changes.schedule(self._parts.tree.get(finding.ino))
         return True
 
     def _send_again(self, finding: Finding) -> bool:
@@ -166,7 +166,7 @@ class Repair:
         with self._parts.database.transaction():
             self._rows.unbind(inode.ino)
             if inode.state == ContentState.CLEAN:
-                self._parts.changes.closed(inode.ino, time.time_ns())
+                self._parts.changes.closed(inode.ino)
         return True
 
     def _spare(self, finding: Finding) -> bool:
@@ -189,10 +189,10 @@ class Repair:
             return False
         with self._parts.database.transaction():
             self._parts.journal.remove(intent.seq)
-            self._parts.changes.free(intent.replaces, time.time_ns())
+            self._parts.changes.free(intent.replaces)
         return True
 
     def _delete(self, finding: Finding) -> bool:
-        self._parts.journal.put_delete(finding.file_id, due_ns=time.time_ns())
+        self._parts.journal.put_delete(finding.file_id, due_ns=self._parts.clock())
         self._parts.doorbell.ring()
         return True

@@ -13,6 +13,7 @@ from remotefs.control.messages import (
     PendingKind,
     Requests,
     Status,
+    TaskFailed,
     Uploading,
 )
 from remotefs.mount.parts import Parts
@@ -35,6 +36,7 @@ class StatusReport:
         parts, facts = self._parts, self._parts.meta.facts
         link, content, listings = parts.link.statistics(), parts.content.statistics(), parts.listings.statistics()
         pending, trashed = parts.journal.pending(), parts.trash.entries()
+        failures = parts.supervisor.failures()
         return Status(
             mountpoint=str(self._settings.mountpoint),
             state_dir=str(self._settings.state_dir),
@@ -49,9 +51,11 @@ class StatusReport:
             files=listings.known_files,
             pending=self._kinds(pending),
             uploading=self._uploading(),
-            failed=tuple(map(self.leftover, islice((i for i in pending if i.reason is not None), NAMED))),
+            failed=tuple(map(self.leftover, islice(filter(parts.writeback.reason, pending), NAMED))),
             errors=tuple(FailedRequest(at=e.at_s, message=e.message, request_id=e.request_id) for e in link.errors),
             damaged=tuple(content.damaged),
+            failures=tuple(TaskFailed(task=f.task, count=f.count, at=f.at_s, reason=f.reason) for f in failures),
+            unwritable=parts.database.trouble,
             removals_held=facts.removals_held,
             trashed=len(trashed),
             trashed_bytes=sum(entry.size for entry in trashed),
@@ -68,7 +72,7 @@ class StatusReport:
 
     def leftover(self, intent: Intent) -> Leftover:
         """What is not done yet, and why."""
-        reason = intent.reason or self._parts.link.statistics().reason or "pending"
+        reason = self._parts.writeback.reason(intent) or self._parts.link.statistics().reason or "pending"
         return Leftover(path=self.label(intent), reason=reason)
 
     def label(self, intent: Intent) -> str:
@@ -81,7 +85,10 @@ class StatusReport:
             kinds.setdefault(intent.kind.value, []).append(intent)
         return tuple(
             PendingKind(
-                kind=kind, count=len(intents), oldest_reason=intents[0].reason, oldest_age_s=self._age_s(intents[0])
+                kind=kind,
+                count=len(intents),
+                oldest_reason=self._parts.writeback.reason(intents[0]),
+                oldest_age_s=self._age_s(intents[0]),
             )
             for kind, intents in kinds.items()
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import stat
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -145,7 +144,7 @@ class Upkeep:
         if not params.dry_run:
             for file in movable:
                 await self._parts.filedata.fetch(file)
-                self._parts.changes.relabel(file.ino, time.time_ns())
+                self._parts.changes.relabel(file.ino)
         return SyncResult(
             files=len(movable),
             bytes=sum(file.size for file in movable),

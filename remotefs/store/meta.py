@@ -39,9 +39,10 @@ class Meta:
     def record(self, **changes: object) -> None:
         """Change and save some of the facts."""
         before = self.facts
-        self.facts = msgspec.structs.replace(before, **changes)
+        after = msgspec.structs.replace(before, **changes)
         with self._db.transaction():
-            self._db.on_rollback(lambda: setattr(self, "facts", before))
             self._db.execute(
-                "INSERT OR REPLACE INTO meta (key, value) VALUES ('facts', ?)", (msgspec.json.encode(self.facts),)
+                "INSERT OR REPLACE INTO meta (key, value) VALUES ('facts', ?)", (msgspec.json.encode(after),)
             )
+            self._db.on_rollback(lambda: setattr(self, "facts", before))
+            self.facts = after

@@ -7,6 +7,8 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 ROOT_INO = 1
+# The due time of an intent that waits for something to happen to its inode.
+NEVER_NS = 1 << 62
 
 
 class ContentState(IntEnum):

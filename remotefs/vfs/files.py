@@ -180,7 +180,7 @@ class Files:
     def _release_unlinked(self, inode: Inode) -> None:
         if self._handles.is_open(inode.ino):
             return
-        self._changes.release(inode, time.time_ns())
+        self._changes.release(inode)
         if inode.staged_gen is not None:
             self._filedata.discard(inode.ino, inode.staged_gen)
 
@@ -191,7 +191,7 @@ class Files:
         if inode.state == ContentState.CLEAN:
             self._settler.want(inode.ino)
         elif inode.size == 0:
-            self._changes.closed(inode.ino, time.time_ns())
+            self._changes.closed(inode.ino)
 
     def _close_waits(self, handle: OpenFile) -> bool:
         inode = self._tree.get(handle.ino)

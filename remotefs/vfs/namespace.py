@@ -120,7 +120,7 @@ class Namespace:
         now = time.time_ns()
         with self._db.transaction():
             inode = self._make(parent, text, mode, caller, now, rdev=rdev)
-            return self._changes.closed(inode.ino, now) if inode.is_file else inode
+            return self._changes.closed(inode.ino) if inode.is_file else inode
 
     def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Inode:
         """A directory."""
@@ -144,7 +144,7 @@ class Namespace:
         with self._db.transaction():
             inode = self._tree.link(ino, parent, text, now_ns=now)
             self._own(parent)
-            self._changes.schedule(inode, now)
+            self._changes.schedule(inode)
             return inode
 
     # -- taking away
@@ -156,7 +156,7 @@ class Namespace:
         with self._db.transaction():
             inode = self._tree.unlink(parent, text, now_ns=now)
             self._own(parent)
-            self._changes.unlinked(inode, now, path=self._tree.path_of(parent, text))
+            self._changes.unlinked(inode, path=self._tree.path_of(parent, text))
         self._discard_if_gone(inode)
 
     def rmdir(self, parent: int, name: bytes) -> None:
@@ -173,7 +173,7 @@ class Namespace:
             return
         inode = self._tree.find(ino)
         if inode is not None and inode.nlink == 0 and not self._handles.is_open(ino):
-            self._changes.release(inode, time.time_ns())
+            self._changes.release(inode)
 
     # -- moving
 
@@ -196,11 +196,11 @@ class Namespace:
         with self._db.transaction():
             replaced = self._tree.rename(parent, source, new_parent, target, now_ns=now)
             self._own(parent, new_parent)
-            self._follow(moving.ino, now)
+            self._follow(moving.ino)
             if replaced is not None and replaced.is_dir:
                 self._forget_unknown(replaced)
             elif replaced is not None:
-                self._changes.replaced(replaced, moving.ino, now)
+                self._changes.replaced(replaced, moving.ino)
         if replaced is not None:
             self._discard_if_gone(replaced)
 
@@ -214,20 +214,20 @@ class Namespace:
         with self._db.transaction():
             self._tree.exchange(parent, source, new_parent, target, now_ns=now)
             self._own(parent, new_parent)
-            self._follow(moving.ino, now)
-            self._follow(present.ino, now)
+            self._follow(moving.ino)
+            self._follow(present.ino)
 
-    def _follow(self, ino: int, now_ns: int) -> None:
+    def _follow(self, ino: int) -> None:
         """The path of an inode changed, or of all beneath it: bring the intents in line, within W7's limits."""
         inode = self._tree.get(ino)
         if not inode.is_dir:
-            self._changes.schedule(inode, now_ns)
+            self._changes.schedule(inode)
             return
         self._own(ino)
         files = list(self._tree.files_beneath(ino))
         relabel = self._changes.may_relabel(files)
         for file in files:
-            self._changes.schedule(file, now_ns, relabel=relabel)
+            self._changes.schedule(file, relabel=relabel)
 
     def _check_not_beneath(self, moving: Inode, new_parent: int) -> None:
         if moving.is_dir and self._tree.is_beneath(new_parent, moving.ino):

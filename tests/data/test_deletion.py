@@ -206,7 +206,7 @@ async def test_w5_a_successor_that_comes_right_before_the_request_stops_it(
         parts = host.parts
         deleter = Deleter(
             parts.store, parts.client, parts.link, parts.handles,
-            parts.flights,
+            parts.flights, parts.clock,
         )  # fmt: skip
         (intent,) = host.pending()
         async with trio.open_nursery() as nursery:
@@ -265,7 +265,7 @@ async def test_the_decision_is_made_again_right_before_the_request(
         parts = host.parts
         deleter = Deleter(
             parts.store, parts.client, parts.link, parts.handles,
-            parts.flights,
+            parts.flights, parts.clock,
         )  # fmt: skip
         (intent,) = host.pending()
         async with trio.open_nursery() as nursery:

@@ -42,6 +42,7 @@ from remotefs.errors import (
     Unreachable,
 )
 from remotefs.store.durability import Durability
+from remotefs.supervision import Supervisor
 
 CHUNK = 4096
 # As the kernel: one READ is a chunk.
@@ -179,7 +180,13 @@ async def running(
     disk = Disk(folder, config, statvfs=lambda _: space)
     content = ContentStore(folder / "content", config, disk, Durability(folder / "log"))
     memory = ChunkMemory(config.memory_bytes)
-    bench = Bench(service, content, memory, space, Downloader(tier or service, content, memory, config, **downloading))
+    bench = Bench(
+        service,
+        content,
+        memory,
+        space,
+        Downloader(tier or service, content, memory, config, Supervisor(), **downloading),
+    )
     async with trio.open_nursery() as nursery:
         await nursery.start(bench.downloader.run)
         yield bench
@@ -695,7 +702,7 @@ async def test_a_full_disk_and_no_memory_do_not_stop_reading(
     async with running(tmp_path, service) as bench:
         bench.space.f_bavail = 0
         bench.memory.put("other", 0, b"x" * (32 * MIB))
-        downloader = Downloader(service, bench.content, ChunkMemory(0), CacheConfig(chunk_bytes=CHUNK))
+        downloader = Downloader(service, bench.content, ChunkMemory(0), CacheConfig(chunk_bytes=CHUNK), Supervisor())
         async with trio.open_nursery() as nursery:
             await nursery.start(downloader.run)
             assert await downloader.read("f1", len(BIG), 7, 30 * CHUNK, None) == BIG[7 : 7 + 30 * CHUNK]

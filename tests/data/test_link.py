@@ -103,3 +103,10 @@ async def test_changes_are_told_once_each(link: Link, autojump_clock: trio.testi
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
     assert told == [False, True, False]
+
+
+def test_a_service_that_is_out_of_reach_for_a_day_is_tried_on() -> None:
+    link = Link()
+    for _ in range(3000):
+        link.down(errors.Unreachable("no route"))
+    assert link.retry_s == MAX_RETRY_S

@@ -119,10 +119,11 @@ async def test_a4_a_tree_that_is_known_is_not_listed_whole_at_the_next_mount(
     server.store._clock = lambda: time.time() - 3600.0
     for number in range(3100):
         add(server, f"f{number}")
-    async with running(tmp_path, server, wall=Wall()) as host:
+    wall = Wall()
+    async with running(tmp_path, server, wall=wall) as host:
         await host.walk()
     before = server.script.count("list")
-    async with running(tmp_path, server, wall=Wall()) as host:
+    async with running(tmp_path, server, wall=wall) as host:
         await host.nursery.start(host.parts.refresh.run)
         await host.until(lambda: host.parts.listings.is_known)
         assert server.script.count("list") - before == 2  # who answers, and what is new

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.data.changes import NEVER_NS
-from remotefs.store.records import ContentState
+from remotefs.store.records import NEVER_NS, ContentState
 from remotefs.vfs.attributes import AttributeChange
 from tests.faults import FaultyServer
 from tests.parts import running

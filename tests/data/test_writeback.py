@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 import trio
 
+from remotefs.clock import SteadyClock
 from remotefs.data.writeback import Outcome
 from remotefs.errors import AccountError, OutOfSpace, RateLimited, RefusedError, Unreachable
-from remotefs.store.records import Intent
+from remotefs.store.records import NEVER_NS, Intent
 from tests.faults import Drop, FaultyServer, Hold, HoldReply, Reply
 from tests.parts import FOR_EVER_S, running
 
@@ -235,3 +237,55 @@ async def test_a2_work_goes_on_when_the_service_is_back(tmp_path: Path, server: 
         await host.walk()
         await host.settled()
         assert host.remote_names() == list("abc")
+
+
+async def test_a_wall_clock_that_is_set_back_or_ahead_makes_no_upload_sleep(
+    tmp_path: Path, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each was closed by another wrong clock; all have their ordinary wait, in this run."""
+    true = time.time_ns
+    async with running(tmp_path, server, durability="local", settle_s=0.2) as host:
+        for name, hours in (("ahead", 2), ("back", -2), ("far", 24 * 365 * 200)):
+            monkeypatch.setattr(time, "time_ns", lambda hours=hours: true() + hours * 3600 * 10**9)
+            await host.write(name, b"x")
+        monkeypatch.setattr(time, "time_ns", true)
+        await host.until(lambda: len(host.stored()) == 3)
+        assert host.remote_names() == ["ahead", "back", "far"]
+
+
+async def test_due_times_of_an_earlier_run_whose_clock_was_wrong_hold_nothing_up(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """Uploads and failures that were put off until hours from now are due within what they would wait at most."""
+    async with running(tmp_path, server, durability="local", working=False) as host:
+        for name in ("plain", "failed", "open"):
+            await host.write(name, b"x")
+        handle = await host.open("open", os.O_WRONLY)
+        await host.fs.files.write(handle.fh, 0, b"y")
+        later_ns = time.time_ns() + 48 * 3600 * 10**9
+        for intent in host.pending():
+            if intent.due_ns != NEVER_NS:
+                host.parts.journal.reschedule(intent.seq, due_ns=later_ns)
+        failed = host.intent("failed")
+        assert failed is not None
+        host.parts.journal.failed(failed.seq, "the service answered 503", due_ns=later_ns)
+        host.kill_copy("again")
+    longest_ns = 30 * 10**9
+    async with running(tmp_path, server, state="again", durability="local", working=False) as host:
+        now = host.parts.clock()
+        assert len(host.pending()) == 3
+        assert all(intent.due_ns - now <= longest_ns for intent in host.pending())
+
+
+async def test_uploads_that_are_due_after_a_suspend_go_then(tmp_path: Path, server: Server, clock: Clock) -> None:
+    """The clock of waits went on for an hour, trio's stood still."""
+    slept_ns = 0
+    true = SteadyClock()
+    async with running(tmp_path, server, durability="local", settle_s=3000.0, clock=lambda: true() + slept_ns) as host:
+        await host.write("a", b"x")
+        await trio.sleep(200.0)
+        assert host.stored() == []
+        slept_ns = 3600 * 10**9
+        await trio.sleep(61.0)
+        await host.settled()
+        assert host.remote_names() == ["a"]

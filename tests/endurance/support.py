@@ -19,10 +19,10 @@ import trio
 import trio.testing
 
 from remotefs.config import Config
-from remotefs.data.changes import NEVER_NS
 from remotefs.errors import RemotefsError
 from remotefs.server.queries import Cursor, ListQuery
 from remotefs.server.records import FileRecord
+from remotefs.store.records import NEVER_NS
 from tests.faults import (
     Action,
     CutBody,

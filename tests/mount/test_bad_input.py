@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.mount.support import (
     environment,
     eventually,
     is_mounted,
+    is_running,
     mounted,
     ops,
     remote,
@@ -342,4 +344,64 @@ def test_a_full_disk_under_the_state_folder(server: FaultyServer, make_mount: Ma
         shell("rm again", mount.path)
         mount.flush()
         assert sorted(stored(server)) == ["second", "theirs.bin"]
+        mount.end()
+
+
+def fill(disk: Path) -> Path:
+    """Another process takes all that is left of a disk, to the last byte; again what was given up since."""
+    hog = disk / "hog"
+    run("bash", "-c", f"cat /dev/zero >> {hog}; while printf x >> {hog}; do :; done", check=False)
+    return hog
+
+
+def is_made(folder: Path) -> bool:
+    """Whether there was room for a folder more."""
+    return run("mkdir", folder, check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_disk_that_others_fill_ends_neither_the_mount_nor_what_is_pending(
+    server: FaultyServer, make_mount: MakeMount, tmp_path: Path
+) -> None:
+    """Uploads fail, and not even that can be noted: the mount stays, says so, and goes on when there is room."""
+    with small_disk(tmp_path / "m1", "24m") as disk:
+        mount = make_mount("--durability", "local", settings={"REMOTEFS_CACHE_RESERVE_BYTES": str(4 << 20)})
+        server.script.add(Reply(503), op="upload", times=None)
+        for number in range(30):
+            (mount.path / f"f{number}").write_bytes(b"%d" % number)
+        # The mount gives up what it has in reserve first, and takes it back where it can.
+        eventually(lambda: fill(disk).exists() and "noting a failure" in str(mount.status().failures))
+        eventually(lambda: fill(disk).exists() and mount.status().unwritable is not None)
+        eventually(lambda: fill(disk).exists() and not is_made(mount.path / str(time.monotonic())))
+        assert (mount.path / "f7").read_bytes() == b"7"
+        assert is_running(mount.pid)
+        fill(disk).unlink()
+        server.script.clear()
+        assert remotefs("retry", mount.path).returncode == 0
+        mount.flush()
+        assert stored(server) == {f"f{number}": b"%d" % number for number in range(30)}
+        assert mount.status().unwritable is None
+        checked = remotefs("check", mount.path)
+        assert checked.returncode == 0, checked.stderr
+        mount.end()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk_in_the_drain_leaves_work_and_no_traceback(
+    server: FaultyServer, make_mount: MakeMount, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "m1", "24m") as disk:
+        mount = make_mount("--durability", "local", settings={"REMOTEFS_CACHE_RESERVE_BYTES": str(4 << 20)})
+        server.script.add(Reply(503), op="upload", times=None)
+        for number in range(30):
+            (mount.path / f"f{number}").write_bytes(b"%d" % number)
+        eventually(lambda: fill(disk).exists() and mount.status().unwritable is not None)
+        left = mount.umount(timeout=3)
+        assert (left.returncode, "Traceback" in left.stderr) == (3, False), left.stderr
+        assert not is_mounted(mount.path)
+        fill(disk).unlink()
+        server.script.clear()
+        mount.started()
+        mount.flush()
+        assert stored(server) == {f"f{number}": b"%d" % number for number in range(30)}
         mount.end()

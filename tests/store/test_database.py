@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 
 from remotefs.errors import StateUnusable
-from remotefs.store.database import Database
+from remotefs.store.database import CHECKPOINT_BYTES, Database
 from remotefs.store.meta import Meta
 
 
@@ -93,3 +96,60 @@ def test_what_is_no_database_is_left_alone(tmp_path: Path) -> None:
 def test_the_database_is_private(tmp_path: Path) -> None:
     Database(tmp_path / "state.db").close()
     assert (tmp_path / "state.db").stat().st_mode & 0o077 == 0
+
+
+def log_bytes(folder: Path) -> int:
+    return (folder / "state.db-wal").stat().st_size
+
+
+async def burst(database: Database, commits: int) -> int:
+    """Commit 20 KB at a time and let others have their turn; the longest that the log became."""
+    longest = 0
+    for number in range(commits):
+        with database.transaction():
+            database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"k{number % 50}", bytes(20_000)))
+        longest = max(longest, log_bytes(database.path.parent))
+        await trio.lowlevel.checkpoint()
+    return longest
+
+
+async def test_the_log_stays_short_while_commits_never_stop(database: Database) -> None:
+    """80 MB are committed; a passive checkpoint alone leaves a file of as many."""
+    longest = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(database.run_checkpoints, every_s=0.01))
+        longest = await burst(database, 4000)
+        nursery.cancel_scope.cancel()
+    assert longest < 4 * CHECKPOINT_BYTES
+    await database.checkpoint()
+    await burst(database, 1)
+    assert log_bytes(database.path.parent) <= 2 * CHECKPOINT_BYTES
+
+
+async def test_a_reader_of_an_older_state_only_puts_off_that_the_log_begins_anew(database: Database) -> None:
+    """`remotefs check` reads all rows at one moment, in a thread."""
+    reader = sqlite3.connect(database.path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert len(reader.execute("SELECT key FROM meta").fetchall()) == 0
+    await burst(database, 100)
+    before = log_bytes(database.path.parent)
+    await database.checkpoint()
+    await burst(database, 1)
+    assert log_bytes(database.path.parent) > before
+    assert len(reader.execute("SELECT key FROM meta").fetchall()) == 0
+    reader.close()
+    await database.checkpoint()
+    await burst(database, 10)
+    assert log_bytes(database.path.parent) <= before + 100_000
+
+
+async def test_a_long_log_that_an_earlier_process_left_is_taken_in_at_the_start(tmp_path: Path) -> None:
+    first = Database(tmp_path / "state.db")
+    assert await burst(first, 1000) > CHECKPOINT_BYTES
+    for name in ("state.db", "state.db-wal"):
+        shutil.copy(tmp_path / name, tmp_path / f"killed-{name}")
+    first.close()
+    second = Database(tmp_path / "killed-state.db")
+    assert (tmp_path / "killed-state.db-wal").stat().st_size == 0
+    assert len(keys(second)) == 50
+    second.close()

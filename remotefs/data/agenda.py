@@ -1,0 +1,131 @@
+"""Which intents are due now: by the journal, but for what this run of the mount knows better.
+
+The journal's due times are written down, and a disk that is full takes nothing. So two things are kept in memory, and
+are gone after a restart: which intents somebody is in a hurry for, and which must wait because the journal could not be
+told that they failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+from remotefs.store.journal import Journal
+from remotefs.store.records import NEVER_NS, Intent, IntentKind
+
+_NS = 1_000_000_000
+# A due time is looked at again after so long at most: a sleep of trio stands still while the machine is suspended.
+_LONGEST_PAUSE_S = 60.0
+# With more delays than this, and then with twice as many as were left, those of intents that are gone are dropped.
+_MANY = 1000
+
+
+class _Delay(NamedTuple):
+    """`failures` in a row; 0 for a delay that is no failure."""
+
+    until_ns: int
+    reason: str | None
+    failures: int
+
+
+class Agenda:
+    """Owns what this run knows better. `clock` gives the time that due times are told by, in ns since the epoch."""
+
+    def __init__(self, journal: Journal, clock: Callable[[], int]) -> None:
+        self._journal = journal
+        self._clock = clock
+        # DELETEs (True) apart from uploads; insertion-ordered, the inner values say nothing.
+        self._hurried: dict[bool, dict[int, None]] = {False: {}, True: {}}
+        self._delayed: dict[int, _Delay] = {}
+        self._most_delayed = _MANY
+
+    def due_uploads(self, limit: int, running: Mapping[int, Intent]) -> list[Intent]:
+        """Return at most `limit` UPLOADs and RELABELs that are due, those in a hurry first, and none of `running`."""
+        return self._due(limit, running, self._journal.due_uploads, deletes=False)
+
+    def due_deletes(self, limit: int, running: Mapping[int, Intent]) -> list[Intent]:
+        """Return at most `limit` DELETEs, as `due_uploads` does."""
+        return self._due(limit, running, self._journal.due_deletes, deletes=True)
+
+    def is_due(self, intent: Intent) -> bool:
+        """Whether an intent's time has come."""
+        if intent.due_ns >= NEVER_NS or self._is_delayed(intent.seq):
+            return False
+        return intent.seq in self._hurried[_is_delete(intent)] or intent.due_ns <= self._clock()
+
+    def hurry(self, intents: Iterable[Intent]) -> None:
+        """Let intents be due now, whatever the journal says, until they were begun once."""
+        for intent in intents:
+            self._hurried[_is_delete(intent)][intent.seq] = None
+            self._delayed.pop(intent.seq, None)
+
+    def begun(self, intent: Intent) -> None:
+        """Forget the hurry: an intent has its turn."""
+        self._hurried[_is_delete(intent)].pop(intent.seq, None)
+
+    def noted(self, intent: Intent) -> None:
+        """Forget what this run knew better: an intent was carried out, or the journal was told how it failed."""
+        self._delayed.pop(intent.seq, None)
+
+    def delay(self, intent: Intent, delay_s: float) -> None:
+        """Let an intent wait, in this run, for a reason that is no failure."""
+        self._delayed[intent.seq] = _Delay(self._clock() + int(delay_s * _NS), None, 0)
+
+    def failures(self, intent: Intent) -> int:
+        """Return how often an intent failed in a row, as far as the journal or this run knows."""
+        delayed = self._delayed.get(intent.seq)
+        return max(intent.tries, delayed.failures if delayed else 0)
+
+    def failed(self, intent: Intent, delay_s: float, reason: str) -> None:
+        """Let an intent wait, in this run, because it failed and the journal cannot be told; `reason` is for people."""
+        until_ns = self._clock() + int(delay_s * _NS)
+        self._delayed[intent.seq] = _Delay(until_ns, reason, self.failures(intent) + 1)
+        if len(self._delayed) > self._most_delayed:
+            self._delayed = {seq: delay for seq, delay in self._delayed.items() if self._journal.find(seq) is not None}
+            self._most_delayed = max(_MANY, 2 * len(self._delayed))
+
+    def reason(self, intent: Intent) -> str | None:
+        """Return why an intent waits, for people; None where there is no other reason than its time."""
+        delayed = self._delayed.get(intent.seq)
+        return (delayed.reason if delayed else None) or intent.reason
+
+    def next_due_s(self) -> float:
+        """Return the seconds until an intent becomes due, a minute at most."""
+        now = self._clock()
+        journal_ns = self._journal.next_due_ns(now)
+        times = [delay.until_ns for delay in self._delayed.values() if delay.until_ns > now]
+        soonest_ns = min([*times, *([] if journal_ns is None else [journal_ns])], default=NEVER_NS)
+        return min((soonest_ns - now) / _NS, _LONGEST_PAUSE_S)
+
+    def _due(
+        self,
+        limit: int,
+        running: Mapping[int, Intent],
+        journal_due: Callable[[int, int], list[Intent]],
+        *,
+        deletes: bool,
+    ) -> list[Intent]:
+        if limit <= 0:
+            return []
+        # Those that run or are delayed may stand first in the journal.
+        found = journal_due(self._clock(), limit + len(running) + len(self._delayed))
+        candidates = [*islice(self._first_hurried(running, deletes=deletes), limit), *found]
+        chosen = dict.fromkeys(intent for intent in candidates if intent.seq not in running and self.is_due(intent))
+        return list(chosen)[:limit]
+
+    def _first_hurried(self, running: Mapping[int, Intent], *, deletes: bool) -> Iterator[Intent]:
+        for seq in list(self._hurried[deletes]):
+            intent = self._journal.find(seq)
+            if intent is None or intent.due_ns >= NEVER_NS:
+                del self._hurried[deletes][seq]  # done, or written to again: its next close makes it due
+            elif seq not in running and self.is_due(intent):
+                yield intent
+
+    def _is_delayed(self, seq: int) -> bool:
+        delayed = self._delayed.get(seq)
+        return delayed is not None and delayed.until_ns > self._clock()
+
+
+def _is_delete(intent: Intent) -> bool:
+    return intent.kind is IntentKind.DELETE
