@@ -22,7 +22,7 @@ from remotefs.data.findings import Finding, Kind
 from remotefs.errors import CorruptionError, NotFound, RefusedError, TransportError
 from remotefs.mount.parts import Parts
 from remotefs.mount.settings import FuseOptions, MountSettings
-from remotefs.store import audit
+from remotefs.store import audit, rescue
 from remotefs.store.database import Database
 from remotefs.store.records import ContentState, Inode
 
@@ -57,7 +57,7 @@ async def check_state(parts: Parts, scope: Scope = Scope(), say: Say = lambda _:
         await trio.sleep(LOOK_AGAIN_S)
         again = {_subject(finding) for finding in await _compared(await _snapshot(parts, listed))}
         found = [finding for finding in found if _subject(finding) in again]
-    damage = await trio.to_thread.run_sync(audit.damage, parts.database.path)
+    damage = await trio.to_thread.run_sync(rescue.damage, parts.database.path)
     found += [Finding(Kind.DATABASE, str(parts.database.path), what) for what in damage]
     if scope.read:
         seen = {finding.ino for finding in found}

@@ -51,16 +51,6 @@ def read_rows(path: Path) -> Rows:
         raise StateUnusable(f"{path}: {error}; restore it from a copy, or use another --state-dir") from error
 
 
-def damage(path: Path) -> list[str]:
-    """What SQLite itself finds wrong with its file, in its words; for a thread."""
-    try:
-        with _reading(path) as connection:
-            found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(20)")]
-    except sqlite3.Error as error:
-        return [str(error)]
-    return [] if found == ["ok"] else found
-
-
 class RowRepair:
     """Changes that no verb of the tree makes."""
 

@@ -34,7 +34,7 @@ CHECKPOINT_BYTES = 16 << 20
 _LOG_LIMIT_BYTES = 2 * CHECKPOINT_BYTES
 # A commit writes whole pages, however few bytes of each it changed: with SQLite's own 4 KiB a mkdir was 27 KB of log
 # and a small file up to its upload 149 KB, with these 8 and 41, for 3 % more time. Of databases made from now on.
-_PAGE_BYTES = 1024
+PAGE_BYTES = 1024
 # So few frames, of a page each, the loop takes in itself: it waits for the disk meanwhile.
 _FEW_FRAMES = 256
 # So many passive checkpoints in a row try to get there; in a burst the last of them leaves more.
@@ -210,7 +210,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     path.touch(mode=0o600, exist_ok=True)
     # Nobody else writes, so there is nothing to wait for; and the loop must not.
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=0.0)
-    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
     connection.execute("PRAGMA synchronous = NORMAL")

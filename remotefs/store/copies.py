@@ -1,0 +1,103 @@
+"""Copies of the database beside it: one a day while a mount runs, and one at each clean end.
+
+They are for `remotefs check --repair`, when the database itself is damaged. What changed since is not in them, so what
+can still be read of the database comes first.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from remotefs import steps
+from remotefs.errors import StateUnusable
+
+_log = logging.getLogger(__name__)
+_NAME = re.compile(r"state-(\d{1,9})\.db")
+_KEPT = 3
+# A mount that runs looks so often whether a copy is due, the first time a while after its start.
+_LOOK_EVERY_S = 600.0
+_DUE_AFTER_S = 86_400.0
+# The copy of a clean end takes the place of one that is younger than this.
+_SAME_DAY_S = 3600.0
+
+
+class Copies:
+    """Owns the folder of the copies. `has_room` tells whether so many bytes may be written to its disk."""
+
+    def __init__(self, database: Path, folder: Path, has_room: Callable[[int], bool]) -> None:
+        self._database = database
+        self._folder = folder
+        self._has_room = has_room
+
+    def newest_first(self) -> list[Path]:
+        """Return the copies that are there."""
+        found = {int(match[1]): file for file in self._files() if (match := _NAME.fullmatch(file.name))}
+        return [found[number] for number in sorted(found, reverse=True)]
+
+    async def run(self) -> None:
+        """Make a copy whenever the newest is a day old, until cancelled. Raises StateUnusable, OSError."""
+        while True:
+            await trio.sleep(_LOOK_EVERY_S)
+            if self._age_s() >= _DUE_AFTER_S:
+                await trio.to_thread.run_sync(self.make)
+
+    def make(self) -> Path | None:
+        """Copy the database while it is in use, for a thread; None where there is no room.
+
+        It copies the state after some commit, and holds nobody up. Raises StateUnusable, OSError.
+        """
+        return self._place(self._vacuum_into)
+
+    def make_of_closed(self) -> Path | None:
+        """Copy the database after it was closed; it replaces a copy of the last hour. Raises OSError."""
+        newest = next(iter(self.newest_first()), None)
+        if newest is not None and self._age_s() < _SAME_DAY_S:
+            newest.unlink()
+        return self._place(lambda target: shutil.copyfile(self._database, target))
+
+    def _place(self, write: Callable[[Path], object]) -> Path | None:
+        if not self._has_room(2 * self._database.stat().st_size):
+            _log.info("%s: no room for a copy of the database", self._folder)
+            return None
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        existing = self.newest_first()
+        number = 1 + int(existing[0].stem.removeprefix("state-")) if existing else 1
+        target = self._folder / f"state-{number}.db"
+        new = target.with_suffix(".new")
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600)
+        write(new)
+        steps.reached("database is copied", target.name)
+        new.replace(target)
+        for old in existing[_KEPT - 1 :]:
+            old.unlink()
+        return target
+
+    def _vacuum_into(self, target: Path) -> None:
+        try:
+            connection = sqlite3.connect(self._database, isolation_level=None)
+            try:
+                connection.execute("VACUUM INTO ?", (str(target),))
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise StateUnusable(f"{self._database}: it cannot be copied: {error}") from error
+
+    def _age_s(self) -> float:
+        """How old the newest copy is; of one from the future, whose clock was wrong, how far it is away."""
+        newest = next(iter(self.newest_first()), None)
+        return float("inf") if newest is None else abs(time.time() - newest.stat().st_mtime)
+
+    def _files(self) -> list[Path]:
+        try:
+            return list(self._folder.iterdir())
+        except FileNotFoundError:
+            return []

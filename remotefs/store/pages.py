@@ -1,0 +1,180 @@
+"""Rows read from the pages of an SQLite file, whatever of it is damaged. Pure: bytes in, rows out.
+
+SQLite gives up a file whose header is overwritten, and a table behind its first damaged page. But each page tells its
+own rows. The format is that of "Database File Format" (sqlite.org/fileformat2.html), sections 1.5 to 2.1 and 4. A row
+does not tell which table it is of; that is for the caller, by its number of columns.
+
+A page is looked at wherever it lies, also one that the database had freed: what was deleted may be among the rows.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+Value = int | float | str | bytes | None
+
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
+_PAGE_SIZES = tuple(1 << exponent for exponent in range(9, 17))
+_INDEX_INTERIOR, _TABLE_LEAF, _INDEX_LEAF = 0x02, 0x0D, 0x0A
+# Whole numbers of serial types 1 to 6.
+_INTEGER_BYTES = (0, 1, 2, 3, 4, 6, 8)
+_WAL_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
+_MOST_OVERFLOW_PAGES = 4096
+
+
+class Row(NamedTuple):
+    """A row of a table (`rowid` is its number), or of an index or a table WITHOUT ROWID (None)."""
+
+    rowid: int | None
+    values: tuple[Value, ...]
+
+
+class Damaged(ValueError):
+    """Bytes that cannot be what they should be."""
+
+
+def page_size(database: bytes, default: int) -> int:
+    """Return the size of a page in bytes, as the header tells, or `default` where it is overwritten."""
+    if not database.startswith(_MAGIC):
+        return default
+    (told,) = struct.unpack_from(">H", database, 16)
+    size = 65536 if told == 1 else told
+    return size if size in _PAGE_SIZES else default
+
+
+def newest_pages(database: bytes, log: bytes, size: int) -> dict[int, bytes]:
+    """Return the pages by number, from 1: those of the write-ahead log in the place of older ones of the file.
+
+    Of the log every frame counts that is of its present round, also behind a damaged one.
+    """
+    count = -(-len(database) // size)
+    pages = {number + 1: database[number * size : (number + 1) * size] for number in range(count)}
+    salts = log[16:24]
+    step = _FRAME_HEADER_BYTES + size
+    for at in range(_WAL_HEADER_BYTES, len(log) - step + 1, step):
+        (number,) = struct.unpack_from(">I", log, at)
+        if log[at + 8 : at + 16] == salts and 0 < number < 1 << 31:
+            pages[number] = log[at + _FRAME_HEADER_BYTES : at + step]
+    return pages
+
+
+def frames_of(log: bytes, size: int) -> int:
+    """Return how many frames of a write-ahead log, up to its last commit, claim to be of its present round."""
+    salts, step, last = log[16:24], _FRAME_HEADER_BYTES + size, 0
+    for number, at in enumerate(range(_WAL_HEADER_BYTES, len(log) - step + 1, step), start=1):
+        (pages_after,) = struct.unpack_from(">I", log, at + 4)
+        if log[at + 8 : at + 16] == salts and pages_after:
+            last = number
+    return last
+
+
+def rows_of(pages: Mapping[int, bytes]) -> Iterator[Row]:
+    """Yield every row that can be read from any page; cells that make no sense are passed over."""
+    for number, page in pages.items():
+        # The first page begins with the header of the file.
+        start = _HEADER_BYTES if number == 1 else 0
+        yield from _rows_of_page(page, start, pages)
+
+
+def _rows_of_page(page: bytes, start: int, pages: Mapping[int, bytes]) -> Iterator[Row]:
+    kind = page[start] if len(page) > start + 12 else 0
+    if kind not in {_TABLE_LEAF, _INDEX_LEAF, _INDEX_INTERIOR}:
+        return
+    (cells,) = struct.unpack_from(">H", page, start + 3)
+    array = start + (12 if kind == _INDEX_INTERIOR else 8)
+    for index in range(min(cells, (len(page) - array) // 2)):
+        (at,) = struct.unpack_from(">H", page, array + 2 * index)
+        try:
+            yield _row(page, at, kind, pages.get)
+        except (Damaged, IndexError, struct.error, UnicodeDecodeError):
+            continue
+
+
+def _row(page: bytes, at: int, kind: int, page_of: Callable[[int], bytes | None]) -> Row:
+    rowid: int | None = None
+    if kind == _INDEX_INTERIOR:
+        at += 4
+    length, at = _varint(page, at)
+    if kind == _TABLE_LEAF:
+        rowid, at = _varint(page, at)
+    return Row(rowid, _values(_payload(page, at, length, kind, page_of)))
+
+
+def _payload(page: bytes, at: int, length: int, kind: int, page_of: Callable[[int], bytes | None]) -> bytes:
+    """The bytes of a record; the end of a long one lies in overflow pages, each of which names the next."""
+    usable = len(page)
+    most = usable - 35 if kind == _TABLE_LEAF else (usable - 12) * 64 // 255 - 23
+    if length <= most:
+        return _slice(page, at, length)
+    least = (usable - 12) * 32 // 255 - 23
+    here = least + (length - least) % (usable - 4)
+    here = here if here <= most else least
+    parts, left = [_slice(page, at, here)], length - here
+    (following,) = struct.unpack_from(">I", page, at + here)
+    for _ in range(_MOST_OVERFLOW_PAGES):
+        if left <= 0:
+            return b"".join(parts)
+        overflow = page_of(following)
+        if overflow is None:
+            break
+        parts.append(_slice(overflow, 4, min(left, usable - 4)))
+        left -= len(parts[-1])
+        (following,) = struct.unpack_from(">I", overflow)
+    raise Damaged("the end of a row is missing")
+
+
+def _values(record: bytes) -> tuple[Value, ...]:
+    header_bytes, at = _varint(record, 0)
+    if not 0 < header_bytes <= len(record):
+        raise Damaged("a row has no header")
+    kinds = []
+    while at < header_bytes:
+        kind, at = _varint(record, at)
+        kinds.append(kind)
+    values, at = [], header_bytes
+    for kind in kinds:
+        value, at = _value(record, at, kind)
+        values.append(value)
+    if at != len(record):
+        raise Damaged("a row is not as long as its header says")
+    return tuple(values)
+
+
+def _value(record: bytes, at: int, kind: int) -> tuple[Value, int]:
+    if kind == 0:
+        return None, at
+    if kind in {8, 9}:
+        return kind - 8, at
+    if kind == 7:
+        return float(struct.unpack_from(">d", record, at)[0]), at + 8
+    if kind < len(_INTEGER_BYTES):
+        length = _INTEGER_BYTES[kind]
+        return int.from_bytes(_slice(record, at, length), "big", signed=True), at + length
+    if kind < 12:
+        raise Damaged("a value of no type")
+    length = (kind - 12) // 2
+    raw = _slice(record, at, length)
+    return (raw.decode() if kind % 2 else raw), at + length
+
+
+def _slice(data: bytes, at: int, length: int) -> bytes:
+    piece = data[at : at + length]
+    if at < 0 or length < 0 or len(piece) != length:
+        raise Damaged("a value reaches past its page")
+    return piece
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of one to nine bytes, seven bits of each but the ninth, and where it ends."""
+    value = 0
+    for count in range(9):
+        byte = data[at + count]
+        is_ninth = count == 8
+        value = value << 8 | byte if is_ninth else value << 7 | byte & 0x7F
+        if byte < 0x80 or is_ninth:
+            signed = value - (1 << 64) if value >= 1 << 63 else value
+            return signed, at + count + 1
+    raise AssertionError("nine bytes are always an end")
