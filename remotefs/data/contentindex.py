@@ -23,7 +23,7 @@ import trio
 from remotefs.data.contentfile import make_folder
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_PINNED, _CACHED = ".pinned", ".cached"
+PINNED, CACHED = ".pinned", ".cached"
 _FOLDERS = 256
 
 
@@ -71,7 +71,7 @@ class ContentIndex:
 
     def sidecar(self, file_id: str, *, pinned: bool) -> Path:
         """Where the sums of an id lie."""
-        return self.data(file_id).with_name(file_id + (_PINNED if pinned else _CACHED))
+        return self.data(file_id).with_name(file_id + (PINNED if pinned else CACHED))
 
     def find(self, file_id: str) -> Entry | None:
         """The entry of an id."""
@@ -139,12 +139,12 @@ class ContentIndex:
             found = {entry.name: entry for entry in entries}
         for entry in found.values():
             file_id, dot, kind = entry.name.partition(".")
-            has_pinned, has_cached = file_id + _PINNED in found, file_id + _CACHED in found
+            has_pinned, has_cached = file_id + PINNED in found, file_id + CACHED in found
             if not _ID.fullmatch(file_id):
                 continue
             if not dot and not (has_pinned or has_cached):
                 self.orphans.add(file_id)
-            elif dot and (kind == _PINNED[1:] or (kind == _CACHED[1:] and not has_pinned)):
+            elif dot and (kind == PINNED[1:] or (kind == CACHED[1:] and not has_pinned)):
                 self._recover(file_id, entry, found.get(file_id), pinned=has_pinned)
             elif dot:  # sums that were being written, or were about to be removed, when a crash came
                 Path(entry).unlink()

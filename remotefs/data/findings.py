@@ -38,8 +38,8 @@ class Kind(StrEnum):
 
 
 ADVICE: Mapping[Kind, str] = {
-    Kind.DATABASE: "restore the state folder from a copy, or use a new one; `remotefs export` first saves what is here",
-    Kind.NO_ROOT: "restore the state folder from a copy, or use a new one",
+    Kind.DATABASE: "unmount it, then `remotefs check --repair --state-dir DIR` makes it again of what is left",
+    Kind.NO_ROOT: "unmount it, then `remotefs check --repair --state-dir DIR` makes the tree again of what is left",
     Kind.BAD_NAME: "rename it or remove it",
     Kind.NAME_OF_NOTHING: "`remotefs check --repair` removes the name",
     Kind.NAME_IN_NOTHING: "`remotefs check --repair` removes the name; what it named is kept under `recovered`",

@@ -27,7 +27,8 @@ from remotefs.errors import AlreadyExists, CorruptionError, NotFound, RemotefsEr
 from remotefs.store.durability import Durability
 from remotefs.store.groupsync import GroupSync
 
-_NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
+# Inode and generation.
+STAGED_NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
 _PART = ".part"
 # 10,000 dirty files must not exhaust the 1,024 descriptors that a process usually has.
 _OPEN_FILES = 128
@@ -246,7 +247,7 @@ class Staging:
     def _scan(self) -> Iterator[StagedName]:
         with os.scandir(self._folder) as entries:
             for entry in entries:
-                match = _NAME.fullmatch(entry.name)
+                match = STAGED_NAME.fullmatch(entry.name)
                 if match:
                     try:
                         status = entry.stat(follow_symlinks=False)

@@ -115,14 +115,16 @@ class Trash:
     def _entries(self) -> Iterator[Trashed]:
         for file in self._folder.iterdir():
             if file.name.isdigit():
-                yield self._read(int(file.name), file)
+                yield read_record(self._folder, int(file.name))
 
-    def _read(self, number: int, file: Path) -> Trashed:
-        try:
-            return msgspec.json.decode(self._record(number).read_bytes(), type=Trashed)
-        except (OSError, msgspec.DecodeError):
-            status = file.stat()
-            return Trashed(
-                number=number, path=f"unnamed {number}", file_id="", size=status.st_size, mode=0o600,
-                mtime_ns=status.st_mtime_ns, removed_at=status.st_ctime, reason="its record is missing",
-            )  # fmt: skip
+
+def read_record(folder: Path, number: int) -> Trashed:
+    """Return what a number in a trash folder was; as unnamed where its record cannot be read. Raises OSError."""
+    try:
+        return msgspec.json.decode((folder / f"{number}.json").read_bytes(), type=Trashed)
+    except (OSError, msgspec.DecodeError):
+        status = (folder / str(number)).stat()
+        return Trashed(
+            number=number, path=f"unnamed {number}", file_id="", size=status.st_size, mode=0o600,
+            mtime_ns=status.st_mtime_ns, removed_at=status.st_ctime, reason="its record is missing",
+        )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -57,24 +58,21 @@ class Care:
         )
 
 
-async def check(parts: Parts, scope: Scope, *, repair: bool, say: Say) -> CheckResult:
-    """Look; with `repair` put right what can be, and look again. Raises StateUnusable."""
-    found = await check_state(parts, scope, say)
-    repaired: list[Finding] = []
-    left = found
+async def check(parts: Parts, scope: Scope, *, repair: bool, say: Say, repaired: Sequence[Finding] = ()) -> CheckResult:
+    """Look; with `repair` put right what can be, and look again. Raises StateUnusable.
+
+    `repaired` was found, and put right, before this could look.
+    """
+    left = await check_state(parts, scope, say)
+    done = list(repaired)
     for _ in range(_ROUNDS if repair else 0):
-        done = Repair(parts).put_right(left)
-        if not done:
+        put_right = Repair(parts).put_right(left)
+        if not put_right:
             break
-        repaired += done
+        done += put_right
         await parts.database.durable()
         left = await check_state(parts, scope, say)
-    told = [*((finding, True) for finding in repaired), *((finding, False) for finding in left)]
-    return CheckResult(
-        count=len(told),
-        repaired=len(repaired),
-        findings=tuple(_told(finding, repaired=done) for finding, done in told[:_FINDINGS_TOLD]),
-    )
+    return result(done, left)
 
 
 async def export(parts: Parts, path: str, target: Path, *, force: bool, say: Say) -> ExportResult:
@@ -84,8 +82,23 @@ async def export(parts: Parts, path: str, target: Path, *, force: bool, say: Say
         raise InvalidArgument(f"{target.parent} is no folder: make it first")
     run = Export(parts, force=force, say=say)
     await run.copy(inode, path, target)
-    failed = [Leftover(path=path, reason=reason) for path, reason in run.failed.items()]
-    return ExportResult(files=run.files, bytes=run.bytes, failed_count=len(failed), failed=tuple(failed[:NAMED]))
+    return export_result(run.files, run.bytes, run.failed)
+
+
+def result(repaired: Sequence[Finding], left: Sequence[Finding]) -> CheckResult:
+    """Return what a check tells of findings, those first that were put right."""
+    told = [*((finding, True) for finding in repaired), *((finding, False) for finding in left)]
+    return CheckResult(
+        count=len(told),
+        repaired=len(repaired),
+        findings=tuple(_told(finding, repaired=done) for finding, done in told[:_FINDINGS_TOLD]),
+    )
+
+
+def export_result(files: int, size: int, failed: Mapping[str, str]) -> ExportResult:
+    """Return what an export tells; `failed` by path, with the reason."""
+    leftovers = [Leftover(path=path, reason=reason) for path, reason in failed.items()]
+    return ExportResult(files=files, bytes=size, failed_count=len(leftovers), failed=tuple(leftovers[:NAMED]))
 
 
 def _told(finding: Finding, *, repaired: bool) -> FindingTold:

@@ -7,23 +7,17 @@ works, things move while they are read: there a finding counts once it was found
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import trio
 
 from remotefs.api.budget import Priority
-from remotefs.config import Config
-from remotefs.control.lock import Holder, lock_state
 from remotefs.data.consistency import Kept, Listed, Snapshot, inconsistencies
 from remotefs.data.filedata import digest_of
 from remotefs.data.findings import Finding, Kind
 from remotefs.errors import CorruptionError, NotFound, RefusedError, TransportError
 from remotefs.mount.parts import Parts
-from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store import audit, rescue
-from remotefs.store.database import Database
 from remotefs.store.records import ContentState, Inode
 
 # Between the two looks at a mount that works: what was between two steps has got to the next.
@@ -63,24 +57,6 @@ async def check_state(parts: Parts, scope: Scope = Scope(), say: Say = lambda _:
         seen = {finding.ino for finding in found}
         found += [finding async for finding in _damaged(parts, snapshot, say) if finding.ino not in seen]
     return found
-
-
-@asynccontextmanager
-async def idle_parts(state_dir: Path, config: Config) -> AsyncIterator[Parts]:
-    """The parts of a state folder that no mount uses; its lock is held. Raises StateLocked, StateUnusable."""
-    if not (state_dir / "state.db").exists():
-        raise NotFound(f"{state_dir} is no state folder of remotefs: there is no state.db")
-    settings = MountSettings(state_dir, state_dir, config, FuseOptions())
-    with lock_state(state_dir, Holder.here(f"nowhere, by a command on {state_dir}")):
-        database = Database(state_dir / "state.db")
-        try:
-            parts = Parts(settings, database)
-            async with parts.client:
-                yield parts
-            parts.content.close()
-            parts.staging.close()
-        finally:
-            database.close()
 
 
 def _subject(finding: Finding) -> tuple[Kind, int, str, int]:

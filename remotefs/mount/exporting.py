@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -16,11 +15,10 @@ from typing import BinaryIO
 
 import trio
 
-from remotefs.errors import AlreadyExists, CorruptionError, NotReadable, RemotefsError
+from remotefs.errors import NotReadable, RemotefsError
+from remotefs.mount.copying import Looks, copy_file, placing
 from remotefs.mount.parts import Parts
 from remotefs.store.records import Entry, Inode
-
-_PIECE_BYTES = 1 << 20
 
 
 class Export:
@@ -66,12 +64,12 @@ class Export:
 
     async def _copy_one(self, inode: Inode, path: str, target: Path) -> None:
         if inode.target is not None:
-            with _placing(target, force=self._force) as new:
+            with placing(target, force=self._force) as new:
                 new.symlink_to(os.fsdecode(inode.target))
         elif inode.is_file:
             self._say(path)
             with await self._source(inode, path) as source:
-                await trio.to_thread.run_sync(partial(_copy_file, source, target, inode, force=self._force))
+                await trio.to_thread.run_sync(partial(copy_file, source, target, _looks(inode), force=self._force))
             self.files += 1
             self.bytes += inode.size
 
@@ -87,37 +85,5 @@ class Export:
         return source
 
 
-def _copy_file(source: BinaryIO, target: Path, inode: Inode, *, force: bool) -> None:
-    """For a thread: whole under its name or not at all. Raises OSError, AlreadyExists, CorruptionError."""
-    with _placing(target, force=force) as new:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with open(fd, "wb") as copy:  # noqa: PTH123 - a descriptor, for its mode and its flags
-            _copy_bytes(source, copy.fileno(), inode.size)
-            os.fchmod(fd, stat.S_IMODE(inode.mode) & 0o777)
-            os.utime(fd, ns=(inode.atime_ns, inode.mtime_ns))
-
-
-def _copy_bytes(source: BinaryIO, target: int, size: int) -> None:
-    left = size
-    while left:
-        piece = source.read(min(left, _PIECE_BYTES))
-        if not piece:
-            raise CorruptionError(f"{source.name}: it ends {left} bytes early")
-        left -= len(piece)
-        while piece:
-            piece = piece[os.write(target, piece) :]
-
-
-@contextmanager
-def _placing(target: Path, *, force: bool) -> Iterator[Path]:
-    """A name beside `target` that becomes `target` at the end, or goes. Raises AlreadyExists."""
-    if not force and os.path.lexists(target):
-        raise AlreadyExists(f"{target} exists; --force overwrites it")
-    new = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")
-    new.unlink(missing_ok=True)
-    try:
-        yield new
-        new.replace(target)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+def _looks(inode: Inode) -> Looks:
+    return Looks(inode.size, inode.mode, inode.atime_ns, inode.mtime_ns)

@@ -2,36 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import trio
 
 from remotefs.config import Config
 from remotefs.control.care import CheckResult, ExportResult
+from remotefs.control.lock import Holder, lock_state
+from remotefs.data.findings import Finding, Kind
+from remotefs.errors import NotFound, StateUnusable
 from remotefs.mount import care
-from remotefs.mount.checkup import Say, Scope, idle_parts
+from remotefs.mount.checkup import Say, Scope
+from remotefs.mount.loose_files import LooseExport
+from remotefs.mount.parts import Parts
+from remotefs.mount.settings import FuseOptions, MountSettings
+from remotefs.store import rescue
+from remotefs.store.copies import COPIES_NAME, Copies
+from remotefs.store.database import Database
 
 
 def check(state_dir: Path, config: Config, *, repair: bool, read: bool, say: Say) -> CheckResult:
     """As the mount's command; with `repair` what a crash left is put in order first, as at the start of a mount.
 
-    Raises StateLocked while a mount uses it, NotFound, StateUnusable.
+    A damaged database is made again then. Raises StateLocked while a mount uses it, NotFound, StateUnusable.
     """
 
     async def run() -> CheckResult:
-        async with idle_parts(state_dir, config) as parts:
+        database = state_dir / "state.db"
+        damaged = await trio.to_thread.run_sync(_damage, database)
+        if damaged and not repair:
+            return care.result([], damaged)
+        if damaged:
+            say("making the database again of what is left of it")
+            await trio.to_thread.run_sync(_make_again, database)
+        async with _parts(state_dir, config) as parts:
             if repair:
                 await parts.recovery.run()
-            return await care.check(parts, Scope(read=read), repair=repair, say=say)
+            return await care.check(parts, Scope(read=read), repair=repair, say=say, repaired=damaged)
 
-    return trio.run(run)
+    with _held(state_dir):
+        return trio.run(run)
 
 
 def export(state_dir: Path, config: Config, path: str, target: Path, *, force: bool, say: Say) -> ExportResult:
-    """As the mount's command. Raises as `check` does, and NotFound for the path."""
+    """As the mount's command; from the files alone where the database cannot be read.
+
+    Raises StateLocked while a mount uses it, NotFound.
+    """
 
     async def run() -> ExportResult:
-        async with idle_parts(state_dir, config) as parts:
-            return await care.export(parts, path, target, force=force, say=say)
+        try:
+            async with _parts(state_dir, config) as parts:
+                return await care.export(parts, path, target, force=force, say=say)
+        except StateUnusable as error:
+            say(f"{error}; copying what lies in its folder")
+            loose = LooseExport(state_dir, force=force, say=say)
+            await trio.to_thread.run_sync(loose.copy, path, target)
+            return care.export_result(loose.files, loose.bytes, loose.failed)
 
-    return trio.run(run)
+    with _held(state_dir):
+        return trio.run(run)
+
+
+@contextmanager
+def _held(state_dir: Path) -> Iterator[None]:
+    if not any((state_dir / name).exists() for name in ("state.db", "staging", "content")):
+        raise NotFound(f"{state_dir} is not a state folder of remotefs: it has no state.db and no content")
+    with lock_state(state_dir, Holder.here(f"nowhere, by a command on {state_dir}")):
+        yield
+
+
+@asynccontextmanager
+async def _parts(state_dir: Path, config: Config) -> AsyncIterator[Parts]:
+    """The parts of a state folder whose lock is held. Raises StateUnusable."""
+    if not (state_dir / "state.db").exists():
+        raise StateUnusable(f"{state_dir}: its database is missing")
+    settings = MountSettings(state_dir, state_dir, config, FuseOptions())
+    database = Database(state_dir / "state.db")
+    try:
+        parts = Parts(settings, database)
+        async with parts.client:
+            yield parts
+        parts.content.close()
+        parts.staging.close()
+    finally:
+        database.close()
+
+
+def _damage(database: Path) -> list[Finding]:
+    if not database.exists():
+        return [Finding(Kind.DATABASE, str(database), "it is missing")]
+    return [Finding(Kind.DATABASE, str(database), what) for what in rescue.damage(database)]
+
+
+def _make_again(database: Path) -> None:
+    if not rescue.mend_indexes(database):
+        copies = Copies(database, database.with_name(COPIES_NAME), lambda _: True)
+        rescue.rebuild(database, copies.newest_first())

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from remotefs.errors import StateUnusable
 from remotefs.store import journal
-from remotefs.store.database import Database
+from remotefs.store.database import RESCUE_ADVICE, Database
 from remotefs.store.records import Inode, Intent, Remote
 
 
@@ -48,7 +48,7 @@ def read_rows(path: Path) -> Rows:
                 intents=[journal.intent_of(row) for row in intents],
             )
     except (sqlite3.Error, ValueError) as error:
-        raise StateUnusable(f"{path}: {error}; restore it from a copy, or use another --state-dir") from error
+        raise StateUnusable(f"{path}: {error}; {RESCUE_ADVICE}") from error
 
 
 class RowRepair:

@@ -20,6 +20,8 @@ from remotefs import steps
 from remotefs.errors import StateUnusable
 
 _log = logging.getLogger(__name__)
+# In the state folder.
+COPIES_NAME = "copies"
 _NAME = re.compile(r"state-(\d{1,9})\.db")
 _KEPT = 3
 # A mount that runs looks so often whether a copy is due, the first time a while after its start.

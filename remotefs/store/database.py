@@ -39,6 +39,11 @@ PAGE_BYTES = 1024
 _FEW_FRAMES = 256
 # So many passive checkpoints in a row try to get there; in a burst the last of them leaves more.
 _MOST_PASSIVE = 8
+# What can be done about a database that cannot be read.
+RESCUE_ADVICE = (
+    "`remotefs check --repair --state-dir DIR` makes it again of what is left, "
+    "`remotefs export --state-dir DIR . DEST` copies out what is in its folder"
+)
 # Held back, and given up when the disk is full, so that unlink can still be recorded (A8).
 RESERVE_BYTES = 4 << 20
 
@@ -57,8 +62,8 @@ class Database:
             _migrate(self._connection, path)
             if self._log_bytes() > CHECKPOINT_BYTES:
                 self._begin_log_anew("TRUNCATE")  # what an earlier process left, before anybody waits for this one
-        except sqlite3.Error as error:
-            raise StateUnusable(f"{path}: {error}; restore it from a copy, or use another --state-dir") from error
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise StateUnusable(f"{path}: {error}; {RESCUE_ADVICE}") from error
         self._undo: list[Callable[[], None]] | None = None
         # Why the last transaction did not commit, if the disk or SQLite was in the way.
         self.trouble: str | None = None
@@ -104,12 +109,18 @@ class Database:
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
         """The first row, or None."""
-        row: Row | None = self._run(sql, parameters).fetchone()
+        try:
+            row: Row | None = self._connection.execute(sql, parameters).fetchone()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise self._translated(error) from error
         return row
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows."""
-        return self._run(sql, parameters).fetchall()
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            raise self._translated(error) from error
 
     def _run(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
         try:
@@ -136,7 +147,7 @@ class Database:
         for undo in reversed(self._undo or []):
             undo()
 
-    def _translated(self, error: sqlite3.Error) -> Exception:
+    def _translated(self, error: Exception) -> Exception:
         is_full = getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}
         if is_full:
             self._give_up_reserve()

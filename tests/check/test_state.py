@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
 from remotefs.config import Config
+from remotefs.control.lock import Holder, lock_state
 from remotefs.errors import NotFound, StateLocked
-from remotefs.mount.checkup import Scope, check_state, idle_parts
+from remotefs.mount import idle
+from remotefs.mount.checkup import Scope, check_state
 from remotefs.mount.repair import Repair
 from tests.faults import FaultyServer, Hold, Reply
 from tests.parts import Host, running
@@ -152,11 +155,9 @@ async def test_an_idle_state_folder_is_checked_under_its_lock(tmp_path: Path, se
     async with running(tmp_path, server) as host:
         await populate(host)
         state_dir = host.kill_copy("copy")
-    async with idle_parts(state_dir, Config()) as parts:
-        assert await check_state(parts) == []
-        with pytest.raises(StateLocked):
-            async with idle_parts(state_dir, Config()):
-                pass
+    checking = partial(idle.check, state_dir, Config(), repair=False, read=True, say=lambda _: None)
+    assert (await trio.to_thread.run_sync(checking)).count == 0
+    with lock_state(state_dir, Holder.here("elsewhere")), pytest.raises(StateLocked):
+        await trio.to_thread.run_sync(checking)
     with pytest.raises(NotFound):
-        async with idle_parts(tmp_path, Config()):
-            pass
+        idle.check(tmp_path, Config(), repair=False, read=True, say=lambda _: None)

@@ -1,0 +1,59 @@
+"""Copying one file to a place outside of the mount: whole under its name, or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from remotefs.errors import AlreadyExists, CorruptionError
+
+_PIECE_BYTES = 1 << 20
+
+
+class Looks(NamedTuple):
+    """The length (bytes), mode and times (ns since the epoch) that a copy gets."""
+
+    size: int
+    mode: int
+    atime_ns: int
+    mtime_ns: int
+
+
+def copy_file(source: BinaryIO, target: Path, looks: Looks, *, force: bool) -> None:
+    """Copy a file, for a thread. Raises OSError, AlreadyExists, CorruptionError where it is shorter than it looks."""
+    with placing(target, force=force) as new:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with open(fd, "wb") as copy:  # noqa: PTH123 - a descriptor, for its mode and its flags
+            _copy_bytes(source, copy.fileno(), looks.size)
+            os.fchmod(fd, stat.S_IMODE(looks.mode) & 0o777)
+            os.utime(fd, ns=(looks.atime_ns, looks.mtime_ns))
+
+
+def _copy_bytes(source: BinaryIO, target: int, size: int) -> None:
+    left = size
+    while left:
+        piece = source.read(min(left, _PIECE_BYTES))
+        if not piece:
+            raise CorruptionError(f"{source.name}: it ends {left} bytes early")
+        left -= len(piece)
+        while piece:
+            piece = piece[os.write(target, piece) :]
+
+
+@contextmanager
+def placing(target: Path, *, force: bool) -> Iterator[Path]:
+    """Give a name beside `target` that becomes `target` at the end, or goes. Raises AlreadyExists."""
+    if not force and os.path.lexists(target):
+        raise AlreadyExists(f"{target} exists; --force overwrites it")
+    new = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")
+    new.unlink(missing_ok=True)
+    try:
+        yield new
+        new.replace(target)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
