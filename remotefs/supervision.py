@@ -22,7 +22,7 @@ _LONGEST_PAUSE_S = 60.0
 # A task that ran for so long before it failed begins with the first pause again.
 _HEALTHY_S = 60.0
 
-Task = Callable[[], Awaitable[None]]
+Task = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,22 @@ class Holdings(Protocol):
         ...
 
 
+class Labelling(Protocol):
+    """What lies with the bytes and says whose they are."""
+
+    def write(self, inode: Inode, path: str) -> None:
+        """Label the bytes of an inode."""
+        ...
+
+    def void(self, inode: Inode) -> None:
+        """The user has given an inode's bytes up; inside a transaction."""
+        ...
+
+    def void_staged(self, ino: int, generation: int) -> None:
+        """Nobody needs a staged file; inside a transaction."""
+        ...
+
+
 class Changes:
     """Turns changes of the tree into intents; `doorbell` is rung when there is something to do.
 
@@ -82,6 +98,7 @@ class Changes:
         doorbell: Doorbell,
         flights: Flights,
         clock: Callable[[], int],
+        labels: Labelling,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -94,6 +111,7 @@ class Changes:
         self._doorbell = doorbell
         self._flights = flights
         self._clock = clock
+        self._labels = labels
         self._garbage: list[str] = []
         self._staged_garbage: list[tuple[int, int]] = []
 
@@ -161,14 +179,22 @@ class Changes:
 
     def dirtied(self, ino: int) -> None:
         """A pending file is written again: what was to be sent is no longer what it holds."""
+        self.label(self._tree.get(ino))
         intent = self._journal.of_inode(ino)
         if intent is not None and intent.due_ns != NEVER_NS:
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
+
+    def label(self, inode: Inode) -> None:
+        """Bring what lies with the bytes of an inode in line with its names."""
+        path = self.path(inode)
+        if path is not None:
+            self._labels.write(inode, path)
 
     def schedule(self, inode: Inode, *, relabel: bool | None = None) -> None:
         """Bring the inode's intent in line with its state and its names; after a close, a rename, a link, an unlink."""
         if not inode.is_file or inode.nlink == 0:
             return
+        self.label(inode)
         intent = self._journal.of_inode(inode.ino)
         if self.is_local(inode):
             if intent is not None and intent.attempt is None:
@@ -197,13 +223,15 @@ class Changes:
         if inode.nlink > 0:
             self.schedule(inode)
             return
-        # Nothing will name it again: what has not gone out entirely does not (W9).
-        self._flights.cut(inode.ino)
-        if not self._usage.is_open(inode.ino):
-            self.release(inode, path=path)
-        elif (intent := self._journal.of_inode(inode.ino)) is not None and intent.attempt is None:
-            self._journal.remove(intent.seq)
-            self.free(intent.replaces, replaced_by=inode.replaced_by, path=path)
+        with self._db.transaction():
+            # Nothing will name it again: what has not gone out entirely does not (W9).
+            self._labels.void(inode)
+            self._flights.cut(inode.ino)
+            if not self._usage.is_open(inode.ino):
+                self.release(inode, path=path)
+            elif (intent := self._journal.of_inode(inode.ino)) is not None and intent.attempt is None:
+                self._journal.remove(intent.seq)
+                self.free(intent.replaces, replaced_by=inode.replaced_by, path=path)
 
     def release(self, inode: Inode, *, path: str | None = None) -> None:
         """Nothing names the inode and nobody has it open: free what it holds (S5)."""
@@ -284,7 +312,9 @@ class Changes:
         self._doorbell.ring()
 
     def drop_staged(self, ino: int, generation: int) -> None:
-        """A staged file may be removed."""
+        """A staged file may be removed: its row lets go of it, in this transaction or an earlier one."""
+        with self._db.transaction():
+            self._labels.void_staged(ino, generation)
         self._staged_garbage.append((ino, generation))
         self._doorbell.ring()
 

@@ -184,7 +184,7 @@ class FileData:
                 return
             await self._copy(inode, inode.content_gen, inode.size)
             if self._still_holds(inode):
-                self._save(ino, Life.of(self._tree.get(ino)).staged())
+                self._changes.label(self._save(ino, Life.of(self._tree.get(ino)).staged()))
             else:
                 self._staging.discard(ino, inode.content_gen)
 
@@ -212,7 +212,9 @@ class FileData:
                     if self._still_holds(inode):
                         raise
             if self._still_holds(inode):
-                self._save(ino, Life.of(self._tree.get(ino)).settled())
+                with self._db.transaction():
+                    self._changes.drop_staged(ino, inode.staged_gen)
+                    self._save(ino, Life.of(self._tree.get(ino)).settled())
             else:
                 # Unlinked meanwhile, which waits for no lock (A1): nobody else would free what came in just now.
                 self._changes.drop_content(remote.file_id)

@@ -83,6 +83,11 @@ class Life(NamedTuple):
         """After a crash: the staged file holds something that nobody recorded. It is a version of its own."""
         return self._replace(state=ContentState.CLOSED, content_gen=self.content_gen + 1)
 
+    @classmethod
+    def returned(cls, generation: int) -> Life:
+        """After its record was lost: a staged file of that generation is all that is known, and the newest there is."""
+        return cls(ContentState.CLOSED, generation, generation)
+
     def lost(self) -> Life:
         """After a power cut: the staged file is not there, so it was never acknowledged."""
         return self._replace(state=ContentState.CLEAN, staged_gen=None)

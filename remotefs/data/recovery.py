@@ -12,6 +12,7 @@ from remotefs.data.changes import Changes
 from remotefs.data.content import ContentStore
 from remotefs.data.filedata import FileData
 from remotefs.data.lifecycle import Life
+from remotefs.data.orphans import Orphans, Rescued
 from remotefs.data.staging import StagedName, Staging
 from remotefs.data.trash import Trash
 from remotefs.errors import CorruptionError, LocalError
@@ -33,6 +34,7 @@ class Recovery:
         filedata: FileData,
         trash: Trash,
     ) -> None:
+        self._store = store
         self._db = store.database
         self._tree = store.tree
         self._journal = store.journal
@@ -42,13 +44,16 @@ class Recovery:
         self._staging = staging
         self._filedata = filedata
         self._trash = trash
+        # What the last run found of which the database knew nothing.
+        self.rescued = Rescued()
 
     async def run(self) -> None:
         """Bring rows, staged files and intents in line."""
         steps.reached("recovery begins")
+        self.rescued = self._rescue_orphans()
         self._release_unlinked()
-        # What is removed here must not be asked for after a power cut by rows that this one has seen change.
-        await self._db.durable()
+        # After a power cut no row may ask for what is removed here, so all is on the disk first, also without garbage.
+        await self._filedata.sweep()
         staged = {(entry.inode, entry.generation): entry for entry in self._staging.scan()}
         for inode in self._tree.staged():
             entry = staged.get((inode.ino, inode.staged_gen or 0))
@@ -56,13 +61,18 @@ class Recovery:
                 self._staged_file_is_gone(inode)
             elif inode.state == ContentState.DIRTY or _was_written_since(inode, entry):
                 self._close_what_was_open(inode, entry)
-        for ino, generation in staged.keys() - {(i.ino, i.staged_gen) for i in self._tree.staged()}:
-            self._staging.discard(ino, generation)
+            self._changes.label(self._tree.get(inode.ino))
         self._wake_sleepers()
         for inode in self._tree.staged():
             await self._settle(inode, staged[inode.ino, inode.staged_gen or 0])
         self._sweep_content()
         steps.reached("recovery is done")
+
+    def _rescue_orphans(self) -> Rescued:
+        """Before anything else: bytes that no row names may be the only ones there are."""
+        named = {(inode.ino, inode.staged_gen) for inode in self._tree.staged()}
+        loose = [file for file in self._staging.scan() if (file.inode, file.generation) not in named]
+        return Orphans(self._store, self._changes, self._staging, self._trash).rescue(loose)
 
     def _release_unlinked(self) -> None:
         for inode in self._tree.unlinked():
@@ -111,6 +121,9 @@ class Recovery:
                 inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
                 if intent.due_ns == NEVER_NS and inode is not None:
                     self._changes.schedule(inode)
+            for inode in self._tree.staged():
+                if inode.state == ContentState.CLOSED and self._journal.of_inode(inode.ino) is None:
+                    self._changes.schedule(inode)  # its intent is lost
 
     def _sweep_content(self) -> None:
         """Content of ids that were given up before the crash."""

@@ -23,6 +23,7 @@ from cachetools import LRUCache
 from remotefs import steps
 from remotefs.data.contentfile import make_folder
 from remotefs.data.disk import Disk, local_error
+from remotefs.data.labels import write_label
 from remotefs.errors import AlreadyExists, CorruptionError, NotFound, RemotefsError
 from remotefs.store.durability import Durability
 from remotefs.store.groupsync import GroupSync
@@ -171,20 +172,24 @@ class Staging:
 
     def create(self, inode: int, generation: int) -> StagedFile:
         """A new empty file. Raises AlreadyExists, OutOfSpace, StateUnusable."""
-        file = self._staged(self._path(inode, generation), create=True)
+        file = self._staged(self.place(inode, generation), create=True)
         self._durability.named(self._folder)
         return file
 
     def open(self, inode: int, generation: int) -> StagedFile:
         """One that is there; the same object for the same file while it is in use. Raises NotFound, StateUnusable."""
-        path = self._path(inode, generation)
+        path = self.place(inode, generation)
         found = self._files.get(path)
         return found if found is not None else self._staged(path, create=False)
 
     def path_of(self, inode: int, generation: int) -> Path | None:
         """Where one is; None when it is not there (any more)."""
-        path = self._path(inode, generation)
+        path = self.place(inode, generation)
         return path if path.exists() else None
+
+    def place(self, inode: int, generation: int) -> Path:
+        """Return where one lies, or would."""
+        return self._folder / f"{inode}-{generation}"
 
     def scan(self) -> list[StagedName]:
         """All that is there, as after a crash. Raises StateUnusable."""
@@ -195,7 +200,7 @@ class Staging:
 
     def discard(self, inode: int, generation: int) -> None:
         """Remove one; harmless when it is gone, as after its adoption. Raises StateUnusable."""
-        path = self._path(inode, generation)
+        path = self.place(inode, generation)
         self._descriptors.release(path)
         self._files.pop(path, None)
         self._recent.pop(path, None)
@@ -210,7 +215,7 @@ class Staging:
 
         Raises AlreadyExists, OutOfSpace, StateUnusable, CorruptionError when the other is shorter.
         """
-        path = self._path(inode, generation)
+        path = self.place(inode, generation)
         part = path.with_name(path.name + _PART)
         try:
             # Opened at once: the content may be evicted while a thread starts.
@@ -241,6 +246,8 @@ class Staging:
             self._disk.require(size)
             await trio.to_thread.run_sync(_copy, origin, copy, size)
         os.ftruncate(copy, size)
+        # Nothing of it is acknowledged before there is a row that names it.
+        write_label(copy, None)
         # It takes the place of bytes that are on the disk: so must it be, before there is a row that says so.
         await trio.to_thread.run_sync(os.fdatasync, copy)
 
@@ -254,9 +261,6 @@ class Staging:
                     except FileNotFoundError:
                         continue  # in a working mount it may go between the two looks at it
                     yield StagedName(int(match[1]), int(match[2]), status.st_size, status.st_mtime_ns)
-
-    def _path(self, inode: int, generation: int) -> Path:
-        return self._folder / f"{inode}-{generation}"
 
     def _staged(self, path: Path, *, create: bool) -> StagedFile:
         try:

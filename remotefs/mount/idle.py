@@ -19,7 +19,7 @@ from remotefs.mount.loose_files import LooseExport
 from remotefs.mount.parts import Parts
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store import rescue
-from remotefs.store.copies import COPIES_NAME, Copies
+from remotefs.store.copies import copies_of
 from remotefs.store.database import Database
 
 
@@ -77,7 +77,7 @@ def _held(state_dir: Path) -> Iterator[None]:
 @asynccontextmanager
 async def _parts(state_dir: Path, config: Config) -> AsyncIterator[Parts]:
     """The parts of a state folder whose lock is held. Raises StateUnusable."""
-    if not (state_dir / "state.db").exists():
+    if rescue.is_missing(state_dir / "state.db"):
         raise StateUnusable(f"{state_dir}: its database is missing")
     settings = MountSettings(state_dir, state_dir, config, FuseOptions())
     database = Database(state_dir / "state.db")
@@ -92,12 +92,11 @@ async def _parts(state_dir: Path, config: Config) -> AsyncIterator[Parts]:
 
 
 def _damage(database: Path) -> list[Finding]:
-    if not database.exists():
+    if rescue.is_missing(database):
         return [Finding(Kind.DATABASE, str(database), "it is missing")]
     return [Finding(Kind.DATABASE, str(database), what) for what in rescue.damage(database)]
 
 
 def _make_again(database: Path) -> None:
-    if not rescue.mend_indexes(database):
-        copies = Copies(database, database.with_name(COPIES_NAME), lambda _: True)
-        rescue.rebuild(database, copies.newest_first())
+    if rescue.is_missing(database) or not rescue.mend_indexes(database):
+        rescue.rebuild(database, copies_of(database))

@@ -18,13 +18,15 @@ from remotefs.api.models import Account
 from remotefs.config import Config
 from remotefs.control.messages import Listing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
-from remotefs.errors import LocalError, TransportError
+from remotefs.errors import LocalError, StateUnusable, TransportError
 from remotefs.fuse.connection import raise_background_limit, raise_readahead
 from remotefs.fuse.operations import Operations
 from remotefs.mount.commands import Commands
 from remotefs.mount.parts import Parts
 from remotefs.mount.settings import FuseOptions, MountSettings
-from remotefs.store.database import Database
+from remotefs.store.copies import copies_of
+from remotefs.store.database import RESCUE_ADVICE, Database
+from remotefs.store.rescue import damage, is_missing, rebuild
 
 _log = logging.getLogger(__name__)
 EXIT_WORK_LEFT = 3
@@ -49,11 +51,31 @@ async def run_mount(settings: MountSettings, *, report: Callable[[Progress], Non
     Raises RemotefsError when it cannot mount.
     """
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(settings.state_dir / "state.db")
+    path = settings.state_dir / "state.db"
+    if is_missing(path) and (copies := copies_of(path)):
+        await trio.to_thread.run_sync(rebuild, path, copies)
+        report(Notice(text=f"the database was missing: the tree is that of its newest copy, {copies[0].name}"))
+    database = Database(path)
     try:
-        return await Life(settings, Parts(settings, database), report).run()
+        await _check(database)
+        parts = Parts(settings, database)
+        status = await Life(settings, parts, report).run()
     finally:
         database.close()
+    await parts.supervisor.guard("copying the database", partial(trio.to_thread.run_sync, parts.copies.make_of_closed))
+    return status
+
+
+async def _check(database: Database) -> None:
+    """Look at what an earlier mount left without an end. Raises StateUnusable: a damaged tree is not to be changed."""
+    if database.lost_frames:
+        _log.error(
+            "%s: its log was damaged; %d pages of the last changes are lost", database.path, database.lost_frames
+        )
+    if database.was_left_open:
+        found = await trio.to_thread.run_sync(partial(damage, database.path, quick=True))
+        if found:
+            raise StateUnusable(f"{database.path} is damaged: {found[0]}; {RESCUE_ADVICE}")
 
 
 class Life:
@@ -79,6 +101,7 @@ class Life:
             nursery.start_soon(keep, "listing the service", parts.refresh.run)
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
             nursery.start_soon(keep, "saving sizes and times", self._save_notes)
+            nursery.start_soon(keep, "copying the database", parts.copies.run)
             commands = Commands(self._settings, parts, stop=self._stop.set, yield_state=self._yield_state)
             await nursery.start(ControlServer(commands.socket, commands.all()).run)
             async with self._mounted():
@@ -100,6 +123,16 @@ class Life:
 
     def _tell_what_is_left(self) -> None:
         """What an earlier mount could not bring to the service in time is announced, and goes on (A3)."""
+        rescued, lost = self._parts.recovery.rescued, self._parts.database.lost_frames
+        if lost:
+            self._report(Notice(text="the log of the database was damaged: the last changes of names may be lost"))
+        if rescued.returned:
+            self._report(
+                Notice(text=f"{rescued.returned:,} files whose records were lost are back; the log names them")
+            )
+        if rescued.trashed:
+            told = f"{rescued.trashed:,} files whose records were lost are in the trash: see `remotefs trash list`"
+            self._report(Notice(text=told))
         left = self._parts.journal.count()
         if left:
             self._report(Notice(text=f"{left:,} changes of an earlier mount are pending and go on"))

@@ -25,6 +25,7 @@ from remotefs.data.doorbell import Doorbell
 from remotefs.data.download import Downloader
 from remotefs.data.filedata import FileData
 from remotefs.data.flights import Flights
+from remotefs.data.labelling import Labels
 from remotefs.data.lanes import Lanes
 from remotefs.data.lengths import Lengths
 from remotefs.data.link import Link
@@ -49,6 +50,7 @@ from remotefs.data.writeback import Writeback
 from remotefs.errors import AccountError, LocalError
 from remotefs.fuse.notify import KernelNotifier
 from remotefs.mount.settings import MountSettings
+from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.meta import Meta
 from remotefs.store.store import Store
@@ -96,6 +98,7 @@ class Parts:
         guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
         self.client = Client(service, self.budget, on_account=guard.check)
         self.disk = Disk(state, config.cache)
+        self.copies = Copies(database.path, state / COPIES_NAME, self.disk.room_for)
         self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
         self.staging = Staging(state / "staging", self.disk, database.durability)
         self.trash = Trash(state / "trash")
@@ -112,7 +115,7 @@ class Parts:
         self.suspects = Suspects(refresh_bell)
         self.changes = Changes(
             self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights,
-            self.clock,
+            self.clock, Labels(self.database, self.staging, self.content),
         )  # fmt: skip
         self.filedata = FileData(
             self.store, self.changes, self.content, self.staging, self.downloader, InodeLocks(), self.flights,

@@ -24,11 +24,16 @@ _log = logging.getLogger(__name__)
 COPIES_NAME = "copies"
 _NAME = re.compile(r"state-(\d{1,9})\.db")
 _KEPT = 3
-# A mount that runs looks so often whether a copy is due, the first time a while after its start.
+# A mount that runs looks so often whether a copy is due; where there is one, the first time a while after its start.
 _LOOK_EVERY_S = 600.0
 _DUE_AFTER_S = 86_400.0
 # The copy of a clean end takes the place of one that is younger than this.
 _SAME_DAY_S = 3600.0
+
+
+def copies_of(database: Path) -> list[Path]:
+    """Return the copies that lie beside a database, the newest first."""
+    return Copies(database, database.with_name(COPIES_NAME), lambda _: True).newest_first()
 
 
 class Copies:
@@ -46,10 +51,12 @@ class Copies:
 
     async def run(self) -> None:
         """Make a copy whenever the newest is a day old, until cancelled. Raises StateUnusable, OSError."""
-        while True:
+        if self.newest_first():
             await trio.sleep(_LOOK_EVERY_S)
+        while True:
             if self._age_s() >= _DUE_AFTER_S:
                 await trio.to_thread.run_sync(self.make)
+            await trio.sleep(_LOOK_EVERY_S)
 
     def make(self) -> Path | None:
         """Copy the database while it is in use, for a thread; None where there is no room.

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ import trio
 from remotefs import steps
 from remotefs.errors import OutOfSpace, StateUnusable
 from remotefs.store.durability import Durability
+from remotefs.store.pages import frames_of
 from remotefs.store.schema import MIGRATIONS
 
 _log = logging.getLogger(__name__)
@@ -47,6 +50,8 @@ RESCUE_ADVICE = (
 # Held back, and given up when the disk is full, so that unlink can still be recorded (A8).
 RESERVE_BYTES = 4 << 20
 
+_LOG_SUFFIX = "-wal"
+
 Row = tuple[Any, ...]
 
 
@@ -55,13 +60,15 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._wal_path = path.with_name(path.name + "-wal")
+        self._wal_path = path.with_name(path.name + _LOG_SUFFIX)
         self._reserve = path.with_name("reserve")
         try:
             self._connection = _connect(path)
             _migrate(self._connection, path)
-            if self._log_bytes() > CHECKPOINT_BYTES:
-                self._begin_log_anew("TRUNCATE")  # what an earlier process left, before anybody waits for this one
+            # Whether an earlier process left without closing it.
+            self.was_left_open = self._log_bytes() > 0
+            # How many frames of its log were lost to a damage (see `_take_in`).
+            self.lost_frames = self._take_in() if self.was_left_open else 0
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise StateUnusable(f"{path}: {error}; {RESCUE_ADVICE}") from error
         self._undo: list[Callable[[], None]] | None = None
@@ -182,6 +189,20 @@ class Database:
             if await trio.to_thread.run_sync(_checkpoint, self._path) <= _FEW_FRAMES:
                 break
         self._begin_log_anew("RESTART")
+
+    def _take_in(self) -> int:
+        """Take in the log that an earlier process left; return how many of its frames SQLite did not accept.
+
+        After a kill there are none, after a power cut they are of commits that nobody waited for. Otherwise the log is
+        damaged, and SQLite drops without an error all that comes after the damage: the log is kept aside then.
+        """
+        _, accepted, _ = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        (page_bytes,) = self._connection.execute("PRAGMA page_size").fetchone()
+        lost = max(frames_of(self._wal_path.read_bytes(), page_bytes) - int(accepted), 0)
+        if lost:
+            shutil.copyfile(self._wal_path, self._path.with_name(f"damaged-{time.time_ns()}{_LOG_SUFFIX}"))
+        self._begin_log_anew("TRUNCATE")
+        return lost
 
     def _begin_log_anew(self, mode: str) -> None:
         """Take what is left of the log in. Who reads an older state of the rows elsewhere puts that off."""

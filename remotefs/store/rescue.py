@@ -18,7 +18,7 @@ from pathlib import Path
 from types import UnionType
 
 from remotefs.store.database import PAGE_BYTES, Database
-from remotefs.store.pages import Row, Value, frames_of, newest_pages, page_size, rows_of
+from remotefs.store.pages import Row, Value, newest_pages, page_size, rows_of
 from remotefs.store.records import Inode, Remote
 
 _log = logging.getLogger(__name__)
@@ -117,14 +117,17 @@ def rebuild(path: Path, copies: Sequence[Path]) -> Rebuilt:
     found = salvage(_bytes_of(path), _bytes_of(log))
     count = found.count
     copy = next(filter(is_sound, copies), None)
-    if copy is not None:
-        found.fill_up(salvage(_bytes_of(copy), b""))
     new = path.with_name(path.name + ".new")
     _remove(new)
-    _write(new, found)
+    if copy is not None and not count:
+        _take_copy(copy, new)
+    else:
+        if copy is not None:
+            found.fill_up(salvage(_bytes_of(copy), b""))
+        _write(new, found)
     damaged = _put_aside(path)
     new.replace(path)
-    _log.warning("%s: made again from %d rows; the damaged one lies in %s", path, count, damaged)
+    _log.warning("%s: made again from %d of its rows and %s; it is kept in %s", path, count, copy or "no copy", damaged)
     return Rebuilt(count, copy, damaged)
 
 
@@ -141,17 +144,26 @@ def mend_indexes(path: Path) -> bool:
     return is_sound(path)
 
 
+def is_missing(path: Path) -> bool:
+    """Return whether there is no database, or an empty file in its place, which SQLite would take for a new one."""
+    return not path.exists() or (path.stat().st_size == 0 and not _bytes_of(path.with_name(path.name + "-wal")))
+
+
 def is_sound(path: Path) -> bool:
     """Return whether SQLite finds nothing wrong with a database file; false where there is none."""
     return path.is_file() and not damage(path)
 
 
-def damage(path: Path) -> list[str]:
-    """Return what SQLite finds wrong with a database file, in its words; for a thread, as it reads all of it."""
+def damage(path: Path, *, quick: bool = False) -> list[str]:
+    """Return what SQLite finds wrong with a database file, in its words; for a thread, as it reads all of it.
+
+    `quick` does not compare indexes with rows: 0.4 s for 100,000 files, not 1.3.
+    """
+    check = "quick_check" if quick else "integrity_check"
     try:
         connection = sqlite3.connect(path, isolation_level=None)
         try:
-            found = [str(line) for (line,) in connection.execute("PRAGMA integrity_check(20)")]
+            found = [str(line) for (line,) in connection.execute(f"PRAGMA {check}(20)")]
         finally:
             connection.close()
     except (sqlite3.Error, ValueError) as error:
@@ -159,14 +171,17 @@ def damage(path: Path) -> list[str]:
     return [] if found == ["ok"] else found
 
 
-def lost_frames(path: Path, taken: int) -> int:
-    """Return how many frames of the log come after the `taken` that SQLite accepted, up to a last commit.
-
-    After a kill there are none; after a power cut they are of commits that nobody waited for. Otherwise the log was
-    damaged, and SQLite has dropped all from the damage on without an error.
-    """
-    database, log = _bytes_of(path, 100), _bytes_of(path.with_name(path.name + "-wal"))
-    return max(frames_of(log, page_size(database, PAGE_BYTES)) - taken, 0)
+def _take_copy(copy: Path, new: Path) -> None:
+    """As `_write` of all that is in a sound copy, in a fraction of the time."""
+    shutil.copyfile(copy, new)
+    database = Database(new)
+    try:
+        with database.transaction():
+            database.execute("DELETE FROM intent")
+            database.execute("DELETE FROM inode WHERE nlink <= 0")
+            database.execute("UPDATE remote SET doomed = 0, missed = 0 WHERE doomed OR missed")
+    finally:
+        database.close()
 
 
 def _write(path: Path, found: Salvage) -> None:
@@ -216,9 +231,5 @@ def _remove(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _bytes_of(path: Path, most: int = -1) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(most)
-    except FileNotFoundError:
-        return b""
+def _bytes_of(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""

@@ -195,6 +195,12 @@ class Tree:
             self._touch_directory(parent, now_ns, nlink=1 if is_dir else 0)
         return self.get(ino)
 
+    def skip_numbers(self, up_to: int) -> None:
+        """Give no new inode a number up to this one: files without a row have them."""
+        with self._db.transaction():
+            # SQLite's own table for AUTOINCREMENT, which it lets be written to. The root's row has made ours.
+            self._db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'inode'", (up_to,))
+
     def link(self, ino: int, parent: int, name: str, *, now_ns: int) -> Inode:
         """One more name for a file. Raises as create() does, and TooManyLinks."""
         with self._db.transaction():

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from remotefs.store.database import Database
 from remotefs.store.pages import newest_pages, page_size, rows_of
 from remotefs.store.records import NEVER_NS, ROOT_INO, ContentState, IntentKind, Origin, Remote
-from remotefs.store.rescue import damage, is_sound, lost_frames, mend_indexes, rebuild, salvage
+from remotefs.store.rescue import damage, is_sound, mend_indexes, rebuild, salvage
 from remotefs.store.store import Store
 
 FILES = 400
@@ -153,6 +153,17 @@ def test_what_the_damaged_file_lacks_comes_from_the_newest_sound_copy(tmp_path: 
     assert len(names_in(path)) == FILES
 
 
+def test_a_copy_alone_gives_the_tree_back_and_nothing_that_deletes(tmp_path: Path) -> None:
+    populate(tmp_path / "copy.db")
+    rebuilt = rebuild(tmp_path / "state.db", [tmp_path / "copy.db"])
+    assert (rebuilt.rows, rebuilt.copy) == (0, tmp_path / "copy.db")
+    assert len(names_in(tmp_path / "state.db")) == FILES
+    database = Database(tmp_path / "state.db")
+    store = Store.of(database, root_uid=1, root_gid=2)
+    assert (store.journal.pending(), store.remotes.doomed()) == ([], [])
+    database.close()
+
+
 def test_where_only_an_index_is_damaged_it_is_made_again(tmp_path: Path) -> None:
     """It lacks a row."""
     path = tmp_path / "state.db"
@@ -201,11 +212,12 @@ def test_pages_of_the_log_count_and_frames_behind_a_damaged_one_too(tmp_path: Pa
     found = salvage((killed / "state.db").read_bytes(), bytes(log))
     assert {str(row[2]) for row in found.names.values()} >= {f"late{number}" for number in range(20)}
     # SQLite itself stops at the damage, without an error; that it did is seen from what follows there.
-    connection = sqlite3.connect(killed / "state.db")
-    taken = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
-    assert connection.execute("SELECT count(*) FROM dentry").fetchone()[0] < 26
-    assert lost_frames(killed / "state.db", taken) > 0
-    connection.close()
+    opened = Database(killed / "state.db")
+    (count,) = opened.one("SELECT count(*) FROM dentry") or (0,)
+    assert count < 26
+    assert opened.lost_frames > 0
+    assert len(list(killed.glob("damaged-*-wal"))) == 1
+    opened.close()
 
 
 def test_after_a_kill_no_frame_of_the_log_is_lost(tmp_path: Path) -> None:
@@ -216,7 +228,9 @@ def test_after_a_kill_no_frame_of_the_log_is_lost(tmp_path: Path) -> None:
     for suffix in ("", "-wal"):
         shutil.copy(tmp_path / f"first.db{suffix}", tmp_path / f"second.db{suffix}")
     database.close()
-    connection = sqlite3.connect(tmp_path / "second.db")
-    taken = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
-    assert (taken > 0, lost_frames(tmp_path / "second.db", taken)) == (True, 0)
-    connection.close()
+    second = Database(tmp_path / "second.db")
+    assert (second.was_left_open, second.lost_frames) == (True, 0)
+    second.close()
+    third = Database(tmp_path / "second.db")
+    assert (third.was_left_open, third.lost_frames) == (False, 0)
+    third.close()
