@@ -269,8 +269,9 @@ class Client:
         try:
             span = span_of(reply.status, reply.headers, offset)
         except ReplyBroken:
-            # A 206 that cannot be placed, a proxy's: the whole is asked for from now on.
-            self._ranges, self._ranges_unusable = "no", True
+            if reply.status == 206:
+                # A part that cannot be placed, a proxy's: the whole is asked for from now on.
+                self._ranges, self._ranges_unusable = "no", True
             await reply.pieces.aclose()
             raise
         if "range" in headers:

@@ -505,6 +505,24 @@ async def test_a_part_that_cannot_be_placed_is_asked_for_as_a_whole(
     assert "range" not in script.requests[1].headers
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(204),
+        httpx.Response(202, content=b"later"),
+        httpx.Response(200, content=b"--x", headers={"content-type": "multipart/byteranges; boundary=x"}),
+        httpx.Response(200, headers={"content-length": "9999999999999999999"}, stream=httpx.ByteStream(b"")),
+    ],
+)
+async def test_a_success_without_content_is_broken_and_teaches_nothing(
+    answer: httpx.Response, autojump_clock: MockClock
+) -> None:
+    script = Script(answer, part(b"llo", "bytes 2-4/5"))
+    async with scripted(script) as client:
+        assert await download(client, offset=2) == (2, 5, b"llo")
+        assert client.ranges == "yes"
+
+
 @pytest.mark.parametrize("length", ["4", "6"])
 async def test_a_body_of_another_length_is_broken(length: str) -> None:
     answer = httpx.Response(200, headers={"content-length": length}, stream=httpx.ByteStream(b"hello"))
