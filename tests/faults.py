@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,10 @@ class Rule:
 
 
 class Script:
-    """The rules, first match wins; and the requests that were seen."""
+    """The rules, first match wins; the requests that were seen; and `date`, the service's clock, None for none."""
 
     def __init__(self) -> None:
+        self.date: Callable[[], str | None] = lambda: formatdate(usegmt=True)
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
         self._requests: list[Request] = []
@@ -517,7 +519,7 @@ class _Spoiled:
         self._script = script
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rule = self._script.rule_for(_request(scope))
+        rule, send = self._script.rule_for(_request(scope)), self._dated(send)
         with nullcontext() if rule is not None and rule.action.waits else self._script.at_work():
             if rule is None:
                 await self._app(scope, receive, send)
@@ -525,6 +527,19 @@ class _Spoiled:
             if not isinstance(rule.action, Hold | HoldReply):
                 rule.mark_arrived()
             await rule.action(Call(self._app, scope, receive, send, rule))
+
+    def _dated(self, send: Send) -> Send:
+        """Add the Date that the script says to a reply that has none."""
+
+        async def dated(message: Message) -> None:
+            date = self._script.date()
+            if message["type"] == "http.response.start" and date is not None:
+                headers = list(message.get("headers", ()))
+                named = {name.lower() for name, _ in headers}
+                message = message | {"headers": headers if b"date" in named else [*headers, (b"date", date.encode())]}
+            await send(message)
+
+        return dated
 
 
 class _Connection(H11Protocol):

@@ -31,6 +31,7 @@ import trio.testing
 
 from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
+from remotefs.clocks import Machine
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
 from remotefs.data.changes import NEVER_NS
 from remotefs.mount.parts import Parts
@@ -114,10 +115,13 @@ async def running(
     working: bool = True,
     key: str = KEY,
     change: Callable[[Config], Config] = lambda config: config,
-    wall: Callable[[], int] = time.time_ns,
+    wall: Callable[[], int] | None = None,
+    machine: Machine | None = None,
     **writeback: Any,
 ) -> AsyncIterator[Host]:
     """The parts on `folder/state`, recovered; with `working` their workers run. At the end all tasks are cancelled.
+
+    `machine` has the clocks; with `wall` all of them go as that one does.
 
     `folder/server` is where the server keeps its files.
     """
@@ -127,7 +131,9 @@ async def running(
     chosen = MountSettings(chosen.mountpoint, state_dir, change(chosen.config), chosen.options)
     database = Database(state_dir / "state.db")
     try:
-        parts = Parts(chosen, database, wall=wall)
+        if wall is not None:
+            machine = Machine(wall, wall, "this run of the machine")
+        parts = Parts(chosen, database, machine=machine)
         async with parts.client, trio.open_nursery() as nursery:
             clock = trio.lowlevel.current_clock()
             if isinstance(clock, trio.testing.MockClock):

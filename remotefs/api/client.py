@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import secrets
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
@@ -25,6 +24,7 @@ from remotefs.api.multipart import upload_form
 from remotefs.api.transport import timeouts
 from remotefs.api.upload import UploadBody, UploadSource, after_all_sent
 from remotefs.api.walk import Walk
+from remotefs.clocks import ServiceClock
 from remotefs.config import MIB, ServiceConfig, Shape
 from remotefs.errors import InvalidArgument, RefusedError, RemoteNotFound, ReplyBroken, TransportError
 
@@ -43,7 +43,8 @@ class Client:
     account than the last; what it raises ends the request.
 
     Every method raises RefusedError or TransportError of `remotefs.errors`, after the retries of `retry.decide`.
-    `chance` in 0..1 spreads the waits between retries. Raises UsageError for settings that cannot work.
+    `chance` in 0..1 spreads the waits between retries; `clock` learns the service's time. Raises UsageError for
+    settings that cannot work.
     """
 
     def __init__(
@@ -54,10 +55,13 @@ class Client:
         transport: httpx.AsyncBaseTransport | None = None,
         on_account: Callable[[Account], None] | None = None,
         chance: Callable[[], float] = even_chance,
+        clock: ServiceClock | None = None,
     ) -> None:
         self._config = config
         self._budget = budget
-        self._exchange = Exchange(config, budget, transport=transport, on_account=on_account, chance=chance)
+        self._exchange = Exchange(
+            config, budget, transport=transport, on_account=on_account, chance=chance, clock=clock
+        )
         self._shape: Shape = config.shape
         self._ranges: Ranges = "unknown"
         self._ranges_unusable = False
@@ -76,9 +80,9 @@ class Client:
         return self._exchange.account
 
     @property
-    def server_time_ns(self) -> int:
-        """The service's clock now, by the newest reply's Date header; ours before the first."""
-        return time.time_ns() + self._exchange.clock_lead_ns
+    def clock(self) -> ServiceClock:
+        """The service's clock, as far as the Date of replies tells it."""
+        return self._exchange.clock
 
     @property
     def shape(self) -> Shape:

@@ -6,14 +6,16 @@ The user's own `rm` does not go here.
     FOLDER/<n>.json     what they were: its path, its id, when and why it went
 
 The record comes first and goes last; one without bytes is what a crash left of a pair. Bytes whose record is lost
-are kept and shown as unnamed.
+are kept and shown as unnamed. How old each is goes by a time that no clock's jump moves (`Timekeeper`); that of one
+whose record does not tell begins when it is first looked at.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,11 +25,14 @@ from remotefs.data.contentfile import make_folder
 from remotefs.errors import NotFound
 from remotefs.store.durability import sync_folder
 
-_DAY_S = 86_400
+_DAY_NS = 86_400 * 1_000_000_000
 
 
 class Trashed(msgspec.Struct, frozen=True, kw_only=True):
-    """One file in the trash; `removed_at` in seconds since the epoch, `mtime_ns` as the file had it."""
+    """One file in the trash; `removed_at` in seconds since the epoch, `mtime_ns` as the file had it.
+
+    `aged_ns` is the time that had passed for the trash when the file came into it; None where nobody noted it.
+    """
 
     number: int
     path: str
@@ -37,13 +42,15 @@ class Trashed(msgspec.Struct, frozen=True, kw_only=True):
     mtime_ns: int
     removed_at: float
     reason: str
+    aged_ns: int | None = None
 
 
 class Trash:
-    """Owns the folder."""
+    """Owns the folder; `aged_ns` tells how much time has passed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, aged_ns: Callable[[], int] = lambda: 0) -> None:
         self._folder = folder
+        self._aged_ns = aged_ns
         make_folder(folder)
         for record in folder.glob("*.json*"):
             if not self.bytes_of(int(record.name.partition(".")[0])).exists():
@@ -63,12 +70,9 @@ class Trash:
         number = self._last
         record = Trashed(
             number=number, path=path, file_id=file_id, size=size, mode=mode, mtime_ns=mtime_ns,
-            removed_at=time.time(), reason=reason,
+            removed_at=time.time(), reason=reason, aged_ns=self._aged_ns(),
         )  # fmt: skip
-        with self._record(number).open("wb") as file:
-            file.write(msgspec.json.encode(record))
-            file.flush()
-            os.fsync(file.fileno())
+        _write(self._record(number), record)
         steps.reached("trash has the record", number)
         os.link(source, self.bytes_of(number))
         steps.reached("trash has the bytes", number)
@@ -100,11 +104,24 @@ class Trash:
 
     def empty(self, *, older_than_days: float = 0.0) -> int:
         """Remove what has been there for longer; how many."""
-        limit = time.time() - older_than_days * _DAY_S
-        gone = [entry for entry in self._entries() if entry.removed_at <= limit]
+        gone = [entry for entry in self._entries() if self._age_days(entry) >= older_than_days]
         for entry in gone:
             self.remove(entry.number)
         return len(gone)
+
+    def note_ages(self) -> None:
+        """Let the time begin of what has none: an older version put it there, or a crash took its record.
+
+        One that cannot be written is left for the next time.
+        """
+        for entry in [entry for entry in self._entries() if entry.aged_ns is None]:
+            with suppress(OSError):
+                new = self._folder / f"{entry.number}.json.new"
+                _write(new, msgspec.structs.replace(entry, aged_ns=self._aged_ns()))
+                new.replace(self._record(entry.number))
+
+    def _age_days(self, entry: Trashed) -> float:
+        return 0.0 if entry.aged_ns is None else (self._aged_ns() - entry.aged_ns) / _DAY_NS
 
     def _kept(self, source: Path) -> Trashed | None:
         return next((entry for entry in self._entries() if self.bytes_of(entry.number).samefile(source)), None)
@@ -126,3 +143,10 @@ class Trash:
                 number=number, path=f"unnamed {number}", file_id="", size=status.st_size, mode=0o600,
                 mtime_ns=status.st_mtime_ns, removed_at=status.st_ctime, reason="its record is missing",
             )  # fmt: skip
+
+
+def _write(path: Path, record: Trashed) -> None:
+    with path.open("wb") as file:
+        file.write(msgspec.json.encode(record))
+        file.flush()
+        os.fsync(file.fileno())

@@ -20,6 +20,7 @@ from remotefs.api.budget import Priority, Ticket
 from remotefs.api.mime import guess_mime_type
 from remotefs.api.models import FileMetadata
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
+from remotefs.clocks import AHEAD_NS, ServiceClock
 from remotefs.data.changes import NEVER_NS, Changes
 from remotefs.data.filedata import FileData, digest_of
 from remotefs.data.flights import Flight, Flights, MeteredSource
@@ -70,6 +71,7 @@ class Uploader:
         sender: Sender,
         readback: Readback,
         link: Link,
+        clock: ServiceClock,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -81,6 +83,7 @@ class Uploader:
         self._sender = sender
         self._readback = readback
         self._link = link
+        self._clock = clock
 
     async def carry_out(self, intent: Intent, ticket: Ticket) -> None:
         """Upload what the inode holds now and bind the new id, or find out that an earlier attempt did it.
@@ -132,7 +135,13 @@ class Uploader:
             # Unlinked meanwhile, but still open (W9): its intent is gone.
             return
         shipment = Shipment(inode.ino, name, inode.size, inode.content_gen, digest)
-        attempt = Attempt(shipment.name, shipment.size, time.time_ns(), self._remotes.newest_ns(), shipment.generation)
+        attempt = Attempt(
+            shipment.name,
+            shipment.size,
+            time.time_ns(),
+            self._remotes.newest_ns(self._clock.now_ns() + AHEAD_NS),
+            shipment.generation,
+        )
         self._journal.begin_attempt(intent.seq, attempt)
         await self._db.durable()
         steps.reached("upload: its attempt is on the disk", name)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
@@ -13,6 +11,7 @@ import msgspec
 from remotefs.api.budget import Budget
 from remotefs.api.client import Client
 from remotefs.api.models import Account
+from remotefs.clocks import Machine, ServiceClock
 from remotefs.config import Config, ServiceConfig, Shape
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.cadence import Cadence
@@ -37,10 +36,12 @@ from remotefs.data.readback import Readback
 from remotefs.data.recovery import Recovery
 from remotefs.data.refresh import Refresh
 from remotefs.data.removal import Remover
+from remotefs.data.renewing import Renewer
 from remotefs.data.scan import Scans
 from remotefs.data.settler import Settler
 from remotefs.data.staging import Staging
 from remotefs.data.suspects import Suspects
+from remotefs.data.timekeeping import Timekeeper
 from remotefs.data.trash import Trash
 from remotefs.data.upload import Uploader
 from remotefs.data.view import View
@@ -63,15 +64,16 @@ from remotefs.vfs.policy import NamePolicy
 class Parts:
     """The parts of one mount, from the lowest layer up; `database` is open, and closed by whoever opened it.
 
-    `wall` gives the time in ns since the epoch.
+    `machine` has the clocks, by default those of this one.
     """
 
-    def __init__(self, settings: MountSettings, database: Database, *, wall: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, settings: MountSettings, database: Database, *, machine: Machine | None = None) -> None:
         config, state = settings.config, settings.state_dir
         self.database = database
-        self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid())
+        self._machine = machine or Machine()
+        self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=self._machine)
         self.meta, self.tree, self.journal, self.remotes = store.meta, store.tree, store.journal, store.remotes
-        self._wall = wall
+        self.clock = ServiceClock(self._machine, store.steady, self.meta.facts.service_clock)
         self._view = View(self.tree, self.remotes)
         self.handles = Handles(self._view.note_listing)
         self.naming = NamePolicy(config.names)
@@ -83,11 +85,12 @@ class Parts:
         service = _remembered_shape(config.service, self.meta.facts.shape)
         self.budget = Budget.for_service(service)
         guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
-        self.client = Client(service, self.budget, on_account=guard.check)
+        self.client = Client(service, self.budget, on_account=guard.check, clock=self.clock)
         self.disk = Disk(state, config.cache)
         self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
         self.staging = Staging(state / "staging", self.disk, database.durability)
-        self.trash = Trash(state / "trash")
+        self.timekeeper = Timekeeper(self.meta, store.steady, self.clock)
+        self.trash = Trash(state / "trash", self.timekeeper.aged_ns)
         self.downloader = Downloader(
             self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache,
             Lanes(self.meta.facts.lanes, self._remember_lanes),
@@ -108,7 +111,9 @@ class Parts:
         )  # fmt: skip
         self.settler = Settler(self.filedata)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
-        uploader = Uploader(self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link)
+        uploader = Uploader(
+            self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link, self.clock
+        )
         deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights)
         self.writeback = Writeback(
             self.store, self.changes, self.filedata, self.settler, uploader, deleter, self.link, self.budget,
@@ -117,23 +122,22 @@ class Parts:
         placer = Placer(self.store, self.changes, self.notifier, Ownership(os.getuid(), os.getgid()))
         remover = Remover(
             self.store, self.changes, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
-            self.downloader.forget,
+            self.clock, self.downloader.forget,
         )  # fmt: skip
-        cadence = Cadence(self.budget, config.refresh, self._wall, self.remotes.known_count)
-        lookout = Lookout(self.store, self.client, remover, self._view, cadence, config.refresh, self._wall)
-        merger = Merger(self.store, placer, self.handles.is_directory_open, self._server_time_ns)
+        cadence = Cadence(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
+        renewer = Renewer(self.remotes, self.clock)
+        lookout = Lookout(self.store, self.client, remover, renewer, self._view, cadence, config.refresh)
+        merger = Merger(self.store, placer, renewer, self.handles.is_directory_open, self.clock)
         self.listings = Listings(
-            self.store, self.client, merger, remover, cadence, config.refresh, self._server_time_ns, self._wall
-        )
+            self.store, self.client, merger, remover, cadence, config.refresh, self.clock, self.timekeeper,
+            self._machine.wall,
+        )  # fmt: skip
         self.refresh = Refresh(
             self.listings, self.link, config.refresh, cadence, lookout, self.suspects, refresh_bell
         )  # fmt: skip
         self.recovery = Recovery(
             self.store, self.changes, self.content, self.staging, self.filedata, self.trash
         )  # fmt: skip
-
-    def _server_time_ns(self) -> int:
-        return self.client.server_time_ns
 
     def _remember_lanes(self, count: int) -> None:
         with suppress(LocalError):  # it is found out again

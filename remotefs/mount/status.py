@@ -52,7 +52,7 @@ class StatusReport:
             failed=tuple(map(self.leftover, islice((i for i in pending if i.reason is not None), NAMED))),
             errors=tuple(FailedRequest(at=e.at_s, message=e.message, request_id=e.request_id) for e in link.errors),
             damaged=tuple(content.damaged),
-            removals_held=facts.removals_held,
+            removals_held=facts.removals_held + facts.expiries_held,
             trashed=len(trashed),
             trashed_bytes=sum(entry.size for entry in trashed),
             content=ContentUse(

@@ -125,6 +125,8 @@ class Remote(NamedTuple):
     digest: str | None = None
     known_ns: int = 0
     asked: str | None = None
+    foreseen: int | None = None
+    listed_size: int | None = None
 
     @property
     def asked_name(self) -> str:
