@@ -1,17 +1,17 @@
 """Reading the service's listings: polls for what is new, walks for the whole.
 
-A poll reads the newest page and goes on until it is well past what the last poll saw, for a large upload can appear
-below a newer known id. All times that are compared are the service's; one in its future says nothing.
+A poll reads the newest page and goes on until a page ends with a file that was there well before the last poll: a large
+upload can appear below a newer known id. All times that are compared are the service's.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from remotefs.api.budget import Priority
-from remotefs.api.models import FileMetadata, Page
+from remotefs.api.models import Page
 from remotefs.clocks import AHEAD_NS, ServiceClock
 from remotefs.config import RefreshConfig
 from remotefs.data.cadence import Cadence
@@ -87,28 +87,24 @@ class Listings:
 
         Raises RefusedError, TransportError; what came before an error stays added, and nothing is removed for it (S4).
         """
-        known = self._remover.known_before(self._steady())
+        known, began_ns = self._remover.known_before(self._steady()), self._clock.now_ns()
         listed: set[str] = set()
-        newest_ns = self._polled_to_ns()
         async for page in self._lister.pages(priority=priority):
-            newest_ns = self._newest_ns(newest_ns, page.files)
             await self._merger.merge(page.files)
             listed.update(file.id for file in page.files)
             if report is not None:
                 report(len(listed))
         await self._remover.after_complete_listing(known, listed, accepted=accepted)
-        await self._finish(newest_ns, walked=True, accepted=accepted)
+        await self._finish(began_ns, walked=True, accepted=accepted)
 
     async def poll(self) -> None:
         """Read what is new. Raises as walk() does."""
-        known = self._remover.known_before(self._steady())
-        newest_ns = self._polled_to_ns()
-        horizon_ns = newest_ns - self._overlap_ns
+        known, began_ns = self._remover.known_before(self._steady()), self._clock.now_ns()
+        horizon_ns = self._polled_at_ns() - self._overlap_ns
         pages = 0
         async for page in self._lister.pages(priority=Priority.POLL):
             pages += 1
             self._cadence.note_request()
-            newest_ns = self._newest_ns(newest_ns, page.files)
             await self._merger.merge(page.files)
             self.shows_all = pages == 1 and page.next_cursor is None
             if self.shows_all:
@@ -116,7 +112,7 @@ class Listings:
                 await self._remover.after_complete_listing(known, {file.id for file in page.files})
             if page.files and page.files[-1].created_ns < horizon_ns:
                 break
-        await self._finish(newest_ns, walked=False)
+        await self._finish(began_ns, walked=False)
 
     def statistics(self) -> ListingStatistics:
         """A record of now."""
@@ -128,24 +124,21 @@ class Listings:
         """Return a moment of the steady clock as people call it."""
         return (self._wall() - self._steady() + steady_ns) / _NS if steady_ns else 0.0
 
-    def _polled_to_ns(self) -> int:
-        """Return up to where the last poll saw; nothing is known of a place that lies in the future."""
-        polled_to_ns = self._meta.facts.polled_to_ns
-        return polled_to_ns if polled_to_ns <= self._clock.now_ns() + AHEAD_NS else 0
+    def _polled_at_ns(self) -> int:
+        """Return when the last listing began (the service's clock): a time in the future hides what comes before it."""
+        polled_at_ns = self._meta.facts.polled_at_ns
+        return polled_at_ns if polled_at_ns <= self._clock.now_ns() + AHEAD_NS else 0
 
-    def _newest_ns(self, newest_ns: int, files: Iterable[FileMetadata]) -> int:
-        """Return the newest time of creation that can be true: one from the future would hide what comes after it."""
-        latest_ns = self._clock.now_ns() + AHEAD_NS
-        return max([newest_ns, *(file.created_ns for file in files if file.created_ns <= latest_ns)])
-
-    async def _finish(self, newest_ns: int, *, walked: bool, accepted: bool = False) -> None:
+    async def _finish(self, began_ns: int, *, walked: bool, accepted: bool = False) -> None:
+        """A listing that began at `began_ns` (the service's clock) was read."""
         now = self._steady()
         self._timekeeper.note()
         await self._remover.remove_expired(accepted=accepted)
         self._merger.settle_names()
         if walked:
             self._remover.empty_old_trash()
-            self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_to_ns=newest_ns)
-        elif newest_ns != self._meta.facts.polled_to_ns:
-            self._meta.record(polled_to_ns=newest_ns)
+            self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_at_ns=began_ns)
+        elif began_ns - self._polled_at_ns() >= self._overlap_ns // 2:
+            # Not for each poll: what a later start lists twice costs a request more at most.
+            self._meta.record(polled_at_ns=began_ns)
         self._polled_ns = now

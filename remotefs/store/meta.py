@@ -21,8 +21,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     listed_ns: int = 0
     # The steady clock.
     walked_ns: int = 0
-    # The service's clock: the newest created_at that a poll has seen.
-    polled_to_ns: int = 0
+    # The service's clock, when the last listing began that was read to where it had to be (a few minutes old at most).
+    polled_at_ns: int = 0
     # How many ids a walk found missing that wait for `accept-removals` (S1).
     removals_held: int = 0
     # How many files would have expired in a way that was not foreseen, and wait for the same (S1).

@@ -112,6 +112,22 @@ async def test_what_happened_while_nothing_was_mounted_shows_at_once(
         assert await shown(host, "meanwhile") <= 2.0
 
 
+async def test_a4_a_tree_that_is_known_is_not_listed_whole_at_the_next_mount(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """All its files came within a minute, as from a script, an hour ago; of four pages the first is enough."""
+    server.store._clock = lambda: time.time() - 3600.0
+    for number in range(3100):
+        add(server, f"f{number}")
+    async with running(tmp_path, server, wall=Wall()) as host:
+        await host.walk()
+    before = server.script.count("list")
+    async with running(tmp_path, server, wall=Wall()) as host:
+        await host.nursery.start(host.parts.refresh.run)
+        await host.until(lambda: host.parts.listings.is_known)
+        assert server.script.count("list") - before == 2  # who answers, and what is new
+
+
 async def test_a_listing_that_is_refused_is_not_asked_for_all_the_time(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,9 @@ async def test_a2_a_poll_shows_what_is_new(tmp_path: Path, server: Server, clock
 
 async def test_a4_a_poll_reads_no_further_than_what_it_knows(tmp_path: Path, server: Server, clock: Clock) -> None:
     """One request, unless what lies within the overlap fills the page."""
-    old = {"next_page": None, "data": [_entry(1, "2026-01-01T00:00:00Z")]}
-    for state, created_at, requests in (
-        ("far", "2026-01-01T23:00:00Z", 1),
-        ("near", "2026-01-01T23:59:00Z", 2),
-    ):
-        page = {"next_page": "page_2", "data": [_entry(2, "2026-01-02T00:00:00Z"), _entry(3, created_at)]}
+    old = {"next_page": None, "data": [_entry(1, _ago(days=1))]}
+    for state, created_at, requests in (("far", _ago(minutes=30), 1), ("near", _ago(minutes=3), 2)):
+        page = {"next_page": "page_2", "data": [_entry(2, _ago(minutes=1)), _entry(3, created_at)]}
         server.script.clear()
         server.script.add(Reply(200, old), op="list", times=None, when=lambda request: "page_2" in request.query)
         server.script.add(Reply(200, page), op="list", times=None)
@@ -178,6 +176,10 @@ def _eager(config: Config) -> Config:
 def _idle_soon(config: Config) -> Config:
     refresh = msgspec.structs.replace(config.refresh, poll_in_use_s=0.5, idle_after_s=2.0)
     return msgspec.structs.replace(config, refresh=refresh)
+
+
+def _ago(**ago: float) -> str:
+    return (datetime.now(UTC) - timedelta(**ago)).isoformat()
 
 
 def _entry(number: int, created_at: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Time:
         # What replies say instead.
         self.said: str | None = None
         server.script.date = self.date
+        server.store._clock = lambda: time.time() + self.passed_s
 
     def machine(self, boot_id: str = "this run of the machine") -> Machine:
         return Machine(
