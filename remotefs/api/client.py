@@ -18,7 +18,7 @@ import httpx
 from remotefs.api import models
 from remotefs.api.budget import BETA_LIMIT_PER_MINUTE, Budget
 from remotefs.api.download import Download, range_header, shows_ranges, span_of
-from remotefs.api.exchange import Call, Exchange, Whom, even_chance
+from remotefs.api.exchange import Call, Exchange, OnAccount, Whom, even_chance
 from remotefs.api.models import Account, FileMetadata, Page, check_id
 from remotefs.api.multipart import upload_form
 from remotefs.api.transport import timeouts
@@ -40,7 +40,7 @@ _WRONG_SHAPE = (400, 404)
 
 class Client:
     """An async context manager. `on_account` is called, before the reply is handed out, when a reply names another
-    account than the last; what it raises ends the request.
+    account than the last success, or none at first; what it raises ends the request.
 
     Every method raises RefusedError or TransportError of `remotefs.errors`, after the retries of `retry.decide`.
     `chance` in 0..1 spreads the waits between retries; `clock` learns the service's time. Raises UsageError for
@@ -53,7 +53,7 @@ class Client:
         budget: Budget,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        on_account: Callable[[Account], None] | None = None,
+        on_account: OnAccount | None = None,
         chance: Callable[[], float] = even_chance,
         clock: ServiceClock | None = None,
     ) -> None:

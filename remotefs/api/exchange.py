@@ -46,6 +46,8 @@ from remotefs.errors import (
 )
 
 T = TypeVar("T")
+# Called with the account that a reply names, and whether the reply is a success.
+OnAccount = Callable[[Account, bool], None]
 Whom = Priority | Ticket
 # A page of 1,000 entries at their largest is 5 MB; more is no listing.
 _MOST_JSON_BYTES = 32 * MIB
@@ -97,7 +99,7 @@ class Exchange:
         budget: Budget,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        on_account: Callable[[Account], None] | None = None,
+        on_account: OnAccount | None = None,
         chance: Callable[[], float] = even_chance,
         clock: ServiceClock | None = None,
     ) -> None:
@@ -110,6 +112,8 @@ class Exchange:
         self._secrets = secrets_of(config)
         self._http = make_http_client(config, transport)
         self._on_account = on_account
+        # The account of the newest success that `on_account` let pass.
+        self._accepted: Account | None = None
         self._chance = chance
 
     async def aclose(self) -> None:
@@ -241,7 +245,7 @@ class Exchange:
     async def _take_head(self, call: Call, response: httpx.Response, pieces: Pieces) -> None:
         """Learn from the headers; raises the refusal that a status other than 2xx is."""
         self._budget.on_reply(response.headers)
-        self._learn_account(account_of(response.headers, self.account))
+        self._learn_account(account_of(response.headers, self.account), success=response.is_success)
         if response.is_success:
             # What is no success may be of a proxy, which has a clock of its own.
             self._learn_clock(response.headers)
@@ -258,12 +262,17 @@ class Exchange:
             self._budget.on_rate_limited(error.retry_after_s)
         raise error
 
-    def _learn_account(self, account: Account | None) -> None:
-        if account is not None and account != self.account:
-            if self._on_account is not None:
-                # What it raises is raised again for every reply of that account.
-                self._on_account(account)
-            self.account = account
+    def _learn_account(self, named: Account | None, *, success: bool) -> None:
+        """Have an account looked at that is new; a refusal that names none may be a proxy's, and shows nothing."""
+        if named is None and not success:
+            return
+        account = named or Account(None, None)
+        if account != self._accepted and self._on_account is not None:
+            # What it raises is raised again for every reply of that account.
+            self._on_account(account, success)
+        if success:
+            self._accepted = account
+        self.account = named
 
     def _shape_headers(self, *, beta: bool) -> dict[str, str]:
         """The user's own beta header, if any, stays in force beside ours."""

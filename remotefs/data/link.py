@@ -57,10 +57,14 @@ class LinkStatistics:
 
 
 class Link:
-    """Starts out as down: nothing is changed at a service that has not yet shown whose it is (S1)."""
+    """Starts out as down: nothing is changed at a service that has not yet shown whose it is (S1).
 
-    def __init__(self) -> None:
+    Without `vouched` an answer is not enough: it has to be vouched for, for a refusal shows nothing.
+    """
+
+    def __init__(self, *, vouched: bool = True) -> None:
         self._reason: str | None = "the service has not answered yet"
+        self._vouched = vouched
         self._suspended: str | None = None
         self._failures = 0
         self._changed = trio.Event()
@@ -69,12 +73,19 @@ class Link:
     @property
     def is_up(self) -> bool:
         """Whether requests are worth sending."""
-        return self._reason is None and self._suspended is None
+        return self.reason is None and self._suspended is None
 
     @property
     def reason(self) -> str | None:
         """Why it is down, if it is."""
+        if self._reason is None and not self._vouched:
+            return "the service has not shown yet whose files it has"
         return self._reason
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether what answers has shown that it is the account of this state folder, and nothing else since (S1)."""
+        return self._vouched and self._suspended is None
 
     @property
     def suspended(self) -> str | None:
@@ -98,6 +109,12 @@ class Link:
             self._notify()
         self._reason = str(error)
         self._failures += 1
+
+    def vouch(self) -> None:
+        """The account of this state folder answered."""
+        if not self._vouched:
+            self._vouched = True
+            self._notify()
 
     def suspend(self, error: AccountError) -> None:
         """Stop all that changes the service until the mount is started anew."""
@@ -130,7 +147,7 @@ class Link:
 
     def statistics(self) -> LinkStatistics:
         """A record of now."""
-        return LinkStatistics(self.is_up, self._reason, self._suspended, tuple(self._errors))
+        return LinkStatistics(self.is_up, self.reason, self._suspended, tuple(self._errors))
 
     def _notify(self) -> None:
         self._changed.set()

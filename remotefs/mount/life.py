@@ -69,6 +69,7 @@ class Life:
     async def run(self) -> int:
         """From recovery to the last drain; the exit status."""
         parts = self._parts
+        parts.guard.check_address()
         async with parts.client, trio.open_nursery() as nursery:
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()

@@ -10,7 +10,6 @@ import msgspec
 
 from remotefs.api.budget import Budget
 from remotefs.api.client import Client
-from remotefs.api.models import Account
 from remotefs.clocks import Machine, ServiceClock
 from remotefs.config import Config, ServiceConfig, Shape
 from remotefs.control.address import SOCKET_NAME
@@ -46,11 +45,11 @@ from remotefs.data.trash import Trash
 from remotefs.data.upload import Uploader
 from remotefs.data.view import View
 from remotefs.data.writeback import Writeback
-from remotefs.errors import AccountError, LocalError
+from remotefs.errors import LocalError
 from remotefs.fuse.notify import KernelNotifier
+from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
 from remotefs.store.database import Database
-from remotefs.store.meta import Meta
 from remotefs.store.store import Store
 from remotefs.vfs.attributes import Attributes
 from remotefs.vfs.byid import ById
@@ -77,15 +76,15 @@ class Parts:
         self._view = View(self.tree, self.remotes)
         self.handles = Handles(self._view.note_listing)
         self.naming = NamePolicy(config.names)
-        self.link = Link()
+        self.link = Link(vouched=False)
         self.doorbell = Doorbell()
         self.flights = Flights()
         self.notifier = KernelNotifier(self.handles.is_known)
 
         service = _remembered_shape(config.service, self.meta.facts.shape)
         self.budget = Budget.for_service(service)
-        guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
-        self.client = Client(service, self.budget, on_account=guard.check, clock=self.clock)
+        self.guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
+        self.client = Client(service, self.budget, on_account=self.guard.check, clock=self.clock)
         self.disk = Disk(state, config.cache)
         self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
         self.staging = Staging(state / "staging", self.disk, database.durability)
@@ -159,31 +158,6 @@ class Parts:
             config.service.storage_bytes, settings.state_dir / SOCKET_NAME,
         )  # fmt: skip
         return FileSystem(namespace, files, attributes, self.handles)
-
-
-class AccountGuard:
-    """S1: a state folder belongs to an account, by what the replies tell; the base URL only where they do not."""
-
-    def __init__(self, meta: Meta, link: Link, base_url: str, state_dir: str) -> None:
-        self._meta = meta
-        self._link = link
-        self._base_url = base_url
-        self._state_dir = state_dir
-
-    def check(self, account: Account) -> None:
-        """Take the first account for the owner; of any other, stop all intents and raise AccountError."""
-        facts = self._meta.facts
-        if facts.organization is None and facts.workspace is None:
-            self._meta.record(organization=account.organization, workspace=account.workspace)
-            return
-        if (facts.organization, facts.workspace) == (account.organization, account.workspace or facts.workspace):
-            return
-        error = AccountError(
-            f"{self._state_dir} belongs to organization {facts.organization}, but {account.organization} answers: "
-            "use a key of the first, or another --state-dir"
-        )
-        self._link.suspend(error)
-        raise error
 
 
 def _remembered_shape(service: ServiceConfig, shape: str | None) -> ServiceConfig:

@@ -225,7 +225,7 @@ async def test_a_users_own_beta_header_stays_beside_ours() -> None:
 async def test_another_account_is_told_before_its_reply_is_used() -> None:
     seen: list[Account] = []
 
-    def on_account(account: Account) -> None:
+    def on_account(account: Account, _: bool) -> None:
         seen.append(account)
         if account.organization == "org-2":
             raise AccountError("another account")
