@@ -19,7 +19,8 @@
     │   └── ServerFailure               5xx: Overloaded (503, 529: certainly not carried out)
     ├── TransportError                  no answer, or not a whole one
     │   ├── Unreachable                 certainly not carried out: no connection, or it broke before all was sent
-    │   ├── AmbiguousOutcome            sent, and nobody knows whether it was carried out (W6)
+    │   ├── AmbiguousOutcome            sent, and nobody knows whether it was carried out (W6):
+    │   │                               MisansweredUpload (the reply is about another file)
     │   ├── ReplyBroken                 a body cut short, JSON that is none, a page that cannot be:
     │   │                               LengthDiffers
     │   └── DeadlineExceeded
@@ -217,6 +218,10 @@ class AmbiguousOutcome(TransportError):
     def __init__(self, message: str, *, request_id: str | None = None) -> None:
         super().__init__(message)
         self.request_id = request_id
+
+
+class MisansweredUpload(AmbiguousOutcome):
+    """The reply to an upload is about a file that cannot be the one that was sent (W6)."""
 
 
 class ReplyBroken(TransportError):

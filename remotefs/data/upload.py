@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,12 +20,13 @@ from remotefs.api.mime import guess_mime_type
 from remotefs.api.models import FileMetadata
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
 from remotefs.clocks import AHEAD_NS, ServiceClock
+from remotefs.data.answers import Shipment, fault_of
 from remotefs.data.changes import NEVER_NS, Changes
 from remotefs.data.filedata import FileData, digest_of
 from remotefs.data.flights import Flight, Flights, MeteredSource
 from remotefs.data.link import Link
 from remotefs.data.readback import Readback
-from remotefs.errors import AmbiguousOutcome, LocalError, RemotefsError
+from remotefs.errors import AmbiguousOutcome, LocalError, MisansweredUpload, RemotefsError
 from remotefs.store.records import Attempt, ContentState, Inode, Intent, IntentKind, Origin, Remote
 from remotefs.store.store import Store
 
@@ -46,17 +46,6 @@ class Sender(Protocol):
     ) -> FileMetadata:
         """Upload one file; raises AmbiguousOutcome rather than send twice."""
         ...
-
-
-@dataclass(frozen=True)
-class Shipment:
-    """What one upload sends, and in which version."""
-
-    ino: int
-    name: str
-    size: int
-    generation: int
-    digest: str
 
 
 class Uploader:
@@ -155,7 +144,7 @@ class Uploader:
         self, intent: Intent, shipment: Shipment, source: UploadSource, flight: Flight, ticket: Ticket
     ) -> FileMetadata:
         try:
-            reply = await self._link.watch(
+            return await self._link.watch(
                 lambda: self._sender.upload(shipment.name, source, priority=ticket, on_all_sent=flight.mark_all_sent)
             )
         except AmbiguousOutcome:
@@ -163,9 +152,6 @@ class Uploader:
         except RemotefsError:
             self._journal.end_attempt(intent.seq)
             raise
-        if reply.size_bytes != shipment.size:
-            _log.warning("%s: sent %d bytes, the service says %d", shipment.name, shipment.size, reply.size_bytes)
-        return reply
 
     async def _resolve(self, intent: Intent, attempt: Attempt) -> bool:
         """Find out what became of an attempt; whether there is still something to send."""
@@ -184,6 +170,12 @@ class Uploader:
         return False
 
     def _bind(self, shipment: Shipment, reply: FileMetadata, origin: Origin) -> None:
+        """Bind the new id. Raises MisansweredUpload where the reply cannot be about it; the attempt stays on record."""
+        fault = fault_of(shipment, reply, self._remotes.find(reply.id))
+        if fault is not None:
+            raise MisansweredUpload(
+                f"{shipment.name}: {fault}; it is kept here, and sent again unless the listing has it"
+            )
         remote = Remote(
             file_id=reply.id,
             filename=reply.filename,

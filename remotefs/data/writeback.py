@@ -27,7 +27,7 @@ from remotefs.data.filedata import FileData
 from remotefs.data.link import Link
 from remotefs.data.settler import Settler
 from remotefs.data.upload import Uploader
-from remotefs.errors import RateLimited, RefusedError, RemotefsError, SpendCapReached
+from remotefs.errors import MisansweredUpload, RateLimited, RefusedError, RemotefsError, SpendCapReached
 from remotefs.store.records import Inode, Intent, IntentKind
 from remotefs.store.store import Store
 
@@ -37,6 +37,8 @@ _DELETE_WORKERS = 4
 # A definite refusal does not go away by asking every second: 1 min, doubled up to 1 h. No answer: 1 s up to 1 min.
 _REFUSED_RETRY_S = (60.0, 3600.0)
 _FAILED_RETRY_S = (1.0, 60.0)
+# A reply about another file: it is looked for soon, and sent again ever more rarely, for each time may make a copy.
+_MISANSWERED_RETRY_S = (1.0, 3600.0)
 
 
 class Outcome(Enum):
@@ -290,7 +292,9 @@ class Writeback:
 
     def _put_off(self, intent: Intent, error: Exception) -> None:
         first_s, most_s = _FAILED_RETRY_S if self._link.reason else _REFUSED_RETRY_S
-        if not is_definite(error):
+        if isinstance(error, MisansweredUpload):
+            first_s, most_s = _MISANSWERED_RETRY_S
+        elif not is_definite(error):
             first_s, most_s = _FAILED_RETRY_S
         elif intent.ino is not None and isinstance(error, RefusedError):
             self._refusals[intent.ino] = error
