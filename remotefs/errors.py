@@ -229,14 +229,18 @@ class ReplyBroken(TransportError):
 
 
 class LengthDiffers(ReplyBroken):
-    """The content is not as long as it was listed (R6); `actual_bytes` is None where only that is known."""
+    """The content is not as long as it was listed (R6); `actual_bytes` is None where only that is known.
 
-    def __init__(self, file_id: str, listed_bytes: int, actual_bytes: int | None) -> None:
+    `in_body`: only the end of a body showed it, so that bytes of it may have been handed out before.
+    """
+
+    def __init__(self, file_id: str, listed_bytes: int, actual_bytes: int | None, *, in_body: bool = False) -> None:
         told = "longer" if actual_bytes is None else f"{actual_bytes} bytes long"
         super().__init__(f"{file_id}: it was listed with {listed_bytes} bytes and is {told}")
         self.file_id = file_id
         self.listed_bytes = listed_bytes
         self.actual_bytes = actual_bytes
+        self.in_body = in_body
 
 
 class DeadlineExceeded(TransportError):

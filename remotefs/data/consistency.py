@@ -311,17 +311,12 @@ def _service(state: Snapshot) -> Iterator[Finding]:
             yield Finding(Kind.LEFT_REMOTE, remote.filename, what, file_id=file_id)
         elif listed is None and not remote.doomed and not is_recent:
             yield Finding(Kind.MISSING_REMOTE, _shown(state, remote), f"the listing lacks {file_id}", file_id=file_id)
-        elif listed is not None and (listed.filename, listed.size) != (remote.filename, _size_as_listed(remote)):
+        elif listed is not None and (listed.filename, listed.size) != (remote.filename, remote.size_as_listed):
             what = f"{file_id} is listed as {listed.filename!r} with {listed.size} bytes"
             yield Finding(Kind.OTHER_REMOTE, _shown(state, remote), what, file_id=file_id)
     for file_id, listed in state.listed.items():
         if file_id not in state.rows.remotes and state.now_ns - listed.created_ns >= LAG_NS:
             yield Finding(Kind.UNKNOWN_REMOTE, listed.filename, f"no row knows {file_id}", file_id=file_id)
-
-
-def _size_as_listed(remote: Remote) -> int:
-    """What a listing is to say; generated media may be of another length (R6)."""
-    return remote.size if remote.listed_size is None else remote.listed_size
 
 
 def _shown(state: Snapshot, remote: Remote) -> str:

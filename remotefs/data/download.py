@@ -71,13 +71,14 @@ class Downloader:
         config: CacheConfig,
         lanes: Lanes | None = None,
         requests_per_minute: Callable[[], float | None] = lambda: None,
+        distrust: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._content = content
         self._memory = memory
         self._readahead_bytes = config.readahead_bytes
         self._lanes = lanes or Lanes()
         self._requests_per_minute = requests_per_minute
-        self._carrier = Carrier(tier, content, memory, self._lanes)
+        self._carrier = Carrier(tier, content, memory, self._lanes, distrust)
         self._behind = DropBehind(content.duplicate)
         self._waiting = trio.CapacityLimiter(math.inf)
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)

@@ -1,22 +1,25 @@
-"""What a listing, or metadata, may change of a file that is known: when it expires, and whether it can be read."""
+"""What a listing, or metadata, may change of a file that is known: its expiry, whether it can be read, its size."""
 
 from __future__ import annotations
 
 from remotefs.api.models import FileMetadata
 from remotefs.clocks import ServiceClock
+from remotefs.data.resizing import Resizer
 from remotefs.store.records import Remote
 from remotefs.store.remotes import Remotes
 
 
 class Renewer:
-    """Takes what the service says of known files; called inside a transaction."""
+    """Takes what the service says of known files; its size may change by it."""
 
-    def __init__(self, remotes: Remotes, clock: ServiceClock) -> None:
+    def __init__(self, remotes: Remotes, resizer: Resizer, clock: ServiceClock) -> None:
         self._remotes = remotes
+        self._resizer = resizer
         self._clock = clock
 
     def renew(self, known: Remote, file: FileMetadata) -> None:
         """Save what has changed; the file was not missed."""
+        self._resizer.listed(known, file.size_bytes)
         foreseen = self.foreseen(file, known)
         before = known.expires_ns, bool(known.downloadable), known.foreseen
         if known.missed or before != (file.expires_ns, file.downloadable, foreseen):

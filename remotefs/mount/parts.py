@@ -36,6 +36,7 @@ from remotefs.data.recovery import Recovery
 from remotefs.data.refresh import Refresh
 from remotefs.data.removal import Remover
 from remotefs.data.renewing import Renewer
+from remotefs.data.resizing import Resizer
 from remotefs.data.scan import Scans
 from remotefs.data.settler import Settler
 from remotefs.data.staging import Staging
@@ -43,6 +44,7 @@ from remotefs.data.suspects import Suspects
 from remotefs.data.timekeeping import Timekeeper
 from remotefs.data.trash import Trash
 from remotefs.data.upload import Uploader
+from remotefs.data.vetting import VettedService
 from remotefs.data.view import View
 from remotefs.data.writeback import Writeback
 from remotefs.errors import LocalError
@@ -91,9 +93,10 @@ class Parts:
         self.timekeeper = Timekeeper(self.meta, store.steady, self.clock)
         self.trash = Trash(state / "trash", self.timekeeper.aged_ns)
         self.downloader = Downloader(
-            self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache,
+            VettedService(self.client, self.remotes), self.content, ChunkMemory(config.cache.memory_bytes),
+            config.cache,
             Lanes(self.meta.facts.lanes, self._remember_lanes),
-            lambda: self.budget.limit_per_minute,
+            lambda: self.budget.limit_per_minute, self._distrust,
         )  # fmt: skip
         self._build_data(config)
         self.fs = self._build_fs(config, settings)
@@ -101,6 +104,7 @@ class Parts:
     def _build_data(self, config: Config) -> None:
         refresh_bell = Doorbell()
         self.suspects = Suspects(refresh_bell)
+        self.resizer = Resizer(self.store, self.content, self.notifier, self.handles, self.downloader.forget)
         self.changes = Changes(
             self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights
         )
@@ -124,7 +128,7 @@ class Parts:
             self.clock, self.downloader.forget,
         )  # fmt: skip
         cadence = Cadence(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
-        renewer = Renewer(self.remotes, self.clock)
+        renewer = Renewer(self.remotes, self.resizer, self.clock)
         lookout = Lookout(self.store, self.client, remover, renewer, self._view, cadence, config.refresh)
         merger = Merger(self.store, placer, renewer, self.handles.is_directory_open, self.clock)
         self.listings = Listings(
@@ -137,6 +141,9 @@ class Parts:
         self.recovery = Recovery(
             self.store, self.changes, self.content, self.staging, self.filedata, self.trash
         )  # fmt: skip
+
+    def _distrust(self, file_id: str) -> None:
+        self.resizer.distrusted(file_id)
 
     def _remember_lanes(self, count: int) -> None:
         with suppress(LocalError):  # it is found out again
@@ -151,7 +158,7 @@ class Parts:
             self.store, self.changes, self.filedata, self.settler, self.writeback, self.handles, namespace,
             config.writeback, self.doorbell.ring,
             Scans(self.tree, self.filedata.prefetch, lambda: self.budget.limit_per_minute),
-            Lengths(self.store, self.content, self.downloader, self.notifier, self.handles),
+            Lengths(self.store, self.content, self.downloader, self.resizer, self.suspects),
         )  # fmt: skip
         attributes = Attributes(
             self.store, self.changes, self.filedata, self.flights, self.writeback, namespace, files, self.disk,

@@ -134,6 +134,11 @@ class Remote(NamedTuple):
         return self.asked or self.filename
 
     @property
+    def size_as_listed(self) -> int:
+        """The size that listings say; replies may have shown another (R6)."""
+        return self.size if self.listed_size is None else self.listed_size
+
+    @property
     def age_key(self) -> tuple[int, str]:
         """Orders twins: the largest is the newest (N3)."""
         return (self.created_ns, self.file_id)

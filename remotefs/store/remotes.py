@@ -97,10 +97,12 @@ class Remotes:
                 (expires_ns, downloadable, foreseen, file_id),
             )
 
-    def resize(self, file_id: str, size: int) -> None:
-        """Its content has another length than a listing says."""
+    def resize(self, file_id: str, size: int, *, listed_size: int | None) -> None:
+        """Save the length of its content, and what listings say, where that is another."""
         with self._db.transaction():
-            self._db.execute("UPDATE remote SET size = ? WHERE file_id = ?", (size, file_id))
+            self._db.execute(
+                "UPDATE remote SET size = ?, listed_size = ? WHERE file_id = ?", (size, listed_size, file_id)
+            )
 
     def miss(self, file_ids: Iterable[str]) -> None:
         """A complete listing came without these."""
