@@ -49,6 +49,14 @@ class Page(msgspec.Struct, frozen=True):
     files: tuple[FileMetadata, ...]
     next_cursor: str | None
 
+    def ends_before(self, at_ns: int) -> bool:
+        """Whether its end was made before that time, so that what follows is older still.
+
+        Of a long page the last hundredth has to agree: one odd time in it does not hide the pages that follow.
+        """
+        end = self.files[-max(1, len(self.files) // 100) :]
+        return bool(end) and all(file.created_ns < at_ns for file in end)
+
 
 class Account(msgspec.Struct, frozen=True):
     """Whose files these are, as the reply headers told; None where they did not."""

@@ -26,10 +26,8 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     yield from _lines("failed", [f"{item.path}: {item.reason}" for item in status.failed])
     yield from _lines("damaged", list(status.damaged))
     if status.removals_held:
-        yield (
-            "held",
-            f"{status.removals_held:,} files are missing in the listing: see `remotefs accept-removals --help`",
-        )
+        held = f"{status.removals_held:,} files are missing in the listing or expired at once"
+        yield "held", f"{held}: see `remotefs accept-removals --help`"
     if status.trashed:
         size = human_size(status.trashed_bytes)
         yield "trash", f"{status.trashed:,} files, {size}, see `remotefs trash list`"

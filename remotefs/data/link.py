@@ -59,7 +59,7 @@ class LinkStatistics:
 class Link:
     """Starts out as down: nothing is changed at a service that has not yet shown whose it is (S1).
 
-    Without `vouched` an answer is not enough: it has to be vouched for, for a refusal shows nothing.
+    Without `vouched` a refusal is no answer until a success was vouched for: it does not show whose files these are.
     """
 
     def __init__(self, *, vouched: bool = True) -> None:
@@ -73,13 +73,11 @@ class Link:
     @property
     def is_up(self) -> bool:
         """Whether requests are worth sending."""
-        return self.reason is None and self._suspended is None
+        return self._reason is None and self._suspended is None
 
     @property
     def reason(self) -> str | None:
         """Why it is down, if it is."""
-        if self._reason is None and not self._vouched:
-            return "the service has not shown yet whose files it has"
         return self._reason
 
     @property
@@ -112,9 +110,7 @@ class Link:
 
     def vouch(self) -> None:
         """The account of this state folder answered."""
-        if not self._vouched:
-            self._vouched = True
-            self._notify()
+        self._vouched = True
 
     def suspend(self, error: AccountError) -> None:
         """Stop all that changes the service until the mount is started anew."""
@@ -142,12 +138,14 @@ class Link:
             isinstance(error, TransportError) and not isinstance(error, AmbiguousOutcome)
         ):
             self.down(error)
-        elif isinstance(error, RefusedError):
+        elif isinstance(error, RefusedError) and self._vouched:
             self.up()
+        elif isinstance(error, RefusedError):
+            self.down(error)
 
     def statistics(self) -> LinkStatistics:
         """A record of now."""
-        return LinkStatistics(self.is_up, self.reason, self._suspended, tuple(self._errors))
+        return LinkStatistics(self.is_up, self._reason, self._suspended, tuple(self._errors))
 
     def _notify(self) -> None:
         self._changed.set()

@@ -110,7 +110,7 @@ class Listings:
             if self.shows_all:
                 # A single page that is also the last is a complete listing (S4).
                 await self._remover.after_complete_listing(known, {file.id for file in page.files})
-            if page.files and page.files[-1].created_ns < horizon_ns:
+            if page.ends_before(horizon_ns):
                 break
         await self._finish(began_ns, walked=False)
 

@@ -74,7 +74,7 @@ class Parts:
         self._machine = machine or Machine()
         self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=self._machine)
         self.meta, self.tree, self.journal, self.remotes = store.meta, store.tree, store.journal, store.remotes
-        self.clock = ServiceClock(self._machine, store.steady, self.meta.facts.service_clock)
+        self.service_clock = ServiceClock(self._machine, store.steady, self.meta.facts.service_clock)
         self._view = View(self.tree, self.remotes)
         self.handles = Handles(self._view.note_listing)
         self.naming = NamePolicy(config.names)
@@ -86,11 +86,11 @@ class Parts:
         service = _remembered_shape(config.service, self.meta.facts.shape)
         self.budget = Budget.for_service(service)
         self.guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
-        self.client = Client(service, self.budget, on_account=self.guard.check, clock=self.clock)
+        self.client = Client(service, self.budget, on_account=self.guard.check, clock=self.service_clock)
         self.disk = Disk(state, config.cache)
         self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
         self.staging = Staging(state / "staging", self.disk, database.durability)
-        self.timekeeper = Timekeeper(self.meta, store.steady, self.clock)
+        self.timekeeper = Timekeeper(self.meta, store.steady, self.service_clock)
         self.trash = Trash(state / "trash", self.timekeeper.aged_ns)
         self.downloader = Downloader(
             VettedService(self.client, self.remotes), self.content, ChunkMemory(config.cache.memory_bytes),
@@ -115,7 +115,7 @@ class Parts:
         self.settler = Settler(self.filedata)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
         uploader = Uploader(
-            self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link, self.clock
+            self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link, self.service_clock
         )
         deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights)
         self.writeback = Writeback(
@@ -125,14 +125,14 @@ class Parts:
         placer = Placer(self.store, self.changes, self.notifier, Ownership(os.getuid(), os.getgid()))
         remover = Remover(
             self.store, self.changes, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
-            self.clock, self.downloader.forget,
+            self.service_clock, self.downloader.forget,
         )  # fmt: skip
         cadence = Cadence(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
-        renewer = Renewer(self.remotes, self.resizer, self.clock)
+        renewer = Renewer(self.remotes, self.resizer, self.service_clock)
         lookout = Lookout(self.store, self.client, remover, renewer, self._view, cadence, config.refresh)
-        merger = Merger(self.store, placer, renewer, self.handles.is_directory_open, self.clock)
+        merger = Merger(self.store, placer, renewer, self.handles.is_directory_open, self.service_clock)
         self.listings = Listings(
-            self.store, self.client, merger, remover, cadence, config.refresh, self.clock, self.timekeeper,
+            self.store, self.client, merger, remover, cadence, config.refresh, self.service_clock, self.timekeeper,
             self._machine.wall,
         )  # fmt: skip
         self.refresh = Refresh(

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from remotefs.api.bounds import LATEST_NS, MOST_FILE_BYTES
 from remotefs.api.models import (
     Account,
+    Page,
     account_of,
     check_id,
     decode_deleted,
@@ -125,6 +127,23 @@ def test_every_file_of_the_schema_is_read(name: str, size: int, file_id: str) ->
 def test_times_that_no_clock_shows_stay_within_64_bits() -> None:
     assert decode_file(encoded(wire_file(created_at="0001-01-01T00:00:00Z"))).created_ns == 0
     assert decode_file(encoded(wire_file(expires_at="9999-12-31T23:59:59Z"))).expires_ns == LATEST_NS
+
+
+def page_of(*created_ns: int) -> Page:
+    files = (decode_file(encoded(wire_file(f"file_{n}"))) for n in range(len(created_ns)))
+    return Page(tuple(msgspec.structs.replace(f, created_ns=ns) for f, ns in zip(files, created_ns, strict=True)), None)
+
+
+def test_a_page_ends_where_its_last_files_were_made() -> None:
+    assert page_of(9, 5).ends_before(6)
+    assert not page_of(9, 5).ends_before(5)
+    assert not page_of().ends_before(5)
+
+
+def test_one_odd_time_at_its_end_does_not_end_a_long_page_early() -> None:
+    for at in range(990, 1000):
+        assert not page_of(*[9] * at, 0, *[9] * (999 - at)).ends_before(5)
+    assert page_of(*[9] * 500, *[4] * 500).ends_before(5)
 
 
 def test_pages_of_both_shapes_name_their_next_cursor() -> None:

@@ -121,9 +121,7 @@ def test_two_addresses_have_two(other: str) -> None:
 
 @pytest.fixture
 def link() -> Link:
-    link = Link(vouched=False)
-    link.up()
-    return link
+    return Link(vouched=False)
 
 
 @pytest.fixture
@@ -136,9 +134,9 @@ def test_s1_a_refusal_names_nobodys_folder(meta: Meta, link: Link) -> None:
     """It may be refused because the key is of the wrong account."""
     keeper = AccountGuard(meta, link, HERE, "the folder")
     keeper.check(Account("org2", None), False)
-    assert (Owner.of(meta.facts), link.is_up) == (FRESH, False)
+    assert (Owner.of(meta.facts), link.is_trusted) == (FRESH, False)
     keeper.check(Account("org", None), True)
-    assert (Owner.of(meta.facts), link.is_up) == (ORG, True)
+    assert (Owner.of(meta.facts), link.is_trusted) == (ORG, True)
 
 
 def test_s1_a_refusal_of_another_account_stops_everything(meta: Meta, link: Link) -> None:

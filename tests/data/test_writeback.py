@@ -122,7 +122,6 @@ async def test_what_a_close_waits_for_goes_before_what_is_queued(tmp_path: Path,
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.parts.writeback.wait, host.stat("c").ino, FOR_EVER_S)
             host.parts.link.up()
-            host.parts.link.vouch()
             await trio.lowlevel.checkpoint()
             await host.start_working()
         assert "c" in host.remote_names()

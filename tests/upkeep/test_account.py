@@ -80,4 +80,8 @@ async def test_s1_a_refusal_does_not_show_whose_files_a_service_has(
             host.make_due()
             await trio.sleep(60)
             assert (other.script.count("delete"), other.script.count("upload")) == (0, 0)
-            assert "has not shown" in (host.parts.link.reason or "")
+            assert not host.parts.link.is_up
+            await host.nursery.start(host.parts.refresh.run)
+            before = other.script.count("list")
+            await trio.sleep(300)
+            assert 0 < other.script.count("list") - before < 30, "it is asked again, ever more rarely"
