@@ -19,7 +19,8 @@
     │   └── ServerFailure               5xx: Overloaded (503, 529: certainly not carried out)
     ├── TransportError                  no answer, or not a whole one
     │   ├── Unreachable                 certainly not carried out: no connection, or it broke before all was sent
-    │   ├── AmbiguousOutcome            sent, and nobody knows whether it was carried out (W6)
+    │   ├── AmbiguousOutcome            sent, and nobody knows whether it was carried out (W6):
+    │   │                               MisansweredUpload (the reply is about another file)
     │   ├── ReplyBroken                 a body cut short, JSON that is none, a page that cannot be:
     │   │                               LengthDiffers
     │   └── DeadlineExceeded
@@ -219,19 +220,27 @@ class AmbiguousOutcome(TransportError):
         self.request_id = request_id
 
 
+class MisansweredUpload(AmbiguousOutcome):
+    """The reply to an upload is about a file that cannot be the one that was sent (W6)."""
+
+
 class ReplyBroken(TransportError):
     """The answer was cut short or cannot be: broken JSON, an id that is none, a cursor that repeats."""
 
 
 class LengthDiffers(ReplyBroken):
-    """The content is not as long as it was listed (R6); `actual_bytes` is None where only that is known."""
+    """The content is not as long as it was listed (R6); `actual_bytes` is None where only that is known.
 
-    def __init__(self, file_id: str, listed_bytes: int, actual_bytes: int | None) -> None:
+    `in_body`: only the end of a body showed it, so that bytes of it may have been handed out before.
+    """
+
+    def __init__(self, file_id: str, listed_bytes: int, actual_bytes: int | None, *, in_body: bool = False) -> None:
         told = "longer" if actual_bytes is None else f"{actual_bytes} bytes long"
         super().__init__(f"{file_id}: it was listed with {listed_bytes} bytes and is {told}")
         self.file_id = file_id
         self.listed_bytes = listed_bytes
         self.actual_bytes = actual_bytes
+        self.in_body = in_body
 
 
 class DeadlineExceeded(TransportError):

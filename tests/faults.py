@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,14 @@ class Rule:
 
 
 class Script:
-    """The rules, first match wins; and the requests that were seen."""
+    """The rules, first match wins, and the requests that were seen.
+
+    `date` is the service's clock, None for none; headers in `hidden` are in no reply, as behind a gateway.
+    """
 
     def __init__(self) -> None:
+        self.hidden: frozenset[str] = frozenset()
+        self.date: Callable[[], str | None] = lambda: formatdate(usegmt=True)
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
         self._requests: list[Request] = []
@@ -517,7 +523,7 @@ class _Spoiled:
         self._script = script
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        rule = self._script.rule_for(_request(scope))
+        rule, send = self._script.rule_for(_request(scope)), self._with_headers(send)
         with nullcontext() if rule is not None and rule.action.waits else self._script.at_work():
             if rule is None:
                 await self._app(scope, receive, send)
@@ -525,6 +531,20 @@ class _Spoiled:
             if not isinstance(rule.action, Hold | HoldReply):
                 rule.mark_arrived()
             await rule.action(Call(self._app, scope, receive, send, rule))
+
+    def _with_headers(self, send: Send) -> Send:
+        """Give a reply the Date that the script says, if it has none, and take away what is hidden."""
+
+        async def changed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = {name.lower(): value for name, value in message.get("headers", ())}
+                if (date := self._script.date()) is not None:
+                    headers.setdefault(b"date", date.encode())
+                shown = [pair for pair in headers.items() if pair[0].decode() not in self._script.hidden]
+                message = message | {"headers": shown}
+            await send(message)
+
+        return changed
 
 
 class _Connection(H11Protocol):

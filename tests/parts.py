@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ import trio.testing
 
 from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
+from remotefs.clocks import Machine
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
 from remotefs.mount.parts import Parts
 from remotefs.mount.settings import FuseOptions, MountSettings
@@ -113,11 +113,13 @@ async def running(
     working: bool = True,
     key: str = KEY,
     change: Callable[[Config], Config] = lambda config: config,
-    wall: Callable[[], int] = time.time_ns,
-    clock: Callable[[], int] | None = None,
+    wall: Callable[[], int] | None = None,
+    machine: Machine | None = None,
     **writeback: Any,
 ) -> AsyncIterator[Host]:
     """The parts on `folder/state`, recovered; with `working` their workers run. At the end all tasks are cancelled.
+
+    `machine` has the clocks; with `wall` all of them go as that one does.
 
     `folder/server` is where the server keeps its files.
     """
@@ -127,7 +129,9 @@ async def running(
     chosen = MountSettings(chosen.mountpoint, state_dir, change(chosen.config), chosen.options)
     database = Database(state_dir / "state.db")
     try:
-        parts = Parts(chosen, database, wall=wall, clock=clock)
+        if wall is not None:
+            machine = Machine(wall, wall, "this run of the machine")
+        parts = Parts(chosen, database, machine=machine)
         async with parts.client, trio.open_nursery() as nursery:
             trios = trio.lowlevel.current_clock()
             if isinstance(trios, trio.testing.MockClock):

@@ -1,30 +1,16 @@
-"""What waits, and for how long: the clock of waits, back-off, and tasks that are begun again."""
+"""What waits, and for how long: back-off, and tasks that are begun again."""
 
 from __future__ import annotations
 
 import logging
-import time
 
 import pytest
 import trio
 import trio.testing
 
 from remotefs.backoff import backoff_s
-from remotefs.clock import SteadyClock
 from remotefs.errors import OutOfSpace
 from remotefs.supervision import Supervisor
-
-DAY_NS = 86_400 * 10**9
-
-
-def test_the_clock_of_waits_goes_on_whatever_the_wall_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SteadyClock()
-    assert clock() == pytest.approx(time.time_ns(), abs=10**9)
-    before = clock()
-    monkeypatch.setattr(time, "time_ns", lambda: before - 40 * DAY_NS)
-    assert 0 <= clock() - before < 10 * 10**9
-    monkeypatch.setattr(time, "time_ns", lambda: before + 40 * DAY_NS)
-    assert 0 <= clock() - before < 10 * 10**9
 
 
 @pytest.mark.parametrize(

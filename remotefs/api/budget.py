@@ -14,22 +14,19 @@ from enum import IntEnum
 import msgspec
 import trio
 
+from remotefs.api import bounds
 from remotefs.config import ServiceConfig
 
 # The server's starting figures, by shape (files-api.md, section 3).
 GA_LIMIT_PER_MINUTE = 500
 BETA_LIMIT_PER_MINUTE = 100
 _BURST_FRACTION = 0.1
-# A reply's limit outside of this is a mistake or an attack.
-_MOST_PER_MINUTE = 1_000_000
 # A 429 at the known limit: others use the key too, so a fifth less, once for all requests that were under way together.
 _SLOWER = 0.8
 _SLOWEST = 0.05
 _SLOWER_EVERY_S = 5.0
 # Back to the full pace in about ten minutes.
 _FASTER_PER_S = 1 / 600
-# Nobody's word stops everything for longer; after it one request asks again.
-_LONGEST_PAUSE_S = 600.0
 
 
 class Priority(IntEnum):
@@ -240,9 +237,9 @@ class Budget:
     def on_reply(self, headers: Mapping[str, str]) -> None:
         """Learn from the rate headers of any reply."""
         now = self._clock()
-        if limit := _count(headers.get("anthropic-ratelimit-requests-limit")):
+        if limit := bounds.rate(headers.get("anthropic-ratelimit-requests-limit")):
             self._bucket.set_limit(min(limit, self._ceiling or limit), now)
-        remaining = _count(headers.get("anthropic-ratelimit-requests-remaining"))
+        remaining = bounds.rate(headers.get("anthropic-ratelimit-requests-remaining"))
         if remaining is not None and self.limit_per_minute is not None:
             self._bucket.cap(remaining, now)
 
@@ -251,7 +248,7 @@ class Budget:
         now = self._clock()
         self._rate_limited += 1
         self._bucket.slow_down(now)
-        self._bucket.pause(min(retry_after_s or 0.0, _LONGEST_PAUSE_S), now)
+        self._bucket.pause(min(retry_after_s or 0.0, bounds.LONGEST_WAIT_S), now)
 
     def lower_limit(self, limit_per_minute: float) -> None:
         """What is known to be the limit now, unless it is lower already or there is none."""
@@ -293,10 +290,3 @@ class Budget:
         self._granted -= 1
         self._bucket.give_back()
         self._hand_out()
-
-
-def _count(text: str | None) -> int | None:
-    """A rate header's figure; None when it is absent or none."""
-    if text is None or not text.strip().isascii() or not text.strip().isdigit():
-        return None
-    return min(int(text.strip()[:12]), _MOST_PER_MINUTE)

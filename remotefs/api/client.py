@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import secrets
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
@@ -19,12 +18,13 @@ import httpx
 from remotefs.api import models
 from remotefs.api.budget import BETA_LIMIT_PER_MINUTE, Budget
 from remotefs.api.download import Download, range_header, shows_ranges, span_of
-from remotefs.api.exchange import Call, Exchange, Whom, even_chance
+from remotefs.api.exchange import Call, Exchange, OnAccount, Whom, even_chance
 from remotefs.api.models import Account, FileMetadata, Page, check_id
 from remotefs.api.multipart import upload_form
 from remotefs.api.transport import timeouts
 from remotefs.api.upload import UploadBody, UploadSource, after_all_sent
 from remotefs.api.walk import Walk
+from remotefs.clocks import ServiceClock
 from remotefs.config import MIB, ServiceConfig, Shape
 from remotefs.errors import InvalidArgument, RefusedError, RemoteNotFound, ReplyBroken, TransportError
 
@@ -40,10 +40,11 @@ _WRONG_SHAPE = (400, 404)
 
 class Client:
     """An async context manager. `on_account` is called, before the reply is handed out, when a reply names another
-    account than the last; what it raises ends the request.
+    account than the last success, or none at first; what it raises ends the request.
 
     Every method raises RefusedError or TransportError of `remotefs.errors`, after the retries of `retry.decide`.
-    `chance` in 0..1 spreads the waits between retries. Raises UsageError for settings that cannot work.
+    `chance` in 0..1 spreads the waits between retries; `clock` learns the service's time. Raises UsageError for
+    settings that cannot work.
     """
 
     def __init__(
@@ -52,12 +53,15 @@ class Client:
         budget: Budget,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        on_account: Callable[[Account], None] | None = None,
+        on_account: OnAccount | None = None,
         chance: Callable[[], float] = even_chance,
+        clock: ServiceClock | None = None,
     ) -> None:
         self._config = config
         self._budget = budget
-        self._exchange = Exchange(config, budget, transport=transport, on_account=on_account, chance=chance)
+        self._exchange = Exchange(
+            config, budget, transport=transport, on_account=on_account, chance=chance, clock=clock
+        )
         self._shape: Shape = config.shape
         self._ranges: Ranges = "unknown"
         self._ranges_unusable = False
@@ -76,9 +80,9 @@ class Client:
         return self._exchange.account
 
     @property
-    def server_time_ns(self) -> int:
-        """The service's clock now, by the newest reply's Date header; ours before the first."""
-        return time.time_ns() + self._exchange.clock_lead_ns
+    def clock(self) -> ServiceClock:
+        """The service's clock, as far as the Date of replies tells it."""
+        return self._exchange.clock
 
     @property
     def shape(self) -> Shape:
@@ -269,8 +273,9 @@ class Client:
         try:
             span = span_of(reply.status, reply.headers, offset)
         except ReplyBroken:
-            # A 206 that cannot be placed, a proxy's: the whole is asked for from now on.
-            self._ranges, self._ranges_unusable = "no", True
+            if reply.status == 206:
+                # A part that cannot be placed, a proxy's: the whole is asked for from now on.
+                self._ranges, self._ranges_unusable = "no", True
             await reply.pieces.aclose()
             raise
         if "range" in headers:

@@ -9,13 +9,14 @@ import httpx
 import msgspec
 import trio
 
+from remotefs.api.bounds import MOST_FILE_BYTES
 from remotefs.api.network import Connection
 from remotefs.api.transport import broken
 from remotefs.api.unpack import Unpacker
 from remotefs.errors import ReplyBroken, TransportError
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
-_LENGTH = re.compile(r"\d{1,19}")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
+_LENGTH = re.compile(r"\d{1,30}", re.ASCII)
 # A connection that does not close in this time is left to the garbage collector.
 _CLOSE_WAIT_S = 5.0
 
@@ -29,15 +30,23 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def span_of(status: int, headers: Mapping[str, str], asked_offset: int) -> Span:
-    """Read a 200 or 206 head; raises ReplyBroken when a 206 does not begin at or before the byte that was asked for."""
+    """Return what the body behind a head is.
+
+    Raises ReplyBroken for a success that carries no content (204), for several parts, for a length that no file has,
+    and for a 206 that does not begin at or before the byte that was asked for.
+    """
+    if status not in (200, 206):
+        raise ReplyBroken(f"the service answered a download with {status}, which is no content")
+    if headers.get("content-type", "").strip().lower().startswith("multipart/"):
+        raise ReplyBroken("the service sent several parts of a file where one was asked for")
     length = _content_length(headers)
     if status != 206:
         return Span(0, length, length)
     match = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
     if match is None or is_encoded(headers):
         raise ReplyBroken("the service sent a part of a file without saying which")
-    first, last = int(match[1]), int(match[2])
-    total = None if match[3] == "*" else int(match[3])
+    first, last = int(match[1]), _possible(int(match[2]))
+    total = None if match[3] == "*" else _possible(int(match[3]))
     body_bytes = last - first + 1
     fits = first <= asked_offset <= last and length in (None, body_bytes) and (total is None or last < total)
     if not fits:
@@ -172,4 +181,10 @@ def _encoding(headers: Mapping[str, str]) -> str:
 
 def _content_length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("content-length", "").strip()
-    return int(text) if _LENGTH.fullmatch(text) and not is_encoded(headers) else None
+    return _possible(int(text)) if _LENGTH.fullmatch(text) and not is_encoded(headers) else None
+
+
+def _possible(length: int) -> int:
+    if length > MOST_FILE_BYTES:
+        raise ReplyBroken(f"the service announced {length} bytes, which no file has")
+    return length

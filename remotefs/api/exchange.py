@@ -9,10 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 import random
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import httpx
@@ -20,6 +18,7 @@ import msgspec
 import trio
 
 from remotefs import steps
+from remotefs.api import bounds
 from remotefs.api.budget import Budget, Priority, Ticket
 from remotefs.api.download import Pieces
 from remotefs.api.models import Account, account_of
@@ -35,6 +34,7 @@ from remotefs.api.transport import (
     secrets_of,
 )
 from remotefs.api.upload import UploadBody
+from remotefs.clocks import Machine, ServiceClock, SteadyClock
 from remotefs.config import MIB, ServiceConfig
 from remotefs.errors import (
     DeadlineExceeded,
@@ -46,6 +46,8 @@ from remotefs.errors import (
 )
 
 T = TypeVar("T")
+# Called with the account that a reply names, and whether the reply is a success.
+OnAccount = Callable[[Account, bool], None]
 Whom = Priority | Ticket
 # A page of 1,000 entries at their largest is 5 MB; more is no listing.
 _MOST_JSON_BYTES = 32 * MIB
@@ -97,19 +99,21 @@ class Exchange:
         budget: Budget,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        on_account: Callable[[Account], None] | None = None,
+        on_account: OnAccount | None = None,
         chance: Callable[[], float] = even_chance,
+        clock: ServiceClock | None = None,
     ) -> None:
         self.base = base_url(config)
         self.account: Account | None = None
-        # How far the service's clock is ahead of ours, by the newest reply.
-        self.clock_lead_ns = 0
+        self.clock = clock or ServiceClock(machine := Machine(), SteadyClock(machine))
         self._budget = budget
         self._identity = identity_headers(config)
         self._credential = credential_advice(config)
         self._secrets = secrets_of(config)
         self._http = make_http_client(config, transport)
         self._on_account = on_account
+        # The account of the newest success that `on_account` let pass.
+        self._accepted: Account | None = None
         self._chance = chance
 
     async def aclose(self) -> None:
@@ -234,20 +238,17 @@ class Exchange:
         raise failure
 
     def _learn_clock(self, headers: Mapping[str, str]) -> None:
-        """The Date header is whole seconds: the middle of that second is the best guess."""
-        try:
-            stamp = parsedate_to_datetime(headers.get("date", ""))
-        except ValueError:
-            return
-        if stamp.tzinfo is not None:
-            self.clock_lead_ns = int((stamp.timestamp() + 0.5) * 1_000_000_000) - time.time_ns()
+        service_ns = bounds.clock_ns(headers.get("date"))
+        if service_ns is not None:
+            self.clock.read(service_ns)
 
     async def _take_head(self, call: Call, response: httpx.Response, pieces: Pieces) -> None:
         """Learn from the headers; raises the refusal that a status other than 2xx is."""
         self._budget.on_reply(response.headers)
-        self._learn_clock(response.headers)
-        self._learn_account(account_of(response.headers, self.account))
+        self._learn_account(account_of(response.headers, self.account), success=response.is_success)
         if response.is_success:
+            # What is no success may be of a proxy, which has a clock of its own.
+            self._learn_clock(response.headers)
             return
         error = refusal(
             response.status_code,
@@ -261,12 +262,17 @@ class Exchange:
             self._budget.on_rate_limited(error.retry_after_s)
         raise error
 
-    def _learn_account(self, account: Account | None) -> None:
-        if account is not None and account != self.account:
-            if self._on_account is not None:
-                # What it raises is raised again for every reply of that account.
-                self._on_account(account)
-            self.account = account
+    def _learn_account(self, named: Account | None, *, success: bool) -> None:
+        """Have an account looked at that is new; a refusal that names none may be a proxy's, and shows nothing."""
+        if named is None and not success:
+            return
+        account = named or Account(None, None)
+        if account != self._accepted and self._on_account is not None:
+            # What it raises is raised again for every reply of that account.
+            self._on_account(account, success)
+        if success:
+            self._accepted = account
+        self.account = named
 
     def _shape_headers(self, *, beta: bool) -> dict[str, str]:
         """The user's own beta header, if any, stays in force beside ours."""

@@ -9,29 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from remotefs.api import bounds
 from remotefs.errors import InvalidArgument, ReplyBroken
 
-INT64_MAX = 2**63 - 1
 _ID = r"\A[A-Za-z0-9_-]{1,200}\Z"
 _PLAIN_TEXT = r"\A[^\x00-\x1f\x7f]+\Z"
 # An opaque cursor goes back as a query parameter; printable ASCII is all that was ever seen.
 _CURSOR = r"\A[!-~]{1,2000}\Z"
 # Longer accounts, request ids and error codes are not the service's.
 _TOKEN = re.compile(r"[\w.:+/-]{1,200}", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """One remote file.
 
-    Times are unix nanoseconds, UTC, by the server's clock, exact to the microsecond. `expires_ns` is None when the
-    file never expires or the shape does not tell. `scope_session` is the session the file belongs to, if any.
+    Times are unix nanoseconds, UTC, by the server's clock, exact to the microsecond; they and the size are within
+    `bounds`. `expires_ns` is None when the file never expires or the shape does not tell. `scope_session` is the
+    session that the file belongs to, if any.
     """
 
     id: str
@@ -50,6 +49,14 @@ class Page(msgspec.Struct, frozen=True):
     files: tuple[FileMetadata, ...]
     next_cursor: str | None
 
+    def ends_before(self, at_ns: int) -> bool:
+        """Whether its end was made before that time, so that what follows is older still.
+
+        Of a long page the last hundredth has to agree: one odd time in it does not hide the pages that follow.
+        """
+        end = self.files[-max(1, len(self.files) // 100) :]
+        return bool(end) and all(file.created_ns < at_ns for file in end)
+
 
 class Account(msgspec.Struct, frozen=True):
     """Whose files these are, as the reply headers told; None where they did not."""
@@ -59,7 +66,8 @@ class Account(msgspec.Struct, frozen=True):
 
 
 _Id = Annotated[str, Meta(pattern=_ID)]
-_Time = Annotated[datetime, Meta(tz=True)]
+# `bounds` reads it: as a datetime, one entry of the year 10000 would break its whole page.
+_Time = str | int | float
 
 
 class _WireScope(msgspec.Struct):
@@ -70,7 +78,7 @@ class _WireScope(msgspec.Struct):
 class _WireFile(msgspec.Struct):
     id: _Id
     filename: Annotated[str, Meta(min_length=1, max_length=500)]
-    size_bytes: Annotated[int, Meta(ge=0, le=INT64_MAX)]
+    size_bytes: Annotated[int, Meta(ge=0)]
     mime_type: Annotated[str, Meta(max_length=255, pattern=_PLAIN_TEXT)]
     created_at: _Time
     downloadable: bool | None = None
@@ -171,19 +179,20 @@ def _checked_file(wire: _WireFile) -> FileMetadata:
     return FileMetadata(
         id=wire.id,
         filename=wire.filename,
-        size_bytes=wire.size_bytes,
+        size_bytes=bounds.file_bytes(wire.size_bytes),
         mime_type=wire.mime_type,
-        created_ns=_unix_ns(wire.created_at),
+        created_ns=_time_ns(wire.created_at),
         downloadable=bool(wire.downloadable),
-        expires_ns=None if wire.expires_at is None else _unix_ns(wire.expires_at),
+        expires_ns=None if wire.expires_at is None else _time_ns(wire.expires_at),
         scope_session=wire.scope.id if wire.scope else None,
     )
 
 
-def _unix_ns(moment: datetime) -> int:
-    """Within 0..2**63-1: years before 1970 and after 2262 mean "long ago" and "practically never"."""
-    ns = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
-    return min(max(ns, 0), INT64_MAX)
+def _time_ns(value: _Time) -> int:
+    try:
+        return bounds.time_ns(value)
+    except ValueError as error:
+        raise ReplyBroken(f"the reply is no whole file: {error}") from None
 
 
 def _decode(decoder: msgspec.json.Decoder[_T], body: bytes, what: str) -> _T:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from remotefs.api import bounds
 from remotefs.api.models import token
 from remotefs.api.retry import Hints, read_hints
 from remotefs.errors import (
@@ -78,7 +79,9 @@ def refusal(
     """
     headers = {name.lower(): _hide(value, secrets) for name, value in headers.items()}
     envelope = read_envelope(body, secrets)
-    hints = read_hints(headers, time.time())
+    # By the clock that wrote the date to wait for, where it tells.
+    now_ns = bounds.clock_ns(headers.get("date")) or time.time_ns()
+    hints = read_hints(headers, now_ns / 1e9)
     kind = _kind(status, envelope, hints)
     return kind(
         _sentence(status, headers, envelope, kind, action=action, credential=credential),

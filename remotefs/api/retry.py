@@ -7,13 +7,11 @@ again from here: a second upload would be a second file.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import msgspec
 
+from remotefs.api import bounds
 from remotefs.errors import AmbiguousOutcome, RefusedError, RemotefsError, SpendCapReached, TransportError
 
 # As the SDKs: a third failure in a row is news for the caller, who has a queue.
@@ -46,9 +44,11 @@ class Hints(msgspec.Struct, frozen=True):
 
 def read_hints(headers: Mapping[str, str], wall_now_s: float) -> Hints:
     """`wall_now_s` is unix time, for a `retry-after` that is a date."""
-    after_s = _milliseconds(headers.get("retry-after-ms"))
+    after_s = bounds.wait_s(headers.get("retry-after-ms"), 0.001)
     if after_s is None:
-        after_s = _seconds_or_date(headers.get("retry-after"), wall_now_s)
+        after_s = bounds.wait_s(headers.get("retry-after"))
+    if after_s is None:
+        after_s = bounds.wait_until_s(headers.get("retry-after"), wall_now_s)
     word = headers.get("x-should-retry", "").strip().lower()
     return Hints(after_s, {"true": True, "false": False}.get(word))
 
@@ -90,29 +90,3 @@ def _may_retry(error: RemotefsError) -> bool:
             return status in _RETRIED_STATUSES or status >= 500
         case _:
             return False
-
-
-def _milliseconds(text: str | None) -> float | None:
-    number = _number(text)
-    return None if number is None else number / 1000
-
-
-def _seconds_or_date(text: str | None, wall_now_s: float) -> float | None:
-    number = _number(text)
-    if number is not None or text is None:
-        return number
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.fromtimestamp(wall_now_s, UTC)).total_seconds())
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None

@@ -33,6 +33,7 @@ COMMANDS = {
     "check": ("care", "check"),
     "trash": ("upkeep", "trash"),
     "accept-removals": ("upkeep", "accept_removals"),
+    "accept-account": ("account", "accept_account"),
     "sync": ("upkeep", "sync"),
     "dedupe": ("upkeep", "dedupe"),
     "serve": ("serve", "serve"),

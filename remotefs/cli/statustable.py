@@ -29,10 +29,8 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
         yield "not writable", f"{status.unwritable}; reading goes on, changes are refused"
     yield from _lines("went wrong", [_failure(failure) for failure in status.failures[:ERRORS_SHOWN]])
     if status.removals_held:
-        yield (
-            "held",
-            f"{status.removals_held:,} files are missing in the listing: see `remotefs accept-removals --help`",
-        )
+        held = f"{status.removals_held:,} files are missing in the listing or expired at once"
+        yield "held", f"{held}: see `remotefs accept-removals --help`"
     if status.trashed:
         size = human_size(status.trashed_bytes)
         yield "trash", f"{status.trashed:,} files, {size}, see `remotefs trash list`"

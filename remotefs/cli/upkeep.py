@@ -72,9 +72,9 @@ def empty(
 def accept_removals(*, mount: MountOption = None) -> None:
     """Believe a listing that lacks many files.
 
-    Nothing is removed when a listing lacks more files than are likely to have been deleted: the key or the service
-    may be at fault. When you know that they are gone, this lists twice more and removes them here too. Bytes that only
-    this machine has go to the trash.
+    Nothing is removed when a listing lacks more files than are likely to have been deleted, or when as many expire
+    without having been foreseen: the key, the service or a clock may be at fault. When you know that they are gone,
+    this lists twice more and removes them here too. Bytes that only this machine has go to the trash.
     """
     result = chosen_mount(mount).control.call(ACCEPT_REMOVALS, Nothing(), timeout_s=LONG_S)
     say(f"{result.count:,} files that are gone at the service were removed here")

@@ -152,7 +152,7 @@ class Status(Message, frozen=True, kw_only=True):
     failures: tuple[TaskFailed, ...] = ()
     # Why changes cannot be written down now; reading goes on.
     unwritable: str | None = None
-    # Files that the last listing lacked and that wait for `remotefs accept-removals` (S1).
+    # Files that the last listing lacked, or that expired unforeseen; they wait for `remotefs accept-removals` (S1).
     removals_held: int = 0
     trashed: int = 0
     trashed_bytes: int = 0

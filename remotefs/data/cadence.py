@@ -1,6 +1,6 @@
 """When the service is listed next (A2, A4): seconds apart in use, minutes apart when idle, within a share of the limit.
 
-Time is trio's, which stands still while the machine is suspended. The wall clock does not, and so tells that it was.
+Time is trio's, which stands still while the machine is suspended. The steady clock does not, and so tells that it was.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NS = 1_000_000_000
 _PAGE_FILES = 1000
 # The part of the share that walks may take: of a very large account they come less often than the settings say.
 _WALKS_SHARE = 0.5
-# By this much the wall clock is ahead when the machine was suspended; less may be a clock that was set right.
+# By this much the steady clock is ahead when the machine was suspended for long enough that it matters.
 _SUSPENDED_S = 30.0
 
 
@@ -33,21 +33,21 @@ class Limit(Protocol):
 class Cadence:
     """Turns use and what was spent into intervals.
 
-    `wall` gives our time in ns since the epoch, `known_files` how many files a walk lists.
+    `steady` gives ns that go on while the machine is suspended, `known_files` how many files a walk lists.
     """
 
     def __init__(
-        self, limit: Limit, config: RefreshConfig, wall: Callable[[], int], known_files: Callable[[], int]
+        self, limit: Limit, config: RefreshConfig, steady: Callable[[], int], known_files: Callable[[], int]
     ) -> None:
         self._limit = limit
         self._config = config
-        self._wall = wall
+        self._steady = steady
         self._known_files = known_files
         self._used_at = trio.current_time()
         # Requests of the last round; after many uploads elsewhere, a poll is more than one.
         self._spent = 1
         self._asked = 0
-        self._pause_began = (trio.current_time(), wall())
+        self._pause_began = (trio.current_time(), steady())
 
     def note_use(self) -> bool:
         """The mount is being used; whether that ends an idle time."""
@@ -67,7 +67,7 @@ class Cadence:
     def begin_pause(self) -> None:
         """A round is over."""
         self._spent, self._asked = max(self._asked, 1), 0
-        self._pause_began = (trio.current_time(), self._wall())
+        self._pause_began = (trio.current_time(), self._steady())
 
     @property
     def paused_s(self) -> float:
@@ -77,7 +77,7 @@ class Cadence:
     @property
     def was_suspended(self) -> bool:
         """Whether the machine was, since the pause began."""
-        return (self._wall() - self._pause_began[1]) / _NS - self.paused_s > _SUSPENDED_S
+        return (self._steady() - self._pause_began[1]) / _NS - self.paused_s > _SUSPENDED_S
 
     def interval_s(self) -> float:
         """How long the pause is to be, as things stand."""

@@ -47,10 +47,16 @@ PARALLEL_BYTES = 16 << 20
 
 
 class Carrier:
-    """Reads the replies of streams. What it learns of the service is `ranges`: None until a reply has told."""
+    """Reads the replies of streams. What it learns of the service is `ranges`: None until a reply has told.
 
-    def __init__(self, tier: Tier, content: ContentStore, memory: ChunkMemory, lanes: Lanes) -> None:
+    `distrust` is told of an id that a body was handed out for whose end showed that it cannot have been the content.
+    """
+
+    def __init__(
+        self, tier: Tier, content: ContentStore, memory: ChunkMemory, lanes: Lanes, distrust: Callable[[str], None]
+    ) -> None:
         self._tier = tier
+        self._distrust = distrust
         self._content = content
         self._memory = memory
         self._lanes = lanes
@@ -135,7 +141,7 @@ class Carrier:
                 self._note(fetch, len(piece))
                 if assembler.is_past_end:
                     length = await _length_in_all(reply, assembler.position)
-                    raise LengthDiffers(fetch.file_id, fetch.layout.size, length)
+                    raise LengthDiffers(fetch.file_id, fetch.layout.size, length, in_body=True)
                 if not await self._take(fetch, stream, reply, assembler):
                     return
                 reply.expect(self._due(fetch, stream, assembler))
@@ -238,6 +244,8 @@ class Carrier:
         if isinstance(error, LengthDiffers) and not self._content.is_pinned(fetch.file_id):
             # Whatever is here was stored in the belief of the listed length.
             self._content.remove(fetch.file_id)
+        if isinstance(error, LengthDiffers) and error.in_body:
+            self._distrust(fetch.file_id)
         return error
 
 
@@ -251,5 +259,5 @@ async def _length_in_all(reply: Reply, so_far: int) -> int:
 def _ended_early(fetch: Fetch, stream: Stream, reply: Reply, position: int) -> ReplyBroken:
     """What an end means that the transport took for a good one."""
     if reply.total_bytes is None and stream.stop == fetch.layout.count:
-        return LengthDiffers(fetch.file_id, fetch.layout.size, position)
+        return LengthDiffers(fetch.file_id, fetch.layout.size, position, in_body=True)
     return ReplyBroken(f"{fetch.file_id}: the body ended at byte {position}")

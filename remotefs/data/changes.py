@@ -385,12 +385,15 @@ class Changes:
         self.free(intent.replaces)
 
     def _given_up(self, file_id: str | None, *, relabelled: bool) -> list[str]:
-        """The id that an upload takes the place of; W8 keeps somebody else's original beside an edit of it."""
+        """The id that an upload takes the place of; W8 keeps somebody else's original beside an edit of it.
+
+        It stays in any case where replies gave less than was listed: the edit may be one of an error's text.
+        """
         remote = self._remotes.find(file_id) if file_id else None
         if remote is None:
             return []
         edited_original = remote.origin == Origin.FOREIGN and remote.downloadable and not relabelled
-        if edited_original and not self._config.replace_downloadable:
+        if edited_original and (not self._config.replace_downloadable or remote.size < remote.size_as_listed):
             self._remotes.show(remote.file_id, None)
             return []
         return [remote.file_id]

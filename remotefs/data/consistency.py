@@ -311,7 +311,7 @@ def _service(state: Snapshot) -> Iterator[Finding]:
             yield Finding(Kind.LEFT_REMOTE, remote.filename, what, file_id=file_id)
         elif listed is None and not remote.doomed and not is_recent:
             yield Finding(Kind.MISSING_REMOTE, _shown(state, remote), f"the listing lacks {file_id}", file_id=file_id)
-        elif listed is not None and (listed.filename, listed.size) != (remote.filename, remote.size):
+        elif listed is not None and (listed.filename, listed.size) != (remote.filename, remote.size_as_listed):
             what = f"{file_id} is listed as {listed.filename!r} with {listed.size} bytes"
             yield Finding(Kind.OTHER_REMOTE, _shown(state, remote), what, file_id=file_id)
     for file_id, listed in state.listed.items():

@@ -89,7 +89,7 @@ class Deleter:
         assert intent.file_id is not None
         remote = self._remotes.find(intent.file_id)
         return DeletionFacts(
-            account_trusted=self._link.suspended is None,
+            account_trusted=self._link.is_trusted,
             known=remote is not None,
             origin=Origin(remote.origin) if remote else Origin.FOREIGN,
             doomed=bool(remote and remote.doomed),

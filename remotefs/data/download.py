@@ -71,6 +71,7 @@ class Downloader:
         supervisor: Supervisor,
         lanes: Lanes | None = None,
         requests_per_minute: Callable[[], float | None] = lambda: None,
+        distrust: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._content = content
         self._memory = memory
@@ -78,7 +79,7 @@ class Downloader:
         self._supervisor = supervisor
         self._lanes = lanes or Lanes()
         self._requests_per_minute = requests_per_minute
-        self._carrier = Carrier(tier, content, memory, self._lanes)
+        self._carrier = Carrier(tier, content, memory, self._lanes, distrust)
         self._behind = DropBehind(content.duplicate)
         self._waiting = trio.CapacityLimiter(math.inf)
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)

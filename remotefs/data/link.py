@@ -58,10 +58,14 @@ class LinkStatistics:
 
 
 class Link:
-    """Starts out as down: nothing is changed at a service that has not yet shown whose it is (S1)."""
+    """Starts out as down: nothing is changed at a service that has not yet shown whose it is (S1).
 
-    def __init__(self) -> None:
+    Without `vouched` a refusal is no answer until a success was vouched for: it does not show whose files these are.
+    """
+
+    def __init__(self, *, vouched: bool = True) -> None:
         self._reason: str | None = "the service has not answered yet"
+        self._vouched = vouched
         self._suspended: str | None = None
         self._failures = 0
         self._changed = trio.Event()
@@ -76,6 +80,11 @@ class Link:
     def reason(self) -> str | None:
         """Why it is down, if it is."""
         return self._reason
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether what answers has shown that it is the account of this state folder, and nothing else since (S1)."""
+        return self._vouched and self._suspended is None
 
     @property
     def suspended(self) -> str | None:
@@ -99,6 +108,10 @@ class Link:
             self._notify()
         self._reason = str(error)
         self._failures += 1
+
+    def vouch(self) -> None:
+        """The account of this state folder answered."""
+        self._vouched = True
 
     def suspend(self, error: AccountError) -> None:
         """Stop all that changes the service until the mount is started anew."""
@@ -126,8 +139,10 @@ class Link:
             isinstance(error, TransportError) and not isinstance(error, AmbiguousOutcome)
         ):
             self.down(error)
-        elif isinstance(error, RefusedError):
+        elif isinstance(error, RefusedError) and self._vouched:
             self.up()
+        elif isinstance(error, RefusedError):
+            self.down(error)
 
     def statistics(self) -> LinkStatistics:
         """A record of now."""

@@ -12,10 +12,12 @@ from typing import Protocol
 
 from remotefs.api.budget import Priority
 from remotefs.api.models import Page
+from remotefs.clocks import AHEAD_NS, ServiceClock
 from remotefs.config import RefreshConfig
 from remotefs.data.cadence import Cadence
 from remotefs.data.merging import Merger
 from remotefs.data.removal import Remover
+from remotefs.data.timekeeping import Timekeeper
 from remotefs.store.store import Store
 
 _NS = 1_000_000_000
@@ -39,7 +41,7 @@ class ListingStatistics:
 
 
 class Listings:
-    """`server_clock` tells the service's time and `wall` ours, both in ns since the epoch."""
+    """Adds what is new, removes what is gone; `wall` tells our time in ns since the epoch, for `status` alone."""
 
     def __init__(
         self,
@@ -49,7 +51,8 @@ class Listings:
         remover: Remover,
         cadence: Cadence,
         config: RefreshConfig,
-        server_clock: Callable[[], int],
+        clock: ServiceClock,
+        timekeeper: Timekeeper,
         wall: Callable[[], int],
     ) -> None:
         self._meta = store.meta
@@ -59,7 +62,9 @@ class Listings:
         self._remover = remover
         self._cadence = cadence
         self._overlap_ns = int(config.poll_overlap_s * _NS)
-        self._server_clock = server_clock
+        self._clock = clock
+        self._steady = store.steady
+        self._timekeeper = timekeeper
         self._wall = wall
         self._polled_ns = 0
         # Whether the last poll was a complete listing: then nothing has to be asked for by its id.
@@ -72,8 +77,8 @@ class Listings:
 
     @property
     def walked_ago_s(self) -> float:
-        """Since the last walk; below 0 where the clock was set back."""
-        return (self._wall() - self._meta.facts.walked_ns) / _NS
+        """Since the last walk, by the steady clock."""
+        return (self._steady() - self._meta.facts.walked_ns) / _NS
 
     async def walk(
         self, *, priority: Priority, report: Callable[[int], None] | None = None, accepted: bool = False
@@ -82,7 +87,7 @@ class Listings:
 
         Raises RefusedError, TransportError; what came before an error stays added, and nothing is removed for it (S4).
         """
-        known, began_ns = self._remover.known_before(self._wall()), self._server_clock()
+        known, began_ns = self._remover.known_before(self._steady()), self._clock.now_ns()
         listed: set[str] = set()
         async for page in self._lister.pages(priority=priority):
             await self._merger.merge(page.files)
@@ -90,12 +95,12 @@ class Listings:
             if report is not None:
                 report(len(listed))
         await self._remover.after_complete_listing(known, listed, accepted=accepted)
-        await self._finish(began_ns, walked=True)
+        await self._finish(began_ns, walked=True, accepted=accepted)
 
     async def poll(self) -> None:
         """Read what is new. Raises as walk() does."""
-        known, began_ns = self._remover.known_before(self._wall()), self._server_clock()
-        horizon_ns = self._meta.facts.polled_at_ns - self._overlap_ns
+        known, began_ns = self._remover.known_before(self._steady()), self._clock.now_ns()
+        horizon_ns = self._polled_at_ns() - self._overlap_ns
         pages = 0
         async for page in self._lister.pages(priority=Priority.POLL):
             pages += 1
@@ -105,23 +110,35 @@ class Listings:
             if self.shows_all:
                 # A single page that is also the last is a complete listing (S4).
                 await self._remover.after_complete_listing(known, {file.id for file in page.files})
-            if page.files and page.files[-1].created_ns < horizon_ns:
+            if page.ends_before(horizon_ns):
                 break
         await self._finish(began_ns, walked=False)
 
     def statistics(self) -> ListingStatistics:
         """A record of now."""
-        return ListingStatistics(self._polled_ns / _NS, self._meta.facts.walked_ns / _NS, self._remotes.known_count())
+        return ListingStatistics(
+            self._wall_s(self._polled_ns), self._wall_s(self._meta.facts.walked_ns), self._remotes.known_count()
+        )
 
-    async def _finish(self, began_ns: int, *, walked: bool) -> None:
+    def _wall_s(self, steady_ns: int) -> float:
+        """Return a moment of the steady clock as people call it."""
+        return (self._wall() - self._steady() + steady_ns) / _NS if steady_ns else 0.0
+
+    def _polled_at_ns(self) -> int:
+        """Return when the last listing began (the service's clock): a time in the future hides what comes before it."""
+        polled_at_ns = self._meta.facts.polled_at_ns
+        return polled_at_ns if polled_at_ns <= self._clock.now_ns() + AHEAD_NS else 0
+
+    async def _finish(self, began_ns: int, *, walked: bool, accepted: bool = False) -> None:
         """A listing that began at `began_ns` (the service's clock) was read."""
-        now = self._wall()
-        await self._remover.remove_expired(self._server_clock())
+        now = self._steady()
+        self._timekeeper.note()
+        await self._remover.remove_expired(accepted=accepted)
         self._merger.settle_names()
         if walked:
             self._remover.empty_old_trash()
             self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_at_ns=began_ns)
-        elif began_ns - self._meta.facts.polled_at_ns >= self._overlap_ns // 2:
+        elif began_ns - self._polled_at_ns() >= self._overlap_ns // 2:
             # Not for each poll: what a later start lists twice costs a request more at most.
             self._meta.record(polled_at_ns=began_ns)
         self._polled_ns = now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import trio
@@ -13,6 +13,7 @@ from remotefs.api.models import FileMetadata
 from remotefs.config import RefreshConfig
 from remotefs.data.cadence import Cadence
 from remotefs.data.removal import Remover
+from remotefs.data.renewing import Renewer
 from remotefs.data.view import View
 from remotefs.errors import RemoteNotFound
 from remotefs.store.store import Store
@@ -42,27 +43,28 @@ class Lister(Protocol):
 
 
 class Lookout:
-    """Looks for files that may be gone; what it spends counts for `cadence`. `wall` gives our time in ns."""
+    """Looks for files that may be gone; what it spends counts for `cadence`."""
 
     def __init__(
         self,
         store: Store,
         lister: Lister,
         remover: Remover,
+        renewer: Renewer,
         view: View,
         cadence: Cadence,
         config: RefreshConfig,
-        wall: Callable[[], int],
     ) -> None:
         self._db = store.database
         self._remotes = store.remotes
         self._meta = store.meta
         self._lister = lister
         self._remover = remover
+        self._renewer = renewer
         self._view = view
         self._cadence = cadence
         self._config = config
-        self._wall = wall
+        self._steady = store.steady
         self._view_due_at = -math.inf
 
     async def look_for(self, file_id: str) -> None:
@@ -76,7 +78,7 @@ class Lookout:
         except RemoteNotFound:
             self._remover.remove(remote, "it was deleted elsewhere")
         else:
-            self._remotes.renew(file_id, expires_ns=file.expires_ns, downloadable=file.downloadable)
+            self._renew(file)
 
     async def look_at_view(self) -> None:
         """Ask for files in view, now and then, so that a deletion shows before two walks came without them.
@@ -86,7 +88,7 @@ class Lookout:
         now = trio.current_time()
         if now < self._view_due_at or self._lister.shape != "ga" or self._meta.facts.removals_held:
             return
-        settled_ns = self._wall() - int(self._config.removal_min_age_s * _NS)
+        settled_ns = self._steady() - int(self._config.removal_min_age_s * _NS)
         ids = self._view.next_ids(_MOST_IN_VIEW, settled_ns)
         if not ids:
             return
@@ -103,5 +105,10 @@ class Lookout:
         listed = await self._lister.list_ids(ids, priority=Priority.POLL)
         with self._db.transaction():
             for file in listed:
-                self._remotes.renew(file.id, expires_ns=file.expires_ns, downloadable=file.downloadable)
+                self._renew(file)
         return sorted(set(ids) - {file.id for file in listed})
+
+    def _renew(self, file: FileMetadata) -> None:
+        known = self._remotes.find(file.id)
+        if known is not None:
+            self._renewer.renew(known, file)

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 import trio
 
 from remotefs.api.models import FileMetadata
+from remotefs.clocks import ServiceClock
 from remotefs.data.placing import Placer
+from remotefs.data.renewing import Renewer
 from remotefs.store.records import Origin, Remote
 from remotefs.store.store import Store
 
@@ -16,20 +18,24 @@ _BATCH = 100
 
 
 class Merger:
-    """`folder_is_open` tells which folders keep their twins' spellings for now (N3), `server_clock` the service's time
-    in ns since the epoch.
-    """
+    """`folder_is_open` tells which folders keep their twins' spellings for now (N3)."""
 
     def __init__(
-        self, store: Store, placer: Placer, folder_is_open: Callable[[int], bool], server_clock: Callable[[], int]
+        self,
+        store: Store,
+        placer: Placer,
+        renewer: Renewer,
+        folder_is_open: Callable[[int], bool],
+        clock: ServiceClock,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
         self._placer = placer
+        self._renewer = renewer
         self._folder_is_open = folder_is_open
-        self._server_clock = server_clock
+        self._clock = clock
 
     async def merge(self, files: Sequence[FileMetadata]) -> None:
         """Take the entries of a page, leaving the loop to others in between."""
@@ -43,7 +49,7 @@ class Merger:
     def settle_names(self) -> None:
         """Show what no path shows, and give twins their plain name where that is free (N3, W8)."""
         with self._db.transaction():
-            for remote in self._remotes.unshown(self._server_clock()):
+            for remote in self._remotes.unshown(self._clock.now_ns()):
                 self._placer.place(remote)
             for twin in self._tree.twins():
                 if not any(self._folder_is_open(parent) for parent, _ in self._tree.names_of(twin.ino)):
@@ -52,15 +58,14 @@ class Merger:
     def _merge_one(self, file: FileMetadata, expected: set[tuple[str, int]]) -> None:
         known = self._remotes.find(file.id)
         if known is not None:
-            if known.missed or (known.expires_ns, bool(known.downloadable)) != (file.expires_ns, file.downloadable):
-                self._remotes.renew(file.id, expires_ns=file.expires_ns, downloadable=file.downloadable)
+            self._renewer.renew(known, file)
             return
-        is_over = file.expires_ns is not None and file.expires_ns <= self._server_clock()
+        is_over = file.expires_ns is not None and file.expires_ns <= self._clock.now_ns()
         if is_over or (file.filename, file.size_bytes) in expected:
             return
         remote = Remote(
             file.id, file.filename, file.size_bytes, file.mime_type, file.created_ns, file.expires_ns,
-            file.downloadable, Origin.FOREIGN,
+            file.downloadable, Origin.FOREIGN, foreseen=self._renewer.foreseen(file),
         )  # fmt: skip
         self._remotes.add(remote)
         self._placer.place(remote)

@@ -51,7 +51,7 @@ class Readback:
         oldest_ns = attempt.newest_ns - OVERLAP_NS
         async for page in self._lister.pages(priority=Priority.CLOSE_UPLOAD):
             listed += [file for file in page.files if file.created_ns >= oldest_ns]
-            if page.files and page.files[-1].created_ns < oldest_ns:
+            if page.ends_before(oldest_ns):
                 break
         return listed
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import trio
 
+from remotefs.clocks import ServiceClock
 from remotefs.config import RefreshConfig
 from remotefs.data.changes import Changes, Usage
 from remotefs.data.content import ContentStore
@@ -57,6 +58,7 @@ class Remover:
         trash: Trash,
         usage: Usage,
         config: RefreshConfig,
+        clock: ServiceClock,
         forget_downloads: Callable[[str], None],
     ) -> None:
         self._db = store.database
@@ -71,6 +73,7 @@ class Remover:
         self._trash = trash
         self._usage = usage
         self._config = config
+        self._clock = clock
         self._forget_downloads = forget_downloads
 
     def known_before(self, now_ns: int) -> set[str]:
@@ -97,11 +100,37 @@ class Remover:
             if await self._is_still(remote):
                 self.remove(remote, "it was deleted elsewhere")
 
-    async def remove_expired(self, server_now_ns: int) -> None:
-        """R4: expired files are not shown."""
-        for remote in self._remotes.expired(server_now_ns):
+    async def remove_expired(self, *, accepted: bool = False) -> None:
+        """Stop to show expired files (R4); those that were not foreseen to expire are under the guard (S1).
+
+        `accepted` overrules it.
+        """
+        expired = self._remotes.expired(self._clock.now_ns())
+        foreseen = [remote for remote in expired if self._is_foreseen(remote)]
+        held = 0 if accepted else self._held(len(expired) - len(foreseen))
+        self._note_held(held)
+        for remote in foreseen if held else expired:
             if await self._is_still(remote):
                 self._take_out(remote, "it expired")
+
+    def _is_foreseen(self, remote: Remote) -> bool:
+        """Whether the expiry was listed before it came, by a clock that has gone on as it should since then (S1)."""
+        return self._clock.is_sure and remote.foreseen == self._clock.epoch
+
+    def _held(self, count: int) -> int:
+        """Return how many of so many expiries that were not foreseen wait for a person: all or none."""
+        known = self._remotes.known_count()
+        return 0 if is_believable(Census(known, count, known - count), self._config) else count
+
+    def _note_held(self, count: int) -> None:
+        if count == self._meta.facts.expiries_held:
+            return
+        if count:
+            _log.error(
+                "%d files expired at once, which nothing foretold: none is removed until `remotefs accept-removals`",
+                count,
+            )
+        self._meta.record(expiries_held=count)
 
     def remove(self, remote: Remote, reason: str) -> None:
         """The service has forgotten the file: so does the tree, except for what was edited here (W8)."""
@@ -111,7 +140,8 @@ class Remover:
 
     def empty_old_trash(self) -> None:
         """What has been in the trash for long enough goes for good (S2)."""
-        self._trash.empty(older_than_days=self._config.trash_days)
+        self._trash.note_ages()
+        self._trash.expire(self._config.trash_days)
 
     async def _is_still(self, remote: Remote) -> bool:
         """Whether a row is as it was read, after a turn for others: each removal may sync the trash."""

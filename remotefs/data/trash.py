@@ -6,14 +6,16 @@ The user's own `rm` does not go here.
     FOLDER/<n>.json     what they were: its path, its id, when and why it went
 
 The record comes first and goes last; one without bytes is what a crash left of a pair. Bytes whose record is lost
-are kept and shown as unnamed.
+are kept and shown as unnamed. How old each is goes by a time that no clock's jump moves (`Timekeeper`); that of one
+whose record does not tell begins when it is first looked at.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,11 +25,14 @@ from remotefs.data.contentfile import make_folder
 from remotefs.errors import NotFound
 from remotefs.store.durability import sync_folder
 
-_DAY_S = 86_400
+_DAY_NS = 86_400 * 1_000_000_000
 
 
 class Trashed(msgspec.Struct, frozen=True, kw_only=True):
-    """One file in the trash; `removed_at` in seconds since the epoch, `mtime_ns` as the file had it."""
+    """One file in the trash; `removed_at` in seconds since the epoch, `mtime_ns` as the file had it.
+
+    `aged_ns` is the time that had passed for the trash when the file came into it; None where nobody noted it.
+    """
 
     number: int
     path: str
@@ -37,13 +42,17 @@ class Trashed(msgspec.Struct, frozen=True, kw_only=True):
     mtime_ns: int
     removed_at: float
     reason: str
+    aged_ns: int | None = None
+    # It stays until a person empties the trash: nothing else may have its bytes.
+    kept: bool = False
 
 
 class Trash:
-    """Owns the folder."""
+    """Owns the folder; `aged_ns` tells how much time has passed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, aged_ns: Callable[[], int] = lambda: 0) -> None:
         self._folder = folder
+        self._aged_ns = aged_ns
         make_folder(folder)
         for record in folder.glob("*.json*"):
             if not self.bytes_of(int(record.name.partition(".")[0])).exists():
@@ -51,7 +60,16 @@ class Trash:
         self._last = max((int(file.stem) for file in folder.iterdir() if file.stem.isdigit()), default=0)
 
     def put(
-        self, source: Path, *, path: str, file_id: str, size: int, mode: int, mtime_ns: int, reason: str
+        self,
+        source: Path,
+        *,
+        path: str,
+        file_id: str,
+        size: int,
+        mode: int,
+        mtime_ns: int,
+        reason: str,
+        keep: bool = False,
     ) -> Trashed:
         """Keep the bytes of `source` by a second name of the file; whoever owns the first may remove it afterwards.
 
@@ -63,12 +81,9 @@ class Trash:
         number = self._last
         record = Trashed(
             number=number, path=path, file_id=file_id, size=size, mode=mode, mtime_ns=mtime_ns,
-            removed_at=time.time(), reason=reason,
+            removed_at=time.time(), reason=reason, aged_ns=self._aged_ns(), kept=keep,
         )  # fmt: skip
-        with self._record(number).open("wb") as file:
-            file.write(msgspec.json.encode(record))
-            file.flush()
-            os.fsync(file.fileno())
+        _write(self._record(number), record)
         steps.reached("trash has the record", number)
         os.link(source, self.bytes_of(number))
         steps.reached("trash has the bytes", number)
@@ -99,12 +114,31 @@ class Trash:
         steps.reached("trash has lost the record", number)
 
     def empty(self, *, older_than_days: float = 0.0) -> int:
-        """Remove what has been there for longer; how many."""
-        limit = time.time() - older_than_days * _DAY_S
-        gone = [entry for entry in self._entries() if entry.removed_at <= limit]
-        for entry in gone:
+        """Remove for good, at a person's word, what has been there for longer; return how many files that were."""
+        return self._remove_all([entry for entry in self._entries() if self._age_days(entry) >= older_than_days])
+
+    def expire(self, days: float) -> int:
+        """Remove for good what has been there for so many days, but for what is kept; return how many files."""
+        return self._remove_all([e for e in self._entries() if not e.kept and self._age_days(e) >= days])
+
+    def _remove_all(self, entries: list[Trashed]) -> int:
+        for entry in entries:
             self.remove(entry.number)
-        return len(gone)
+        return len(entries)
+
+    def note_ages(self) -> None:
+        """Let the time begin of what has none: an older version put it there, or a crash took its record.
+
+        One that cannot be written is left for the next time.
+        """
+        for entry in [entry for entry in self._entries() if entry.aged_ns is None]:
+            with suppress(OSError):
+                new = self._folder / f"{entry.number}.json.new"
+                _write(new, msgspec.structs.replace(entry, aged_ns=self._aged_ns()))
+                new.replace(self._record(entry.number))
+
+    def _age_days(self, entry: Trashed) -> float:
+        return 0.0 if entry.aged_ns is None else (self._aged_ns() - entry.aged_ns) / _DAY_NS
 
     def _kept(self, source: Path) -> Trashed | None:
         return next((entry for entry in self._entries() if self.bytes_of(entry.number).samefile(source)), None)
@@ -128,3 +162,10 @@ def read_record(folder: Path, number: int) -> Trashed:
             number=number, path=f"unnamed {number}", file_id="", size=status.st_size, mode=0o600,
             mtime_ns=status.st_mtime_ns, removed_at=status.st_ctime, reason="its record is missing",
         )  # fmt: skip
+
+
+def _write(path: Path, record: Trashed) -> None:
+    with path.open("wb") as file:
+        file.write(msgspec.json.encode(record))
+        file.flush()
+        os.fsync(file.fileno())

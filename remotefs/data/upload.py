@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -20,12 +19,14 @@ from remotefs.api.budget import Priority, Ticket
 from remotefs.api.mime import guess_mime_type
 from remotefs.api.models import FileMetadata
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
+from remotefs.clocks import AHEAD_NS, ServiceClock
+from remotefs.data.answers import Shipment, fault_of
 from remotefs.data.changes import Changes
 from remotefs.data.filedata import FileData, digest_of
 from remotefs.data.flights import Flight, Flights, MeteredSource
 from remotefs.data.link import Link
 from remotefs.data.readback import Readback
-from remotefs.errors import AmbiguousOutcome, LocalError, RemotefsError
+from remotefs.errors import AmbiguousOutcome, LocalError, MisansweredUpload, RemotefsError
 from remotefs.store.records import NEVER_NS, Attempt, ContentState, Inode, Intent, IntentKind, Origin, Remote
 from remotefs.store.store import Store
 
@@ -47,17 +48,6 @@ class Sender(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Shipment:
-    """What one upload sends, and in which version."""
-
-    ino: int
-    name: str
-    size: int
-    generation: int
-    digest: str
-
-
 class Uploader:
     """Carries UPLOAD and RELABEL intents out."""
 
@@ -70,6 +60,7 @@ class Uploader:
         sender: Sender,
         readback: Readback,
         link: Link,
+        clock: ServiceClock,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -81,6 +72,7 @@ class Uploader:
         self._sender = sender
         self._readback = readback
         self._link = link
+        self._clock = clock
 
     async def carry_out(self, intent: Intent, ticket: Ticket) -> None:
         """Upload what the inode holds now and bind the new id, or find out that an earlier attempt did it.
@@ -132,7 +124,13 @@ class Uploader:
             # Unlinked meanwhile, but still open (W9): its intent is gone.
             return
         shipment = Shipment(inode.ino, name, inode.size, inode.content_gen, digest)
-        attempt = Attempt(shipment.name, shipment.size, time.time_ns(), self._remotes.newest_ns(), shipment.generation)
+        attempt = Attempt(
+            shipment.name,
+            shipment.size,
+            time.time_ns(),
+            self._remotes.newest_ns(self._clock.now_ns() + AHEAD_NS),
+            shipment.generation,
+        )
         self._journal.begin_attempt(intent.seq, attempt)
         await self._db.durable()
         steps.reached("upload: its attempt is on the disk", name)
@@ -146,7 +144,7 @@ class Uploader:
         self, intent: Intent, shipment: Shipment, source: UploadSource, flight: Flight, ticket: Ticket
     ) -> FileMetadata:
         try:
-            reply = await self._link.watch(
+            return await self._link.watch(
                 lambda: self._sender.upload(shipment.name, source, priority=ticket, on_all_sent=flight.mark_all_sent)
             )
         except AmbiguousOutcome:
@@ -154,9 +152,6 @@ class Uploader:
         except RemotefsError:
             self._journal.end_attempt(intent.seq)
             raise
-        if reply.size_bytes != shipment.size:
-            _log.warning("%s: sent %d bytes, the service says %d", shipment.name, shipment.size, reply.size_bytes)
-        return reply
 
     async def _resolve(self, intent: Intent, attempt: Attempt) -> bool:
         """Find out what became of an attempt; whether there is still something to send."""
@@ -175,6 +170,12 @@ class Uploader:
         return False
 
     def _bind(self, shipment: Shipment, reply: FileMetadata, origin: Origin) -> None:
+        """Bind the new id. Raises MisansweredUpload where the reply cannot be about it; the attempt stays on record."""
+        fault = fault_of(shipment, reply, self._remotes.find(reply.id))
+        if fault is not None:
+            raise MisansweredUpload(
+                f"{shipment.name}: {fault}; it is kept here, and sent again unless the listing has it"
+            )
         remote = Remote(
             file_id=reply.id,
             filename=reply.filename,

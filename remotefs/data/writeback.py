@@ -28,7 +28,7 @@ from remotefs.data.filedata import FileData
 from remotefs.data.link import Link
 from remotefs.data.settler import Settler
 from remotefs.data.upload import Uploader
-from remotefs.errors import RateLimited, RefusedError, RemotefsError, SpendCapReached
+from remotefs.errors import MisansweredUpload, RateLimited, RefusedError, RemotefsError, SpendCapReached
 from remotefs.store.records import NEVER_NS, Inode, Intent, IntentKind
 from remotefs.store.store import Store
 from remotefs.supervision import Supervisor
@@ -41,6 +41,8 @@ _REFUSED_RETRY_S = (60.0, REFUSED_LONGEST_S)
 _FAILED_RETRY_S = (1.0, 60.0)
 # A drain looks at all intents so often, to say what is left.
 _LOOK_EVERY_S = 1.0
+# A reply about another file: it is looked for soon, and sent again ever more rarely, for each time may make a copy.
+_MISANSWERED_RETRY_S = (1.0, 3600.0)
 
 
 class Outcome(Enum):
@@ -313,7 +315,9 @@ class Writeback:
     def _put_off(self, intent: Intent, error: Exception) -> None:
         """Try again later. Invariant: it raises nothing, for behind it is the nursery of all intents."""
         first_s, most_s = _FAILED_RETRY_S if self._link.reason else _REFUSED_RETRY_S
-        if not is_definite(error):
+        if isinstance(error, MisansweredUpload):
+            first_s, most_s = _MISANSWERED_RETRY_S
+        elif not is_definite(error):
             first_s, most_s = _FAILED_RETRY_S
         elif intent.ino is not None and intent.kind is not IntentKind.DELETE and isinstance(error, RefusedError):
             self._refusals[intent.ino] = error

@@ -57,6 +57,7 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.RefusedError, errno.EIO, _SAY),
     (errors.DeadlineExceeded, errno.ETIMEDOUT, _SAY),
     (errors.Unreachable, errno.EIO, _SAY),
+    (errors.MisansweredUpload, errno.EIO, _SHOUT),
     (errors.AmbiguousOutcome, errno.EIO, _SAY),
     (errors.LengthDiffers, errno.EIO, _SHOUT),
     (errors.ReplyBroken, errno.EIO, _SAY),

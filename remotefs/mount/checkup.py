@@ -82,7 +82,7 @@ async def _snapshot(parts: Parts, listed: dict[str, Listed] | None) -> Snapshot:
         in_use=frozenset(ino for ino in loose if parts.handles.is_open(ino) or parts.handles.is_known(ino)),
         stays_here=parts.naming.never_uploaded,
         listed=listed,
-        now_ns=parts.client.server_time_ns,
+        now_ns=parts.service_clock.now_ns(),
     )
 
 

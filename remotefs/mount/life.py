@@ -92,6 +92,7 @@ class Life:
     async def run(self) -> int:
         """From recovery to the last drain; the exit status."""
         parts, keep = self._parts, self._parts.supervisor.keep
+        parts.guard.check_address()
         async with parts.client, trio.open_nursery() as nursery:
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
@@ -12,8 +10,7 @@ import msgspec
 
 from remotefs.api.budget import Budget
 from remotefs.api.client import Client
-from remotefs.api.models import Account
-from remotefs.clock import SteadyClock
+from remotefs.clocks import Machine, ServiceClock
 from remotefs.config import Config, ServiceConfig, Shape
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.cadence import Cadence
@@ -39,20 +36,24 @@ from remotefs.data.readback import Readback
 from remotefs.data.recovery import Recovery
 from remotefs.data.refresh import Refresh
 from remotefs.data.removal import Remover
+from remotefs.data.renewing import Renewer
+from remotefs.data.resizing import Resizer
 from remotefs.data.scan import Scans
 from remotefs.data.settler import Settler
 from remotefs.data.staging import Staging
 from remotefs.data.suspects import Suspects
+from remotefs.data.timekeeping import Timekeeper
 from remotefs.data.trash import Trash
 from remotefs.data.upload import Uploader
+from remotefs.data.vetting import VettedService
 from remotefs.data.view import View
 from remotefs.data.writeback import Writeback
-from remotefs.errors import AccountError, LocalError
+from remotefs.errors import LocalError
 from remotefs.fuse.notify import KernelNotifier
+from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
-from remotefs.store.meta import Meta
 from remotefs.store.store import Store
 from remotefs.supervision import Supervisor
 from remotefs.vfs.attributes import Attributes
@@ -67,45 +68,41 @@ from remotefs.vfs.policy import NamePolicy
 class Parts:
     """The parts of one mount, from the lowest layer up; `database` is open, and closed by whoever opened it.
 
-    `wall` gives the time in ns since the epoch, `clock` the one that due times are told by (see `SteadyClock`).
+    `machine` has the clocks, by default those of this one.
     """
 
-    def __init__(
-        self,
-        settings: MountSettings,
-        database: Database,
-        *,
-        wall: Callable[[], int] = time.time_ns,
-        clock: Callable[[], int] | None = None,
-    ) -> None:
+    def __init__(self, settings: MountSettings, database: Database, *, machine: Machine | None = None) -> None:
         config, state = settings.config, settings.state_dir
         self.database = database
-        self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid())
+        self._machine = machine or Machine()
+        self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=self._machine)
         self.meta, self.tree, self.journal, self.remotes = store.meta, store.tree, store.journal, store.remotes
-        self._wall = wall
-        self.clock = clock or SteadyClock()
+        self.clock = store.steady
+        self.service_clock = ServiceClock(self._machine, store.steady, self.meta.facts.service_clock)
         self.supervisor = Supervisor()
         self._view = View(self.tree, self.remotes)
         self.handles = Handles(self._view.note_listing)
         self.naming = NamePolicy(config.names)
-        self.link = Link()
+        self.link = Link(vouched=False)
         self.doorbell = Doorbell()
         self.flights = Flights()
         self.notifier = KernelNotifier(self.handles.is_known)
 
         service = _remembered_shape(config.service, self.meta.facts.shape)
         self.budget = Budget.for_service(service)
-        guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
-        self.client = Client(service, self.budget, on_account=guard.check)
+        self.guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
+        self.client = Client(service, self.budget, on_account=self.guard.check, clock=self.service_clock)
         self.disk = Disk(state, config.cache)
         self.copies = Copies(database.path, state / COPIES_NAME, self.disk.room_for)
         self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
         self.staging = Staging(state / "staging", self.disk, database.durability)
-        self.trash = Trash(state / "trash")
+        self.timekeeper = Timekeeper(self.meta, store.steady, self.service_clock)
+        self.trash = Trash(state / "trash", self.timekeeper.aged_ns)
         self.downloader = Downloader(
-            self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache, self.supervisor,
+            VettedService(self.client, self.remotes), self.content, ChunkMemory(config.cache.memory_bytes),
+            config.cache, self.supervisor,
             Lanes(self.meta.facts.lanes, self._remember_lanes),
-            lambda: self.budget.limit_per_minute,
+            lambda: self.budget.limit_per_minute, self._distrust,
         )  # fmt: skip
         self._build_data(config)
         self.fs = self._build_fs(config, settings)
@@ -113,6 +110,7 @@ class Parts:
     def _build_data(self, config: Config) -> None:
         refresh_bell = Doorbell()
         self.suspects = Suspects(refresh_bell)
+        self.resizer = Resizer(self.store, self.content, self.notifier, self.handles, self.downloader.forget)
         self.changes = Changes(
             self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights,
             self.clock, Labels(self.database, self.staging, self.content),
@@ -123,7 +121,9 @@ class Parts:
         )  # fmt: skip
         self.settler = Settler(self.filedata)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
-        uploader = Uploader(self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link)
+        uploader = Uploader(
+            self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link, self.service_clock
+        )
         deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights, self.clock)
         self.writeback = Writeback(
             self.store, self.changes, self.filedata, self.settler, uploader, deleter, self.link, self.budget,
@@ -132,14 +132,16 @@ class Parts:
         placer = Placer(self.store, self.changes, self.notifier, Ownership(os.getuid(), os.getgid()))
         remover = Remover(
             self.store, self.changes, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
-            self.downloader.forget,
+            self.service_clock, self.downloader.forget,
         )  # fmt: skip
-        cadence = Cadence(self.budget, config.refresh, self._wall, self.remotes.known_count)
-        lookout = Lookout(self.store, self.client, remover, self._view, cadence, config.refresh, self._wall)
-        merger = Merger(self.store, placer, self.handles.is_directory_open, self._server_time_ns)
+        cadence = Cadence(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
+        renewer = Renewer(self.remotes, self.resizer, self.service_clock)
+        lookout = Lookout(self.store, self.client, remover, renewer, self._view, cadence, config.refresh)
+        merger = Merger(self.store, placer, renewer, self.handles.is_directory_open, self.service_clock)
         self.listings = Listings(
-            self.store, self.client, merger, remover, cadence, config.refresh, self._server_time_ns, self._wall
-        )
+            self.store, self.client, merger, remover, cadence, config.refresh, self.service_clock, self.timekeeper,
+            self._machine.wall,
+        )  # fmt: skip
         self.refresh = Refresh(
             self.listings, self.link, config.refresh, cadence, lookout, self.suspects, refresh_bell
         )  # fmt: skip
@@ -147,8 +149,8 @@ class Parts:
             self.store, self.changes, self.content, self.staging, self.filedata, self.trash
         )  # fmt: skip
 
-    def _server_time_ns(self) -> int:
-        return self.client.server_time_ns
+    def _distrust(self, file_id: str) -> None:
+        self.resizer.distrusted(file_id)
 
     def _remember_lanes(self, count: int) -> None:
         with suppress(LocalError):  # it is found out again
@@ -163,38 +165,13 @@ class Parts:
             self.store, self.changes, self.filedata, self.settler, self.writeback, self.handles, namespace,
             config.writeback, self.doorbell.ring,
             Scans(self.tree, self.filedata.prefetch, lambda: self.budget.limit_per_minute),
-            Lengths(self.store, self.content, self.downloader, self.notifier, self.handles),
+            Lengths(self.store, self.content, self.downloader, self.resizer, self.suspects),
         )  # fmt: skip
         attributes = Attributes(
             self.store, self.changes, self.filedata, self.flights, self.writeback, namespace, files, self.disk,
             config.service.storage_bytes, settings.state_dir / SOCKET_NAME,
         )  # fmt: skip
         return FileSystem(namespace, files, attributes, self.handles)
-
-
-class AccountGuard:
-    """S1: a state folder belongs to an account, by what the replies tell; the base URL only where they do not."""
-
-    def __init__(self, meta: Meta, link: Link, base_url: str, state_dir: str) -> None:
-        self._meta = meta
-        self._link = link
-        self._base_url = base_url
-        self._state_dir = state_dir
-
-    def check(self, account: Account) -> None:
-        """Take the first account for the owner; of any other, stop all intents and raise AccountError."""
-        facts = self._meta.facts
-        if facts.organization is None and facts.workspace is None:
-            self._meta.record(organization=account.organization, workspace=account.workspace)
-            return
-        if (facts.organization, facts.workspace) == (account.organization, account.workspace or facts.workspace):
-            return
-        error = AccountError(
-            f"{self._state_dir} belongs to organization {facts.organization}, but {account.organization} answers: "
-            "use a key of the first, or another --state-dir"
-        )
-        self._link.suspend(error)
-        raise error
 
 
 def _remembered_shape(service: ServiceConfig, shape: str | None) -> ServiceConfig:

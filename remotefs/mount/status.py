@@ -56,7 +56,7 @@ class StatusReport:
             damaged=tuple(content.damaged),
             failures=tuple(TaskFailed(task=f.task, count=f.count, at=f.at_s, reason=f.reason) for f in failures),
             unwritable=parts.database.trouble,
-            removals_held=facts.removals_held,
+            removals_held=facts.removals_held + facts.expiries_held,
             trashed=len(trashed),
             trashed_bytes=sum(entry.size for entry in trashed),
             content=ContentUse(

@@ -73,9 +73,9 @@ class Upkeep:
 
     async def accept_removals(self, _: Nothing, __: Report) -> Count:
         """A person has looked: what the listing lacks is gone (S1). How many files went."""
-        before = self._parts.remotes.known_count()
+        before = self._parts.remotes.shown_count()
         await self._parts.refresh.accept_removals()
-        return Count(max(0, before - self._parts.remotes.known_count()))
+        return Count(max(0, before - self._parts.remotes.shown_count()))
 
     async def list_trash(self, _: Nothing, __: Report) -> TrashListing:
         """What the trash holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from remotefs.clocks import Mark, Reading, ServiceMark
 from remotefs.store.database import Database
 
 
@@ -16,14 +17,22 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     # The shape that the server was found to need.
     shape: str | None = None
-    # Our clock, of the first complete listing: a mount may start offline from then on (A2).
+    # The steady clock, of the first complete listing: a mount may start offline from then on (A2).
     listed_ns: int = 0
-    # Our clock.
+    # The steady clock.
     walked_ns: int = 0
     # The service's clock, when the last listing began that was read to where it had to be (a few minutes old at most).
     polled_at_ns: int = 0
     # How many ids a walk found missing that wait for `accept-removals` (S1).
     removals_held: int = 0
+    # How many files would have expired in a way that was not foreseen, and wait for the same (S1).
+    expiries_held: int = 0
+    # By which the clocks go on in the next mount.
+    steady: Mark | None = None
+    service_clock: ServiceMark | None = None
+    # How much time has passed for the trash (S2), and up to when it was counted.
+    aged_ns: int = 0
+    aged_to: Reading | None = None
     # How many replies at a time were found to pay for one reader of a large file.
     lanes: int = 1
 

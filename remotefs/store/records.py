@@ -127,11 +127,18 @@ class Remote(NamedTuple):
     digest: str | None = None
     known_ns: int = 0
     asked: str | None = None
+    foreseen: int | None = None
+    listed_size: int | None = None
 
     @property
     def asked_name(self) -> str:
         """The filename that its upload asked for."""
         return self.asked or self.filename
+
+    @property
+    def size_as_listed(self) -> int:
+        """The size that listings say; replies may have shown another (R6)."""
+        return self.size if self.listed_size is None else self.listed_size
 
     @property
     def age_key(self) -> tuple[int, str]:

@@ -7,7 +7,7 @@ then on, and stays as a tombstone until two complete listings came without it), 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from remotefs.store.database import Database
 from remotefs.store.records import Remote
@@ -16,10 +16,11 @@ _COLUMNS = ", ".join(Remote._fields)
 
 
 class Remotes:
-    """Owns the table `remote`."""
+    """Owns the table `remote`; `now` gives the time in ns when a row becomes known."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, now: Callable[[], int] = time.time_ns) -> None:
         self._db = database
+        self._now = now
 
     def find(self, file_id: str) -> Remote | None:
         """The row, or None."""
@@ -50,13 +51,22 @@ class Remotes:
         assert row is not None
         return int(row[0])
 
-    def newest_ns(self) -> int:
-        """The newest created_at ever seen, by the service's clock; 0 when nothing is known."""
-        row = self._db.one("SELECT max(created_ns) FROM remote")
+    def shown_count(self) -> int:
+        """Return how many files paths here show."""
+        row = self._db.one("SELECT count(*) FROM remote WHERE doomed = 0 AND ino IS NOT NULL")
+        assert row is not None
+        return int(row[0])
+
+    def newest_ns(self, until_ns: int) -> int:
+        """Return the newest created_at seen that is not after `until_ns`, by the service's clock; 0 for none.
+
+        One that lies in the future tells nothing of the service's clock.
+        """
+        row = self._db.one("SELECT max(created_ns) FROM remote WHERE created_ns <= ?", (until_ns,))
         return int(row[0] or 0) if row else 0
 
     def ids_known_since(self, at_ns: int) -> set[str]:
-        """Every id that there was a row of at that time (our clock), tombstones included."""
+        """Every id that there was a row of at that time (by `now`), tombstones included."""
         return {row[0] for row in self._db.all("SELECT file_id FROM remote WHERE known_ns <= ?", (at_ns,))}
 
     def doomed_ids(self) -> set[str]:
@@ -73,24 +83,26 @@ class Remotes:
 
     def add(self, remote: Remote) -> None:
         """Insert or renew a row; it is known from now on."""
-        remote = remote._replace(known_ns=time.time_ns())
+        remote = remote._replace(known_ns=self._now())
         with self._db.transaction():
             # Constants of this module and marks; only values come from outside.
             marks = ", ".join("?" * len(remote))
             self._db.execute(f"INSERT OR REPLACE INTO remote ({_COLUMNS}) VALUES ({marks})", remote)  # noqa: S608
 
-    def renew(self, file_id: str, *, expires_ns: int | None, downloadable: bool) -> None:
-        """What a listing may change of a known file."""
+    def renew(self, file_id: str, *, expires_ns: int | None, downloadable: bool, foreseen: int | None = None) -> None:
+        """Save what a listing may change of a known file; it was not missed."""
         with self._db.transaction():
             self._db.execute(
-                "UPDATE remote SET expires_ns = ?, downloadable = ?, missed = 0 WHERE file_id = ?",
-                (expires_ns, downloadable, file_id),
+                "UPDATE remote SET expires_ns = ?, downloadable = ?, foreseen = ?, missed = 0 WHERE file_id = ?",
+                (expires_ns, downloadable, foreseen, file_id),
             )
 
-    def resize(self, file_id: str, size: int) -> None:
-        """Its content has another length than a listing says."""
+    def resize(self, file_id: str, size: int, *, listed_size: int | None) -> None:
+        """Save the length of its content, and what listings say, where that is another."""
         with self._db.transaction():
-            self._db.execute("UPDATE remote SET size = ? WHERE file_id = ?", (size, file_id))
+            self._db.execute(
+                "UPDATE remote SET size = ?, listed_size = ? WHERE file_id = ?", (size, listed_size, file_id)
+            )
 
     def miss(self, file_ids: Iterable[str]) -> None:
         """A complete listing came without these."""

@@ -34,9 +34,11 @@ _INODE_TYPES = tuple(
 )  # fmt: skip
 _REMOTE_TYPES = tuple(
     {"file_id": str, "filename": str, "mime_type": str, "digest": _TEXT, "asked": _TEXT, "ino": _NUMBER,
-     "expires_ns": _NUMBER}.get(column, int)
+     "expires_ns": _NUMBER, "foreseen": _NUMBER, "listed_size": _NUMBER}.get(column, int)
     for column in Remote._fields
 )  # fmt: skip
+# Those that the table had in its first form.
+_FIRST_REMOTE_COLUMNS = 14
 
 
 @dataclass
@@ -88,8 +90,8 @@ def _sorted_out(rows: Iterable[Row]) -> Salvage:
                 found.inodes[rowid] = (rowid, *values[1:])
             case (None, int(), str(), int()) if rowid is not None:
                 found.names[rowid] = (rowid, *values[1:])
-            case (str(file_id), *_) if rowid is None and _has_types(values, _REMOTE_TYPES):
-                found.remotes[file_id] = values
+            case (str(file_id), *_) if rowid is None and _has_types(_widened(values), _REMOTE_TYPES):
+                found.remotes[file_id] = _widened(values)
             case (int(ino), bytes(name), bytes()) if rowid is None:
                 found.xattrs[ino, name] = values
             case (str(key), value) if rowid is None and key == _FACTS:
@@ -102,6 +104,12 @@ def _sorted_out(rows: Iterable[Row]) -> Salvage:
 def _is_inode(values: tuple[Value, ...]) -> bool:
     """Whether a row can be an inode that has a name; of one that has none, removal is all that is left to do."""
     return _has_types(values, _INODE_TYPES) and Inode._make(values).nlink > 0
+
+
+def _widened(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    """A row of `remote` with the columns that it got later; SQLite writes a row no wider than the table was then."""
+    defaults = tuple(Remote._field_defaults.get(column) for column in Remote._fields)
+    return values + defaults[len(values) :] if len(values) >= _FIRST_REMOTE_COLUMNS else values
 
 
 def _has_types(values: tuple[Value, ...], types: Sequence[type | UnionType]) -> bool:

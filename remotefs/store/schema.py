@@ -108,4 +108,11 @@ ALTER TABLE intent ADD COLUMN path TEXT;
 CREATE INDEX intent_path ON intent (path) WHERE path IS NOT NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH)
+_ODD_ANSWERS = """
+-- The epoch of the service's clock in which the expiry was listed before it came (S1).
+ALTER TABLE remote ADD COLUMN foreseen INTEGER;
+-- The size that listings say, where replies have shown that the content has another (R6); NULL: they say the same.
+ALTER TABLE remote ADD COLUMN listed_size INTEGER;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from remotefs.clocks import Machine, SteadyClock
 from remotefs.store.database import Database
 from remotefs.store.journal import Journal
 from remotefs.store.meta import Meta
@@ -21,9 +22,13 @@ class Store:
     journal: Journal
     remotes: Remotes
     meta: Meta
+    # The clock that the rows' times of becoming known are by.
+    steady: SteadyClock
 
     @classmethod
-    def of(cls, database: Database, *, root_uid: int, root_gid: int) -> Self:
+    def of(cls, database: Database, *, root_uid: int, root_gid: int, machine: Machine | None = None) -> Self:
         """The owners of an open database; makes the root directory where there is none."""
         tree = Tree(database, root_uid=root_uid, root_gid=root_gid)
-        return cls(database, tree, Journal(database), Remotes(database), Meta(database))
+        meta = Meta(database)
+        steady = SteadyClock(machine or Machine(), meta.facts.steady)
+        return cls(database, tree, Journal(database), Remotes(database, steady), meta, steady)

@@ -18,7 +18,7 @@ from remotefs.data.lengths import Lengths
 from remotefs.data.scan import Scans
 from remotefs.data.settler import Settler
 from remotefs.data.writeback import Outcome, Writeback
-from remotefs.errors import AlreadyExists, IsADirectory, LengthDiffers, NotFound, OutOfSpace, TransportError
+from remotefs.errors import AlreadyExists, IsADirectory, NotFound, OutOfSpace, TransportError
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
 from remotefs.vfs.handles import Handles, OpenFile
@@ -112,11 +112,13 @@ class Files:
     async def read(self, fh: int, offset: int, size: int) -> bytes:
         """The bytes from `offset`, `size` of them or up to the end of the file."""
         handle = self._handles.file(fh)
-        length = await self._lengths.true_size(self._tree.get(handle.ino)) if handle.direct else None
-        try:
+        inode, length = self._tree.get(handle.ino), None
+        if handle.direct:
+            length = await self._lengths.true_size(inode)
+        else:
+            self._lengths.check_current(inode)
+        async with self._lengths.judging():
             data = await self._filedata.read(handle.ino, offset, size, handle.window, length=length)
-        except LengthDiffers as error:
-            raise await self._lengths.stale(error.file_id, error) from error
         self._note_read(handle.ino)
         return data
 
@@ -125,13 +127,15 @@ class Files:
         handle = self._handles.file(fh)
         if self._journal.is_longer_than(self._config.backlog_intents):
             raise OutOfSpace("more uploads are pending than the backlog may hold; see `remotefs status`")
-        written = await self._filedata.write(handle.ino, offset, data)
+        async with self._lengths.judging():
+            written = await self._filedata.write(handle.ino, offset, data)
         handle.wrote = True
         return written
 
     async def truncate(self, ino: int, size: int, fh: int | None) -> None:
         """ftruncate(2) through a handle is a write; truncate(2) without one counts as a close (W4)."""
-        await self._filedata.truncate(ino, size)
+        async with self._lengths.judging():
+            await self._filedata.truncate(ino, size)
         if fh is not None:
             self._handles.file(fh).wrote = True
         else:

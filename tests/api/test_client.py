@@ -225,7 +225,7 @@ async def test_a_users_own_beta_header_stays_beside_ours() -> None:
 async def test_another_account_is_told_before_its_reply_is_used() -> None:
     seen: list[Account] = []
 
-    def on_account(account: Account) -> None:
+    def on_account(account: Account, _: bool) -> None:
         seen.append(account)
         if account.organization == "org-2":
             raise AccountError("another account")
@@ -503,6 +503,24 @@ async def test_a_part_that_cannot_be_placed_is_asked_for_as_a_whole(
         assert await download(client, offset=2) == (0, 5, b"hello")
         assert [client.ranges] == ["no"]
     assert "range" not in script.requests[1].headers
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(204),
+        httpx.Response(202, content=b"later"),
+        httpx.Response(200, content=b"--x", headers={"content-type": "multipart/byteranges; boundary=x"}),
+        httpx.Response(200, headers={"content-length": "9999999999999999999"}, stream=httpx.ByteStream(b"")),
+    ],
+)
+async def test_a_success_without_content_is_broken_and_teaches_nothing(
+    answer: httpx.Response, autojump_clock: MockClock
+) -> None:
+    script = Script(answer, part(b"llo", "bytes 2-4/5"))
+    async with scripted(script) as client:
+        assert await download(client, offset=2) == (2, 5, b"llo")
+        assert client.ranges == "yes"
 
 
 @pytest.mark.parametrize("length", ["4", "6"])

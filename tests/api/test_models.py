@@ -6,13 +6,15 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remotefs.api.bounds import LATEST_NS, MOST_FILE_BYTES
 from remotefs.api.models import (
-    INT64_MAX,
     Account,
+    Page,
     account_of,
     check_id,
     decode_deleted,
@@ -58,8 +60,6 @@ def test_what_the_beta_shape_leaves_out_has_its_default() -> None:
         {"id": "file_é"},
         {"id": None},
         {"size_bytes": -1},
-        {"size_bytes": 2**63},
-        {"size_bytes": 10**30},
         {"size_bytes": "5"},
         {"size_bytes": 5.5},
         {"size_bytes": True},
@@ -74,7 +74,8 @@ def test_what_the_beta_shape_leaves_out_has_its_default() -> None:
         {"created_at": "2026-01-02T03:04:05"},
         {"created_at": None},
         {"created_at": "2026-13-45T99:99:99Z"},
-        {"expires_at": 7},
+        {"expires_at": "never"},
+        {"expires_at": True},
         {"downloadable": "yes"},
         {"scope": {"id": "a/b"}},
     ],
@@ -117,7 +118,7 @@ def test_no_body_raises_anything_else(body: bytes) -> None:
             decode(body)
 
 
-@given(st.text(min_size=1, max_size=500), st.integers(0, INT64_MAX), st.from_regex(r"\A[A-Za-z0-9_-]{1,200}\Z"))
+@given(st.text(min_size=1, max_size=500), st.integers(0, MOST_FILE_BYTES), st.from_regex(r"\A[A-Za-z0-9_-]{1,200}\Z"))
 def test_every_file_of_the_schema_is_read(name: str, size: int, file_id: str) -> None:
     file = decode_file(encoded(wire_file(file_id, filename=name, size_bytes=size)))
     assert (file.id, file.filename, file.size_bytes) == (file_id, name, size)
@@ -125,7 +126,24 @@ def test_every_file_of_the_schema_is_read(name: str, size: int, file_id: str) ->
 
 def test_times_that_no_clock_shows_stay_within_64_bits() -> None:
     assert decode_file(encoded(wire_file(created_at="0001-01-01T00:00:00Z"))).created_ns == 0
-    assert decode_file(encoded(wire_file(expires_at="9999-12-31T23:59:59Z"))).expires_ns == INT64_MAX
+    assert decode_file(encoded(wire_file(expires_at="9999-12-31T23:59:59Z"))).expires_ns == LATEST_NS
+
+
+def page_of(*created_ns: int) -> Page:
+    files = (decode_file(encoded(wire_file(f"file_{n}"))) for n in range(len(created_ns)))
+    return Page(tuple(msgspec.structs.replace(f, created_ns=ns) for f, ns in zip(files, created_ns, strict=True)), None)
+
+
+def test_a_page_ends_where_its_last_files_were_made() -> None:
+    assert page_of(9, 5).ends_before(6)
+    assert not page_of(9, 5).ends_before(5)
+    assert not page_of().ends_before(5)
+
+
+def test_one_odd_time_at_its_end_does_not_end_a_long_page_early() -> None:
+    for at in range(990, 1000):
+        assert not page_of(*[9] * at, 0, *[9] * (999 - at)).ends_before(5)
+    assert page_of(*[9] * 500, *[4] * 500).ends_before(5)
 
 
 def test_pages_of_both_shapes_name_their_next_cursor() -> None:

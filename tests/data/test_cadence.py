@@ -17,17 +17,17 @@ CONFIG = RefreshConfig()
 
 @dataclass
 class Machine:
-    """Its clocks, its limit, and the size of its account; the wall clock goes with trio's, `ahead_s` of it."""
+    """Its clocks, its limit, and the size of its account; the steady clock goes with trio's, `ahead_s` of it."""
 
     limit_per_minute: float | None = None
     files: int = 0
     ahead_s: float = 0.0
 
-    def wall(self) -> int:
+    def steady(self) -> int:
         return int((trio.current_time() + self.ahead_s + 1e9) * 1e9)
 
     def cadence(self) -> Cadence:
-        return Cadence(self, CONFIG, self.wall, lambda: self.files)
+        return Cadence(self, CONFIG, self.steady, lambda: self.files)
 
 
 def spend(cadence: Cadence, requests: int) -> None:

@@ -30,6 +30,17 @@ def test_s1_before_the_first_answer_nothing_is_worth_sending() -> None:
     assert not Link().is_up
 
 
+def test_s1_a_refusal_is_an_answer_once_the_account_was_vouched_for() -> None:
+    link = Link(vouched=False)
+    for _ in range(3):
+        link.learn(refusal(errors.BadRequest, 400))
+        assert not link.is_up
+    assert link.retry_s == 4.0
+    link.vouch()
+    link.learn(refusal(errors.BadRequest, 400))
+    assert (link.is_up, link.is_trusted) == (True, True)
+
+
 @pytest.mark.parametrize(
     ("error", "is_up"),
     [

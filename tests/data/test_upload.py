@@ -389,7 +389,7 @@ async def test_a_size_that_the_service_tells_wrong_is_not_taken_over(
         await host.write("a", b"hello")
         assert host.stat("a").size == 5
         assert await host.read("a") == b"hello"
-        assert "sent 5 bytes, the service says 99" in caplog.text
+        assert "5 bytes were sent, and the reply is about a file of 99" in caplog.text
 
 
 # -- after a crash

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.clock import SteadyClock
+from remotefs.clocks import Machine, boot_ns
 from remotefs.data.writeback import Outcome
 from remotefs.errors import AccountError, OutOfSpace, RateLimited, RefusedError, Unreachable
 from remotefs.store.records import NEVER_NS, Intent
@@ -280,8 +280,8 @@ async def test_due_times_of_an_earlier_run_whose_clock_was_wrong_hold_nothing_up
 async def test_uploads_that_are_due_after_a_suspend_go_then(tmp_path: Path, server: Server, clock: Clock) -> None:
     """The clock of waits went on for an hour, trio's stood still."""
     slept_ns = 0
-    true = SteadyClock()
-    async with running(tmp_path, server, durability="local", settle_s=3000.0, clock=lambda: true() + slept_ns) as host:
+    machine = Machine(boot=lambda: boot_ns() + slept_ns)
+    async with running(tmp_path, server, durability="local", settle_s=3000.0, machine=machine) as host:
         await host.write("a", b"x")
         await trio.sleep(200.0)
         assert host.stored() == []

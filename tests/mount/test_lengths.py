@@ -1,20 +1,25 @@
-"""Media that is longer or shorter than it was listed, on the kernel: read to its true end and never beyond (R6)."""
+"""Content that is longer or shorter than it was listed, on the kernel (R6): media is read to its true end and never
+beyond; of anything else it is an error, and nothing is learned."""
 
 from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.data.test_odd_content import ALL
 from tests.faults import Action, Call
 from tests.mount.conftest import Scene
 from tests.mount.support import eventually
 
+ERRORS = (b"Input/output error\n", b"Stale file handle\n")
 LISTED = random.Random(12).randbytes(700_001)
 
 
@@ -75,6 +80,42 @@ def test_it_is_read_to_its_true_end_by_every_way(scene: Scene, picture: Path, ad
 
 
 def test_it_costs_no_more_requests_than_it_has_to(scene: Scene, picture: Path, added: int) -> None:
+    """One that shows the length, one that proves it, one for the bytes; a length that no head tells takes one more."""
     for _ in range(3):
         assert picture.read_bytes() == content(added)
-    assert scene.ops().count("content") <= (1 if added == 0 else 3)
+    assert scene.ops().count("content") <= (1 if added == 0 else 4)
+
+
+def test_one_odd_reply_changes_nothing_for_good(scene: Scene) -> None:
+    """It is an error at most, also for programs that read the file before; and nothing of it is left at a remount."""
+    faults = ["nothing", "nothing, unannounced", "204", "a page", "short", "long, unannounced"]
+    paths = [scene.mount.path / f"{scene.folder.name}-{number}.txt" for number in range(len(faults))]
+    for path in paths:
+        scene.server.store.add_generated(path.name, LISTED, mime_type="text/plain")
+    for path, fault in zip(paths, faults, strict=True):
+        eventually(path.exists)
+        rule = scene.server.script.add(ALL[fault], op="content")
+        first = subprocess.run(["cat", path], capture_output=True, check=False)
+        assert rule.hits == 1
+        assert first.stdout == LISTED if first.returncode == 0 else first.stderr.endswith(ERRORS), fault
+        assert (path.stat().st_size, path.read_bytes()) == (len(LISTED), LISTED), fault
+    scene.mount.remount()
+    for path in paths:
+        assert (path.stat().st_size, path.read_bytes()) == (len(LISTED), LISTED)
+
+
+def test_a_length_that_an_older_version_took_from_an_odd_reply_is_put_right(scene: Scene) -> None:
+    """As it stands in a state folder from before."""
+    path = scene.mount.path / f"{scene.folder.name}.txt"
+    scene.server.store.add_generated(path.name, LISTED, mime_type="text/plain")
+    eventually(path.exists)
+    scene.mount.end()
+    with closing(sqlite3.connect(scene.mount.state / "state.db")) as database:
+        database.execute("UPDATE remote SET size = 20 WHERE filename = ?", (path.name,))
+        database.execute(
+            "UPDATE inode SET size = 20 WHERE file_id = (SELECT file_id FROM remote WHERE filename = ?)", (path.name,)
+        )
+        database.commit()
+    scene.mount.started()
+    eventually(lambda: path.stat().st_size == len(LISTED))
+    assert path.read_bytes() == LISTED

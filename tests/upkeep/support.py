@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractAsyncContextManager
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from remotefs.clocks import Machine, boot_ns
 from remotefs.config import Config
 from remotefs.control.messages import Progress
 from remotefs.mount.upkeep import Upkeep
 from tests.faults import FaultyServer
 from tests.parts import Host, running
+
+DAY_S = 86_400.0
+YEAR_2200 = "Fri, 31 Dec 2199 23:59:59 GMT"
+
+
+class Time:
+    """The clocks of a machine and of the service, which go on together; each may be wrong, by so many seconds."""
+
+    def __init__(self, server: FaultyServer) -> None:
+        self.passed_s = 0.0
+        self.wall_wrong_s = 0.0
+        self.service_wrong_s = 0.0
+        # What replies say instead.
+        self.said: str | None = None
+        server.script.date = self.date
+        server.store._clock = lambda: time.time() + self.passed_s
+
+    def machine(self, boot_id: str = "this run of the machine") -> Machine:
+        return Machine(
+            lambda: time.time_ns() + int((self.passed_s + self.wall_wrong_s) * 1e9),
+            lambda: boot_ns() + int(self.passed_s * 1e9),
+            boot_id,
+        )
+
+    def date(self) -> str | None:
+        return self.said or formatdate(time.time() + self.passed_s + self.service_wrong_s, usegmt=True)
 
 
 def at_once(config: Config) -> Config:
@@ -25,9 +54,17 @@ def machine(folder: Path, server: FaultyServer, **options: Any) -> AbstractAsync
     return running(folder, server, **({"change": at_once} | options))
 
 
-def add(server: FaultyServer, name: str, data: bytes = b"theirs", *, downloadable: bool = True) -> str:
+def add(
+    server: FaultyServer,
+    name: str,
+    data: bytes = b"theirs",
+    *,
+    downloadable: bool = True,
+    expires_in_s: int | None = None,
+) -> str:
     """A file of somebody else; its id."""
-    return server.store.add(name.replace("/", "\uff0f"), data, downloadable=downloadable).id
+    name = name.replace("/", "\uff0f")
+    return server.store.add(name, data, downloadable=downloadable, expires_in_s=expires_in_s).id
 
 
 def commands(host: Host) -> Upkeep:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from remotefs.config import Config
 from remotefs.control.messages import EmptyParams, Nothing, RestoreParams
 from remotefs.data.trash import Trash
 from remotefs.errors import AlreadyExists, NotADirectory, NotFound, RemotefsError
-from tests.faults import FaultyServer
+from tests.faults import EditJson, FaultyServer
 from tests.parts import Host
 from tests.upkeep.support import add, at_once, commands, machine, quietly, walks
 
@@ -128,9 +128,10 @@ async def test_s2_what_expired_goes_there_too(tmp_path: Path, server: Server, cl
     async with machine(tmp_path, server) as host:
         await host.write("f", b"precious")
         await host.settled()
-        host.parts.remotes.renew(host.id("f"), expires_ns=1, downloadable=False)
-        await host.parts.listings._remover.remove_expired(time.time_ns())
-        assert host.ls() == []
+        add(server, "kept")
+        server.script.add(EditJson(_expired), op="list")
+        await host.walk()
+        assert host.ls() == ["kept"]
         assert [(entry.path, entry.reason) for entry in host.parts.trash.entries()] == [("f", "it expired")]
 
 
@@ -277,6 +278,11 @@ async def _lost_now(host: Host, path: str) -> str:
     host.server.store.delete(file_id)
     await walks(host)
     return file_id
+
+
+def _expired(page: dict[str, Any]) -> dict[str, Any]:
+    over = {"expires_at": "2026-01-01T00:00:00Z"}
+    return page | {"data": [file | (over if file["filename"] == "f" else {}) for file in page["data"]]}
 
 
 def _no_days(config: Config) -> Config:

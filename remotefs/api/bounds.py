@@ -1,0 +1,128 @@
+"""Where an outside number enters: the largest and smallest that are believed, and why.
+
+What is larger is cut to the bound, so that one entry of a listing cannot keep all others from being read; what is no
+number at all breaks its reply (S4). All bounds leave room for sums in 64 bits, which SQLite and the kernel count in.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Annotated
+
+import msgspec
+
+_NS = 1_000_000_000
+# ext4's largest file, sixteen times the storage of an organization: half a million of them still add up in 64 bits.
+MOST_FILE_BYTES = 1 << 44
+# A time later than the year 2200 means "practically never". A century can be added to it in 64 bits.
+LATEST_NS = 7_258_118_400 * _NS
+# No clock of a service stands before the year in which the API came to be, nor after the year 2100.
+EARLIEST_CLOCK_NS = 1_704_067_200 * _NS
+LATEST_CLOCK_NS = 4_102_444_800 * _NS
+# Nobody's word stops anything for longer; after it one request asks again.
+LONGEST_WAIT_S = 600.0
+# A reply's limit above this is a mistake.
+MOST_REQUESTS_PER_MINUTE = 1_000_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# RFC 3339 as far as it can be told, with the years that no datetime has.
+_RFC3339 = re.compile(r"([+-]?\d{4,12})(-\d\d-\d\d[Tt ]\d\d:\d\d:)(\d\d)((?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))", re.ASCII)
+_SECONDS = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?", re.ASCII)
+_FIGURE = re.compile(r"\d{1,30}", re.ASCII)
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+def file_bytes(size: int) -> int:
+    """Return a size in bytes, at most MOST_FILE_BYTES."""
+    return min(size, MOST_FILE_BYTES)
+
+
+def time_ns(value: str | int | float) -> int:
+    """Return a time of a file in unix nanoseconds, within 0..LATEST_NS, exact to the microsecond.
+
+    `value` is RFC 3339 (also with a leap second, or a year that no calendar of ours has) or unix seconds, as gateways
+    write them. Raises ValueError for anything else.
+    """
+    if isinstance(value, str):
+        if _SECONDS.fullmatch(value):
+            return _from_seconds(float(value))
+        return _from_text(value)
+    return _from_seconds(value)
+
+
+def clock_ns(date: str | None) -> int | None:
+    """Return the time that a `Date` header tells, in unix nanoseconds; None for one that no clock of a service shows.
+
+    It is whole seconds: the middle of that second is the best guess.
+    """
+    moment = http_date(date)
+    if moment is None:
+        return None
+    ns = _unix_ns(moment) + _NS // 2
+    return ns if EARLIEST_CLOCK_NS <= ns <= LATEST_CLOCK_NS else None
+
+
+def http_date(text: str | None) -> datetime | None:
+    """Return the moment that a header of HTTP tells, UTC where it names no zone; None where it tells none."""
+    try:
+        moment = parsedate_to_datetime(text or "")
+    except (ValueError, OverflowError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def wait_s(text: str | None, unit_s: float = 1.0) -> float | None:
+    """Return a wait that a header asks for in `unit_s`, in 0..LONGEST_WAIT_S seconds; None for what is no wait."""
+    try:
+        number = float(text or "") * unit_s
+    except ValueError:
+        return None
+    return min(number, LONGEST_WAIT_S) if math.isfinite(number) and number >= 0 else None
+
+
+def wait_until_s(text: str | None, now_s: float) -> float | None:
+    """Return the wait until the date in a header, in 0..LONGEST_WAIT_S seconds; None for what is no date."""
+    moment = http_date(text)
+    if moment is None:
+        return None
+    return min(max(_unix_ns(moment) / _NS - now_s, 0.0), LONGEST_WAIT_S)
+
+
+def rate(text: str | None) -> int | None:
+    """Return the figure of a rate header, at most MOST_REQUESTS_PER_MINUTE; None for what is no figure."""
+    figure = (text or "").strip()
+    return min(int(figure), MOST_REQUESTS_PER_MINUTE) if _FIGURE.fullmatch(figure) else None
+
+
+def _from_text(text: str) -> int:
+    try:
+        return _unix_ns(msgspec.convert(text, _Time))
+    except msgspec.ValidationError:
+        return _from_odd_text(text)
+
+
+def _from_odd_text(text: str) -> int:
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text[:40]!r} is not a time")
+    year, day, second, rest = match.groups()
+    if int(year) > MAXYEAR:
+        return LATEST_NS
+    if int(year) < MINYEAR:
+        return 0
+    if second == "60":
+        return _from_text(f"{year}{day}59{rest}")
+    raise ValueError(f"{text[:40]!r} is not a time")
+
+
+def _from_seconds(seconds: float) -> int:
+    within = min(max(seconds, 0), LATEST_NS // _NS)
+    return round(within * 1_000_000) * 1000
+
+
+def _unix_ns(moment: datetime) -> int:
+    ns = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+    return min(max(ns, 0), LATEST_NS)

@@ -1,0 +1,46 @@
+"""How much time has passed, as far as every clock agrees: what is kept for some days is kept by this (S2).
+
+It is counted after an answer of the service alone, and never goes faster than the service's clock or than the steady
+one: a clock that jumps, a wrong clock at the start of the machine, and a mount that reaches no service age nothing.
+"""
+
+from __future__ import annotations
+
+from remotefs.clocks import Reading, ServiceClock, SteadyClock
+from remotefs.store.meta import Facts, Meta
+
+_NS = 1_000_000_000
+# A poll every few seconds need not be a commit.
+_SAVE_EVERY_NS = 60 * _NS
+
+
+class Timekeeper:
+    """Saves where the clocks stand, and counts the time that has passed."""
+
+    def __init__(self, meta: Meta, steady: SteadyClock, service: ServiceClock) -> None:
+        self._meta = meta
+        self._steady = steady
+        self._service = service
+
+    def aged_ns(self) -> int:
+        """Return the time that has passed since the state folder was made, in ns, as it was last counted."""
+        return self._meta.facts.aged_ns
+
+    def note(self) -> None:
+        """Count the time up to now and save the clocks, if it is time; called after an answer of the service."""
+        facts, now_ns = self._meta.facts, self._steady()
+        saved, epoch = facts.steady, facts.service_clock.epoch if facts.service_clock else None
+        if saved is not None and now_ns - saved.steady_ns < _SAVE_EVERY_NS and epoch == self._service.epoch:
+            return
+        changes: dict[str, object] = {"steady": self._steady.mark(), "service_clock": self._service.mark()}
+        if self._service.is_sure:
+            reading = Reading(self._service.now_ns(), now_ns)
+            changes |= {"aged_ns": facts.aged_ns + _passed_ns(facts, reading), "aged_to": reading}
+        self._meta.record(**changes)
+
+
+def _passed_ns(facts: Facts, now: Reading) -> int:
+    before = facts.aged_to
+    if before is None:
+        return 0
+    return max(min(now.service_ns - before.service_ns, now.steady_ns - before.steady_ns), 0)
