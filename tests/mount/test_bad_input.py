@@ -350,7 +350,7 @@ def test_a_full_disk_under_the_state_folder(server: FaultyServer, make_mount: Ma
 def fill(disk: Path) -> Path:
     """Another process takes all that is left of a disk, to the last byte; again what was given up since."""
     hog = disk / "hog"
-    run("bash", "-c", f"cat /dev/zero >> {hog}; while printf x >> {hog}; do :; done", check=False)
+    run("bash", "-c", f"cat /dev/zero >> {hog}; head -c 4096 /dev/zero >> {hog}", check=False)
     return hog
 
 
