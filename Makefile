@@ -23,7 +23,7 @@ stop:            ## unmount ./mnt and stop the local server
 
 test: setup-dev      ## every test, the kernel-mount ones included, with branch coverage
 	@scripts/test-tools.sh
-	@scripts/sdk-envs.sh
+	@scripts/test-envs.sh
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*
 	$(PYTEST) -m "not long" -n 3 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
@@ -54,4 +54,4 @@ bench: setup-dev     ## an hour: measure, beside the peers that are installed; t
 	$(BIN)/python scripts/plot.py docs/benchmarks/peers.json
 
 clean: stop      ## remove what make made
-	rm -rf .venv .sdk .run .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .envs .run .mypy_cache .ruff_cache .pytest_cache .hypothesis
