@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times: it must not be compiled anew for each.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup setup-dev run stop test test-long check format lint lock bench clean
+.PHONY: help setup setup-dev run stop test test-user test-long check format lint lock bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -29,6 +29,9 @@ test: setup-dev      ## every test, the kernel-mount ones included, with branch 
 
 test-long: setup-dev ## hours: random runs against the model, every crash point, outages, ten thousand faulty uploads
 	$(PYTEST) -m long --timeout 3600 $(ARGS)
+
+test-user: setup-dev ## a sample of the tests, and `make run`, as an ordinary user; root makes one for that
+	@scripts/test-as-user.sh $(ARGS)
 
 check: setup-dev     ## what has to be clean before a change lands: format, lint, types, layers, tests
 	@$(MAKE) --no-print-directory lint

@@ -50,6 +50,10 @@ if [ ! -e /dev/fuse ]; then
     echo "/dev/fuse is missing: load the fuse kernel module (modprobe fuse) or give the container the device" >&2
     exit 1
 fi
+if [ ! -r /dev/fuse ] || [ ! -w /dev/fuse ]; then
+    echo "/dev/fuse is closed to you; as root, run:  chmod a+rw /dev/fuse" >&2
+    exit 1
+fi
 
 # noted NAME KEY: whether that part of .venv is there whole, made from KEY.
 noted() { [ "$(cat ".venv/.$1" 2>/dev/null)" = "$2" ]; }

@@ -33,7 +33,9 @@ def check_fuse(device: Path = FUSE_DEVICE, helper: str = UNMOUNT_HELPER) -> None
     try:
         os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        raise LocalError(f"{device} cannot be opened: {error.strerror}; ask for the right to use FUSE") from error
+        raise LocalError(
+            f"{device} cannot be opened: {error.strerror}; root opens it to all users with: chmod a+rw {device}"
+        ) from error
 
 
 def check_others_allowed(conf: Path = FUSE_CONF, uid: int | None = None) -> None:

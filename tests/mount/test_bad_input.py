@@ -311,7 +311,7 @@ def small_disk(path: Path, size: str) -> Iterator[Path]:
         run("umount", "-l", path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.root("mounts of small disks")
 def test_a_full_disk_under_the_state_folder(server: FaultyServer, make_mount: MakeMount, tmp_path: Path) -> None:
     server.store.add_generated("theirs.bin", os.urandom(1 << 20))
     theirs = stored(server)["theirs.bin"]
