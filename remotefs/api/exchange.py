@@ -15,13 +15,13 @@ from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-import httpx
 import msgspec
 import trio
 
 from remotefs import steps
 from remotefs.api.budget import Budget, Priority, Ticket
 from remotefs.api.download import Pieces
+from remotefs.api.http import httpx
 from remotefs.api.models import Account, account_of
 from remotefs.api.refusals import refusal
 from remotefs.api.retry import GiveUp, decide

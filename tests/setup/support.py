@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent.parent
-# Debian 12's, and the newest.
-OLD_PIP = "23.0.1"
-NEW_PIP = "26.3"
+# Environments of scripts/test-envs.sh: Debian 12's pip, and the newest.
+OLD_PIP, NEW_PIP = "pip-old", "pip-new"
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s\\]+)", re.MULTILINE)
 _SHOW = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 
@@ -25,8 +24,8 @@ def pins(lock: str) -> dict[str, str]:
 
 def fresh_environment(home: Path, pip: str) -> Path:
     """Make an environment with nothing but a release of pip in it; its interpreter."""
-    source = REPOSITORY / ".envs" / f"pip-{pip}"
-    assert source.exists(), f"pip {pip} is missing: `make test` prepares it"
+    source = REPOSITORY / ".envs" / pip
+    assert source.exists(), f"{source} is missing: `make test` prepares it"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     packages = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
     for part in (source / packages).glob("pip*"):
