@@ -52,7 +52,8 @@ def check_binding() -> None:
         if (error.name or "").partition(".")[0] not in {"pyfuse3", "_pyfuse3"}:
             raise
         raise LocalError(
-            f"mounting needs the Python package pyfuse3, which cannot be loaded: {error}; install the package libfuse3-3"
+            f"mounting needs the Python package pyfuse3, which cannot be loaded: {error}; "
+            "install the package libfuse3-3"
         ) from error
 
 
