@@ -14,12 +14,23 @@ REPOSITORY = Path(__file__).parent.parent.parent
 # Environments of scripts/test-envs.sh: Debian 12's pip, and the newest.
 OLD_PIP, NEW_PIP = "pip-old", "pip-new"
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s\\]+)", re.MULTILINE)
+_PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
 _SHOW = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 
 
 def pins(lock: str) -> dict[str, str]:
     """The versions that a lock names, by package."""
     return dict(_PINNED.findall((REPOSITORY / lock).read_text()))
+
+
+def copy_of_checkout(place: Path) -> Path:
+    """The files of this checkout that set-up goes by, and those of the program."""
+    place.mkdir(parents=True)
+    for path in (*REPOSITORY.glob("requirements*.lock"), *(REPOSITORY / name for name in _PROJECT_FILES)):
+        shutil.copy(path, place)
+    for folder in ("remotefs", "scripts"):
+        shutil.copytree(REPOSITORY / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return place
 
 
 def fresh_environment(home: Path, pip: str) -> Path:
