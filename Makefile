@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times: it must not be compiled anew for each.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup setup-dev run stop test test-long check format lint lock bench clean
+.PHONY: help setup setup-dev run stop test test-user test-long check format lint lock bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -23,12 +23,15 @@ stop:            ## unmount ./mnt and stop the local server
 
 test: setup-dev      ## every test, the kernel-mount ones included, with branch coverage
 	@scripts/test-tools.sh
-	@scripts/sdk-envs.sh
+	@scripts/test-envs.sh
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*
 	$(PYTEST) -m "not long" -n 3 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
 
 test-long: setup-dev ## hours: random runs against the model, every crash point, outages, ten thousand faulty uploads
 	$(PYTEST) -m long --timeout 3600 $(ARGS)
+
+test-user: setup-dev ## a sample of the tests, and `make run`, as an ordinary user; root makes one for that
+	@scripts/test-as-user.sh $(ARGS)
 
 check: setup-dev     ## what has to be clean before a change lands: format, lint, types, layers, tests
 	@$(MAKE) --no-print-directory lint
@@ -54,4 +57,4 @@ bench: setup-dev     ## an hour: measure, beside the peers that are installed; t
 	$(BIN)/python scripts/plot.py docs/benchmarks/peers.json
 
 clean: stop      ## remove what make made
-	rm -rf .venv .sdk .run .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .envs .run .mypy_cache .ruff_cache .pytest_cache .hypothesis

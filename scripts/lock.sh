@@ -23,6 +23,11 @@ lock "" '[*project["project"]["dependencies"], *project["project"]["optional-dep
 lock -build 'project["dependency-groups"]["build"]' requirements.lock
 lock -dev 'project["dependency-groups"]["dev"]' requirements.lock requirements-build.lock
 lock -bench 'project["dependency-groups"]["bench"]' requirements.lock requirements-build.lock requirements-dev.lock
+# The environments of tests (scripts/test-envs.sh): the SDKs that judge the server, Debian 12's pip and the newest, and
+# what comes after httpx, beside what runs.
 for version in 0.75.0 2.12.0; do
     echo "anthropic==$version" | "${compile[@]}" --output-file "tests/sdk/anthropic-$version.lock" -
 done
+echo "pip==23.0.1" | "${compile[@]}" --allow-unsafe --output-file tests/setup/pip-old.lock -
+echo pip | "${compile[@]}" --allow-unsafe --output-file tests/setup/pip-new.lock -
+echo httpx2 | "${compile[@]}" --constraint requirements.lock --output-file tests/api/httpx2.lock -

@@ -10,8 +10,15 @@ have fusermount3 || missing+=(fuse3)
 have gcc || missing+=(gcc)
 have pkg-config || missing+=(pkg-config)
 have pkg-config && pkg-config --exists fuse3 || missing+=(libfuse3-dev)
-python=$(command -v python3.11 || command -v python3 || true)
-if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+# The one that the locks were resolved for, else the machine's own, else any that is new enough.
+python=
+for candidate in python3.11 python3 python3.12 python3.13 python3.14; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$(command -v "$candidate")
+        break
+    fi
+done
+if [ -z "$python" ]; then
     echo "remotefs needs Python 3.11 or newer; install it and run this again" >&2
     exit 1
 fi
@@ -43,21 +50,33 @@ if [ ! -e /dev/fuse ]; then
     echo "/dev/fuse is missing: load the fuse kernel module (modprobe fuse) or give the container the device" >&2
     exit 1
 fi
-
-# fill NAME LOCK...: brings .venv up to date with lock files, unless it was when NAME was last noted.
-fill() {
-    local stamp=.venv/.$1 locks=("${@:2}")
-    cmp -s <(cat "${locks[@]}" pyproject.toml) "$stamp" && return
-    echo "preparing .venv: $1"
-    # Whatever breaks from here on leaves no .venv/.run, and so a new .venv next time.
-    rm -f "$stamp" .venv/.run
-    scripts/install.sh .venv/bin/python "${locks[@]}"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-    cat requirements-build.lock requirements.lock pyproject.toml > .venv/.run
-    cat "${locks[@]}" pyproject.toml > "$stamp"
-}
-if [ ! -x .venv/bin/python ] || [ ! -e .venv/.run ]; then
-    "$python" -m venv --clear .venv
+if [ ! -r /dev/fuse ] || [ ! -w /dev/fuse ]; then
+    echo "/dev/fuse is closed to you; as root, run:  chmod a+rw /dev/fuse" >&2
+    exit 1
 fi
-fill run requirements-build.lock requirements.lock
-[ "${1:-}" != dev ] || fill dev requirements-dev.lock
+
+# noted NAME KEY: whether that part of .venv is there whole, made from KEY.
+noted() { [ "$(cat ".venv/.$1" 2>/dev/null)" = "$2" ]; }
+# fill NAME KEY LOCK...: installs lock files and notes that. Whatever breaks meanwhile leaves no .venv/.run behind, and
+# so a new .venv next time.
+fill() {
+    echo "preparing .venv: $1"
+    rm -f .venv/.run
+    scripts/install.sh .venv/bin/python "${@:3}"
+    echo "$2" > ".venv/.$1"
+    echo "$run" > .venv/.run
+}
+# An environment is made, never upgraded: what an older lock left in it would not fit the newer one.
+run=$({ "$python" -VV; pwd -P; cat requirements-build.lock requirements.lock; } | sha256sum)
+dev=$(sha256sum < requirements-dev.lock)
+project=$(sha256sum < pyproject.toml)
+if ! noted run "$run" || { [ "${1:-}" = dev ] && [ -e .venv/.dev ] && ! noted dev "$dev"; }; then
+    rm -f .venv/.run
+    "$python" -m venv --clear .venv
+    fill run "$run" requirements-build.lock requirements.lock
+fi
+[ "${1:-}" != dev ] || noted dev "$dev" || fill dev "$dev" requirements-dev.lock
+if ! noted project "$project"; then
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+    echo "$project" > .venv/.project
+fi

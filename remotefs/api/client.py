@@ -13,12 +13,11 @@ from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-import httpx
-
 from remotefs.api import models
 from remotefs.api.budget import BETA_LIMIT_PER_MINUTE, Budget
 from remotefs.api.download import Download, range_header, shows_ranges, span_of
 from remotefs.api.exchange import Call, Exchange, OnAccount, Whom, even_chance
+from remotefs.api.http import httpx
 from remotefs.api.models import Account, FileMetadata, Page, check_id
 from remotefs.api.multipart import upload_form
 from remotefs.api.transport import timeouts

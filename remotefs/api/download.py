@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping
 
-import httpx
 import msgspec
 import trio
 
 from remotefs.api.bounds import MOST_FILE_BYTES
+from remotefs.api.http import httpx
 from remotefs.api.network import Connection
 from remotefs.api.transport import broken
 from remotefs.api.unpack import Unpacker
@@ -81,8 +81,7 @@ class Pieces:
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        self._raw: AsyncIterator[bytes] = aiter(response.stream)
+        self._raw: AsyncIterator[bytes] = response.aiter_raw()
         self._unpacker: Unpacker | None = None
 
     def __aiter__(self) -> Pieces:

@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
-import httpx
 import msgspec
 import trio
 
@@ -21,6 +20,7 @@ from remotefs import steps
 from remotefs.api import bounds
 from remotefs.api.budget import Budget, Priority, Ticket
 from remotefs.api.download import Pieces
+from remotefs.api.http import httpx
 from remotefs.api.models import Account, account_of
 from remotefs.api.refusals import refusal
 from remotefs.api.retry import GiveUp, decide

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-import httpcore
-import httpx
 import trio
+
+from remotefs.api.http import httpcore
 
 # What a socket is asked for at a time. httpcore asks for 64 KiB, which a fast connection has several times over.
 _READ_BYTES = 512 * 1024
@@ -19,18 +19,6 @@ _WORTH_WAITING_BYTES = 64 * 1024
 _BUFFER_PARTS = 4
 # A connection that takes longer for them is slow, and each piece of it may be what somebody waits for.
 _GATHER_S = 0.02
-
-
-def read_in_large_pieces(client: httpx.AsyncClient) -> None:
-    """Give the pools of a client this backend: httpx hands on every argument of theirs but that one.
-
-    Where a later httpx keeps them elsewhere, reads stay small, and nothing else changes.
-    """
-    transports = [getattr(client, "_transport", None), *getattr(client, "_mounts", {}).values()]
-    for transport in transports:
-        pool = getattr(transport, "_pool", None)
-        if isinstance(pool, httpcore.AsyncConnectionPool):
-            vars(pool)["_network_backend"] = LargeReads()
 
 
 class LargeReads(httpcore.AsyncNetworkBackend):

@@ -11,13 +11,13 @@ import unicodedata
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
-import httpx
 import msgspec
 
 from remotefs.api import models
 from remotefs.api.asker import Answer, Asker
 from remotefs.api.budget import Budget
 from remotefs.api.exchange import Exchange
+from remotefs.api.http import httpx
 from remotefs.api.models import FileMetadata, Page
 from remotefs.api.upload import BytesSource
 from remotefs.config import MIB, ServiceConfig

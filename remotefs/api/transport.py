@@ -1,4 +1,4 @@
-"""The door to httpx: one pool of connections by the settings, and its exceptions in this project's terms.
+"""One client by the settings, and httpx's exceptions in this project's terms.
 
 What httpx raises holds the request, and so the key; no exception of remotefs has one of those as its cause or context.
 """
@@ -10,11 +10,12 @@ import logging
 import re
 import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-
-import httpx
+from importlib.util import find_spec
 
 from remotefs import __version__
-from remotefs.api.network import read_in_large_pieces
+from remotefs.api.http import httpx
+from remotefs.api.pool import Pool, PoolLimits
+from remotefs.api.proxies import proxies_in_environment
 from remotefs.api.unpack import ACCEPTED
 from remotefs.config import Secret, ServiceConfig
 from remotefs.errors import (
@@ -31,11 +32,9 @@ _log = logging.getLogger(__name__)
 API_VERSION = "2023-06-01"
 # The word in `anthropic-beta` that asks for the beta shape.
 FILES_BETA = "files-api-2025-04-14"
-# More than the kernel's waiting reads and the upload workers together, far fewer than open files allow.
-_MAX_CONNECTIONS = 160
-_MAX_IDLE_CONNECTIONS = 32
-# Below the idle time after which load balancers close (60 s and more): a POST on a closing connection is ambiguous.
-_IDLE_S = 30.0
+# More connections than the kernel's waiting reads and the upload workers together, far fewer than open files allow.
+# Idle for less than load balancers wait before they close one (60 s and more): a POST on a closing one is ambiguous.
+_LIMITS = PoolLimits(connections=160, idle_connections=32, idle_s=30.0)
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 # The connection was never made: nothing can have been carried out.
@@ -88,34 +87,26 @@ def credential_advice(config: ServiceConfig) -> str:
 
 
 def make_http_client(config: ServiceConfig, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
-    """The pool. HTTP(S)_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR are honoured, but a loopback
-    address is never asked for through a proxy, and no cookie is kept. Raises UsageError when one of them is wrong.
+    """The client, on `transport` or else on pools of its own. HTTP(S)_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and
+    SSL_CERT_DIR are honoured, but a loopback address is never asked for through a proxy, and no cookie is kept.
+    Raises UsageError when one of them is wrong.
     """
     url = base_url(config)
-    direct = {f"all://{_bracketed(url.host)}": None} if is_loopback(url.host) else {}
+    mounts: dict[str, httpx.AsyncBaseTransport | None] = {}
+    if transport is None:
+        secure = _ssl_context()
+        transport = Pool(secure, _LIMITS)
+        mounts = {where: _pool_through(proxy, secure) for where, proxy in _proxies(url).items()}
     try:
-        client = httpx.AsyncClient(
+        return httpx.AsyncClient(
             headers={"user-agent": f"remotefs/{__version__}", "accept-encoding": ACCEPTED},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             timeout=timeouts(config),
-            limits=httpx.Limits(
-                max_connections=_MAX_CONNECTIONS,
-                max_keepalive_connections=_MAX_IDLE_CONNECTIONS,
-                keepalive_expiry=_IDLE_S,
-            ),
-            mounts=direct,
+            mounts=mounts,
             transport=transport,
-            trust_env=True,
         )
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error.strerror or error}") from None
-    except (ValueError, ImportError, httpx.InvalidURL) as error:
-        reason = (
-            "a SOCKS proxy needs the package socksio" if isinstance(error, ImportError) else "it is no proxy address"
-        )
-        raise UsageError(f"a proxy variable (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used: {reason}") from None
-    read_in_large_pieces(client)
-    return client
+    except (ValueError, httpx.InvalidURL):
+        raise UsageError("NO_PROXY cannot be used: it holds no list of addresses") from None
 
 
 def timeouts(config: ServiceConfig, *, reply_extra_s: float = 0.0) -> httpx.Timeout:
@@ -169,6 +160,35 @@ def _reason(error: Exception) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "it took too long"
     return str(error)[:200] or type(error).__name__
+
+
+def _ssl_context() -> ssl.SSLContext:
+    try:
+        return httpx.create_ssl_context()
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error.strerror or error}") from None
+
+
+def _proxies(base: httpx.URL) -> dict[str, str | None]:
+    direct = {f"all://{_bracketed(base.host)}": None} if is_loopback(base.host) else {}
+    return proxies_in_environment() | direct
+
+
+def _pool_through(address: str | None, secure: ssl.SSLContext) -> Pool | None:
+    """A pool of connections through a proxy; None, which stands for the pool without one, where there is none."""
+    if address is None:
+        return None
+    try:
+        proxy = httpx.Proxy(address)
+    except (ValueError, httpx.InvalidURL):
+        raise _bad_proxy("it is no proxy address") from None
+    if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise _bad_proxy("a SOCKS proxy needs the package socksio")
+    return Pool(secure, _LIMITS, proxy)
+
+
+def _bad_proxy(reason: str) -> UsageError:
+    return UsageError(f"a proxy variable (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used: {reason}")
 
 
 def _check_credentials(config: ServiceConfig) -> None:

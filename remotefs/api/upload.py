@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import httpx
 import msgspec
 import trio
 
 from remotefs import steps
+from remotefs.api.http import httpx
 from remotefs.api.multipart import Form
 from remotefs.config import MIB
 from remotefs.errors import AmbiguousOutcome, LocalError, Overloaded, RefusedError, TransportError

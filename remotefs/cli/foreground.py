@@ -16,7 +16,7 @@ import trio
 from remotefs.cli.console import describe, say
 from remotefs.cli.local_server import local_server
 from remotefs.cli.logs import start_logging
-from remotefs.cli.preflight import check_apart, check_key
+from remotefs.cli.preflight import check_apart, check_binding, check_key
 from remotefs.cli.request import MountRequest
 from remotefs.cli.startup import ReadyPipe, StartupLine, redirect_output
 from remotefs.cli.state_dirs import data_dir, locate_state_dir, prepare_state_dir
@@ -24,6 +24,7 @@ from remotefs.config import Config
 from remotefs.control.lock import Holder
 from remotefs.control.messages import Notice, Progress, Ready
 from remotefs.control.takeover import take_state
+from remotefs.mount.settings import FuseOptions, MountSettings
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Parent:
 
 def run_process(request: MountRequest, audience: Audience) -> int:
     """Give this process to the mount; the exit status. Raises as serve_mount does."""
+    check_binding()
     os.umask(0o077)
     # The key is in this process' memory, and so it would be in its core (A6).
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -132,21 +134,21 @@ async def _service(request: MountRequest) -> AsyncIterator[Config]:
 async def _state_dir(request: MountRequest, config: Config) -> Path:
     if request.state_dir is not None:
         return request.state_dir
-    from remotefs import mount  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
+    from remotefs.mount.life import identify  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
 
     # A local server is there to be asked, and its address, which changes, is nothing to remember.
     remember = request.local_root is None
-    return await locate_state_dir(data_dir(), config.service, lambda: mount.identify(config), remember=remember)
+    return await locate_state_dir(data_dir(), config.service, lambda: identify(config), remember=remember)
 
 
 async def _run(request: MountRequest, config: Config, state_dir: Path, audience: Audience) -> int:
-    from remotefs import mount  # noqa: PLC0415 - see above
+    from remotefs.mount.life import run_mount  # noqa: PLC0415 - see above
 
     options = request.options
-    settings = mount.MountSettings(
+    settings = MountSettings(
         mountpoint=request.mountpoint,
         state_dir=state_dir,
         config=config,
-        options=mount.FuseOptions(read_only=options.read_only, allow_other=options.allow_other, extra=options.extra),
+        options=FuseOptions(read_only=options.read_only, allow_other=options.allow_other, extra=options.extra),
     )
-    return await mount.run_mount(settings, report=audience.progress)
+    return await run_mount(settings, report=audience.progress)

@@ -16,7 +16,7 @@ MAX_LOG_BYTES = 5 << 20
 OLD_LOGS = 3
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # They log each request at INFO, its URL included.
-QUIET_LOGGERS = ("httpx", "httpcore", "hpack")
+QUIET_LOGGERS = ("httpx", "httpcore", "httpx2", "httpcore2", "hpack")
 
 
 class SecretFreeFormatter(logging.Formatter):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from remotefs.cli.unmounting import detach
@@ -16,6 +19,7 @@ from remotefs.errors import LocalError, RemotefsError, UsageError
 
 FUSE_DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")
+FUSE_HEADER = Path("/usr/include/fuse3/fuse.h")
 UNMOUNT_HELPER = "fusermount3"
 # Each mount on top of a dead one may be dead as well.
 MAX_DEAD_LAYERS = 8
@@ -23,6 +27,8 @@ MAX_DEAD_LAYERS = 8
 
 def check_fuse(device: Path = FUSE_DEVICE, helper: str = UNMOUNT_HELPER) -> None:
     """Raises LocalError when this machine cannot mount."""
+    if find_spec("pyfuse3") is None:
+        raise LocalError(f"mounting needs the Python package pyfuse3, which is not installed: {_how_to_build(helper)}")
     if shutil.which(helper) is None:
         raise LocalError(f"{helper} is missing: install the package fuse3")
     if not device.exists():
@@ -33,7 +39,22 @@ def check_fuse(device: Path = FUSE_DEVICE, helper: str = UNMOUNT_HELPER) -> None
     try:
         os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        raise LocalError(f"{device} cannot be opened: {error.strerror}; ask for the right to use FUSE") from error
+        raise LocalError(
+            f"{device} cannot be opened: {error.strerror}; root opens it to all users with: chmod a+rw {device}"
+        ) from error
+
+
+def check_binding() -> None:
+    """Raises LocalError when what is installed of pyfuse3 does not work. Loads all of a mount."""
+    try:
+        import_module("remotefs.mount.life")
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in {"pyfuse3", "_pyfuse3"}:
+            raise
+        raise LocalError(
+            f"mounting needs the Python package pyfuse3, which cannot be loaded: {error}; "
+            "install the package libfuse3-3"
+        ) from error
 
 
 def check_others_allowed(conf: Path = FUSE_CONF, uid: int | None = None) -> None:
@@ -72,6 +93,21 @@ def check_apart(mountpoint: Path, folder: Path, what: str) -> None:
     inner = real(folder)
     if inner.is_relative_to(mountpoint) or mountpoint.is_relative_to(inner):
         raise UsageError(f"{what} {folder} and the mountpoint {mountpoint} lie in one another; keep them apart")
+
+
+def _how_to_build(helper: str) -> str:
+    """The commands that bring pyfuse3, which has no wheels, with the Debian packages that are missing for it."""
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    there = {
+        "fuse3": shutil.which(helper) is not None,
+        "gcc": shutil.which("gcc") is not None,
+        "pkg-config": shutil.which("pkg-config") is not None,
+        "libfuse3-dev": FUSE_HEADER.exists(),
+        "python3-dev": header.exists(),
+    }
+    missing = " ".join(package for package, is_there in there.items() if not is_there)
+    first = f"as root, apt-get install {missing}; then " if missing else ""
+    return f"{first}pip install pyfuse3"
 
 
 def _clear_dead(mountpoint: Path, notify: Callable[[str], None]) -> None:

@@ -10,8 +10,9 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from functools import partial
 
-import pyfuse3
+from remotefs.store.records import ROOT_INO
 
 _log = logging.getLogger(__name__)
 
@@ -26,9 +27,12 @@ class KernelNotifier:
         self._is_known = is_known
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._drop_entry: Callable[[int, str], None] = _nothing_is_mounted
+        self._drop_attributes: Callable[[int], None] = _nothing_is_mounted
 
-    def start(self) -> None:
-        """The mount is up."""
+    def start(self, drop_entry: Callable[[int, str], None], drop_attributes: Callable[[int], None]) -> None:
+        """The mount is up; these tell the kernel, and may raise OSError (`invalidation` has them)."""
+        self._drop_entry, self._drop_attributes = drop_entry, drop_attributes
         self._thread = threading.Thread(target=self._work, name="kernel-notifier", daemon=True)
         self._thread.start()
 
@@ -41,16 +45,15 @@ class KernelNotifier:
     def entry(self, parent: int, name: str) -> None:
         """What a name in a directory names has changed."""
         if self._thread is not None and self._is_known_or_root(parent):
-            name_bytes = pyfuse3.FileNameT(name.encode())
-            self._queue.put(lambda: pyfuse3.invalidate_entry(pyfuse3.InodeT(parent), name_bytes))
+            self._queue.put(partial(self._drop_entry, parent, name))
 
     def inode(self, ino: int) -> None:
         """An inode's attributes have changed; its pages stay, for the bytes of an inode never change."""
         if self._thread is not None and self._is_known_or_root(ino):
-            self._queue.put(lambda: pyfuse3.invalidate_inode(pyfuse3.InodeT(ino), attr_only=True))
+            self._queue.put(partial(self._drop_attributes, ino))
 
     def _is_known_or_root(self, ino: int) -> bool:
-        return ino == pyfuse3.ROOT_INODE or self._is_known(ino)
+        return ino == ROOT_INO or self._is_known(ino)
 
     def _work(self) -> None:
         while (notification := self._queue.get()) is not None:
@@ -59,3 +62,7 @@ class KernelNotifier:
             except OSError as error:
                 # ENOENT: the kernel holds nothing of it. Anything else costs no more than a stale entry.
                 _log.debug("the kernel was told in vain: %s", error)
+
+
+def _nothing_is_mounted(*_: object) -> None:
+    raise AssertionError("the notifier was not started")

@@ -20,6 +20,7 @@ from remotefs.control.messages import Listing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
 from remotefs.errors import LocalError, StateUnusable, TransportError
 from remotefs.fuse.connection import raise_background_limit, raise_readahead
+from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
 from remotefs.mount.commands import Commands
 from remotefs.mount.parts import Parts
@@ -177,7 +178,7 @@ class Life:
             pyfuse3.init(operations, str(self._settings.mountpoint), kernel_options(self._settings.options))
         except RuntimeError as error:
             raise LocalError(f"{self._settings.mountpoint} cannot be mounted: {error}") from error
-        self._parts.notifier.start()
+        self._parts.notifier.start(invalidate_entry, invalidate_attributes)
         try:
             yield
         finally:

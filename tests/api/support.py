@@ -66,6 +66,31 @@ class Script:
         return answer
 
 
+class Scripted(httpx.AsyncBaseTransport):
+    """Answers by calling `answer`; its replies still have to be read, as those from a socket have."""
+
+    def __init__(self, answer: Callable[[httpx.Request], Coroutine[Any, Any, httpx.Response]]) -> None:
+        self._inner = httpx.MockTransport(answer)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return unread(await self._inner.handle_async_request(request))
+
+
+def unread(reply: httpx.Response) -> httpx.Response:
+    """The same reply with its body still to come."""
+    assert isinstance(reply.stream, httpx.AsyncByteStream)
+    return httpx.Response(reply.status_code, headers=reply.headers, stream=_Unread(reply.stream))
+
+
+class _Unread(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        async for piece in self._stream:
+            yield piece
+
+
 def settings(**changes: Any) -> ServiceConfig:
     values: dict[str, Any] = {
         "base_url": "https://files.test",
@@ -79,8 +104,7 @@ def settings(**changes: Any) -> ServiceConfig:
 def scripted(script: Callable[[httpx.Request], Any], budget: Budget | None = None, **changes: Any) -> Client:
     """A client whose transport is `script`; its waits are not spread."""
     config = settings(**changes)
-    transport = httpx.MockTransport(script)
-    return Client(config, budget or Budget.for_service(config), transport=transport, chance=lambda: 0.0)
+    return Client(config, budget or Budget.for_service(config), transport=Scripted(script), chance=lambda: 0.0)
 
 
 @asynccontextmanager

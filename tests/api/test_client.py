@@ -34,7 +34,19 @@ from remotefs.errors import (
     SpendCapReached,
     Unreachable,
 )
-from tests.api.support import KEY, URGENT, Script, beta_page, ga_page, problem, scripted, settings, wire_file
+from tests.api.support import (
+    KEY,
+    URGENT,
+    Script,
+    Scripted,
+    beta_page,
+    ga_page,
+    problem,
+    scripted,
+    settings,
+    unread,
+    wire_file,
+)  # fmt: skip
 
 BETA = "files-api-2025-04-14"
 DELETED = httpx.Response(200, json={"id": "file_1", "type": "file_deleted"})
@@ -235,8 +247,7 @@ async def test_another_account_is_told_before_its_reply_is_used() -> None:
 
     script = Script(reply("org-1"), reply("org-1"), stored(), reply("org-2"))
     config = settings()
-    transport = httpx.MockTransport(script)
-    async with Client(config, Budget(None), transport=transport, on_account=on_account) as client:
+    async with Client(config, Budget(None), transport=Scripted(script), on_account=on_account) as client:
         for _ in range(3):
             await client.metadata("file_1", priority=URGENT)
         assert client.account == Account("org-1", None)
@@ -417,7 +428,7 @@ class UnsentTwice(httpx.AsyncBaseTransport):
         async for _ in request.stream:
             if self.attempts == 2:
                 raise httpx.WriteTimeout("stuck", request=request)
-        return stored()
+        return unread(stored())
 
 
 async def test_an_upload_that_did_not_get_out_is_tried_again(autojump_clock: MockClock) -> None:

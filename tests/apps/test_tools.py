@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ def test_gio_copies_saves_and_moves(desk: Desk, source: Path) -> None:
 
 def test_gio_trash_keeps_the_file_in_the_mount_and_at_the_service(desk: Desk) -> None:
     """A file in the trash is not removed yet: it keeps its id until it is (N6)."""
-    trash = desk.mount.path / ".Trash-0"
+    trash = desk.mount.path / f".Trash-{os.getuid()}"
     (desk.folder / "f").write_text("to be thrown away\n")
     file_id = desk.mount.xattr(f"{desk.folder.name}/f", "id")
     desk.start_counting()
@@ -77,7 +78,7 @@ def test_gio_trash_keeps_the_file_in_the_mount_and_at_the_service(desk: Desk) ->
     assert (found.read_text(), desk.names()) == ("to be thrown away\n", set())
     assert desk.mount.xattr(str(found.relative_to(desk.mount.path)), "id") == file_id
     assert desk.requests() == []
-    shell("rm -r .Trash-0", desk.mount.path)
+    shell(f"rm -r {trash.name}", desk.mount.path)
     assert desk.requests() == ["delete"]
 
 

@@ -20,9 +20,6 @@ from remotefs.cli.main import build_app
 from remotefs.control.lock import Holder, lock_state
 
 REPOSITORY = Path(__file__).parents[2]
-needs_fuse = pytest.mark.skipif(
-    not os.access("/dev/fuse", os.R_OK | os.W_OK) or shutil.which("fusermount3") is None, reason="needs FUSE"
-)
 
 
 class Shell:
@@ -88,7 +85,7 @@ def test_wrong_use_is_one_clear_line_and_exit_2(remotefs: Shell, arguments: list
     assert done.returncode == 2
 
 
-@needs_fuse
+@pytest.mark.mount
 @pytest.mark.parametrize(
     ("state_dir", "said"),
     [
@@ -105,7 +102,7 @@ def test_a_state_folder_that_cannot_be_is_refused(remotefs: Shell, state_dir: st
     assert sorted(entry.name for entry in remotefs.home.iterdir()) == ["file", "full", "mnt"]
 
 
-@needs_fuse
+@pytest.mark.mount
 def test_a_state_folder_in_use_is_refused_with_its_user(remotefs: Shell, tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
@@ -117,7 +114,7 @@ def test_a_state_folder_in_use_is_refused_with_its_user(remotefs: Shell, tmp_pat
     assert done.returncode == 1
 
 
-@needs_fuse
+@pytest.mark.mount
 def test_a_first_mount_without_the_network_says_so_and_shows_no_key(remotefs: Shell) -> None:
     with socket.socket() as silent:
         # Bound and never listened on: connections are refused, and nobody else gets the port.

@@ -180,7 +180,7 @@ def test_a_file_is_no_state_folder(tmp_path: Path, inside: str) -> None:
         prepare_state_dir(Path(f"{tmp_path}/file{inside}"))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.root("files of another user")
 def test_somebody_elses_folder_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 65534, 65534)
     with pytest.raises(StateUnusable, match="65534"):

@@ -263,7 +263,7 @@ async def test_the_socket_is_for_its_owner_and_replaces_a_leftover(path: Path, n
     assert await call(path, STATUS, Nothing()) == STATUS_ANSWER
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.root("calls as another user")
 async def test_another_user_is_refused_even_where_the_files_mode_lets_it_in(path: Path, nursery: trio.Nursery) -> None:
     await serving(nursery, path, STATUS.bind(status))
     await trio.Path(path).chmod(0o666)

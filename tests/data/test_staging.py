@@ -50,8 +50,6 @@ def staging(tmp_path: Path) -> Iterator[Staging]:
 
 @contextmanager
 def small_disk(point: Path, size: int) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small disk needs root")
     point.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", point], check=True)
     try:
@@ -282,6 +280,7 @@ def test_a_write_is_refused_before_the_reserve_is_touched(tmp_path: Path) -> Non
     staging.close()
 
 
+@pytest.mark.root("mounts of small disks")
 def test_cached_content_makes_way_for_what_is_written(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 16 * MIB) as folder:
         config = CacheConfig(reserve_bytes=2 * MIB, reserve_fraction=0.0, evictable_fraction=0.9)
@@ -305,6 +304,7 @@ def test_cached_content_makes_way_for_what_is_written(tmp_path: Path) -> None:
         staging.close()
 
 
+@pytest.mark.root("mounts of small disks")
 def test_a_disk_that_others_filled_refuses_with_the_same_error(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", MIB) as folder:
         plenty = Space(f_bavail=1 << 40, f_blocks=1 << 40)

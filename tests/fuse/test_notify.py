@@ -13,13 +13,14 @@ def waiting_thread() -> threading.Thread | None:
 
 def test_it_is_silent_until_started_and_after_the_stop() -> None:
     asked: list[int] = []
-    notifier = KernelNotifier(lambda ino: bool(asked.append(ino)))
+    told: list[object] = []
+    notifier = KernelNotifier(lambda ino: bool(asked.append(ino)) or ino == 5)
     notifier.entry(5, "a")
     notifier.inode(5)
     notifier.stop()
     assert asked == []
     assert waiting_thread() is None
-    notifier.start()
+    notifier.start(lambda *entry: told.append(entry), told.append)
     thread = waiting_thread()
     assert thread is not None
     notifier.entry(5, "a")
@@ -27,6 +28,7 @@ def test_it_is_silent_until_started_and_after_the_stop() -> None:
     notifier.stop()
     thread.join(10)
     assert not thread.is_alive()
+    assert told == [(5, "a")]
     assert asked == [5, 6]
     notifier.inode(7)
     assert asked == [5, 6]

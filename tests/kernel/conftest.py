@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,11 +12,10 @@ from tests.kernel.probe import Probe, mount_fusectl
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
-    needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: fusectl, other users, device nodes")
     for item in items:
         if item.path.parent == here:
             item.add_marker(pytest.mark.mount)
-            item.add_marker(needs_root)
+            item.add_marker(pytest.mark.root("what the kernel does, by a probe that belongs to root"))
 
 
 @pytest.fixture(scope="module")

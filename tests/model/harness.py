@@ -33,7 +33,7 @@ from remotefs.store.records import ROOT_INO, ContentState, Inode
 from remotefs.vfs.attributes import AttributeChange
 from remotefs.vfs.filesystem import FileSystem
 from tests.faults import FaultyServer
-from tests.model.model import RENAME_EXCHANGE, RENAME_NOREPLACE, XATTR_PREFIX, Facts, Model, after_chown
+from tests.model.model import MOUNTER, RENAME_EXCHANGE, RENAME_NOREPLACE, XATTR_PREFIX, Facts, Model, after_chown
 from tests.model.served import assert_served, served
 
 T = TypeVar("T")
@@ -48,10 +48,10 @@ _UMASK = 0o022
 
 @dataclass(frozen=True)
 class Caller:
-    """Root."""
+    """The one who mounted."""
 
-    uid: int = 0
-    gid: int = 0
+    uid: int = MOUNTER[0]
+    gid: int = MOUNTER[1]
 
 
 @dataclass(eq=False)

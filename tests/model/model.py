@@ -1,7 +1,7 @@
 """The reference: what a POSIX tree must look like, in plain Python dicts.
 
 Paths are relative to the root, without `.` and `..`. A symbolic link points to nowhere, so that following it is ENOENT.
-Everybody is root. A verb raises OSError with the errno that the system call has.
+Nobody is refused anything, as root is not. A verb raises OSError with the errno that the system call has.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import NamedTuple
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 XATTR_PREFIX = "user.test."
+# The owner of whatever is made, or found at the service: who runs the tests is who mounted.
+MOUNTER = os.getuid(), os.getgid()
 # The kernel stamps files of ext4 with the time of its last tick.
 _TICK_NS = 20_000_000
 
@@ -100,7 +102,7 @@ class Model:
 
     def __init__(self) -> None:
         self.now = Span(time.time_ns())
-        self.root = Node(stat.S_IFDIR | 0o755, (0, 0), self.now)
+        self.root = Node(stat.S_IFDIR | 0o755, MOUNTER, self.now)
         self.slots: dict[int, Description] = {}
 
     # -- time
@@ -238,7 +240,7 @@ class Model:
         return folder, name
 
     def _made(self, folder: Node, mode: int) -> Node:
-        return Node(mode, (0, folder.owner[1] if folder.mode & stat.S_ISGID else 0), self.now)
+        return Node(mode, (MOUNTER[0], folder.owner[1] if folder.mode & stat.S_ISGID else MOUNTER[1]), self.now)
 
     def _add(self, folder: Node, name: str, node: Node) -> None:
         folder.entries[name] = node
@@ -359,8 +361,8 @@ class Model:
         folder = self.root
         *above, name = path.split("/")
         for part in above:
-            folder = self._show(folder, part, Node(stat.S_IFDIR | 0o755, (0, 0), self.now, implied=True))
-        node = Node(stat.S_IFREG | 0o644, (0, 0), self.now, data=data, foreign_id=label)
+            folder = self._show(folder, part, Node(stat.S_IFDIR | 0o755, MOUNTER, self.now, implied=True))
+        node = Node(stat.S_IFREG | 0o644, MOUNTER, self.now, data=data, foreign_id=label)
         node.readable = downloadable or not data
         self._show(folder, name, node)
 

@@ -21,7 +21,8 @@ from tests.model.model import Model
 from tests.model.served import assert_served, served
 from tests.mount.support import Mounted, eventually, mounted
 
-pytestmark = pytest.mark.mount
+# The model refuses nobody anything.
+pytestmark = [pytest.mark.mount, pytest.mark.root("random steps that need every right")]
 
 
 class MountFolder(Folder):

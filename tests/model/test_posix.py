@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.model.folder import Folder
 from tests.model.machine import TreeMachine, run
 
 
+@pytest.mark.root("random steps that need every right")
 def test_the_model_is_what_the_kernel_does(tmp_path: Path) -> None:
     numbers = itertools.count()
 

@@ -313,7 +313,7 @@ def small_disk(path: Path, size: str) -> Iterator[Path]:
         run("umount", "-l", path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.root("mounts of small disks")
 def test_a_full_disk_under_the_state_folder(server: FaultyServer, make_mount: MakeMount, tmp_path: Path) -> None:
     server.store.add_generated("theirs.bin", os.urandom(1 << 20))
     theirs = stored(server)["theirs.bin"]
@@ -359,7 +359,7 @@ def is_made(folder: Path) -> bool:
     return run("mkdir", folder, check=False).returncode == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.root("only root can mount a small disk")
 def test_a_disk_that_others_fill_ends_neither_the_mount_nor_what_is_pending(
     server: FaultyServer, make_mount: MakeMount, tmp_path: Path
 ) -> None:
@@ -386,7 +386,7 @@ def test_a_disk_that_others_fill_ends_neither_the_mount_nor_what_is_pending(
         mount.end()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.root("only root can mount a small disk")
 def test_a_full_disk_in_the_drain_leaves_work_and_no_traceback(
     server: FaultyServer, make_mount: MakeMount, tmp_path: Path
 ) -> None:

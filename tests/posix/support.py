@@ -86,10 +86,22 @@ def _set_groups(groups: tuple[int, ...]) -> None:
     checked(libc.syscall(number, len(groups), (ctypes.c_uint32 * len(groups))(*groups)))
 
 
+class Myself(Person):
+    """The one who runs the tests, with the rights that they have."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 STAFF, GUESTS = 3001, 3002
 ALICE = Person(2001, 2001, (STAFF,))
 BOB = Person(2002, 2002, (STAFF,))
 CAROL = Person(2003, 2003)
+# Whoever has no privileges: tests that need nobody else run for an ordinary user too.
+CALLER = ALICE if os.geteuid() == 0 else Myself(os.geteuid(), os.getegid())
 
 
 # -- calls

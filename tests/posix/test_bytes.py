@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from tests.posix.support import ALICE, opened, outcome, read_file, write_file
+from tests.posix.support import CALLER, opened, outcome, read_file, write_file
 
 pytestmark = pytest.mark.usefixtures("place")
 NEW = os.O_RDWR | os.O_CREAT
@@ -121,7 +121,7 @@ def test_what_cannot_be_cut() -> None:
     write_file("f", mode=0o444)
     assert [outcome(os.truncate, p, 0) for p in ("d", "fifo")] == ["EISDIR", "EINVAL"]
     assert outcome(os.truncate, "f", -1) == "EINVAL"
-    with ALICE:
+    with CALLER:
         assert outcome(os.truncate, "f", 0) == "EACCES"
 
 

@@ -58,6 +58,7 @@ def test_what_gets_no_further_name() -> None:
     assert os.listdir() == ["d"]
 
 
+@pytest.mark.root("device nodes")
 @pytest.mark.parametrize("kind", ["fifo", "link", "device"])
 def test_other_kinds_have_further_names_too(kind: str) -> None:
     if kind == "fifo":
@@ -108,6 +109,7 @@ def test_a_chain_of_links_is_followed_and_a_long_one_refused() -> None:
     assert outcome(os.open, "l41", os.O_RDONLY) == "ELOOP"
 
 
+@pytest.mark.root("gives files to others")
 def test_a_link_is_its_own_not_its_targets() -> None:
     write_file("f", mode=0o640)
     os.symlink("f", "link")
@@ -135,6 +137,7 @@ def test_unlinking_marks_the_file_and_the_folder() -> None:
 # -- special nodes
 
 
+@pytest.mark.root("device nodes")
 @pytest.mark.parametrize("mask", [0, 0o077])
 def test_nodes_are_what_was_asked_for(mask: int) -> None:
     os.umask(mask)
@@ -158,6 +161,7 @@ def test_nodes_are_what_was_asked_for(mask: int) -> None:
     assert os.listdir() == []
 
 
+@pytest.mark.root("calls as several users")
 def test_device_nodes_are_made_by_root_alone_fifos_by_anybody() -> None:
     with ALICE:
         assert outcome(lambda: os.mknod("c", stat.S_IFCHR | 0o600, os.makedev(1, 3))) == "EPERM"
@@ -193,6 +197,7 @@ def test_a_socket_is_met_by_its_name() -> None:
     os.unlink("socket")
 
 
+@pytest.mark.root("device nodes")
 def test_a_device_node_works_where_the_mount_allows_it() -> None:
     """The mount of these tests has `-o dev`."""
     os.mknod("zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))

@@ -21,6 +21,8 @@ from tests.mount.support import PATIENCE_S, detach, environment, eventually
 from tests.posix.support import RENAME_EXCHANGE, getdents, link_through, opened, rename2, write_file
 
 SCRIPT = Path(__file__).with_name("counted_mount.py")
+# Only root may tell the kernel to forget names.
+pytestmark = pytest.mark.root("makes the kernel forget names")
 NOTHING = HandleStatistics(files=0, directories=0, known_inodes=0)
 
 

@@ -34,6 +34,7 @@ def _alices(path: str = "f", mode: int = 0o644, gid: int = ALICE.gid) -> None:
     os.chmod(path, mode)
 
 
+@pytest.mark.root("what root alone may do")
 @pytest.mark.parametrize("mode", [0, 0o644, 0o777, 0o1777, 0o2755, 0o4755, 0o7777])
 @pytest.mark.parametrize("kind", ["file", "folder", "fifo"])
 def test_root_sets_any_mode(kind: str, mode: int) -> None:
@@ -49,6 +50,7 @@ def test_root_sets_any_mode(kind: str, mode: int) -> None:
     assert mode_of("x") == 0o640
 
 
+@pytest.mark.root("calls as several users")
 def test_only_the_owner_changes_a_mode() -> None:
     _alices(mode=0o666)
     with BOB:
@@ -58,6 +60,7 @@ def test_only_the_owner_changes_a_mode() -> None:
     assert mode_of("f") == 0o600
 
 
+@pytest.mark.root("calls as several users")
 def test_set_gid_is_not_for_who_is_not_of_the_group() -> None:
     _alices(gid=GUESTS)
     _alices("g", gid=STAFF)
@@ -67,6 +70,7 @@ def test_set_gid_is_not_for_who_is_not_of_the_group() -> None:
     assert (mode_of("f"), mode_of("g")) == (0o755, 0o2755)
 
 
+@pytest.mark.root("calls as several users")
 def test_who_may_give_a_file_away() -> None:
     _alices()
     with ALICE:
@@ -82,6 +86,7 @@ def test_who_may_give_a_file_away() -> None:
     assert (os.stat("f").st_uid, os.stat("f").st_gid) == (ALICE.uid, STAFF)
 
 
+@pytest.mark.root("gives files to others")
 def test_chown_sets_what_it_is_told_and_ctime() -> None:
     write_file("f")
     age("f")
@@ -97,6 +102,7 @@ def test_chown_sets_what_it_is_told_and_ctime() -> None:
 _KEPT = {0o4777: 0o777, 0o2777: 0o777, 0o6777: 0o777, 0o2767: 0o2767, 0o4666: 0o666, 0o1666: 0o1666}
 
 
+@pytest.mark.root("calls as several users")
 @pytest.mark.parametrize("mode", _KEPT)
 @pytest.mark.parametrize("way", ["chown", "write", "append", "truncate", "ftruncate", "O_TRUNC"])
 def test_set_uid_and_set_gid_go_with_the_old_owner_or_bytes(mode: int, way: str) -> None:
@@ -119,6 +125,7 @@ def _change(way: str) -> None:
             os.ftruncate(fd, 3) if way == "ftruncate" else os.write(fd, b"x")
 
 
+@pytest.mark.root("calls as several users")
 def test_folders_keep_their_bits_at_chown() -> None:
     os.mkdir("d")
     os.chmod("d", 0o7755)
@@ -126,6 +133,7 @@ def test_folders_keep_their_bits_at_chown() -> None:
     assert mode_of("d") == 0o7755
 
 
+@pytest.mark.root("what root alone may do")
 def test_by_root_a_write_keeps_the_bits() -> None:
     write_file("f", mode=0o6755)
     with opened("f", os.O_WRONLY | os.O_APPEND) as fd:
@@ -135,6 +143,7 @@ def test_by_root_a_write_keeps_the_bits() -> None:
     assert mode_of("f") == 0o6755
 
 
+@pytest.mark.root("calls as several users")
 def test_in_a_set_gid_folder_the_group_is_the_folders() -> None:
     os.mkdir("d")
     os.chown("d", ALICE.uid, STAFF)
@@ -150,6 +159,7 @@ def test_in_a_set_gid_folder_the_group_is_the_folders() -> None:
     assert mode_of("d/file") & stat.S_ISGID == 0
 
 
+@pytest.mark.root("calls as several users")
 def test_in_a_set_gid_folder_nobody_smuggles_in_a_set_gid_program() -> None:
     os.mkdir("d")
     os.chown("d", ALICE.uid, STAFF)
@@ -162,6 +172,7 @@ def test_in_a_set_gid_folder_nobody_smuggles_in_a_set_gid_program() -> None:
     assert (mode_of("d/foreign"), mode_of("d/member")) == (0o775, 0o2775)
 
 
+@pytest.mark.root("calls as several users")
 def test_a_set_uid_program_runs_as_its_owner() -> None:
     """The mount of these tests has `-o suid`."""
     shutil.copy("/usr/bin/id", "whoami")
@@ -173,6 +184,7 @@ def test_a_set_uid_program_runs_as_its_owner() -> None:
     assert int(done.stdout) == ALICE.uid
 
 
+@pytest.mark.root("calls as several users")
 def test_removing_needs_the_folder_not_the_file() -> None:
     os.mkdir("d")
     os.chown("d", ALICE.uid, ALICE.gid)
@@ -182,6 +194,7 @@ def test_removing_needs_the_folder_not_the_file() -> None:
     assert os.listdir("d") == []
 
 
+@pytest.mark.root("calls as several users")
 def test_access_asks_for_the_real_user() -> None:
     """access(2) judges by the real ids: here root's, whoever the file system takes the thread for."""
     write_file("f", mode=0)

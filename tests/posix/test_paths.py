@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.posix.support import (
-    ALICE,
     AT_EACCESS,
     AT_FDCWD,
+    CALLER,
     RENAME_EXCHANGE,
     checked,
     libc,
@@ -69,8 +69,9 @@ def _scenery(place: Path) -> None:
     os.symlink("loop", "loop")
     os.symlink("loop-2", "loop-1")
     os.symlink("loop-1", "loop-2")
-    os.mkdir("closed", 0o700)
+    os.mkdir("closed")
     os.mkdir("closed/folder", 0o777)
+    os.chmod("closed", 0o600)
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -83,26 +84,27 @@ def test_a_path_that_leads_nowhere(call: str) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_folder_that_one_may_not_search(call: str) -> None:
-    with ALICE:
+    with CALLER:
         assert outcome(CALLS[call], "closed/folder/x") == "EACCES"
 
 
 @pytest.mark.parametrize("call", ["create", "mkdir", "mkfifo", "mknod", "symlink", "link to", "rename to"])
 def test_a_folder_that_one_may_not_write_to(call: str) -> None:
-    os.mkdir("readonly", 0o755)
-    os.chown("file", ALICE.uid, ALICE.gid)
+    os.mkdir("readonly", 0o555)
+    os.chown("file", CALLER.uid, CALLER.gid)
 
-    with ALICE:
+    with CALLER:
         assert outcome(CALLS[call], "readonly/x") == "EACCES"
     assert os.listdir("readonly") == []
 
 
 @pytest.mark.parametrize("call", ["unlink", "rename from"])
 def test_taking_away_from_a_folder_that_one_may_not_write_to(call: str) -> None:
-    os.mkdir("readonly", 0o755)
+    os.mkdir("readonly")
     write_file("readonly/x", mode=0o666)
+    os.chmod("readonly", 0o555)
 
-    with ALICE:
+    with CALLER:
         assert outcome(CALLS[call], "readonly/x") == "EACCES"
     assert os.listdir("readonly") == ["x"]
 

@@ -121,8 +121,10 @@ def test_what_was_removed_before_its_upload_keeps_nobody_waiting_though_it_is_op
 @pytest.mark.parametrize("name", ["trusted.a", "security.a", "system.posix_acl_access"])
 def test_other_namespaces_are_refused(mount_place: Path, name: str) -> None:
     write_file("f")
-    assert outcome(os.setxattr, "f", name, b"1") in {"ENOTSUP", "EINVAL"}
-    assert outcome(os.getxattr, "f", name) == "ENOTSUP"
+    # An ordinary user has some refused by the kernel itself.
+    assert outcome(os.setxattr, "f", name, b"1") in {"ENOTSUP", "EINVAL"} | ({"EPERM"} if os.geteuid() else set())
+    hidden = name.startswith("trusted.") and os.geteuid() != 0
+    assert outcome(os.getxattr, "f", name) == ("ENODATA" if hidden else "ENOTSUP")
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ MAKE: dict[str, Callable[[str], object]] = {
     "fifo": os.mkfifo,
     "device": lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3)),
 }
+KINDS = [pytest.param(kind, marks=pytest.mark.root("device nodes")) if kind == "device" else kind for kind in MAKE]
 FOLDERS = {"empty folder", "full folder"}
 
 
@@ -53,8 +54,8 @@ def _refusal(source: str, target: str) -> str:
 
 
 @pytest.mark.parametrize("across", [False, True])
-@pytest.mark.parametrize("target", MAKE)
-@pytest.mark.parametrize("source", MAKE)
+@pytest.mark.parametrize("target", KINDS)
+@pytest.mark.parametrize("source", KINDS)
 def test_what_may_take_the_place_of_what(source: str, target: str, across: bool) -> None:
     os.mkdir("other")
     goal = "other/target" if across else "target"
@@ -72,7 +73,7 @@ def test_what_may_take_the_place_of_what(source: str, target: str, across: bool)
         assert (os.lstat("source").st_ino, os.lstat(goal).st_ino) == (ino, victim)
 
 
-@pytest.mark.parametrize("source", MAKE)
+@pytest.mark.parametrize("source", KINDS)
 def test_a_move_keeps_the_inode_and_marks_it_and_both_folders(source: str) -> None:
     os.mkdir("from")
     os.mkdir("to")
@@ -164,7 +165,7 @@ def test_over_an_open_file_the_old_bytes_stay_readable() -> None:
 # -- flags
 
 
-@pytest.mark.parametrize("target", MAKE)
+@pytest.mark.parametrize("target", KINDS)
 def test_noreplace_replaces_nothing(target: str) -> None:
     write_file("source")
     MAKE[target]("target")
@@ -177,8 +178,8 @@ def test_noreplace_replaces_nothing(target: str) -> None:
     assert sorted(os.listdir()) == ["free", "target"]
 
 
-@pytest.mark.parametrize("other", MAKE)
-@pytest.mark.parametrize("one", MAKE)
+@pytest.mark.parametrize("other", KINDS)
+@pytest.mark.parametrize("one", KINDS)
 def test_exchange_swaps_anything_with_anything(one: str, other: str) -> None:
     os.mkdir("x")
     os.mkdir("y")
@@ -217,6 +218,7 @@ def test_flags_that_make_no_sense(flags: int) -> None:
 # -- who may
 
 
+@pytest.mark.root("calls as several users")
 def test_both_folders_must_be_writable() -> None:
     for name, mode in (("mine", 0o777), ("theirs", 0o755)):
         os.mkdir(name)
@@ -232,6 +234,7 @@ def test_both_folders_must_be_writable() -> None:
     assert told == ["EACCES", "EACCES", "EACCES", "ok"]
 
 
+@pytest.mark.root("calls as several users")
 def test_a_folder_gets_another_parent_only_by_who_may_write_to_it() -> None:
     """Its `..` changes: that is a write to the folder itself."""
     os.mkdir("to", 0o777)
@@ -242,6 +245,7 @@ def test_a_folder_gets_another_parent_only_by_who_may_write_to_it() -> None:
         assert outcome(os.rename, "d", "e") == "ok"
 
 
+@pytest.mark.root("calls as several users")
 @pytest.mark.parametrize("kind", ["file", "empty folder", "link"])
 def test_in_a_sticky_folder_names_are_their_owners(kind: str) -> None:
     os.mkdir("sticky")

@@ -67,6 +67,7 @@ def test_links_and_special_files_have_none() -> None:
     assert (os.listxattr("link", follow_symlinks=False), os.listxattr("fifo")) == ([], [])
 
 
+@pytest.mark.root("calls as several users")
 def test_who_may_read_and_write_them() -> None:
     write_file("f", mode=0o640)
     os.chown("f", ALICE.uid, ALICE.gid)
@@ -82,6 +83,7 @@ def test_who_may_read_and_write_them() -> None:
     assert os.getxattr("f", "user.a") == b"2"
 
 
+@pytest.mark.root("calls as several users")
 def test_in_a_sticky_folder_of_others_one_sets_none_on_the_folder() -> None:
     os.mkdir("d")
     os.chmod("d", 0o1777)

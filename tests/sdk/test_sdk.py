@@ -15,7 +15,7 @@ from remotefs.server import Store
 from tests.server_process import ServerProcess, environment, running_server, seed_rows
 
 HERE = Path(__file__).parent
-ENVIRONMENTS = HERE.parent.parent / ".sdk"
+ENVIRONMENTS = HERE.parent.parent / ".envs"
 MANY = 2500
 
 pytestmark = pytest.mark.sdk
@@ -41,7 +41,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
 @pytest.fixture(scope="module", params=["2.12.0", "0.75.0"])
 def seen(request: pytest.FixtureRequest, servers: dict[str, ServerProcess]) -> dict[str, Any]:
     """What one SDK saw."""
-    python = ENVIRONMENTS / request.param / "bin" / "python"
+    python = ENVIRONMENTS / f"anthropic-{request.param}" / "bin" / "python"
     assert python.exists(), f"the environment of SDK {request.param} is missing: `make test` prepares it"
     places = {name: {"url": server.url, "key": server.key} for name, server in servers.items()}
     judged = subprocess.run(

@@ -1,0 +1,48 @@
+"""The proxies of a machine, by the variables that its programs share: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from urllib.request import getproxies
+
+_SCHEMES = ("http", "https", "all")
+
+
+def proxies_in_environment() -> dict[str, str | None]:
+    """Return the address of the proxy, None for no proxy, by the pattern of addresses that it is for.
+
+    The patterns are those of httpx: `https://`, `all://*example.org`. The variables are read as httpx reads them.
+    """
+    told = getproxies()
+    excepted = [name.strip() for name in told.get("no", "").split(",")]
+    if "*" in excepted:
+        return {}
+    proxies: dict[str, str | None] = {
+        f"{scheme}://": _with_scheme(told[scheme]) for scheme in _SCHEMES if told.get(scheme)
+    }
+    return proxies | dict.fromkeys(_patterns(excepted))
+
+
+def _with_scheme(address: str) -> str:
+    return address if "://" in address else f"http://{address}"
+
+
+def _patterns(names: list[str]) -> Iterator[str]:
+    """The patterns of NO_PROXY: an address as it is, a domain with what lies below it, `.domain` only that."""
+    for name in filter(None, names):
+        if "://" in name:
+            yield name
+        elif (version := _ip_version(name)) is not None:
+            yield f"all://[{name}]" if version == 6 else f"all://{name}"
+        elif name.lower() == "localhost":
+            yield f"all://{name}"
+        else:
+            yield f"all://*{name}"
+
+
+def _ip_version(name: str) -> int | None:
+    try:
+        return ipaddress.ip_address(name.partition("/")[0]).version
+    except ValueError:
+        return None
