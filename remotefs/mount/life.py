@@ -76,6 +76,7 @@ class Life:
             await self._greet_service()
             await nursery.start(parts.writeback.run)
             nursery.start_soon(parts.refresh.run)
+            nursery.start_soon(parts.probe.run)
             nursery.start_soon(parts.database.run_checkpoints)
             nursery.start_soon(self._save_notes)
             commands = Commands(self._settings, parts, stop=self._stop.set, yield_state=self._yield_state)

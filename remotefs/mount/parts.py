@@ -32,7 +32,9 @@ from remotefs.data.locks import InodeLocks
 from remotefs.data.lookout import Lookout
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.merging import Merger
+from remotefs.data.patience import Patience
 from remotefs.data.placing import Ownership, Placer
+from remotefs.data.probe import Probe
 from remotefs.data.readback import Readback
 from remotefs.data.recovery import Recovery
 from remotefs.data.refresh import Refresh
@@ -41,6 +43,7 @@ from remotefs.data.scan import Scans
 from remotefs.data.settler import Settler
 from remotefs.data.staging import Staging
 from remotefs.data.suspects import Suspects
+from remotefs.data.tier import ServiceTier
 from remotefs.data.trash import Trash
 from remotefs.data.upload import Uploader
 from remotefs.data.view import View
@@ -83,15 +86,17 @@ class Parts:
         service = _remembered_shape(config.service, self.meta.facts.shape)
         self.budget = Budget.for_service(service)
         guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
-        self.client = Client(service, self.budget, on_account=guard.check)
+        self.client = Client(service, self.budget, on_account=guard.check, on_heard=self.link.heard)
+        self.patience = Patience(service.read_wait_s, self.link)
         self.disk = Disk(state, config.cache)
         self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
         self.staging = Staging(state / "staging", self.disk, database.durability)
         self.trash = Trash(state / "trash")
         self.downloader = Downloader(
-            self.client, self.content, ChunkMemory(config.cache.memory_bytes), config.cache,
+            ServiceTier(self.client, self.link), self.content, ChunkMemory(config.cache.memory_bytes), config.cache,
             Lanes(self.meta.facts.lanes, self._remember_lanes),
             lambda: self.budget.limit_per_minute,
+            self.patience,
         )  # fmt: skip
         self._build_data(config)
         self.fs = self._build_fs(config, settings)
@@ -128,9 +133,14 @@ class Parts:
         self.refresh = Refresh(
             self.listings, self.link, config.refresh, cadence, lookout, self.suspects, refresh_bell
         )  # fmt: skip
+        self.probe = Probe(self.link, self._ask_service, refresh_bell.ring)
         self.recovery = Recovery(
             self.store, self.changes, self.content, self.staging, self.filedata, self.trash
         )  # fmt: skip
+
+    async def _ask_service(self) -> None:
+        """The smallest question that there is."""
+        await self.patience.ask("the service", lambda ticket: self.client.list_page(None, priority=ticket, limit=1))
 
     def _server_time_ns(self) -> int:
         return self.client.server_time_ns
