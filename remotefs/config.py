@@ -69,6 +69,9 @@ class ServiceConfig(Section, frozen=True, kw_only=True):
     io_timeout_s: float = 60.0
     # For a request that carries no file, retries included.
     request_deadline_s: float = 60.0
+    # How long open, read, write and truncate wait while the service sends nothing for them. Short, because programs
+    # freeze meanwhile; the request goes on, and the next try finds the bytes that came (R7).
+    read_wait_s: float = 10.0
     # None: the limit of the shape (500 in GA, 100 in beta); 0: no limit.
     requests_per_minute: int | None = None
     # The service refuses more with 413; whether its MB are 10^6 or 2^20 is not documented.

@@ -18,12 +18,13 @@
     │   ├── RateLimited                 429: SpendCapReached (does not clear by waiting)
     │   └── ServerFailure               5xx: Overloaded (503, 529: certainly not carried out)
     ├── TransportError                  no answer, or not a whole one
-    │   ├── Unreachable                 certainly not carried out: no connection, or it broke before all was sent
+    │   ├── Unreachable                 certainly not carried out: no connection, or it broke before all was sent;
+    │   │                               NotAsked (not sent at all: there was no connection a moment ago)
     │   ├── AmbiguousOutcome            sent, and nobody knows whether it was carried out (W6):
     │   │                               MisansweredUpload (the reply is about another file)
     │   ├── ReplyBroken                 a body cut short, JSON that is none, a page that cannot be:
     │   │                               LengthDiffers
-    │   └── DeadlineExceeded
+    │   └── DeadlineExceeded            SilentService (known to send nothing, so nobody waits for it)
     ├── CorruptionError                 bytes on this disk are not the ones that were put there (R3)
     ├── StaleError                      the remote file went away under an open handle (R4)
     ├── LocalError                      this machine is in the way
@@ -245,6 +246,14 @@ class LengthDiffers(ReplyBroken):
 
 class DeadlineExceeded(TransportError):
     """The time given for it passed."""
+
+
+class NotAsked(Unreachable):
+    """The service cannot be reached, as others have found out: the request is not sent (R7)."""
+
+
+class SilentService(DeadlineExceeded):
+    """The service sends nothing, as others have found out: the caller does not wait for it (R7)."""
 
 
 class CorruptionError(RemotefsError):

@@ -30,6 +30,7 @@ from scripts.peer_figures import (
     BLOCKS,
     CURL,
     LOCAL,
+    LOOKS,
     SINGLE_PAGES,
     SMALL_BYTES,
     STREAMS,
@@ -115,6 +116,10 @@ def make_source(source: Path, size: Size) -> None:
         for stream in range(STREAMS):
             (source / f"stream{number}-{stream}").write_bytes(noise[: size.stream_bytes])
     for number in range(size.small_rounds):
+        (source / f"after{number}").write_bytes(noise)
+        (source / f"beside{number}").write_bytes(noise)
+        for n in range(LOOKS):
+            (source / f"look{number}-{n}").write_bytes(noise[: size.stream_bytes])
         (source / f"small{number}").mkdir()
         for n in range(size.small_files):
             (source / f"small{number}" / f"{n:05}").write_bytes(noise[n : n + SMALL_BYTES])

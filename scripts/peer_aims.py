@@ -64,6 +64,8 @@ def _far(rtt_ms: float) -> list[Aim]:
     return [
         Aim("cold read, times rclone's default mount", 5, _rate(Work.COLD, RCLONE)),
         Aim("cold read, times eight ranges by curl", 0.8, _rate(Work.COLD, CURL, Work.EIGHT_RANGES)),
+        Aim("cold read after looks at others, times one without", 0.8, _rate(Work.AFTER_LOOKS, REMOTEFS, Work.COLD)),
+        Aim("cold read beside a paused reader, times one alone", 0.8, _rate(Work.BESIDE_PAUSED, REMOTEFS, Work.COLD)),
         Aim("first 4 KiB, round trips", 1.5, _trips(Work.FIRST, rtt_ms), at_most=True),
         Aim("a seek to the middle, round trips", 2, _trips(Work.SEEK, rtt_ms), at_most=True),
         Aim("cold small files, times one after another by curl on one connection", 5, _one_after_another),

@@ -32,6 +32,7 @@ from scripts.peers import REMOTEFS, Origin, Place, Start, Traffic
 _PAGE = 4096
 CURL = "curl, no mount"
 STREAMS = 4
+LOOKS = 3
 SMALL_BYTES = 16 * 1024
 WRITTEN = 50
 # What a reader asks for at a time: as cp and cat do, and as the readers here do.
@@ -49,6 +50,8 @@ class Work(StrEnum):
     LIST_AGAIN = "list it again"
     COLD = "read a cold file"
     EIGHT_RANGES = "the same in eight ranges at once"
+    AFTER_LOOKS = "read a cold file after looks at three others"
+    BESIDE_PAUSED = "read a cold file beside a reader that stands still"
     WARM = "read it again, from the daemon"
     DISK = "read it again, every page dropped"
     CACHED = "read it again, from the page cache"
@@ -61,7 +64,10 @@ class Work(StrEnum):
     SMALL_WRITE = "write small files until they are there"
 
 
-_RATES = {Work.COLD, Work.EIGHT_RANGES, Work.WARM, Work.DISK, Work.CACHED, Work.FOUR, Work.LARGE_WRITE}
+_RATES = {
+    Work.COLD, Work.EIGHT_RANGES, Work.AFTER_LOOKS, Work.BESIDE_PAUSED, Work.WARM, Work.DISK, Work.CACHED, Work.FOUR,
+    Work.LARGE_WRITE,
+}  # fmt: skip
 _WAITS = {Work.FIRST, Work.SEEK}
 
 
@@ -191,9 +197,12 @@ def measure(
 
 
 def kinds(size: Size) -> list[tuple[Kind, int]]:
-    """The kinds of rounds and how many of each. After the last one, the servers would have to read from the disk."""
+    """The kinds of rounds and how many of each. Who looks does so first, before a mount can have learned from others;
+    after the last one, the servers would have to read from the disk.
+    """
     once, few = size.rounds, size.small_rounds
     return [
+        (looks_round, few),
         (cold_round, once),
         (warm_round, once),
         (waits_round, once),
@@ -239,6 +248,21 @@ def cold_round(gauge: Gauge, place: Place, size: Size, number: int) -> None:
     path = place.path / f"large{number}"
     gauge.take(Work.COLD, place, partial(read, path), size.large_bytes)
     forget_files(place, size, [path])
+
+
+def looks_round(gauge: Gauge, place: Place, size: Size, number: int) -> None:
+    """Looks at other large files, and one of them held open half-read, as by a player that was stopped."""
+    looked = [place.path / f"look{number}-{n}" for n in range(LOOKS)]
+    for path in looked:
+        with path.open("rb", buffering=0) as file:
+            file.read(_PAGE)
+    after, beside = place.path / f"after{number}", place.path / f"beside{number}"
+    gauge.take(Work.AFTER_LOOKS, place, partial(read, after), size.large_bytes)
+    with looked[0].open("rb", buffering=0) as paused:
+        paused.read(MIB)
+        paused.read(MIB)
+        gauge.take(Work.BESIDE_PAUSED, place, partial(read, beside), size.large_bytes)
+    forget_files(place, size, [after, beside, *looked])
 
 
 def warm_round(gauge: Gauge, place: Place, size: Size, number: int) -> None:

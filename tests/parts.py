@@ -66,7 +66,7 @@ def settings(state_dir: Path, url: str, *, key: str = KEY, **writeback: Any) -> 
     config = Config(
         service=ServiceConfig(
             base_url=url, api_key=Secret(key), shape="ga", requests_per_minute=0,
-            connect_timeout_s=FOR_EVER_S, io_timeout_s=FOR_EVER_S, request_deadline_s=FOR_EVER_S,
+            connect_timeout_s=FOR_EVER_S, io_timeout_s=FOR_EVER_S, request_deadline_s=FOR_EVER_S, read_wait_s=FOR_EVER_S,
         ),
         cache=CacheConfig(reserve_bytes=0, reserve_fraction=0.0),
         writeback=WritebackConfig(**(defaults | writeback)),
@@ -167,6 +167,7 @@ class Host:
             client = self.parts.client
             await self.parts.link.watch(lambda: client.list_page(None, priority=Priority.POLL, limit=1))
         await self.nursery.start(self.parts.writeback.run)
+        self.nursery.start_soon(self.parts.probe.run)
 
     def kill_copy(self, state: str) -> Path:
         """The state folder as a kill would leave it now, beside it and called `state`."""

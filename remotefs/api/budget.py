@@ -7,8 +7,10 @@ a 429 slows the pace, which then comes back by itself.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 
 import msgspec
@@ -17,6 +19,7 @@ import trio
 from remotefs.api import bounds
 from remotefs.config import ServiceConfig
 
+_log = logging.getLogger(__name__)
 # The server's starting figures, by shape (files-api.md, section 3).
 GA_LIMIT_PER_MINUTE = 500
 BETA_LIMIT_PER_MINUTE = 100
@@ -27,6 +30,8 @@ _SLOWEST = 0.05
 _SLOWER_EVERY_S = 5.0
 # Back to the full pace in about ten minutes.
 _FASTER_PER_S = 1 / 600
+# That reads wait for the limit is logged no more often.
+_TELL_EVERY_S = 600.0
 
 
 class Priority(IntEnum):
@@ -54,12 +59,18 @@ class BudgetStatistics(msgspec.Struct, frozen=True):
 
 
 class Ticket:
-    """A place in the queue whose owner can move it forward: a queued upload that a close now waits for."""
+    """A place in the queue whose owner can move it forward: a queued upload that a close now waits for.
 
-    __slots__ = ("_priority",)
+    It also tells who waits for the reply whether the request is out: `is_waiting` for its turn, or for the pause that
+    an answer asked for; `fresh_at` is when such a wait last ended or an answer came, in seconds of the budget's clock.
+    """
+
+    __slots__ = ("_priority", "fresh_at", "is_waiting")
 
     def __init__(self, priority: Priority) -> None:
         self._priority = priority
+        self.is_waiting = False
+        self.fresh_at = -math.inf
 
     @property
     def priority(self) -> Priority:
@@ -69,6 +80,16 @@ class Ticket:
     def promote(self, priority: Priority) -> None:
         """Make it at least as urgent as `priority`; its place among equals is by the time it came."""
         self._priority = min(self._priority, priority)
+
+    @contextmanager
+    def waiting(self, clock: Callable[[], float] = trio.current_time) -> Iterator[None]:
+        """The request is held back here meanwhile; the service is not to blame."""
+        self.is_waiting = True
+        try:
+            yield
+        finally:
+            self.is_waiting = False
+            self.fresh_at = clock()
 
 
 class TokenBucket:
@@ -195,6 +216,7 @@ class Budget:
         self._came = 0
         self._granted = 0
         self._rate_limited = 0
+        self._told_at = -math.inf
 
     @classmethod
     def for_service(cls, config: ServiceConfig) -> Budget:
@@ -217,13 +239,29 @@ class Budget:
         try:
             await trio.lowlevel.checkpoint()
             self._hand_out()
-            while not waiter.granted:
-                with trio.move_on_after(self._bucket.wait_s(self._clock())):
-                    await waiter.wake.wait()
-                self._hand_out()
+            if not waiter.granted:
+                await self._wait_in_turn(waiter)
         except BaseException:
             self._leave(waiter)
             raise
+
+    async def _wait_in_turn(self, waiter: _Waiter) -> None:
+        with waiter.ticket.waiting(self._clock):
+            while not waiter.granted:
+                self._tell_of_shortage(waiter.ticket)
+                with trio.move_on_after(self._bucket.wait_s(self._clock())):
+                    await waiter.wake.wait()
+                self._hand_out()
+        self._tell_of_shortage(waiter.ticket)  # a reader may have joined it meanwhile
+
+    def _tell_of_shortage(self, ticket: Ticket) -> None:
+        """Readers feel it: say why, once in a while."""
+        now = self._clock()
+        if ticket.priority is Priority.INTERACTIVE_READ and now - self._told_at >= _TELL_EVERY_S:
+            self._told_at = now
+            limit = self._bucket.limit_per_minute(now)
+            pace = "as the service asked" if limit is None else f"{limit:.0f} a minute"
+            _log.info("reads wait for the request limit (%s); they go on by themselves", pace)
 
     def eta_s(self, priority: Priority) -> float:
         """Seconds until a request of `priority` that asks now would go out, if nobody more urgent comes."""

@@ -39,7 +39,8 @@ _WRONG_SHAPE = (400, 404)
 
 class Client:
     """An async context manager. `on_account` is called, before the reply is handed out, when a reply names another
-    account than the last success, or none at first; what it raises ends the request.
+    account than the last success, or none at first; what it raises ends the request. `on_heard` is called whenever the
+    service sends something: the head of a reply, a piece of its body.
 
     Every method raises RefusedError or TransportError of `remotefs.errors`, after the retries of `retry.decide`.
     `chance` in 0..1 spreads the waits between retries; `clock` learns the service's time. Raises UsageError for
@@ -53,13 +54,14 @@ class Client:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         on_account: OnAccount | None = None,
+        on_heard: Callable[[], None] = lambda: None,
         chance: Callable[[], float] = even_chance,
         clock: ServiceClock | None = None,
     ) -> None:
         self._config = config
         self._budget = budget
         self._exchange = Exchange(
-            config, budget, transport=transport, on_account=on_account, chance=chance, clock=clock
+            config, budget, transport=transport, on_account=on_account, on_heard=on_heard, chance=chance, clock=clock
         )
         self._shape: Shape = config.shape
         self._ranges: Ranges = "unknown"

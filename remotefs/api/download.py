@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import msgspec
 import trio
@@ -74,13 +74,14 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
 
 
 class Pieces:
-    """The unpacked pieces of a reply's body, errors told in this project's terms.
+    """The unpacked pieces of a reply's body, errors told in this project's terms; `on_heard` is called for each.
 
     Closing unwinds httpx's chain of generators: one that is dropped while suspended is, under trio, a warning.
     """
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, on_heard: Callable[[], None] = lambda: None) -> None:
         self._response = response
+        self._on_heard = on_heard
         self._raw: AsyncIterator[bytes] = response.aiter_raw()
         self._unpacker: Unpacker | None = None
 
@@ -106,9 +107,12 @@ class Pieces:
     async def _next_raw(self) -> bytes:
         failure: TransportError
         try:
-            return await anext(self._raw)
+            piece = await anext(self._raw)
         except (httpx.HTTPError, httpx.StreamError) as error:
             failure = broken(error)
+        else:
+            self._on_heard()
+            return piece
         raise failure
 
     def expect(self, size: int) -> None:

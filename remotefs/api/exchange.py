@@ -10,7 +10,7 @@ import itertools
 import math
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import TypeVar
 
 import msgspec
@@ -100,6 +100,7 @@ class Exchange:
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         on_account: OnAccount | None = None,
+        on_heard: Callable[[], None] = lambda: None,
         chance: Callable[[], float] = even_chance,
         clock: ServiceClock | None = None,
     ) -> None:
@@ -114,6 +115,7 @@ class Exchange:
         self._on_account = on_account
         # The account of the newest success that `on_account` let pass.
         self._accepted: Account | None = None
+        self._on_heard = on_heard
         self._chance = chance
 
     async def aclose(self) -> None:
@@ -127,9 +129,10 @@ class Exchange:
         `deadline_s` counts attempts and the waits between them, not the waiting for the budget.
         """
         spent_s = 0.0
+        ticket = whom if isinstance(whom, Ticket) else Ticket(whom)
         failure: RefusedError | TransportError
         for number in itertools.count():
-            await self._budget.acquire(whom)
+            await self._budget.acquire(ticket)
             started = trio.current_time()
             try:
                 with trio.fail_after(math.inf if deadline_s is None else deadline_s - spent_s):
@@ -142,7 +145,9 @@ class Exchange:
             verdict = decide(number, failure, elapsed_s=spent_s, deadline_s=deadline_s, chance=self._chance())
             if isinstance(verdict, GiveUp):
                 break
-            await trio.sleep(verdict.after_s)
+            # Who waits for the reply sees that the service did answer.
+            with ticket.waiting() if isinstance(failure, RefusedError) else nullcontext():
+                await trio.sleep(verdict.after_s)
             spent_s += verdict.after_s
         raise failure
 
@@ -176,7 +181,7 @@ class Exchange:
     ) -> AsyncGenerator[Reply, None]:
         """Send it and hand out a 2xx; raises RefusedError for anything else, TransportError without an answer."""
         response = await self._send(call, request, body)
-        async with aclosing(Pieces(response)) as pieces:
+        async with aclosing(Pieces(response, self._on_heard)) as pieces:
             await self._take_head(call, response, pieces)
             yield Reply(response.status_code, response.headers, pieces)
 
@@ -193,7 +198,7 @@ class Exchange:
         raise ReplyBroken(f"{call.action}: the service redirects without end")
 
     async def _opened(self, call: Call, response: httpx.Response, *, ours: bool) -> Reply:
-        pieces = Pieces(response)
+        pieces = Pieces(response, self._on_heard)
         try:
             if ours:
                 await self._take_head(call, response, pieces)
@@ -234,6 +239,7 @@ class Exchange:
             )
         else:
             steps.reached("reply has begun", call.action)
+            self._on_heard()
             return response
         raise failure
 

@@ -12,17 +12,16 @@ from collections.abc import Callable
 
 import trio
 
-from remotefs.api.budget import Priority, Ticket
 from remotefs.data.content import ContentStore
+from remotefs.data.division import PARALLEL_BYTES
 from remotefs.data.fetch import REDUNDANT_BYTES, Fetch
 from remotefs.data.lanes import Lanes
-from remotefs.data.memory import ChunkMemory
-from remotefs.data.stream import Assembler, Run, Stream
+from remotefs.data.patience import Question
+from remotefs.data.shelf import Shelf
+from remotefs.data.stream import Assembler, Stream
 from remotefs.data.tier import Reply, Tier
 from remotefs.errors import (
     LengthDiffers,
-    LocalError,
-    OutOfSpace,
     RemotefsError,
     RemoteNotFound,
     ReplyBroken,
@@ -32,8 +31,6 @@ from remotefs.errors import (
 
 _log = logging.getLogger(__name__)
 
-# A reader that does nothing for this long has its connection closed; its next read costs a request.
-PAUSE_S = 30.0
 # Replies read at one time, paused ones included; the oldest pause ends when one more is wanted.
 MAX_STREAMS = 32
 # How often in a row a body may be cut without bringing one chunk more than the last time.
@@ -41,9 +38,8 @@ _MAX_CUTS = 4
 _FIRST_RETRY_S = 0.5
 # Chunks are stored so many at a time, unless somebody waits for fewer: each time costs, however many they are.
 _BATCH_CHUNKS = 4
-# A file of which parts may be fetched side by side; of it, the first request asks for a range, and so learns whether
-# there are any.
-PARALLEL_BYTES = 16 << 20
+# While others wait for their turn, a stream that brought so much ends, and its reader goes to the end of the queue.
+_TURN_BYTES = 16 << 20
 
 
 class Carrier:
@@ -53,15 +49,16 @@ class Carrier:
     """
 
     def __init__(
-        self, tier: Tier, content: ContentStore, memory: ChunkMemory, lanes: Lanes, distrust: Callable[[str], None]
+        self, tier: Tier, content: ContentStore, shelf: Shelf, lanes: Lanes, distrust: Callable[[str], None]
     ) -> None:
         self._tier = tier
         self._distrust = distrust
         self._content = content
-        self._memory = memory
+        self._shelf = shelf
         self._lanes = lanes
         self._slots = trio.CapacityLimiter(MAX_STREAMS)
-        self._flowing: set[Stream] = set()
+        # Those that have a slot.
+        self._carried: set[Stream] = set()
         self.ranges: bool | None = None
         # Ids of which no reply has told the length.
         self.unannounced: set[str] = set()
@@ -69,14 +66,19 @@ class Carrier:
         self.bytes_received = 0
 
     @property
+    def is_full(self) -> bool:
+        """Whether a stream waits for others to end."""
+        return self._slots.statistics().tasks_waiting > 0
+
+    @property
     def is_crowded(self) -> bool:
         """Whether so many replies are read already that one that nobody waits for would be in the way."""
-        return self._slots.borrowed_tokens > MAX_STREAMS // 2
+        return sum(stream.is_active for stream in self._carried) > MAX_STREAMS // 2
 
-    async def carry(self, fetch: Fetch, stream: Stream, end_a_pause: Callable[[], None]) -> None:
-        """Bring what a stream is to bring, and tell all that wait for it; `end_a_pause` makes room for it."""
+    async def carry(self, fetch: Fetch, stream: Stream, make_way: Callable[[], None]) -> None:
+        """Bring what a stream is to bring, and tell all that wait for it; `make_way` ends one that nobody waits for."""
         if self._slots.available_tokens == 0:
-            end_a_pause()
+            make_way()
         try:
             with stream.scope, self._content.hold(fetch.file_id):
                 async with self._slots:
@@ -84,18 +86,23 @@ class Carrier:
         except Exception as error:  # noqa: BLE001 - a bug in here must reach the readers, not end the mount
             fetch.fail(stream, self._blame(fetch, error), ranges=self.ranges)
         finally:
+            self._carried.discard(stream)
+            stream.is_flowing = False
             fetch.end(stream)
 
-    async def measure(self, file_id: str) -> int:
+    async def measure(self, file_id: str, question: Question) -> int:
         """The length of a file: as its reply announces it, else as its body turns out to have."""
         self.requests += 1
-        async with self._tier.download(file_id, priority=Ticket(Priority.INTERACTIVE_READ)) as reply:
+        async with self._tier.download(file_id, priority=question) as reply:
+            question.heard()
             if reply.total_bytes is not None:
                 return reply.total_bytes
-            return await _length_in_all(reply, 0)
+            return await _length_in_all(reply, 0, question.heard)
 
     async def _follow(self, fetch: Fetch, stream: Stream) -> None:
         """Read replies until the stream is at its end, going on where a body was cut."""
+        stream.got_slot(trio.current_time())
+        self._carried.add(stream)
         furthest, cuts = -1, 0
         while (error := await self._read_reply(fetch, stream)) is not None:
             cuts = 0 if stream.next > furthest else cuts + 1
@@ -112,13 +119,11 @@ class Carrier:
         async with self._tier.download(
             fetch.file_id, offset=start, length=self._length(fetch, stream), priority=stream.ticket
         ) as reply:
-            self._flowing.add(stream)
             try:
                 await self._pump(fetch, stream, reply)
             except TransportError as error:
                 return error
             finally:
-                self._flowing.discard(stream)
                 stream.is_flowing = False
         return None
 
@@ -138,7 +143,7 @@ class Carrier:
                 if stream.next >= stream.stop < fetch.layout.count:
                     return  # a part was asked for, or became one, and more than that is coming
                 assembler.feed(piece)
-                self._note(fetch, len(piece))
+                self._note(fetch, stream, len(piece))
                 if assembler.is_past_end:
                     length = await _length_in_all(reply, assembler.position)
                     raise LengthDiffers(fetch.file_id, fetch.layout.size, length, in_body=True)
@@ -152,10 +157,13 @@ class Carrier:
         if stream.next < stream.stop:
             raise _ended_early(fetch, stream, reply, assembler.position)
 
-    def _note(self, fetch: Fetch, size: int) -> None:
+    def _note(self, fetch: Fetch, stream: Stream, size: int) -> None:
+        now = trio.current_time()
         self.bytes_received += size
-        flowing = sum(not stream.is_ending for stream in self._flowing)
-        self._lanes.received(size, flowing=flowing, hungry=bool(fetch.wants), now=trio.current_time())
+        fetch.heard(stream, now)
+        if not stream.is_brief:
+            flowing = sum(other.fills_lane for other in self._carried)
+            self._lanes.received(size, flowing=flowing, hungry=bool(fetch.wants), now=now)
 
     async def _take(self, fetch: Fetch, stream: Stream, reply: Reply, assembler: Assembler) -> bool:
         """Store what has come, once it is enough for whoever waits; whether more is to be read."""
@@ -180,6 +188,7 @@ class Carrier:
     def _learn(self, fetch: Fetch, stream: Stream, reply: Reply) -> bool:
         """Take from a reply's head whether ranges work and where the stream really is; False: it is not needed."""
         layout = fetch.layout
+        fetch.heard(stream, trio.current_time())
         if reply.total_bytes is None:
             self.unannounced.add(fetch.file_id)
         else:
@@ -193,7 +202,9 @@ class Carrier:
         if stream.next > 0 and reply.offset == 0:
             if fetch.has_other_whole(stream):
                 return False
-            stream.next, stream.stop = 0, layout.count
+            fetch.widen(stream)
+        elif self.ranges is False:
+            fetch.widen(stream)
         stream.is_flowing = True
         fetch.nudge()  # whoever waited for this to be known, or may join it now
         return True
@@ -202,24 +213,11 @@ class Carrier:
         if not ready:
             return
         run = assembler.take(ready.stop)
-        stored = self._store(fetch, run)
+        stored = self._shelf.put(fetch, run)
         fetch.spilled |= not stored
         stream.next = ready.stop
         for want in list(fetch.wants):
             want.fill(run, on_disk=stored)
-
-    def _store(self, fetch: Fetch, run: Run) -> bool:
-        """Whether it is on the disk; else it is in memory, and reading goes on (A8)."""
-        layout = fetch.layout
-        try:
-            self._content.put(fetch.file_id, layout.size, layout.start(run.chunks.start), run.data)
-        except LocalError as error:
-            if not isinstance(error, OutOfSpace):
-                _log.warning("content cannot be kept: %s", error)
-            for index, piece in zip(run.chunks, layout.pieces(run.data), strict=True):
-                self._memory.put(fetch.file_id, index, bytes(piece))
-            return False
-        return True
 
     async def _may_go_on(self, fetch: Fetch, stream: Stream) -> bool:
         """Whether the next bytes are wanted, now or before the pause is over."""
@@ -227,11 +225,11 @@ class Carrier:
         redundant = fetch.layout.start(following) - fetch.layout.start(stream.next)
         if following >= stream.stop or (self.ranges is not False and redundant >= REDUNDANT_BYTES):
             return False
-        if stream.next < stream.goal or (self.ranges is False and not fetch.spilled):
-            return True
-        if self._slots.statistics().tasks_waiting:
+        if self.is_full and self.ranges and fetch.brought_by(stream) >= _TURN_BYTES:
             return False
-        return await stream.pause(PAUSE_S)
+        if stream.next < stream.goal or (self.ranges is False and not fetch.spilled and not stream.is_slack):
+            return True
+        return not self.is_full and await stream.pause()
 
     def _blame(self, fetch: Fetch, error: Exception) -> Exception:
         """What the readers are told."""
@@ -249,9 +247,10 @@ class Carrier:
         return error
 
 
-async def _length_in_all(reply: Reply, so_far: int) -> int:
+async def _length_in_all(reply: Reply, so_far: int, heard: Callable[[], None] = lambda: None) -> int:
     """Read a body to its end, for nothing but its length."""
     async for piece in reply:
+        heard()
         so_far += len(piece)
     return so_far
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import trio
 import xxhash
 
+from remotefs.api.budget import Priority
 from remotefs.data.changes import Changes, Usage, is_referred
 from remotefs.data.content import ContentStore
 from remotefs.data.download import Downloader
@@ -25,7 +26,15 @@ from remotefs.data.locks import InodeLocks
 from remotefs.data.readahead import ReadWindow
 from remotefs.data.staging import StagedFile, Staging
 from remotefs.data.suspects import Suspects
-from remotefs.errors import FileTooBig, InvalidArgument, LocalError, NotReadable, RemotefsError, StaleError
+from remotefs.errors import (
+    DeadlineExceeded,
+    FileTooBig,
+    InvalidArgument,
+    LocalError,
+    NotReadable,
+    RemotefsError,
+    StaleError,
+)
 from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.store.store import Store
 
@@ -77,7 +86,7 @@ class FileData:
     def check_readable(self, inode: Inode) -> None:
         """Raises NotReadable."""
         if not self.is_readable(inode):
-            path = self._changes.path(inode) or f"inode {inode.ino}"
+            path = self._path(inode)
             raise NotReadable(
                 f"{path}: the service does not give back what was uploaded elsewhere, and its bytes are not here; "
                 "it can be replaced or removed"
@@ -111,6 +120,8 @@ class FileData:
         except StaleError:
             self._suspects.report(inode.file_id)
             raise
+        except DeadlineExceeded as error:
+            raise self._about(inode, error) from None
 
     # -- writing
 
@@ -258,9 +269,9 @@ class FileData:
         return inode.staged_gen is not None or inode.size == 0 or self.source_of(inode) is not None
 
     async def fetch(self, inode: Inode) -> None:
-        """Bring all its bytes to this disk. Raises as read() does, and OutOfSpace."""
+        """Bring all its bytes to this disk, for a command. Raises as read() does, and OutOfSpace."""
         if not self.is_here(inode) and inode.file_id is not None:
-            await self._downloader.fetch_all(inode.file_id, inode.size)
+            await self._downloader.fetch_all(inode.file_id, inode.size, priority=Priority.RELABEL)
 
     def prefetch(self, inode: Inode) -> None:
         """Begin to bring its bytes to this disk, for somebody who will probably want them."""
@@ -285,6 +296,13 @@ class FileData:
             path = self.source_of(self._tree.get(ino))
             return path.open("rb") if path is not None else None
 
+    def _path(self, inode: Inode) -> str:
+        return self._changes.path(inode) or f"inode {inode.ino}"
+
+    def _about(self, inode: Inode, error: DeadlineExceeded) -> DeadlineExceeded:
+        """The same for a person, who knows the file by its path."""
+        return type(error)(f"{self._path(inode)}: {error}")
+
     def _bound(self, inode: Inode) -> Remote | None:
         return self._remotes.find(inode.file_id) if inode.file_id else None
 
@@ -296,7 +314,7 @@ class FileData:
         if size < 0:
             raise InvalidArgument("a file cannot have a negative size")
         if size > self._max_file_bytes:
-            path = self._changes.path(self._tree.get(ino)) or f"inode {ino}"
+            path = self._path(self._tree.get(ino))
             limit = self._max_file_bytes // (1 << 20)
             raise FileTooBig(f"{path}: the service takes files of at most {limit} MiB")
 
@@ -330,7 +348,10 @@ class FileData:
         await self._content.verify(inode.file_id)
         source = self._content.path_of(inode.file_id)
         if source is None:
-            await self._downloader.fetch_all(inode.file_id, inode.size)
+            try:
+                await self._downloader.fetch_all(inode.file_id, inode.size)
+            except DeadlineExceeded as error:
+                raise self._about(inode, error) from None
             source = self._content.path_of(inode.file_id)
             if source is None:
                 raise NotReadable(f"inode {inode.ino}: its content cannot be kept on this disk to be written to")

@@ -1,11 +1,13 @@
 """Whether the service can be reached, as the last requests told: one owner for what everybody has to know about it.
 
-`up` and `down` come from whoever got an answer or none. `suspended` is stronger: the mount must not act on the service
-at all (another account answered, S1), until a person decides.
+`up` and `down` come from whoever got an answer or none. `lost` is stronger than down: a small request had no answer
+either, so readers do not wait and only the probe asks (R7). `suspended` is another matter: the mount must not act on
+the service at all (another account answered, S1), until a person decides.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -20,11 +22,13 @@ from remotefs.errors import (
     AmbiguousOutcome,
     AuthenticationFailed,
     BillingProblem,
+    DeadlineExceeded,
     PermissionRefused,
     RefusedError,
     RemotefsError,
     SpendCapReached,
     TransportError,
+    Unreachable,
 )
 
 T = TypeVar("T")
@@ -61,13 +65,23 @@ class Link:
     """Starts out as down: nothing is changed at a service that has not yet shown whose it is (S1).
 
     Without `vouched` a refusal is no answer until a success was vouched for: it does not show whose files these are.
+    Invariant: `lost` is None while the link is up.
     """
 
-    def __init__(self, *, vouched: bool = True) -> None:
+    def __init__(self, clock: Callable[[], float] = trio.current_time, *, vouched: bool = True) -> None:
+        self._clock = clock
         self._reason: str | None = "the service has not answered yet"
         self._vouched = vouched
+        # The error of the last request that had no answer at all, while that is why it is down.
+        self._unanswered: TransportError | None = None
+        self._is_lost = False
+        # How often it has got out of reach.
+        self.times_lost = 0
+        self._heard_at = -math.inf
         self._suspended: str | None = None
+        # Tries in a row that failed, and when the last of them did.
         self._failures = 0
+        self._tried_at = -math.inf
         self._changed = trio.Event()
         self._errors: deque[FailedRequest] = deque(maxlen=_ERRORS_KEPT)
 
@@ -87,6 +101,16 @@ class Link:
         return self._vouched and self._suspended is None
 
     @property
+    def unanswered(self) -> TransportError | None:
+        """The error of the last request, while the link is down because it had no answer: the probe asks then."""
+        return self._unanswered
+
+    @property
+    def lost(self) -> TransportError | None:
+        """Why the service counts as out of reach: DeadlineExceeded, or Unreachable; None while it may answer."""
+        return self._unanswered if self._is_lost else None
+
+    @property
     def suspended(self) -> str | None:
         """Why nothing may be sent, if so."""
         return self._suspended
@@ -101,13 +125,37 @@ class Link:
         if self._reason is not None:
             self._notify()
         self._reason, self._failures = None, 0
+        self._unanswered, self._is_lost = None, False
 
-    def down(self, error: RemotefsError) -> None:
-        """No answer came."""
+    def down(self, error: RemotefsError, *, since: float | None = None) -> None:
+        """Note that no answer came, or one that means that nothing else would be taken.
+
+        Requests that were under way together fail together and count as one try: `since` is when this one began.
+        """
         if self._reason is None:
             self._notify()
+        if since is None or since >= self._tried_at:
+            self._failures += 1
+            self._tried_at = self._tried_at if since is None else self._clock()
         self._reason = str(error)
-        self._failures += 1
+        self._unanswered = error if isinstance(error, Unreachable | DeadlineExceeded) else None
+        self._is_lost &= self._unanswered is not None
+
+    def heard(self) -> None:
+        """Note that the service has sent something: the head of a reply, a piece of its body."""
+        self._heard_at = self._clock()
+        if self._is_lost:
+            self.up()
+
+    def unheard(self, error: Unreachable | DeadlineExceeded, *, since: float) -> None:
+        """Note that a small request had no answer: the service is out of reach, unless it sent anything else `since`.
+
+        This does not count as a try, so the probe asks at once.
+        """
+        if self._heard_at <= since and not self._is_lost:
+            self._reason, self._unanswered, self._is_lost = str(error), error, True
+            self.times_lost += 1
+            self._notify()
 
     def vouch(self) -> None:
         """The account of this state folder answered."""
@@ -119,30 +167,31 @@ class Link:
         self._notify()
 
     async def changed(self) -> None:
-        """Return at the next change between up, down and suspended."""
+        """Return at the next change between up, down, lost and suspended."""
         await self._changed.wait()
 
     async def watch(self, request: Callable[[], Awaitable[T]]) -> T:
         """Carry a request out and note what it tells about the way to the service."""
+        began = self._clock()
         try:
             reply = await request()
         except RemotefsError as error:
             self._errors.appendleft(FailedRequest(time.time(), str(error), error.request_id))
-            self.learn(error)
+            self.learn(error, since=began)
             raise
         self.up()
         return reply
 
-    def learn(self, error: RemotefsError) -> None:
+    def learn(self, error: RemotefsError, *, since: float | None = None) -> None:
         """What a failed request tells: no answer at all means down, a refusal of one file means up."""
         if isinstance(error, _BLOCKING) or (
             isinstance(error, TransportError) and not isinstance(error, AmbiguousOutcome)
         ):
-            self.down(error)
+            self.down(error, since=since)
         elif isinstance(error, RefusedError) and self._vouched:
             self.up()
         elif isinstance(error, RefusedError):
-            self.down(error)
+            self.down(error, since=since)
 
     def statistics(self) -> LinkStatistics:
         """A record of now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import trio
 
@@ -96,17 +97,27 @@ class Refresh:
             await self._lookout.look_at_view()
 
     async def _pause(self) -> None:
-        """Sleep until the next round; a wake from suspend ends it early, and use after idling makes it shorter."""
+        """Sleep until the next round.
+
+        A wake from suspend and an answer after none end it early, and use after idling makes it shorter.
+        """
         while (left := self._interval_s() - self._cadence.paused_s) > _ROUNDING_S:
+            was_unanswered = self._link.unanswered is not None
             await self._bell.wait(min(left, _ALERT_S))
             if self._cadence.was_suspended and not self._link.suspended:
                 return
-            if self._suspects and self._cadence.paused_s >= _LEAST_PAUSE_S:
+            if self._link.unanswered is None and (was_unanswered or self._has_due_suspects):
                 return
+
+    @property
+    def _has_due_suspects(self) -> bool:
+        return bool(self._suspects) and self._cadence.paused_s >= _LEAST_PAUSE_S
 
     def _interval_s(self) -> float:
         if self._link.suspended:
             return self._config.poll_idle_s
+        if self._link.unanswered is not None:
+            return math.inf  # the probe asks, and rings when an answer came
         if not self._link.is_up:
             return self._link.retry_s
         return self._cadence.interval_s()

@@ -1,8 +1,9 @@
 """A reader that opens the files of a folder one after another finds the next ones on their way.
 
 `cat *` goes by name, `grep -r` as the folder is listed. Once a few files were opened in one of these orders, the next
-are fetched, twice as many each time; a file opened out of order ends it. Nothing is fetched but by an open, so it stops
-when the reader does.
+are fetched, twice as many each time. A file opened out of order ends it, and so does one that was not read to its end,
+because a program that looks at the beginnings of files does not want the next ones whole. Nothing is fetched but by an
+open, so it stops when the reader does.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class Order:
             self.expected = following(2 * most)
         return self.expected[: min(1 << min(self.streak, 10), most)] if self.is_believed else ()
 
+    def looked(self) -> None:
+        """Forget the run: its reader did not read a file to its end."""
+        self.streak = 0
+
 
 @dataclass
 class _Folder:
@@ -91,6 +96,13 @@ class Scans:
         # Who is known to follow one order is not looked at for the other.
         for following in worth or folder.as_listed.opened(ino, most, as_listed):
             self._begin(folder, following)
+
+    def looked_at(self, ino: int) -> None:
+        """Note that a file was closed that its reader did not read to its end."""
+        for parent, _ in self._tree.names_of(ino)[:1]:
+            folder = self._folder(parent)
+            folder.by_name.looked()
+            folder.as_listed.looked()
 
     def _begin(self, folder: _Folder, ino: int) -> None:
         if ino in folder.begun:

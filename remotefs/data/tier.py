@@ -9,10 +9,14 @@ carrier, and is checked against its own sums once it is on this disk; the bytes 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
+import trio
+
 from remotefs.api.budget import Ticket
+from remotefs.data.link import Link
+from remotefs.errors import DeadlineExceeded, Unreachable
 
 
 class Reply(Protocol):
@@ -48,3 +52,26 @@ class Tier(Protocol):
     ) -> AbstractAsyncContextManager[Reply]:
         """The content from `offset`, `length` bytes of it, as a hint; raises RefusedError, TransportError."""
         ...
+
+
+class ServiceTier:
+    """The last tier: the service, and what its downloads tell about the way to it."""
+
+    def __init__(self, service: Tier, link: Link) -> None:
+        self._service = service
+        self._link = link
+
+    @asynccontextmanager
+    async def download(
+        self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Ticket
+    ) -> AsyncIterator[Reply]:
+        """See Tier."""
+        began = trio.current_time()
+        request = self._service.download(file_id, offset=offset, length=length, priority=priority)
+        async with AsyncExitStack() as stack:
+            try:
+                reply = await stack.enter_async_context(request)
+            except (Unreachable, DeadlineExceeded) as error:
+                self._link.unheard(error, since=max(began, priority.fresh_at))
+                raise
+            yield reply

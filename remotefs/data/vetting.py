@@ -77,7 +77,7 @@ class Service(Protocol):
 
 
 class VettedService:
-    """The last tier: the service, without the replies that cannot be."""
+    """The service, without the replies that cannot be."""
 
     def __init__(self, service: Service, remotes: Remotes) -> None:
         self._service = service

@@ -20,7 +20,9 @@ class Want:
     # Whether it waits for any stream that passes by, however far that has still to go.
     is_patient = False
 
-    def __init__(self, layout: Layout, offset: int, size: int, ahead_bytes: int) -> None:
+    def __init__(self, layout: Layout, offset: int, size: int, ahead_bytes: int, *, is_look: bool = False) -> None:
+        # Whether its reader may want no more than `ahead_bytes`, so that no more is asked for (R8).
+        self.is_look = is_look
         chunks = layout.touching(offset, size)
         self.missing = set(chunks)
         # Indexes past the last chunk that is waited for, and past the last that is worth having.
@@ -58,6 +60,11 @@ class Want:
         self._error = error
         self._event.set()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether it was filled, nudged or failed since it was last looked at."""
+        return self._event.is_set()
+
     def nudge(self) -> None:
         """Whoever was bringing it has stopped: see again what is missing and who can bring it."""
         self._event.set()
@@ -65,6 +72,10 @@ class Want:
     async def changed(self) -> None:
         """Return when it is filled or nudged; raise what it failed with."""
         await self._event.wait()
+        self.take_news()
+
+    def take_news(self) -> None:
+        """The same, of what has come already."""
         self._event = trio.Event()
         if self._error is not None and self.missing:
             # Several readers may be told of one failure: each sees its own traceback only.

@@ -55,7 +55,10 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.Overloaded, errno.EIO, _SAY),
     (errors.ServerFailure, errno.EIO, _SAY),
     (errors.RefusedError, errno.EIO, _SAY),
+    # What the first of them said is not repeated for each read of each file.
+    (errors.SilentService, errno.ETIMEDOUT, _QUIET),
     (errors.DeadlineExceeded, errno.ETIMEDOUT, _SAY),
+    (errors.NotAsked, errno.EIO, _QUIET),
     (errors.Unreachable, errno.EIO, _SAY),
     (errors.MisansweredUpload, errno.EIO, _SHOUT),
     (errors.AmbiguousOutcome, errno.EIO, _SAY),

@@ -101,6 +101,7 @@ class Life:
             await self._greet_service()
             await nursery.start(parts.writeback.run)
             nursery.start_soon(keep, "listing the service", parts.refresh.run)
+            nursery.start_soon(keep, "asking whether the service is there", parts.probe.run)
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
             nursery.start_soon(keep, "saving sizes and times", self._save_notes)
             nursery.start_soon(keep, "copying the database", parts.copies.run)

@@ -31,7 +31,9 @@ from remotefs.data.locks import InodeLocks
 from remotefs.data.lookout import Lookout
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.merging import Merger
+from remotefs.data.patience import Patience
 from remotefs.data.placing import Ownership, Placer
+from remotefs.data.probe import Probe
 from remotefs.data.readback import Readback
 from remotefs.data.recovery import Recovery
 from remotefs.data.refresh import Refresh
@@ -42,6 +44,7 @@ from remotefs.data.scan import Scans
 from remotefs.data.settler import Settler
 from remotefs.data.staging import Staging
 from remotefs.data.suspects import Suspects
+from remotefs.data.tier import ServiceTier
 from remotefs.data.timekeeping import Timekeeper
 from remotefs.data.trash import Trash
 from remotefs.data.upload import Uploader
@@ -91,7 +94,10 @@ class Parts:
         service = _remembered_shape(config.service, self.meta.facts.shape)
         self.budget = Budget.for_service(service)
         self.guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
-        self.client = Client(service, self.budget, on_account=self.guard.check, clock=self.service_clock)
+        self.client = Client(
+            service, self.budget, on_account=self.guard.check, on_heard=self.link.heard, clock=self.service_clock
+        )
+        self.patience = Patience(service.read_wait_s, self.link)
         self.disk = Disk(state, config.cache)
         self.copies = Copies(database.path, state / COPIES_NAME, self.disk.room_for)
         self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
@@ -99,10 +105,11 @@ class Parts:
         self.timekeeper = Timekeeper(self.meta, store.steady, self.service_clock)
         self.trash = Trash(state / "trash", self.timekeeper.aged_ns)
         self.downloader = Downloader(
-            VettedService(self.client, self.remotes), self.content, ChunkMemory(config.cache.memory_bytes),
-            config.cache, self.supervisor,
+            ServiceTier(VettedService(self.client, self.remotes), self.link),
+            self.content, ChunkMemory(config.cache.memory_bytes), config.cache, self.supervisor,
             Lanes(self.meta.facts.lanes, self._remember_lanes),
-            lambda: self.budget.limit_per_minute, self._distrust,
+            lambda: self.budget.limit_per_minute,
+            self.patience, self._distrust,
         )  # fmt: skip
         self._build_data(config)
         self.fs = self._build_fs(config, settings)
@@ -145,12 +152,17 @@ class Parts:
         self.refresh = Refresh(
             self.listings, self.link, config.refresh, cadence, lookout, self.suspects, refresh_bell
         )  # fmt: skip
+        self.probe = Probe(self.link, self._ask_service, refresh_bell.ring)
         self.recovery = Recovery(
             self.store, self.changes, self.content, self.staging, self.filedata, self.trash
         )  # fmt: skip
 
     def _distrust(self, file_id: str) -> None:
         self.resizer.distrusted(file_id)
+
+    async def _ask_service(self) -> None:
+        """The smallest question that there is."""
+        await self.patience.ask("the service", lambda ticket: self.client.list_page(None, priority=ticket, limit=1))
 
     def _remember_lanes(self, count: int) -> None:
         with suppress(LocalError):  # it is found out again

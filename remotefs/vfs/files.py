@@ -119,6 +119,7 @@ class Files:
             self._lengths.check_current(inode)
         async with self._lengths.judging():
             data = await self._filedata.read(handle.ino, offset, size, handle.window, length=length)
+        handle.read_to = max(handle.read_to, offset + len(data))
         self._note_read(handle.ino)
         return data
 
@@ -176,10 +177,16 @@ class Files:
         inode = self._tree.get(handle.ino)
         if not self._handles.is_open(inode.ino):
             self._filedata.rest(inode)
+        if not handle.writable and not self._was_read_through(handle, inode):
+            self._scans.looked_at(inode.ino)
         if inode.nlink == 0:
             self._release_unlinked(inode)
         elif handle.writable and not self._handles.is_open_for_write(handle.ino):
             await self._last_writer_left(inode)
+
+    def _was_read_through(self, handle: OpenFile, inode: Inode) -> bool:
+        """Whether a reader saw the end of a file; of one that is here the kernel may have had all pages."""
+        return handle.read_to >= inode.size or (handle.read_to == 0 and self._filedata.is_here(inode))
 
     def _release_unlinked(self, inode: Inode) -> None:
         if self._handles.is_open(inode.ino):

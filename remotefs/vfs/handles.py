@@ -23,6 +23,8 @@ class OpenFile:
     ino: int
     flags: int
     window: ReadWindow = field(default_factory=ReadWindow)
+    # How far it was read, as far as the kernel asked; what it has cached it does not ask for.
+    read_to: int = 0
     # Its length is not sure: it is read without the kernel's cache (R6).
     direct: bool = False
     # Bytes were written through it since its last FLUSH that counted (W4).

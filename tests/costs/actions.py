@@ -92,6 +92,20 @@ def cat_warm(scene: Scene) -> Iterator[None]:
     assert len(path.read_bytes()) == COLD_BYTES
 
 
+@action("`head -c 4096` of a file that is not here yet")
+def look(scene: Scene) -> Iterator[None]:
+    path = scene.other()
+    yield
+    scene.sh(f"head -c 4096 '{path}' > /dev/null")
+
+
+@action("`head -c 4096`, then `cat`")
+def look_and_read(scene: Scene) -> Iterator[None]:
+    path = scene.other()
+    yield
+    scene.sh(f"head -c 4096 '{path}' > /dev/null; cat '{path}' > /dev/null")
+
+
 _shell("`cat` of what was written here", "cat f tree/*.txt", twenty=True)
 _shell("`grep -r` over 20 files written here", "grep -rl first .", twenty=True)
 

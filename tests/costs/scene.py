@@ -116,7 +116,7 @@ def _markers(server: ServerProcess) -> int:
 @contextmanager
 def workshop(root: Path) -> Iterator[Callable[[str], Scene]]:
     """A server with files of others and a mount of it; makes scenes by name."""
-    others = [f"{n:02}.bin" for n in range(12)]
+    others = [f"{n:02}.bin" for n in range(14)]
     with running_server(root / "server", "--log-requests") as server:
         for name in others:
             _upload(server, remote(f"{OTHERS}/{name}"), bytes(COLD_BYTES))

@@ -19,15 +19,13 @@ from hypothesis import strategies as st
 from remotefs.api.budget import Priority, Ticket
 from remotefs.api.client import Client
 from remotefs.config import CacheConfig
-from remotefs.data.carrier import MAX_STREAMS, PAUSE_S
+from remotefs.data.carrier import MAX_STREAMS
 from remotefs.data.chunks import Layout
-from remotefs.data.content import ContentStore
-from remotefs.data.disk import Disk
 from remotefs.data.download import Downloader
 from remotefs.data.lanes import MAX_LANES, Lanes
 from remotefs.data.memory import ChunkMemory
 from remotefs.data.readahead import ReadWindow
-from remotefs.data.stream import Assembler
+from remotefs.data.stream import PAUSE_S, Assembler
 from remotefs.data.tier import Tier
 from remotefs.errors import (
     CorruptionError,
@@ -41,165 +39,25 @@ from remotefs.errors import (
     StaleError,
     Unreachable,
 )
-from remotefs.store.durability import Durability
 from remotefs.supervision import Supervisor
-
-CHUNK = 4096
-# As the kernel: one READ is a chunk.
-MIB = 1 << 20
-READAHEAD = 64 * CHUNK
+from tests.data.downloads import (
+    BIG,
+    CHUNK,
+    MIB,
+    READ,
+    READAHEAD,
+    Bench,
+    Body,
+    Service,
+    body,
+    read_through,
+    running,
+)  # fmt: skip
 
 
 def conforms(client: Client) -> Tier:
     """The API client is a tier: for the type checker."""
     return client
-
-
-def body(size: int) -> bytes:
-    return b"".join((i * 2654435761 + 12345).to_bytes(8, "little") for i in range(size // 8 + 1))[:size]
-
-
-@dataclass
-class Body:
-    """A reply as the service might send it."""
-
-    offset: int
-    total_bytes: int | None
-    pieces: AsyncIterator[bytes]
-    ranges: bool | None
-
-    def expect(self, size: int) -> None:
-        """Pieces are as long as the service makes them."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self.pieces
-
-
-@dataclass
-class Request:
-    offset: int
-    length: int | None
-    ticket: Ticket
-    sent: int = 0
-    closed: bool = False
-
-
-@dataclass
-class Service:
-    """A scripted service: `files` by id, and how it misbehaves."""
-
-    files: dict[str, bytes]
-    ranges: bool = True
-    piece: int = 1500
-    # Of each reply, and of all together.
-    bytes_per_s: float = 0
-    link_bytes_per_s: float = 0
-    latency_s: float = 0
-    # The body of the n-th request ends with this error after so many bytes.
-    cuts: dict[int, int] = field(default_factory=dict)
-    cut_error: Exception = field(default_factory=lambda: ReplyBroken("the body was cut"))
-    announce: bool = True
-    refusal: Exception | None = None
-    requests: list[Request] = field(default_factory=list)
-    _link_free_at: float = 0
-
-    @asynccontextmanager
-    async def download(
-        self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Ticket
-    ) -> AsyncIterator[Body]:
-        request = Request(offset, length, priority)
-        number = len(self.requests)
-        self.requests.append(request)
-        await trio.sleep(self.latency_s)
-        if self.refusal is not None:
-            raise self.refusal
-        data = self.files[file_id]
-        start = offset if self.ranges else 0
-        end = len(data) if length is None or not self.ranges else min(offset + length, len(data))
-        pieces = self._pieces(request, data[start:end], self.cuts.get(number))
-        try:
-            asked = offset > 0 or length is not None
-            yield Body(start, len(data) if self.announce else None, pieces, self.ranges if asked else None)
-        finally:
-            request.closed = True
-            await pieces.aclose()  # type: ignore[attr-defined]  # it is a generator
-
-    async def _pieces(self, request: Request, data: bytes, cut: int | None) -> AsyncIterator[bytes]:
-        while request.sent < len(data):
-            if cut is not None and request.sent >= cut:
-                raise self.cut_error
-            piece = data[request.sent : request.sent + self.piece]
-            if cut is not None:
-                piece = piece[: cut - request.sent]
-            await trio.sleep(len(piece) / self.bytes_per_s if self.bytes_per_s else 0)
-            if self.link_bytes_per_s:
-                begins = max(self._link_free_at, trio.current_time())
-                self._link_free_at = begins + len(piece) / self.link_bytes_per_s
-                await trio.sleep_until(self._link_free_at)
-            request.sent += len(piece)
-            yield piece
-
-    @property
-    def bytes_sent(self) -> int:
-        return sum(request.sent for request in self.requests)
-
-
-@dataclass
-class Space:
-    f_bavail: int = 10_000_000
-    f_blocks: int = 10_000_000
-    f_frsize: int = 1024
-
-
-@dataclass
-class Bench:
-    """A Downloader with all around it."""
-
-    service: Service
-    content: ContentStore
-    memory: ChunkMemory
-    space: Space
-    downloader: Downloader
-
-    async def read(self, offset: int, size: int, window: ReadWindow | None = None, file_id: str = "f1") -> bytes:
-        return await self.downloader.read(file_id, len(self.service.files[file_id]), offset, size, window)
-
-
-@asynccontextmanager
-async def running(
-    folder: Path,
-    service: Service,
-    *,
-    readahead: int = READAHEAD,
-    chunk: int = CHUNK,
-    tier: Tier | None = None,
-    **downloading: Any,
-) -> AsyncIterator[Bench]:
-    config = CacheConfig(chunk_bytes=chunk, readahead_bytes=readahead, reserve_bytes=MIB, reserve_fraction=0.0)
-    space = Space()
-    disk = Disk(folder, config, statvfs=lambda _: space)
-    content = ContentStore(folder / "content", config, disk, Durability(folder / "log"))
-    memory = ChunkMemory(config.memory_bytes)
-    bench = Bench(
-        service,
-        content,
-        memory,
-        space,
-        Downloader(tier or service, content, memory, config, Supervisor(), **downloading),
-    )
-    async with trio.open_nursery() as nursery:
-        await nursery.start(bench.downloader.run)
-        yield bench
-        nursery.cancel_scope.cancel()
-    content.close()
-
-
-async def read_through(bench: Bench, size: int, step: int = CHUNK) -> bytes:
-    window = ReadWindow()
-    return b"".join([await bench.read(offset, step, window) for offset in range(0, size, step)])
-
-
-BIG = body(400 * CHUNK + 100)
 
 
 # -- one file, one request
@@ -324,15 +182,15 @@ async def test_a_stream_stops_after_the_readahead_window(
     service = Service({"f1": BIG})
     async with running(tmp_path, service) as bench:
         window = ReadWindow()
-        await bench.read(0, CHUNK, window)
+        await bench.read(0, READ, window)
         await trio.sleep(1)
-        assert service.bytes_sent <= CHUNK + READAHEAD + service.piece
+        assert service.bytes_sent <= READ + READAHEAD + service.piece
         assert bench.downloader.statistics().paused == 1
-        await bench.read(CHUNK, CHUNK, window)
-        await bench.read(READAHEAD, CHUNK, window)
+        await bench.read(READ, READ, window)
+        await bench.read(2 * READ, READ, window)
         await trio.sleep(1)
         assert len(service.requests) == 1, "it goes on where it paused"
-        assert service.bytes_sent > CHUNK + READAHEAD
+        assert service.bytes_sent > READ + READAHEAD
         await trio.sleep(PAUSE_S + 1)
         assert service.requests[0].closed
         assert bench.downloader.statistics().streams == 0

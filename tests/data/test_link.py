@@ -85,6 +85,79 @@ def test_tries_grow_apart_up_to_a_limit(link: Link) -> None:
     assert waits[-1] == MAX_RETRY_S
 
 
+async def test_requests_that_were_under_way_together_count_as_one_try(link: Link) -> None:
+    async def failing() -> None:
+        await trio.sleep(0.01)
+        raise errors.Unreachable("no route")
+
+    async def request() -> None:
+        with pytest.raises(errors.Unreachable):
+            await link.watch(failing)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(request)
+    assert link.retry_s == 1
+    await request()
+    assert link.retry_s == 2
+
+
+# -- out of reach (R7)
+
+
+def at(now: float) -> Link:
+    """One over which an answer came, and that takes it to be `now`."""
+    link = Link(clock=lambda: now)
+    link.up()
+    return link
+
+
+@pytest.mark.parametrize("error", [errors.DeadlineExceeded("silent"), errors.Unreachable("refused")])
+def test_r7_a_question_without_any_answer_is_out_of_reach(error: errors.DeadlineExceeded | errors.Unreachable) -> None:
+    link = at(100)
+    link.unheard(error, since=90)
+    assert (link.lost, link.unanswered, link.is_up) == (error, error, False)
+    link.heard()
+    assert (link.lost, link.unanswered, link.is_up) == (None, None, True)
+
+
+def test_r7_where_anything_was_heard_meanwhile_it_is_that_question_alone() -> None:
+    link = at(100)
+    link.heard()
+    link.unheard(errors.DeadlineExceeded("silent"), since=90)
+    assert link.lost is None
+    assert link.is_up
+
+
+def test_r7_readers_that_wait_in_vain_are_no_tries() -> None:
+    link = at(100)
+    for _ in range(20):
+        link.unheard(errors.DeadlineExceeded("silent"), since=90)
+    assert link.retry_s == 0, "the first question is asked at once"
+    link.down(errors.DeadlineExceeded("silent"))
+    assert link.retry_s == 1
+
+
+async def test_r7_an_upload_without_an_answer_does_not_keep_readers_from_trying(link: Link) -> None:
+    async def failing() -> None:
+        raise errors.Unreachable("broke before all was sent")
+
+    with pytest.raises(errors.Unreachable):
+        await link.watch(failing)
+    assert link.lost is None
+    assert link.unanswered is not None
+    link.heard()
+    assert not link.is_up, "a download that goes on does not have it sent again at once"
+
+
+def test_r7_a_refusal_is_an_answer() -> None:
+    link = at(100)
+    link.unheard(errors.DeadlineExceeded("silent"), since=90)
+    link.learn(refusal(errors.AuthenticationFailed, 401))
+    assert link.lost is None
+    assert not link.is_up
+
+
 async def test_s1_suspended_stays_so_whatever_answers(link: Link) -> None:
     link.suspend(errors.AccountError("another account answers"))
     await link.watch(answer)

@@ -79,6 +79,48 @@ async def test_it_stops_when_the_reader_does(
         assert downloads(host) <= 5 + 16
 
 
+@pytest.fixture
+def longer(server: FaultyServer) -> list[str]:
+    """Files that a look does not bring whole."""
+    names = [f"{n:03}.bin" for n in range(FILES)]
+    for name in names:
+        server.store.add_generated(name, bytes(400_000))
+    return names
+
+
+async def look_in_turn(host: Host, names: list[str]) -> None:
+    for name in names:
+        handle = await host.open(name)
+        await host.fs.files.read(handle.fh, 0, 16 * 1024)
+        await host.close(handle)
+
+
+async def test_files_that_are_only_looked_at_are_fetched_alone(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer, longer: list[str]
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        await look_in_turn(host, longer[:12])
+        await until_calm(host)
+        assert downloads(host) == 12
+
+
+async def test_a_look_among_files_that_are_read_ends_it_until_some_are_read_again(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer, longer: list[str]
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        for name in longer[:4]:
+            await host.read(name)
+        await look_in_turn(host, longer[4:30])
+        await until_calm(host)
+        assert downloads(host) == 30, "what was on its way already, and then each look alone"
+        for name in longer[30:34]:
+            await host.read(name)
+        await until_calm(host)
+        assert downloads(host) > 34
+
+
 async def test_files_opened_in_no_order_are_fetched_alone(
     tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer, names: list[str]
 ) -> None:

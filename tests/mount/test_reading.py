@@ -54,7 +54,8 @@ def forget_pages(path: Path) -> None:
 def test_the_first_bytes_do_not_wait_for_the_rest(scene: Scene, theirs: Path) -> None:
     held = scene.server.script.add(Hold(after_bytes=2_000_000), op="content", times=None)
     with theirs.open("rb", buffering=0) as file:
-        assert file.read(4096) == CONTENT[:4096]
+        # By as much as a program asks for that reads on; less is taken for a look, which brings no more.
+        assert os.pread(file.fileno(), 200_000, 0) == CONTENT[:200_000]
         held.wait_until_hit()
         assert os.pread(file.fileno(), 100_000, 1_000_000) == CONTENT[1_000_000:1_100_000]
         held.release()
