@@ -141,9 +141,14 @@ class Changes:
     # -- what happened
 
     def relabel(self, ino: int, now_ns: int) -> None:
-        """The user wants the service to follow a rename whatever it costs (`remotefs sync`, W7)."""
-        self._journal.put(IntentKind.RELABEL, ino, due_ns=now_ns)
-        self._doorbell.ring()
+        """The user wants the service to follow a rename whatever it costs (`remotefs sync`, W7).
+
+        Bytes that are to be uploaded anyway go up under the new name by themselves.
+        """
+        inode = self._tree.find(ino)
+        if inode is not None and inode.state == ContentState.CLEAN and inode.nlink > 0 and self.is_alias(inode):
+            self._journal.put(IntentKind.RELABEL, ino, due_ns=now_ns)
+            self._doorbell.ring()
 
     def closed(self, ino: int, now_ns: int) -> Inode:
         """New content was closed: it is to be uploaded."""
@@ -165,6 +170,8 @@ class Changes:
             return
         intent = self._journal.of_inode(inode.ino)
         if self.is_local(inode):
+            # What has not gone out entirely does not.
+            self._flights.cut(inode.ino)
             if intent is not None and intent.attempt is None:
                 self._cancel(intent)
         elif inode.state == ContentState.CLOSED:

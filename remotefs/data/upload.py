@@ -2,6 +2,9 @@
 
 Exactly once in effect: the attempt is on the disk before the first byte goes out, a lost reply is looked for in the
 listing before anything is sent again (W6), and the reply binds whatever generation of the bytes it was (W4).
+
+An intent that was read is what it was until the next await. So it is read again after each one that comes before the
+attempt is recorded (`_wanted`); from then on its row stays until the attempt's end is known.
 """
 
 from __future__ import annotations
@@ -88,62 +91,95 @@ class Uploader:
         Returns without effect where a write cut it or there is nothing to send any more. Raises RefusedError,
         TransportError, LocalError; the intent stays.
         """
-        assert intent.ino is not None
-        if intent.attempt is not None and not await self._resolve(intent, intent.attempt):
-            return
-        inode = self._tree.find(intent.ino)
-        if inode is None or inode.nlink == 0 or not _is_sendable(inode, intent):
-            self._drop_if_idle(intent, inode)
+        current = self._journal.find(intent.seq)
+        if current is not None and current.attempt is not None:
+            await self._resolve(current, current.attempt)
+        inode = self._wanted(intent.seq)
+        if inode is None:
             return
         with self._flights.fly(inode.ino, inode.content_gen) as flight:
             try:
-                await self._send(intent, inode, flight, ticket)
+                await self._send(intent.seq, inode.ino, flight, ticket)
             except (LocalError, OSError):
                 # The write or the unlink that ended it has changed or removed what was being read.
                 if not flight.scope.cancel_called and self._journal.find(intent.seq) is not None:
                     raise
             except RemotefsError:
-                if self._is_wanted(intent, inode.ino):
+                if self._is_asked_for(intent.seq):
                     raise
         if flight.scope.cancel_called:
             # Not all of it had gone out: the service made no file of it.
             self._journal.end_attempt(intent.seq)
-            self._drop_if_idle(intent, self._tree.find(intent.ino))
-            return
+            self._wanted(intent.seq)
 
-    def _is_wanted(self, intent: Intent, ino: int) -> bool:
-        """Whether anybody asks what became of it: of a file unlinked meanwhile only while it may be at the service."""
-        current, inode = self._journal.find(intent.seq), self._tree.find(ino)
-        if current is not None and current.attempt is None and (inode is None or inode.nlink == 0):
-            self._drop_if_idle(current, inode)
-        return self._journal.find(intent.seq) is not None
+    def _wanted(self, seq: int) -> Inode | None:
+        """The file that an intent asks to send, as it is now; None where there is nothing to send, or not yet.
 
-    async def _send(self, intent: Intent, inode: Inode, flight: Flight, ticket: Ticket) -> None:
-        await self._filedata.stage(inode.ino)
-        inode = self._tree.get(inode.ino)
-        path = self._filedata.source_of(inode)
+        An intent that nothing will come of is put right.
+        """
+        intent = self._journal.find(seq)
+        if intent is None or intent.ino is None:
+            return None
+        inode = self._tree.find(intent.ino)
+        if inode is None:
+            self._journal.remove(seq)
+            self._changes.free(intent.replaces, time.time_ns())
+        elif inode.nlink == 0:
+            # It was kept only for the attempt, which is over now.
+            self._changes.unlinked(inode, time.time_ns())
+        elif self._changes.is_local(inode) or not self._is_sendable(inode, intent):
+            # Written again: its next close makes it due. Of another name: that asks for something else.
+            self._journal.reschedule(seq, due_ns=NEVER_NS)
+            self._changes.schedule(inode, time.time_ns())
+        elif intent.due_ns <= time.time_ns():
+            return inode
+        return None
+
+    def _is_sendable(self, inode: Inode, intent: Intent) -> bool:
+        if intent.kind is IntentKind.RELABEL:
+            return inode.state == ContentState.CLEAN and self._changes.is_alias(inode)
+        return inode.state == ContentState.CLOSED
+
+    def _is_asked_for(self, seq: int) -> bool:
+        """Whether anybody asks what became of an upload: of what stays here only while it may be at the service."""
+        intent = self._journal.find(seq)
+        inode = self._tree.find(intent.ino) if intent is not None and intent.ino is not None else None
+        if intent is not None and intent.attempt is None and (inode is None or self._changes.is_local(inode)):
+            self._wanted(seq)
+        return self._journal.find(seq) is not None
+
+    async def _send(self, seq: int, ino: int, flight: Flight, ticket: Ticket) -> None:
+        await self._filedata.stage(ino)
+        path = self._filedata.source_of(self._tree.get(ino))
         # On this disk for good before anybody calls it safe: what went up cannot be read back.
-        await self._filedata.sync_bytes(inode.ino)
+        await self._filedata.sync_bytes(ino)
         digest = await trio.to_thread.run_sync(digest_of, path)
         # A thread is not cut short: an upload that was cut meanwhile ends here.
         await trio.lowlevel.checkpoint_if_cancelled()
-        name = self._changes.remote_name(self._tree.get(inode.ino))
-        if name is None:
-            # Unlinked meanwhile, but still open (W9): its intent is gone.
+        shipment = self._begin(seq, digest)
+        if shipment is None:
             return
-        shipment = Shipment(inode.ino, name, inode.size, inode.content_gen, digest)
-        attempt = Attempt(shipment.name, shipment.size, time.time_ns(), self._remotes.newest_ns(), shipment.generation)
-        self._journal.begin_attempt(intent.seq, attempt)
         await self._db.durable()
-        steps.reached("upload: its attempt is on the disk", name)
+        steps.reached("upload: its attempt is on the disk", shipment.name)
         source = MeteredSource(_source(path, shipment), flight)
-        reply = await self._answer(intent, shipment, source, flight, ticket)
+        reply = await self._answer(seq, shipment, source, flight, ticket)
         steps.reached("upload: the service has it", reply.id)
         # Invariant: no await between the reply and the binding.
         self._bind(shipment, reply, Origin.OURS)
 
+    def _begin(self, seq: int, digest: str) -> Shipment | None:
+        """Record what is about to be sent; None where it is not wanted any more."""
+        inode = self._wanted(seq)
+        name = self._changes.remote_name(inode) if inode is not None else None
+        if inode is None or name is None:
+            return None
+        shipment = Shipment(inode.ino, name, inode.size, inode.content_gen, digest)
+        attempt = Attempt(name, shipment.size, time.time_ns(), self._remotes.newest_ns(), shipment.generation)
+        self._journal.begin_attempt(seq, attempt)
+        return shipment
+
     async def _answer(
-        self, intent: Intent, shipment: Shipment, source: UploadSource, flight: Flight, ticket: Ticket
+        self, seq: int, shipment: Shipment, source: UploadSource, flight: Flight, ticket: Ticket
     ) -> FileMetadata:
         try:
             reply = await self._link.watch(
@@ -152,27 +188,25 @@ class Uploader:
         except AmbiguousOutcome:
             raise  # the attempt stays on record: the next try looks for it first
         except RemotefsError:
-            self._journal.end_attempt(intent.seq)
+            self._journal.end_attempt(seq)
             raise
         if reply.size_bytes != shipment.size:
             _log.warning("%s: sent %d bytes, the service says %d", shipment.name, shipment.size, reply.size_bytes)
         return reply
 
-    async def _resolve(self, intent: Intent, attempt: Attempt) -> bool:
-        """Find out what became of an attempt; whether there is still something to send."""
+    async def _resolve(self, intent: Intent, attempt: Attempt) -> None:
+        """Find out what became of an attempt, and bind what it made."""
         steps.reached("upload: its reply was lost", attempt.name)
         found = await self._link.watch(lambda: self._readback.find(attempt))
         steps.reached("upload: the listing was read back", attempt.name)
-        intent_now = self._journal.find(intent.seq)
-        if intent_now is None:
-            return False
+        if self._journal.find(intent.seq) is None:
+            return
         if found is None:
             self._journal.end_attempt(intent.seq)
-            return True
+            return
         assert intent.ino is not None
         _log.warning("%s: the reply was lost, but the service has it: %s", attempt.name, found.id)
         self._bind(Shipment(intent.ino, attempt.name, attempt.size, attempt.generation, ""), found, Origin.ADOPTED)
-        return False
 
     def _bind(self, shipment: Shipment, reply: FileMetadata, origin: Origin) -> None:
         remote = Remote(
@@ -189,24 +223,6 @@ class Uploader:
         )
         self._changes.bound(shipment.ino, remote, shipment.generation, time.time_ns())
         steps.reached("upload: it is bound", reply.id)
-
-    def _drop_if_idle(self, intent: Intent, inode: Inode | None) -> None:
-        """An intent whose inode has lost its last name was kept only for the attempt, which is over now."""
-        current = self._journal.find(intent.seq)  # a close may have made an UPLOAD of a RELABEL
-        if inode is not None and inode.nlink == 0:
-            self._changes.unlinked(inode, time.time_ns())
-        elif inode is None and current is not None:
-            self._journal.remove(intent.seq)
-            self._changes.free(current.replaces, time.time_ns())
-        elif inode is not None and current is not None and not _is_sendable(inode, current):
-            # Written again: its next close makes it due.
-            self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
-
-
-def _is_sendable(inode: Inode, intent: Intent) -> bool:
-    if intent.kind is IntentKind.RELABEL:
-        return inode.state == ContentState.CLEAN
-    return inode.state == ContentState.CLOSED
 
 
 def _last(remote_name: str) -> str:

@@ -247,12 +247,15 @@ class Writeback:
                 self._start(nursery, intent, partial(self._deleter.carry_out, intent))
 
     def _choose_uploads(self, now_ns: int) -> list[Intent]:
-        """Those that somebody waits for first, then the longest due, as many as there are workers."""
-        uploading = sum(intent.kind is not IntentKind.DELETE for intent in self._running.values())
-        room = self._config.upload_workers - uploading
+        """Those that somebody waits for first, then the longest due, as many as there are workers.
+
+        A file whose upload is not over yet has to wait, though that was for an intent which is gone.
+        """
+        uploading = {intent.ino for intent in self._running.values() if intent.kind is not IntentKind.DELETE}
+        room = self._config.upload_workers - len(uploading)
         waited = [intent for ino in self._waited if (intent := self._journal.of_inode(ino)) and intent.due_ns <= now_ns]
-        due = self._journal.due_uploads(now_ns, room + uploading) if room > 0 else []
-        chosen = dict.fromkeys(i for i in [*waited, *due] if i.seq not in self._running)
+        due = self._journal.due_uploads(now_ns, room + len(uploading)) if room > 0 else []
+        chosen = dict.fromkeys(i for i in [*waited, *due] if i.ino not in uploading)
         return [intent for intent in chosen if not self._is_premature(intent, now_ns)][: max(room, 0)]
 
     def _is_premature(self, intent: Intent, now_ns: int) -> bool:
@@ -294,9 +297,10 @@ class Writeback:
             first_s, most_s = _FAILED_RETRY_S
         elif intent.ino is not None and isinstance(error, RefusedError):
             self._refusals[intent.ino] = error
-        delay_s = min(first_s * 2.0**intent.tries, most_s)
         _log.warning("%s of %s waits: %s", intent.kind, self.label(intent), error)
-        if self._journal.find(intent.seq) is not None:
+        current = self._journal.find(intent.seq)
+        if current is not None:
+            delay_s = min(first_s * 2.0**current.tries, most_s)
             self._journal.failed(intent.seq, str(error), due_ns=time.time_ns() + int(delay_s * _NS))
 
     def _clear_refusal(self, intent: Intent) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -29,7 +30,7 @@ from remotefs.control.messages import (
     TakeoverResult,
     UmountParams,
 )
-from remotefs.errors import InvalidArgument, LocalError, TransportError
+from remotefs.errors import InvalidArgument, LocalError, NotFound, TransportError
 from remotefs.mount.caching import Caching
 from remotefs.mount.care import Care
 from remotefs.mount.eta import Eta
@@ -109,7 +110,8 @@ class Commands:
             raise InvalidArgument(f"{params.path}: only a regular file is a file of the service")
         await self._close_dirty([inode])
         result = await self._drain(params.timeout_s, report, {inode.ino})
-        inode = self._parts.tree.get(inode.ino)
+        # What is saved by a rename is another file by now.
+        inode = resolve(self._parts, params.path)
         remote = self._parts.remotes.find(inode.file_id) if inode.file_id else None
         if remote is None or inode.state != ContentState.CLEAN:
             reasons = "; ".join(leftover.reason for leftover in result.leftovers)
@@ -126,7 +128,9 @@ class Commands:
 
     async def _close_dirty(self, files: list[Inode]) -> None:
         for file in files:
-            if file.state == ContentState.DIRTY:
+            if file.state == ContentState.CLEAN:
+                continue
+            with suppress(NotFound):  # gone while others were closed
                 await self._parts.filedata.close(file.ino)
 
     async def _drain(self, timeout_s: float, report: Report, inos: set[int] | None) -> DrainResult:

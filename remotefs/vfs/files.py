@@ -99,7 +99,7 @@ class Files:
         else:
             now = time.time_ns()
             self._tree.update(inode.ino, mtime_ns=now, ctime_ns=now)
-        self._drop_privileges(inode, caller)
+        self._drop_privileges(self._tree.get(inode.ino), caller)
 
     def _drop_privileges(self, inode: Inode, caller: Caller) -> None:
         """Set-uid and set-gid go with the old bytes; for this one way of writing the kernel leaves that to us."""
