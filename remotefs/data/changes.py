@@ -159,9 +159,11 @@ class Changes:
         return inode
 
     def dirtied(self, ino: int) -> None:
-        """A pending file is written again: what was to be sent is no longer what it holds."""
+        """A file is written to: what was to be sent is no longer what it holds, and what it holds is to be sent."""
         intent = self._journal.of_inode(ino)
-        if intent is not None and intent.due_ns != NEVER_NS:
+        if intent is None:
+            self.schedule(self._tree.get(ino), time.time_ns())
+        elif intent.due_ns != NEVER_NS:
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
 
     def schedule(self, inode: Inode, now_ns: int, *, relabel: bool | None = None) -> None:
@@ -178,6 +180,9 @@ class Changes:
             self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=inode.closed_ns + self._delay_ns(inode))
         elif inode.state == ContentState.CLEAN:
             self._relabel(inode, intent, now_ns, wanted=self._may(inode, relabel))
+        else:
+            # Its next close makes it due; until then the row says that something is left to do.
+            self._pending_upload(inode)
         self._succeed(inode)
         self._doorbell.ring()
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -155,15 +156,23 @@ class FileData:
             self._changes.closed(ino, now)
             return True
 
-    async def fill(self, ino: int, source: Path, size: int) -> None:
-        """Give a new, empty file the first `size` bytes of a local file, as if they had been written and closed."""
-        async with self._locks.hold(ino):
-            life = Life.of(self._tree.get(ino))
-            await self._staging.clone(ino, life.staged_as(), source, size)
+    async def create(self, source: Path, size: int, make: Callable[[], Inode]) -> Inode:
+        """Make a file that holds the first `size` bytes of a local one as soon as it has a name, to be uploaded.
+
+        `make` makes it, empty, in the transaction that gives it its bytes. Raises what `make` does, OutOfSpace,
+        StateUnusable, CorruptionError where the local file is shorter: then nothing was made.
+        """
+        async with self._staging.copied(source, size) as give_name:
             with self._db.transaction():
-                self._tree.update(ino, size=size, **life.written()._asdict())
-                self._changes.closed(ino, time.time_ns())
-        await self.sync(ino)
+                inode = make()
+                life = Life.of(inode)
+                give_name(inode.ino, life.staged_as())
+                # Else it would be in the way of the next file, which gets the same number then.
+                self._db.on_rollback(lambda: self._staging.discard(inode.ino, life.staged_as()))
+                self._tree.update(inode.ino, size=size, **life.written()._asdict())
+                closed = self._changes.closed(inode.ino, time.time_ns())
+        await self.sync(closed.ino)
+        return closed
 
     async def sync(self, ino: int) -> None:
         """Return once the bytes and the row survive a power cut."""
@@ -174,8 +183,15 @@ class FileData:
     async def sync_bytes(self, ino: int) -> None:
         """Return once the bytes survive a power cut; they are found again once `Database.durable` has returned, too."""
         inode = self._tree.find(ino)
-        if inode is not None and inode.staged_gen is not None:
-            await self._staged(inode).sync()
+        while inode is not None and inode.staged_gen is not None:
+            before, inode = inode, None
+            try:
+                await self._staged(before).sync()
+            except LocalError:
+                inode = self._tree.find(ino)
+                if inode is not None and inode.staged_gen == before.staged_gen:
+                    raise
+                # All its bytes were given up meanwhile: those that came in their stead are to be synced.
 
     async def stage(self, ino: int) -> None:
         """Copy clean content into staging: there it outlives the id that a RELABEL is about to replace (W7)."""
@@ -305,20 +321,44 @@ class FileData:
         Invariant: called with the inode's lock held.
         """
         keep = inode.size if keep is None else keep
+        if keep == 0 and inode.staged_gen is not None and self._staged(inode).is_lost:
+            # No sync can vouch for these bytes any more; for new ones in a new file it can (H7).
+            return self._begin_anew(inode)
         if inode.state == ContentState.DIRTY:
             return self._staged(inode)
+        if inode.staged_gen is not None:
+            self._save_dirty(inode.ino, Life.of(inode).written())
+            return self._staged(inode)
         generation = Life.of(inode).staged_as()
-        staged = self._staged(inode) if inode.staged_gen is not None else await self._copy(inode, generation, keep)
-        try:
-            with self._db.transaction():
-                self._save(inode.ino, Life.of(inode).written())
-                self._changes.dirtied(inode.ino)
-        except RemotefsError:
-            if inode.staged_gen is None:
-                self._staging.discard(inode.ino, generation)
-            raise
-        self._flights.cut(inode.ino)
+        staged = await self._copy(inode, generation, keep)
+        with self._discarding_at_failure(inode.ino, generation):
+            self._save_dirty(inode.ino, Life.of(self._tree.get(inode.ino)).written())
         return staged
+
+    def _begin_anew(self, inode: Inode) -> StagedFile:
+        """A new, empty staged file instead of the one that there is."""
+        assert inode.staged_gen is not None
+        life = Life.of(inode).restarted()
+        staged = self._staging.create(inode.ino, life.staged_as())
+        with self._discarding_at_failure(inode.ino, life.staged_as()):
+            self._save_dirty(inode.ino, life)
+        self._changes.drop_staged(inode.ino, inode.staged_gen)
+        return staged
+
+    def _save_dirty(self, ino: int, life: Life) -> None:
+        with self._db.transaction():
+            self._save(ino, life)
+            self._changes.dirtied(ino)
+        self._flights.cut(ino)
+
+    @contextmanager
+    def _discarding_at_failure(self, ino: int, generation: int) -> Iterator[None]:
+        """Remove a staged file that was made for a row which could not be written."""
+        try:
+            yield
+        except RemotefsError:
+            self._staging.discard(ino, generation)
+            raise
 
     async def _copy(self, inode: Inode, generation: int, keep: int) -> StagedFile:
         if keep == 0:

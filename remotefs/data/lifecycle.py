@@ -7,12 +7,13 @@ So the bytes have one place at each moment, and every *version* of them a number
     DIRTY    being written; staged
     CLOSED   closed, to be uploaded; staged (or empty)
 
-                 written    closed    as_before    confirmed(g), g newest    confirmed(g), g older
-    CLEAN        DIRTY +1   CLOSED*   -            CLEAN                     CLEAN
-    DIRTY        DIRTY      CLOSED    CLEAN        DIRTY                     DIRTY
-    CLOSED       DIRTY +1   CLOSED    -            CLEAN                     CLOSED
+                 written    restarted    closed    as_before    confirmed(g), g newest    confirmed(g), g older
+    CLEAN        DIRTY +1   -            CLOSED*   -            CLEAN                     CLEAN
+    DIRTY        DIRTY      DIRTY +1     CLOSED    CLEAN        DIRTY                     DIRTY
+    CLOSED       DIRTY +1   DIRTY +1     CLOSED    -            CLEAN                     CLOSED
 
     +1: a new generation     *: a new, empty file; one that recovery found written
+    restarted: all bytes are given up for new ones, which go into a staged file of their own
 
 Invariants, which the property tests prove for every order of events:
 
@@ -54,6 +55,11 @@ class Life(NamedTuple):
         if self.state == ContentState.DIRTY:
             return self
         return Life(ContentState.DIRTY, self.content_gen + 1, self.staged_as())
+
+    def restarted(self) -> Life:
+        """Nothing of the staged bytes stays, and what comes in their stead goes into a new staged file."""
+        assert self.staged_gen is not None, "there is nothing to begin anew"
+        return Life(ContentState.DIRTY, self.content_gen + 1, self.content_gen + 1)
 
     def closed(self) -> Life:
         """What it holds is to be uploaded."""

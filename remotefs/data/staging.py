@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -83,13 +84,22 @@ class _Descriptors(LRUCache[Path, int]):
 class StagedFile:
     """One file being written, `size` bytes long. It may be used again after close()."""
 
-    def __init__(self, path: Path, disk: Disk, descriptors: _Descriptors, *, create: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        disk: Disk,
+        descriptors: _Descriptors,
+        on_lost: Callable[[StagedFile], None],
+        *,
+        create: bool,
+    ) -> None:
         self.path = path
         self._disk = disk
         self._descriptors = descriptors
+        self._on_lost = on_lost
         fd = descriptors.open(path, os.O_CREAT | os.O_EXCL) if create else descriptors.of(path)
         self.size = os.fstat(fd).st_size
-        self._bytes = GroupSync(self._sync_bytes, lambda error: local_error(error, path))
+        self._bytes = GroupSync(self._sync_bytes, self._refusal)
         self._bytes.changed()
         if create:
             steps.reached("staged file is made", path.name)
@@ -135,6 +145,11 @@ class StagedFile:
         """
         await self._bytes.wait()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether a sync failed, so that no later one can vouch for its bytes."""
+        return self._bytes.is_lost
+
     def close(self) -> None:
         """Give the descriptor back; nothing is synced."""
         self._descriptors.release(self.path)
@@ -150,6 +165,11 @@ class StagedFile:
             os.close(fd)
         steps.reached("staged bytes are on the disk", self.path.name)
 
+    def _refusal(self, error: OSError) -> RemotefsError:
+        self._on_lost(self)
+        lost = local_error(error, self.path)
+        return type(lost)(f"{lost}: what was written may not be on the disk; write the whole file again, or mount anew")
+
 
 class Staging:
     """Owns the folder; `durability` makes the names in it survive, with the rows that refer to them."""
@@ -162,6 +182,9 @@ class Staging:
         # One object a file, as long as anybody holds it: its size has one owner. The recent ones are held here.
         self._files: WeakValueDictionary[Path, StagedFile] = WeakValueDictionary()
         self._recent: LRUCache[Path, StagedFile] = LRUCache(maxsize=_RECENT_FILES)
+        # Those whose sync failed, for as long as they are there: a new object would call the next sync a success.
+        self._lost: dict[Path, StagedFile] = {}
+        self._copies = itertools.count(1)
         make_folder(folder)
         # What an earlier process made, and did not wait for.
         durability.named(folder)
@@ -198,6 +221,7 @@ class Staging:
         self._descriptors.release(path)
         self._files.pop(path, None)
         self._recent.pop(path, None)
+        self._lost.pop(path, None)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -209,21 +233,35 @@ class Staging:
 
         Raises AlreadyExists, OutOfSpace, StateUnusable, CorruptionError when the other is shorter.
         """
-        path = self._path(inode, generation)
-        part = path.with_name(path.name + _PART)
+        async with self.copied(source, size) as give_name:
+            return give_name(inode, generation)
+
+    @asynccontextmanager
+    async def copied(self, source: Path, size: int) -> AsyncIterator[Callable[[int, int], StagedFile]]:
+        """Copy as clone() does; the block names the copy by inode and generation, without waiting, or it is removed.
+
+        Raises what clone() does.
+        """
+        part = self._folder / f"{next(self._copies)}{_PART}"
         try:
             # Opened at once: the content may be evicted while a thread starts.
             with _open(source, os.O_RDONLY) as origin, _open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
                 try:
                     await self._fill(origin, copy, size)
-                    steps.reached("staged copy is whole", path.name)
-                    os.link(part, path)  # unlike a rename it does not replace
-                    self._durability.named(self._folder)
-                    steps.reached("staged copy has its name", path.name)
+                    steps.reached("staged copy is whole", part.name)
+                    yield lambda inode, generation: self._name(part, self._path(inode, generation))
                 finally:
-                    os.unlink(part)  # noqa: PTH108 - its name is a string for linkat above
+                    part.unlink()
+        except OSError as error:
+            raise _refusal(error, part) from error
+
+    def _name(self, part: Path, path: Path) -> StagedFile:
+        try:
+            os.link(part, path)  # unlike a rename it does not replace
         except OSError as error:
             raise _refusal(error, path) from error
+        self._durability.named(self._folder)
+        steps.reached("staged copy has its name", path.name)
         return self._staged(path, create=False)
 
     def statistics(self) -> StagingStatistics:
@@ -259,7 +297,7 @@ class Staging:
 
     def _staged(self, path: Path, *, create: bool) -> StagedFile:
         try:
-            file = StagedFile(path, self._disk, self._descriptors, create=create)
+            file = StagedFile(path, self._disk, self._descriptors, self._keep_lost, create=create)
         except FileNotFoundError as error:
             if create:  # the folder itself is gone
                 raise local_error(error, path) from error
@@ -268,6 +306,10 @@ class Staging:
             raise _refusal(error, path) from error
         self._files[path] = self._recent[path] = file
         return file
+
+    def _keep_lost(self, file: StagedFile) -> None:
+        if self._files.get(file.path) is file:  # else it was discarded meanwhile
+            self._lost[file.path] = file
 
 
 def _refusal(error: OSError, path: Path) -> RemotefsError:

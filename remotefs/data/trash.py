@@ -44,6 +44,7 @@ class Trash:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._lost: OSError | None = None
         make_folder(folder)
         for record in folder.glob("*.json*"):
             if not self.bytes_of(int(record.name.partition(".")[0])).exists():
@@ -58,7 +59,9 @@ class Trash:
         Synced before it returns. Raises OSError.
         """
         if source.stat().st_nlink > 1 and (kept := self._kept(source)) is not None:
-            return kept  # before a crash: what it was for did not commit
+            # Before a crash or a failure: what it was for did not commit.
+            self._sync()
+            return kept
         self._last += 1
         number = self._last
         record = Trashed(
@@ -72,7 +75,7 @@ class Trash:
         steps.reached("trash has the record", number)
         os.link(source, self.bytes_of(number))
         steps.reached("trash has the bytes", number)
-        sync_folder(self._folder)
+        self._sync()
         steps.reached("trash is on the disk", number)
         return record
 
@@ -105,6 +108,16 @@ class Trash:
         for entry in gone:
             self.remove(entry.number)
         return len(gone)
+
+    def _sync(self) -> None:
+        """A sync that failed is failed until the next mount (see GroupSync)."""
+        if self._lost is not None:
+            raise self._lost.with_traceback(None)
+        try:
+            sync_folder(self._folder)
+        except OSError as error:
+            self._lost = error
+            raise
 
     def _kept(self, source: Path) -> Trashed | None:
         return next((entry for entry in self._entries() if self.bytes_of(entry.number).samefile(source)), None)

@@ -21,6 +21,7 @@ import trio
 from remotefs.api.budget import Priority, Ticket
 from remotefs.config import WritebackConfig
 from remotefs.data.changes import NEVER_NS, Changes, Usage
+from remotefs.data.closer import Closer
 from remotefs.data.deletion import Deleter
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.filedata import FileData
@@ -28,7 +29,7 @@ from remotefs.data.link import Link
 from remotefs.data.settler import Settler
 from remotefs.data.upload import Uploader
 from remotefs.errors import RateLimited, RefusedError, RemotefsError, SpendCapReached
-from remotefs.store.records import Inode, Intent, IntentKind
+from remotefs.store.records import ContentState, Inode, Intent, IntentKind
 from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def is_definite(error: Exception) -> bool:
 
 
 class Writeback:
-    """Runs the uploader, the deleter and the settler; `doorbell` wakes its dispatcher."""
+    """Runs the uploader, the deleter, the settler and the closer; `doorbell` wakes its dispatcher."""
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class Writeback:
         changes: Changes,
         filedata: FileData,
         settler: Settler,
+        closer: Closer,
         uploader: Uploader,
         deleter: Deleter,
         link: Link,
@@ -94,6 +96,7 @@ class Writeback:
         self._changes = changes
         self._filedata = filedata
         self._settler = settler
+        self._closer = closer
         self._uploader = uploader
         self._deleter = deleter
         self._link = link
@@ -137,21 +140,29 @@ class Writeback:
         timeout_s: float,
         inos: Iterable[int] | None = None,
         report: Callable[[list[Intent]], None] = lambda _: None,
+        *,
+        leaves_open: bool = False,
     ) -> list[Intent]:
         """Make everything due now, of some inodes or of all, and wait; the intents that are left after `timeout_s`.
 
-        What went up is content then, where nothing is left.
+        With `leaves_open` files that are being written are left as they are, and nobody waits for their close. What
+        went up is content then, where nothing is left.
         """
         wanted = None if inos is None else set(inos)
         self._hurry(self._outstanding(wanted), failed_too=True)
         with trio.move_on_after(timeout_s):
-            while left := self._outstanding(wanted):
+            while left := [i for i in self._outstanding(wanted) if not leaves_open or not self._is_being_written(i)]:
                 report(left)
-                self._hurry(left)
+                await self._closer.close_all(wanted)
+                self._hurry(self._outstanding(wanted))
                 with trio.move_on_after(1.0):
                     await self._progress.wait()
             await self._settler.finish()
         return self._outstanding(wanted)
+
+    def _is_being_written(self, intent: Intent) -> bool:
+        inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
+        return inode is not None and inode.state == ContentState.DIRTY and self._usage.is_open_for_write(inode.ino)
 
     def _hurry(self, intents: Iterable[Intent], *, failed_too: bool = False) -> None:
         """Nobody waits for settling and merging now; what failed keeps its pause, unless it is tried once more."""
@@ -161,11 +172,13 @@ class Writeback:
                 self._journal.reschedule(intent.seq, due_ns=now)
         self._doorbell.ring()
 
-    def retry(self, inos: Iterable[int] | None = None) -> int:
-        """Try what failed again now, of some inodes or of all; how many intents."""
-        failed = [intent for intent in self._outstanding(None if inos is None else set(inos)) if intent.reason]
+    async def retry(self, inos: Iterable[int] | None = None) -> int:
+        """Try what failed again now, of some inodes or of all; how many files and removals."""
+        wanted = None if inos is None else set(inos)
+        closed = await self._closer.close_all(wanted)
+        failed = [intent for intent in self._outstanding(wanted) if intent.reason]
         self._hurry(failed, failed_too=True)
-        return len(failed)
+        return len(failed) + closed
 
     def refusal(self, ino: int) -> RefusedError | None:
         """The service's last definite no to the inode's content."""
@@ -196,6 +209,7 @@ class Writeback:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow_link)
             nursery.start_soon(self._settler.run)
+            nursery.start_soon(self._closer.run)
             task_status.started()
             while True:
                 if self._changes.has_garbage:

@@ -17,6 +17,7 @@ from remotefs.config import Config, ServiceConfig, Shape
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.cadence import Cadence
 from remotefs.data.changes import Changes
+from remotefs.data.closer import Closer
 from remotefs.data.content import ContentStore
 from remotefs.data.deletion import Deleter
 from remotefs.data.disk import Disk
@@ -107,12 +108,13 @@ class Parts:
             self.handles, config.service.max_file_bytes, self.suspects,
         )  # fmt: skip
         self.settler = Settler(self.filedata)
+        self.closer = Closer(self.store, self.changes, self.filedata, self.handles, self.settler.want)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
         uploader = Uploader(self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link)
         deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights)
         self.writeback = Writeback(
-            self.store, self.changes, self.filedata, self.settler, uploader, deleter, self.link, self.budget,
-            self.handles, config.writeback, self.doorbell,
+            self.store, self.changes, self.filedata, self.settler, self.closer, uploader, deleter, self.link,
+            self.budget, self.handles, config.writeback, self.doorbell,
         )  # fmt: skip
         placer = Placer(self.store, self.changes, self.notifier, Ownership(os.getuid(), os.getgid()))
         remover = Remover(
@@ -145,7 +147,7 @@ class Parts:
     def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
         namespace = Namespace(self.store, self.changes, self.filedata, self.handles, ById(self.tree, self.remotes))
         files = Files(
-            self.store, self.changes, self.filedata, self.settler, self.writeback, self.handles, namespace,
+            self.store, self.changes, self.filedata, self.settler, self.closer, self.writeback, self.handles, namespace,
             config.writeback, self.doorbell.ring,
             Scans(self.tree, self.filedata.prefetch, lambda: self.budget.limit_per_minute),
             Lengths(self.store, self.content, self.downloader, self.notifier, self.handles),

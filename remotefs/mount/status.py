@@ -49,7 +49,7 @@ class StatusReport:
             files=listings.known_files,
             pending=self._kinds(pending),
             uploading=self._uploading(),
-            failed=tuple(map(self.leftover, islice((i for i in pending if i.reason is not None), NAMED))),
+            failed=tuple(map(self.leftover, islice(filter(self._has_failed, pending), NAMED))),
             errors=tuple(FailedRequest(at=e.at_s, message=e.message, request_id=e.request_id) for e in link.errors),
             damaged=tuple(content.damaged),
             removals_held=facts.removals_held,
@@ -68,8 +68,15 @@ class StatusReport:
 
     def leftover(self, intent: Intent) -> Leftover:
         """What is not done yet, and why."""
-        reason = intent.reason or self._parts.link.statistics().reason or "pending"
+        reason = self._unclosed(intent) or intent.reason or self._parts.link.statistics().reason or "pending"
         return Leftover(path=self.label(intent), reason=reason)
+
+    def _has_failed(self, intent: Intent) -> bool:
+        return intent.reason is not None or self._unclosed(intent) is not None
+
+    def _unclosed(self, intent: Intent) -> str | None:
+        reason = self._parts.closer.reason(intent.ino) if intent.ino is not None else None
+        return f"it could not be closed: {reason}" if reason else None
 
     def label(self, intent: Intent) -> str:
         """What it is about."""

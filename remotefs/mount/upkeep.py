@@ -36,6 +36,7 @@ from remotefs.control.messages import (
     TrashEntry,
     TrashListing,
 )
+from remotefs.data.trash import Trashed
 from remotefs.errors import AlreadyExists, InvalidArgument, NotADirectory, NotFound
 from remotefs.mount.parts import Parts
 from remotefs.store.records import ContentState, Inode, Remote
@@ -91,32 +92,43 @@ class Upkeep:
         """Put a trashed file back into the tree, to be uploaded as a new one."""
         entry = self._parts.trash.find(params.number)
         path = params.path or entry.path
-        folder, _slash, name = path.rpartition("/")
-        parent = self._make_folders(folder)
-        if self._parts.tree.lookup(parent.ino, name) is not None:
+        made: list[tuple[int, str]] = []
+        self._check_free(path)
+        await self._parts.filedata.create(
+            self._parts.trash.bytes_of(entry.number), entry.size, lambda: self._make_file(path, entry, made)
+        )
+        self._parts.trash.remove(entry.number)
+        for parent, name in made:
+            self._parts.notifier.entry(parent, name)
+        return PathResult(path)
+
+    def _check_free(self, path: str) -> None:
+        if self._parts.tree.resolve(path) is not None:
             raise AlreadyExists(f"{path} exists; give another path with --to")
+
+    def _make_file(self, path: str, entry: Trashed, made: list[tuple[int, str]]) -> Inode:
+        """An empty file with the attributes of a trashed one, and its folders; the entries go to `made`."""
+        self._check_free(path)
+        folder, _slash, name = path.rpartition("/")
+        parent = self._make_folders(folder, made)
         owner = _Owner(parent.uid, parent.gid)
         mode = stat.S_IFREG | stat.S_IMODE(entry.mode)
         inode = self._parts.fs.namespace.mknod(parent.ino, name.encode(), mode, 0, owner)
-        await self._parts.filedata.fill(inode.ino, self._parts.trash.bytes_of(entry.number), entry.size)
-        self._parts.tree.update(inode.ino, mtime_ns=entry.mtime_ns)
-        await self._parts.database.durable()
-        self._parts.trash.remove(entry.number)
-        self._parts.notifier.entry(parent.ino, name)
-        return PathResult(path)
+        made.append((parent.ino, name))
+        return self._parts.tree.update(inode.ino, mtime_ns=entry.mtime_ns)
 
     async def empty_trash(self, params: EmptyParams, _: Report) -> Count:
         """Remove for good."""
         return Count(self._parts.trash.empty(older_than_days=params.older_than_days))
 
-    def _make_folders(self, path: str) -> Inode:
+    def _make_folders(self, path: str, made: list[tuple[int, str]]) -> Inode:
         inode = resolve(self._parts, "")
         for name in path.split("/") if path else ():
             found = self._parts.tree.lookup(inode.ino, name)
             if found is None:
                 owner = _Owner(inode.uid, inode.gid)
                 found = self._parts.fs.namespace.mkdir(inode.ino, name.encode(), 0o755, owner)
-                self._parts.notifier.entry(inode.ino, name)
+                made.append((inode.ino, name))
             if not found.is_dir:
                 raise NotADirectory(f"{name} in {path} is not a directory; give another path with --to")
             inode = found

@@ -354,11 +354,7 @@ class Restore(Operation):
 
     def passes(self, tree: Tree) -> Iterator[Tree]:
         yield tree
-        folder = f"{self.path.rpartition('/')[0]}/"
-        yield tree | {folder: b""}
-        # Half done, its bytes are still in the trash.
-        yield tree | {folder: b"", self.path: b""}
-        yield tree | {folder: b"", self.path: self.data}
+        yield tree | {f"{self.path.rpartition('/')[0]}/": b"", self.path: self.data}
 
 
 def outcomes(operations: Sequence[Operation], begun: int, done: int, tree: Tree | None = None) -> list[Tree]:

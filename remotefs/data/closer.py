@@ -1,0 +1,113 @@
+"""Makes up for closes and releases that failed: the disk was full, or a row could not be written (H7).
+
+Who closes a file is told that it failed, and its handle is gone all the same. Then nobody else would make an upload of
+what was written, or let go what was removed. So the rows are looked at now and then, and soon after each failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import trio
+
+from remotefs.data.changes import Changes, Usage
+from remotefs.data.doorbell import Doorbell
+from remotefs.data.filedata import FileData
+from remotefs.errors import RemotefsError
+from remotefs.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+# After a failure: the first pause, doubled up to the last. What nobody noticed is found after the last, too.
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 60.0
+
+
+@dataclass
+class _Failure:
+    """Closes of one file that failed; the next try comes at `due_s` of the loop's clock."""
+
+    reason: str
+    tries: int
+    due_s: float
+
+
+class Closer:
+    """Closes what is DIRTY and no longer open for writing, and releases what is unlinked and no longer open.
+
+    `settle` is told of files whose bytes turned out to be what the service has.
+    """
+
+    def __init__(
+        self, store: Store, changes: Changes, filedata: FileData, usage: Usage, settle: Callable[[int], None]
+    ) -> None:
+        self._tree = store.tree
+        self._changes = changes
+        self._filedata = filedata
+        self._usage = usage
+        self._settle = settle
+        # Invariant: holds only inodes that could not be closed at the last try.
+        self._failures: dict[int, _Failure] = {}
+        self._bell = Doorbell()
+
+    def failed(self, ino: int, error: Exception) -> None:
+        """A close or release of a file failed: it is tried again."""
+        former = self._failures.get(ino)
+        tries = former.tries + 1 if former else 0
+        pause_s = min(_FIRST_PAUSE_S * 2.0**tries, _LAST_PAUSE_S)
+        if former is None or former.reason != str(error):
+            _log.warning("inode %d could not be closed, and is tried again: %s", ino, error)
+        self._failures[ino] = _Failure(str(error), tries, trio.current_time() + pause_s)
+        self._bell.ring()
+
+    def reason(self, ino: int) -> str | None:
+        """Why a file is not closed yet."""
+        failure = self._failures.get(ino)
+        return failure.reason if failure else None
+
+    async def close_all(self, inos: Collection[int] | None = None) -> int:
+        """Close now, among these files or all, what nobody has open for writing; the number of files closed."""
+        unclosed = [inode.ino for inode in self._tree.unclosed() if inos is None or inode.ino in inos]
+        return sum([await self._close(ino) for ino in unclosed])
+
+    async def run(self) -> None:
+        """Look after each failure, and now and then, until cancelled."""
+        while True:
+            await self._bell.wait(self._pause_s())
+            try:
+                await self._look()
+            except RemotefsError as error:
+                _log.warning("files that are not closed cannot be looked for: %s", error)
+
+    async def _look(self) -> None:
+        unclosed = [inode.ino for inode in self._tree.unclosed()]
+        self._failures = {ino: self._failures[ino] for ino in unclosed if ino in self._failures}
+        for ino in unclosed:
+            failure = self._failures.get(ino)
+            if failure is None or failure.due_s <= trio.current_time():
+                await self._close(ino)
+        for inode in self._tree.unlinked():
+            if not self._usage.is_open(inode.ino) and (inode.file_id is not None or inode.staged_gen is not None):
+                self._changes.release(inode, time.time_ns())
+
+    def _pause_s(self) -> float:
+        due_s = min((failure.due_s for failure in self._failures.values()), default=trio.current_time() + _LAST_PAUSE_S)
+        return min(max(due_s - trio.current_time(), 0.0), _LAST_PAUSE_S)
+
+    async def _close(self, ino: int) -> bool:
+        """Whether it was to be closed, and is."""
+        if self._usage.is_open_for_write(ino):
+            # Whoever has it open closes it, and is told if that fails again.
+            self._failures.pop(ino, None)
+            return False
+        try:
+            closed = await self._filedata.close(ino)
+        except (RemotefsError, OSError) as error:
+            self.failed(ino, error)
+            return False
+        self._failures.pop(ino, None)
+        if not closed:
+            self._settle(ino)
+        return True
