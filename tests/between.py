@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
 
 @dataclass(eq=False)
 class Between(trio.abc.Instrument):
-    """Calls `act`, which does not wait, right before the nth step (from 0) of the first task of that name."""
+    """Calls `act`, which does not wait, right before the nth step of one task of that name; all are counted from 0."""
 
     task_name: str
     nth: int
     act: Callable[[], object]
+    # Which of the tasks of that name.
+    which: int = 0
     # How many steps the task has had so far.
     seen: int = 0
     failure: BaseException | None = None
-    _task: trio.lowlevel.Task | None = None
+    _tasks: list[trio.lowlevel.Task] = field(default_factory=list)
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if self._task is None and task.name.endswith(self.task_name):
-            self._task = task
-        if task is not self._task:
+        if task.name.endswith(self.task_name) and task not in self._tasks:
+            self._tasks.append(task)
+        if task not in self._tasks[self.which : self.which + 1]:
             return
         if self.seen == self.nth:
             try:

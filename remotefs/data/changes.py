@@ -17,6 +17,7 @@ from typing import Protocol
 
 from remotefs import names
 from remotefs.config import WritebackConfig
+from remotefs.data.churn import Churn
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.flights import Flights
 from remotefs.data.lifecycle import Life
@@ -77,6 +78,7 @@ class Changes:
         config: WritebackConfig,
         doorbell: Doorbell,
         flights: Flights,
+        churn: Churn,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -88,6 +90,7 @@ class Changes:
         self._config = config
         self._doorbell = doorbell
         self._flights = flights
+        self._churn = churn
         self._garbage: list[str] = []
         self._staged_garbage: list[tuple[int, int]] = []
 
@@ -135,6 +138,11 @@ class Changes:
         intent = self._journal.of_inode(ino)
         return intent is not None and intent.attempt is not None
 
+    def is_upload_wanted(self, ino: int) -> bool:
+        """Whether an upload of the inode is pending."""
+        intent = self._journal.of_inode(ino)
+        return intent is not None and intent.kind is IntentKind.UPLOAD
+
     def _stays_here(self, path: str) -> bool:
         return self._naming.never_uploaded(path)
 
@@ -163,6 +171,10 @@ class Changes:
         intent = self._journal.of_inode(ino)
         if intent is None:
             self.schedule(self._tree.get(ino), time.time_ns())
+        elif self._churn.is_frozen(ino):
+            # What it held is kept, and is sent whatever it holds.
+            self._journal.reschedule(intent.seq, due_ns=time.time_ns())
+            self._doorbell.ring()
         elif intent.due_ns != NEVER_NS:
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
 
@@ -316,7 +328,8 @@ class Changes:
             return int(self._config.temporary_grace_s * _NS)
         if inode.size == 0:
             return int(self._config.empty_grace_s * _NS)
-        return int(self._config.settle_s * _NS) if self._config.durability == "local" else 0
+        delay_s = self._config.settle_s if self._config.durability == "local" else 0.0
+        return int(max(delay_s, self._churn.delay_s(inode.ino)) * _NS)
 
     def _may(self, inode: Inode, relabel: bool | None) -> bool:
         return self._wants_relabel(inode) and (self.may_relabel([inode]) if relabel is None else relabel)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import trio
@@ -67,7 +67,7 @@ class Closer:
         failure = self._failures.get(ino)
         return failure.reason if failure else None
 
-    async def close_all(self, inos: Collection[int] | None = None) -> int:
+    async def close_all(self, inos: Container[int] | None = None) -> int:
         """Close now, among these files or all, what nobody has open for writing; the number of files closed."""
         unclosed = [inode.ino for inode in self._tree.unclosed() if inos is None or inode.ino in inos]
         return sum([await self._close(ino) for ino in unclosed])
@@ -88,6 +88,7 @@ class Closer:
             failure = self._failures.get(ino)
             if failure is None or failure.due_s <= trio.current_time():
                 await self._close(ino)
+        self._filedata.thaw_unwanted()
         for inode in self._tree.unlinked():
             if not self._usage.is_open(inode.ino) and (inode.file_id is not None or inode.staged_gen is not None):
                 self._changes.release(inode, time.time_ns())

@@ -18,9 +18,11 @@ import trio
 import xxhash
 
 from remotefs.data.changes import Changes, Usage, is_referred
+from remotefs.data.churn import Churn
 from remotefs.data.content import ContentStore
 from remotefs.data.download import Downloader
 from remotefs.data.flights import Flights
+from remotefs.data.freezer import Freezer, Frozen
 from remotefs.data.lifecycle import Life
 from remotefs.data.locks import InodeLocks
 from remotefs.data.readahead import ReadWindow
@@ -48,6 +50,8 @@ class FileData:
         staging: Staging,
         downloader: Downloader,
         locks: InodeLocks,
+        churn: Churn,
+        freezer: Freezer,
         flights: Flights,
         usage: Usage,
         max_file_bytes: int,
@@ -61,6 +65,8 @@ class FileData:
         self._staging = staging
         self._downloader = downloader
         self._locks = locks
+        self._churn = churn
+        self._freezer = freezer
         self._flights = flights
         self._usage = usage
         self._max_file_bytes = max_file_bytes
@@ -113,6 +119,39 @@ class FileData:
             self._suspects.report(inode.file_id)
             raise
 
+    # -- versions that are sent whatever is written (W4)
+
+    async def freeze(self, ino: int) -> None:
+        """Freeze what the last close left, if the file keeps changing; called before it is sent."""
+        if self._may_be_frozen(self._tree.find(ino)) is None:
+            return
+        async with self._locks.hold(ino):
+            inode = self._may_be_frozen(self._tree.find(ino))
+            if inode is not None:
+                await self._freeze(inode)
+
+    def frozen(self, ino: int) -> Frozen | None:
+        """The version that is to be sent before any other."""
+        return self._freezer.of(ino)
+
+    def thaw(self, ino: int) -> None:
+        """The frozen version was sent, or will not be; harmless where there is none."""
+        self._freezer.thaw(ino)
+
+    def thaw_unwanted(self) -> None:
+        """Let frozen versions go that nobody asks to send any more."""
+        for ino in self._freezer.inodes():
+            if not self._changes.is_upload_wanted(ino):
+                self._freezer.calm(ino)
+
+    def _may_be_frozen(self, inode: Inode | None) -> Inode | None:
+        is_wanted = inode is not None and not self._flights.will_arrive(inode.ino) and self._freezer.wants(inode)
+        return inode if is_wanted else None
+
+    async def _freeze(self, inode: Inode) -> None:
+        # While it is copied it may be sent after all, or removed.
+        await self._freezer.freeze(inode, lambda: self._may_be_frozen(self._tree.find(inode.ino)) is not None)
+
     # -- writing
 
     async def write(self, ino: int, offset: int, data: bytes) -> int:
@@ -152,6 +191,7 @@ class FileData:
             if unchanged and self._tree.get(ino).file_id == inode.file_id and not self._changes.may_be_rebound(ino):
                 with self._db.transaction():
                     self._changes.schedule(self._save(ino, Life.of(self._tree.get(ino)).as_before()), now)
+                self._freezer.calm(ino)
                 return False
             self._changes.closed(ino, now)
             return True
@@ -254,6 +294,7 @@ class FileData:
     def discard(self, ino: int, generation: int) -> None:
         """Let the staged bytes of a file that is gone go (see `sweep`)."""
         self._flights.cut(ino)
+        self._freezer.calm(ino)
         self._changes.drop_staged(ino, generation)
 
     async def sweep(self) -> None:
@@ -327,13 +368,23 @@ class FileData:
         if inode.state == ContentState.DIRTY:
             return self._staged(inode)
         if inode.staged_gen is not None:
-            self._save_dirty(inode.ino, Life.of(inode).written())
-            return self._staged(inode)
+            return await self._write_over(inode, keep)
         generation = Life.of(inode).staged_as()
         staged = await self._copy(inode, generation, keep)
         with self._discarding_at_failure(inode.ino, generation):
-            self._save_dirty(inode.ino, Life.of(self._tree.get(inode.ino)).written())
+            inode = self._tree.get(inode.ino)
+            self._save_dirty(inode, Life.of(inode).written())
         return staged
+
+    async def _write_over(self, inode: Inode, keep: int) -> StagedFile:
+        """The staged file of a closed version, which is frozen before it changes if the file keeps changing."""
+        if self._may_be_frozen(inode) is not None:
+            if keep == 0 and self._freezer.set_aside(inode):
+                return self._begin_anew(inode)
+            await self._freeze(inode)
+            inode = self._tree.get(inode.ino)
+        self._save_dirty(inode, Life.of(inode).written())
+        return self._staged(inode)
 
     def _begin_anew(self, inode: Inode) -> StagedFile:
         """A new, empty staged file instead of the one that there is."""
@@ -341,15 +392,18 @@ class FileData:
         life = Life.of(inode).restarted()
         staged = self._staging.create(inode.ino, life.staged_as())
         with self._discarding_at_failure(inode.ino, life.staged_as()):
-            self._save_dirty(inode.ino, life)
+            self._save_dirty(inode, life)
         self._changes.drop_staged(inode.ino, inode.staged_gen)
         return staged
 
-    def _save_dirty(self, ino: int, life: Life) -> None:
+    def _save_dirty(self, before: Inode, life: Life) -> None:
         with self._db.transaction():
-            self._save(ino, life)
-            self._changes.dirtied(ino)
-        self._flights.cut(ino)
+            self._save(before.ino, life)
+            self._changes.dirtied(before.ino)
+        cut = self._flights.overtake(before.ino)
+        is_unsent = before.state == ContentState.CLOSED and before.size > 0
+        if is_unsent and not self._flights.will_arrive(before.ino) and self._freezer.of(before.ino) is None:
+            self._churn.overtaken(before.ino, cut=cut)
 
     @contextmanager
     def _discarding_at_failure(self, ino: int, generation: int) -> Iterator[None]:

@@ -1,7 +1,8 @@
 """Bytes being written: one file per dirty inode, `<inode>-<generation>`, from the first write until it becomes content.
 
 What is written here exists nowhere else. The name says whose it is, so that nothing has to be remembered elsewhere to
-find it after a crash; a copy that was being made when it came has another name and is removed.
+find it after a crash. What that leaves under other names is removed: a copy that was being made, and a frozen version
+(`<inode>-<generation>.frozen`), which is older than the staged file beside it.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import itertools
+import math
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +33,7 @@ from remotefs.store.groupsync import GroupSync
 
 _NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
 _PART = ".part"
+_FROZEN = ".frozen"
 # 10,000 dirty files must not exhaust the 1,024 descriptors that a process usually has.
 _OPEN_FILES = 128
 # Files whose size and sync state stay in memory, so that a write does not ask the kernel for them.
@@ -37,6 +41,10 @@ _RECENT_FILES = 1024
 # linux/fs.h: share the blocks of another file of the same file system (btrfs, XFS).
 _FICLONE = 0x40049409
 _COPY_BYTES = 64 * 1024 * 1024
+# A write waits while its file is frozen; by pieces of so many bytes it is seen whether that takes too long.
+_FREEZE_BYTES = 8 * 1024 * 1024
+# As long as a close may wait, and no longer: a copy that takes more is given up.
+_FREEZE_S = 10.0
 
 
 class StagedName(NamedTuple):
@@ -188,8 +196,9 @@ class Staging:
         make_folder(folder)
         # What an earlier process made, and did not wait for.
         durability.named(folder)
-        for part in folder.glob(f"*{_PART}"):
-            part.unlink()
+        for suffix in (_PART, _FROZEN):
+            for left in folder.glob(f"*{suffix}"):
+                left.unlink()
 
     def create(self, inode: int, generation: int) -> StagedFile:
         """A new empty file. Raises AlreadyExists, OutOfSpace, StateUnusable."""
@@ -254,6 +263,57 @@ class Staging:
                     part.unlink()
         except OSError as error:
             raise _refusal(error, part) from error
+
+    async def freeze(self, inode: int, generation: int, version: int, size: int) -> Path:
+        """Copy the first `size` bytes of a staged file, to be sent as `version`; nothing is synced.
+
+        Raises OutOfSpace, StateUnusable, also when it takes too long.
+        """
+        path = self._frozen_path(inode, version)
+        try:
+            with (
+                _open(self._path(inode, generation), os.O_RDONLY) as origin,
+                _open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy,
+            ):
+                if not await trio.to_thread.run_sync(_share_blocks, origin, copy):
+                    self._disk.require(size)
+                    until_s = time.monotonic() + _FREEZE_S
+                    await trio.to_thread.run_sync(_copy, origin, copy, size, _FREEZE_BYTES, until_s)
+                os.ftruncate(copy, size)
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise local_error(error, path) from error
+            raise
+        steps.reached("staged file is frozen", path.name)
+        return path
+
+    def set_aside(self, inode: int, generation: int, version: int) -> Path:
+        """Keep a staged file by a second name, to be sent as `version`; the first may go then. Raises StateUnusable."""
+        path = self._frozen_path(inode, version)
+        try:
+            os.link(self._path(inode, generation), path)
+        except OSError as error:
+            raise local_error(error, path) from error
+        steps.reached("staged file is set aside", path.name)
+        return path
+
+    def thaw(self, path: Path) -> None:
+        """Remove a frozen version; one that cannot be removed goes at the next start."""
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        steps.reached("frozen version is removed", path.name)
+
+    def used_bytes(self) -> int:
+        """The sizes of all that lies here, in bytes. Raises StateUnusable."""
+        try:
+            with os.scandir(self._folder) as entries:
+                return sum(map(_size_of, entries))
+        except OSError as error:
+            raise local_error(error, self._folder) from error
+
+    def _frozen_path(self, inode: int, version: int) -> Path:
+        return self._folder / f"{inode}-{version}{_FROZEN}"
 
     def _name(self, part: Path, path: Path) -> StagedFile:
         try:
@@ -338,8 +398,15 @@ def _share_blocks(origin: int, copy: int) -> bool:
     return True
 
 
-def _copy(origin: int, copy: int, size: int) -> None:
-    """Copy what is data; holes stay holes."""
+def _size_of(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:  # in a working mount it may go between the two looks at it
+        return 0
+
+
+def _copy(origin: int, copy: int, size: int, piece_bytes: int = _COPY_BYTES, until_s: float = math.inf) -> None:
+    """Copy what is data; holes stay holes. Raises TimeoutError once the monotonic clock is past `until_s`."""
     if os.fstat(origin).st_size < size:
         raise CorruptionError(f"the file to copy has less than the {size} bytes that it should have")
     position = 0
@@ -352,7 +419,9 @@ def _copy(origin: int, copy: int, size: int) -> None:
             raise
         end = min(os.lseek(origin, position, os.SEEK_HOLE), size)
         while position < end:
-            copied = os.copy_file_range(origin, copy, min(end - position, _COPY_BYTES), position, position)
+            if time.monotonic() > until_s:
+                raise TimeoutError(errno.ETIMEDOUT, "copying it takes too long")
+            copied = os.copy_file_range(origin, copy, min(end - position, piece_bytes), position, position)
             if copied == 0:
                 raise CorruptionError("the file to copy was cut while it was copied")
             position += copied

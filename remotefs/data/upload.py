@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,11 +25,20 @@ from remotefs.api.mime import guess_mime_type
 from remotefs.api.models import FileMetadata
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
 from remotefs.data.changes import NEVER_NS, Changes
+from remotefs.data.churn import Churn
 from remotefs.data.filedata import FileData, digest_of
 from remotefs.data.flights import Flight, Flights, MeteredSource
 from remotefs.data.link import Link
 from remotefs.data.readback import Readback
-from remotefs.errors import AmbiguousOutcome, LocalError, RemotefsError
+from remotefs.errors import (
+    AmbiguousOutcome,
+    LocalError,
+    RateLimited,
+    RefusedError,
+    RemotefsError,
+    SpendCapReached,
+    TransportError,
+)
 from remotefs.store.records import Attempt, ContentState, Inode, Intent, IntentKind, Origin, Remote
 from remotefs.store.store import Store
 
@@ -69,6 +79,7 @@ class Uploader:
         store: Store,
         changes: Changes,
         filedata: FileData,
+        churn: Churn,
         flights: Flights,
         sender: Sender,
         readback: Readback,
@@ -80,6 +91,7 @@ class Uploader:
         self._remotes = store.remotes
         self._changes = changes
         self._filedata = filedata
+        self._churn = churn
         self._flights = flights
         self._sender = sender
         self._readback = readback
@@ -94,23 +106,41 @@ class Uploader:
         current = self._journal.find(intent.seq)
         if current is not None and current.attempt is not None:
             await self._resolve(current, current.attempt)
-        inode = self._wanted(intent.seq)
-        if inode is None:
-            return
-        with self._flights.fly(inode.ino, inode.content_gen) as flight:
+        if (inode := self._wanted(intent.seq)) is not None:
+            await self._filedata.freeze(inode.ino)
+        if (inode := self._wanted(intent.seq)) is not None:
+            await self._fly(intent.seq, inode, ticket)
+
+    async def _fly(self, seq: int, inode: Inode, ticket: Ticket) -> None:
+        frozen = self._filedata.frozen(inode.ino)
+        generation = frozen.generation if frozen else inode.content_gen
+        with self._thawing(inode.ino), self._flights.fly(inode.ino, generation, frozen=frozen is not None) as flight:
             try:
-                await self._send(intent.seq, inode.ino, flight, ticket)
+                await self._send(seq, inode.ino, flight, ticket)
             except (LocalError, OSError):
                 # The write or the unlink that ended it has changed or removed what was being read.
-                if not flight.scope.cancel_called and self._journal.find(intent.seq) is not None:
+                if not flight.scope.cancel_called and self._journal.find(seq) is not None:
                     raise
             except RemotefsError:
-                if self._is_asked_for(intent.seq):
+                if self._is_asked_for(seq):
                     raise
         if flight.scope.cancel_called:
             # Not all of it had gone out: the service made no file of it.
-            self._journal.end_attempt(intent.seq)
-            self._wanted(intent.seq)
+            self._journal.end_attempt(seq)
+            self._wanted(seq)
+
+    @contextmanager
+    def _thawing(self, ino: int) -> Iterator[None]:
+        """Let a frozen version go that was being sent, but for what the next try may cure."""
+        is_over = self._filedata.frozen(ino) is not None
+        try:
+            yield
+        except (TransportError, RefusedError) as error:
+            is_over = is_over and is_definite(error)
+            raise
+        finally:
+            if is_over:
+                self._filedata.thaw(ino)
 
     def _wanted(self, seq: int) -> Inode | None:
         """The file that an intent asks to send, as it is now; None where there is nothing to send, or not yet.
@@ -138,7 +168,7 @@ class Uploader:
     def _is_sendable(self, inode: Inode, intent: Intent) -> bool:
         if intent.kind is IntentKind.RELABEL:
             return inode.state == ContentState.CLEAN and self._changes.is_alias(inode)
-        return inode.state == ContentState.CLOSED
+        return inode.state == ContentState.CLOSED or self._filedata.frozen(inode.ino) is not None
 
     def _is_asked_for(self, seq: int) -> bool:
         """Whether anybody asks what became of an upload: of what stays here only while it may be at the service."""
@@ -149,14 +179,11 @@ class Uploader:
         return self._journal.find(seq) is not None
 
     async def _send(self, seq: int, ino: int, flight: Flight, ticket: Ticket) -> None:
-        await self._filedata.stage(ino)
-        path = self._filedata.source_of(self._tree.get(ino))
-        # On this disk for good before anybody calls it safe: what went up cannot be read back.
-        await self._filedata.sync_bytes(ino)
+        path = await self._source_path(ino)
         digest = await trio.to_thread.run_sync(digest_of, path)
         # A thread is not cut short: an upload that was cut meanwhile ends here.
         await trio.lowlevel.checkpoint_if_cancelled()
-        shipment = self._begin(seq, digest)
+        shipment = self._begin(seq, flight, digest)
         if shipment is None:
             return
         await self._db.durable()
@@ -167,13 +194,29 @@ class Uploader:
         # Invariant: no await between the reply and the binding.
         self._bind(shipment, reply, Origin.OURS)
 
-    def _begin(self, seq: int, digest: str) -> Shipment | None:
+    async def _source_path(self, ino: int) -> Path | None:
+        """Where the bytes are that are to be sent; None: there are none. They do not change before a write cuts it."""
+        frozen = self._filedata.frozen(ino)
+        if frozen is None:
+            await self._filedata.stage(ino)
+        path = frozen.path if frozen else self._filedata.source_of(self._tree.get(ino))
+        if frozen is None or frozen.generation == self._tree.get(ino).content_gen:
+            # On this disk for good before anybody calls it safe: what went up cannot be read back.
+            await self._filedata.sync_bytes(ino)
+        return path
+
+    def _begin(self, seq: int, flight: Flight, digest: str) -> Shipment | None:
         """Record what is about to be sent; None where it is not wanted any more."""
         inode = self._wanted(seq)
         name = self._changes.remote_name(inode) if inode is not None else None
         if inode is None or name is None:
             return None
-        shipment = Shipment(inode.ino, name, inode.size, inode.content_gen, digest)
+        frozen = self._filedata.frozen(inode.ino) if flight.frozen else None
+        generation, size = (frozen.generation, frozen.size) if frozen else (inode.content_gen, inode.size)
+        if generation != flight.generation:
+            return None
+        self._churn.sending(inode.ino)
+        shipment = Shipment(inode.ino, name, size, generation, digest)
         attempt = Attempt(name, shipment.size, time.time_ns(), self._remotes.newest_ns(), shipment.generation)
         self._journal.begin_attempt(seq, attempt)
         return shipment
@@ -221,8 +264,22 @@ class Uploader:
             digest=shipment.digest or None,
             asked=shipment.name if shipment.name != reply.filename else None,
         )
+        frozen = self._filedata.frozen(shipment.ino)
+        if frozen is not None and frozen.generation <= shipment.generation:
+            self._filedata.thaw(shipment.ino)
         self._changes.bound(shipment.ino, remote, shipment.generation, time.time_ns())
+        self._churn.confirmed(shipment.ino, shipment.generation)
+        inode = self._tree.find(shipment.ino)
+        if inode is None or inode.state == ContentState.CLEAN:
+            self._churn.calm(shipment.ino)
         steps.reached("upload: it is bound", reply.id)
+
+
+def is_definite(error: Exception) -> bool:
+    """Whether the service's answer is a no to this very request, which asking again soon does not change."""
+    if isinstance(error, SpendCapReached):
+        return True
+    return isinstance(error, RefusedError) and error.status < 500 and not isinstance(error, RateLimited)
 
 
 def _last(remote_name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -21,14 +21,15 @@ import trio
 from remotefs.api.budget import Priority, Ticket
 from remotefs.config import WritebackConfig
 from remotefs.data.changes import NEVER_NS, Changes, Usage
+from remotefs.data.churn import Churn
 from remotefs.data.closer import Closer
 from remotefs.data.deletion import Deleter
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.filedata import FileData
 from remotefs.data.link import Link
 from remotefs.data.settler import Settler
-from remotefs.data.upload import Uploader
-from remotefs.errors import RateLimited, RefusedError, RemotefsError, SpendCapReached
+from remotefs.data.upload import Uploader, is_definite
+from remotefs.errors import RefusedError, RemotefsError
 from remotefs.store.records import ContentState, Inode, Intent, IntentKind
 from remotefs.store.store import Store
 
@@ -58,19 +59,23 @@ class WritebackStatistics:
     failed: int
 
 
+@dataclass(frozen=True)
+class _Goal:
+    """What a drain of some files waits for: the version that each of them had when it began.
+
+    Files that had nothing pending are not among them. `confirmations` had come before.
+    """
+
+    versions: Mapping[int, int]
+    confirmations: int
+
+
 class Pace(Protocol):
     """What the budget tells."""
 
     def eta_s(self, priority: Priority) -> float:
         """Seconds until a request of that priority could go out."""
         ...
-
-
-def is_definite(error: Exception) -> bool:
-    """Whether the service's answer is a no to this very request, which asking again soon does not change."""
-    if isinstance(error, SpendCapReached):
-        return True
-    return isinstance(error, RefusedError) and error.status < 500 and not isinstance(error, RateLimited)
 
 
 class Writeback:
@@ -83,6 +88,7 @@ class Writeback:
         filedata: FileData,
         settler: Settler,
         closer: Closer,
+        churn: Churn,
         uploader: Uploader,
         deleter: Deleter,
         link: Link,
@@ -97,6 +103,7 @@ class Writeback:
         self._filedata = filedata
         self._settler = settler
         self._closer = closer
+        self._churn = churn
         self._uploader = uploader
         self._deleter = deleter
         self._link = link
@@ -116,8 +123,8 @@ class Writeback:
     async def wait(self, ino: int, timeout_s: float) -> Outcome:
         """Wait until the inode's closed content is with the service, was refused, or cannot soon be (W2).
 
-        Raises the RefusedError. Returns PENDING at once where the service is out of reach or the budget's turn would
-        come later than `timeout_s`.
+        Raises the RefusedError. Returns PENDING at once where the service is out of reach, the budget's turn would come
+        later than `timeout_s`, or the file keeps changing (W4); but `strict` waits for that.
         """
         if self._pace.eta_s(Priority.CLOSE_UPLOAD) > timeout_s:
             return Outcome.PENDING
@@ -130,7 +137,7 @@ class Writeback:
                     return Outcome.DONE
                 if refusal := self._refusals.get(ino):
                     raise refusal
-                if not self._link.is_up:
+                if not self._link.is_up or (self._config.durability != "strict" and self._churn.keeps_changing(ino)):
                     return Outcome.PENDING
                 await self._progress.wait()
         return Outcome.PENDING
@@ -145,20 +152,40 @@ class Writeback:
     ) -> list[Intent]:
         """Make everything due now, of some inodes or of all, and wait; the intents that are left after `timeout_s`.
 
-        With `leaves_open` files that are being written are left as they are, and nobody waits for their close. What
-        went up is content then, where nothing is left.
+        Of some inodes what they hold now is waited for, not what is written to them meanwhile. With `leaves_open` files
+        that are being written are left as they are, and nobody waits for their close. What went up is content then,
+        where nothing is left.
         """
-        wanted = None if inos is None else set(inos)
-        self._hurry(self._outstanding(wanted), failed_too=True)
+        goal = None if inos is None else self._goal(set(inos))
+        self._hurry(self._outstanding(goal), failed_too=True)
         with trio.move_on_after(timeout_s):
-            while left := [i for i in self._outstanding(wanted) if not leaves_open or not self._is_being_written(i)]:
+            while left := [i for i in self._outstanding(goal) if not (leaves_open and self._is_being_written(i))]:
                 report(left)
-                await self._closer.close_all(wanted)
-                self._hurry(self._outstanding(wanted))
+                await self._closer.close_all(None if goal is None else goal.versions)
+                self._hurry(self._outstanding(goal))
                 with trio.move_on_after(1.0):
                     await self._progress.wait()
             await self._settler.finish()
-        return self._outstanding(wanted)
+        return self._outstanding(goal)
+
+    def _goal(self, inos: set[int]) -> _Goal:
+        pending = (self._tree.find(i.ino) for i in self._journal.pending() if i.ino in inos and i.ino is not None)
+        return _Goal(
+            {inode.ino: inode.content_gen for inode in pending if inode is not None}, self._churn.confirmations
+        )
+
+    def _outstanding(self, goal: _Goal | None) -> list[Intent]:
+        """All intents, or those without which the goal is not reached."""
+        pending = self._journal.pending()
+        return pending if goal is None else [intent for intent in pending if self._is_outstanding(intent, goal)]
+
+    def _is_outstanding(self, intent: Intent, goal: _Goal) -> bool:
+        version = goal.versions.get(intent.ino) if intent.ino is not None and intent.file_id is None else None
+        if intent.ino is None or version is None:
+            return False
+        if intent.kind is not IntentKind.UPLOAD:
+            return True
+        return not self._churn.was_confirmed(intent.ino, version, after=goal.confirmations)
 
     def _is_being_written(self, intent: Intent) -> bool:
         inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
@@ -176,17 +203,15 @@ class Writeback:
         """Try what failed again now, of some inodes or of all; how many files and removals."""
         wanted = None if inos is None else set(inos)
         closed = await self._closer.close_all(wanted)
-        failed = [intent for intent in self._outstanding(wanted) if intent.reason]
+        failed = [
+            i for i in self._journal.pending() if i.reason and (wanted is None or (i.ino in wanted and not i.file_id))
+        ]
         self._hurry(failed, failed_too=True)
         return len(failed) + closed
 
     def refusal(self, ino: int) -> RefusedError | None:
         """The service's last definite no to the inode's content."""
         return self._refusals.get(ino)
-
-    def _outstanding(self, inos: set[int] | None) -> list[Intent]:
-        pending = self._journal.pending()
-        return [intent for intent in pending if inos is None or (intent.ino in inos and intent.file_id is None)]
 
     @contextmanager
     def _waiting_for(self, ino: int) -> Iterator[None]:
@@ -276,6 +301,8 @@ class Writeback:
         """An empty file that is still open for writing is about to get its bytes (W10)."""
         inode = self._tree.find(intent.ino) if intent.ino is not None else None
         if inode is None or inode.size > 0 or not self._usage.is_open_for_write(inode.ino) or inode.nlink == 0:
+            return False
+        if self._churn.is_frozen(inode.ino):  # what is to be sent is not the empty file
             return False
         self._journal.reschedule(intent.seq, due_ns=now_ns + int(self._config.empty_grace_s * _NS))
         return True

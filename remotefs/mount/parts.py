@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import cast
 
 import msgspec
+import trio
 
 from remotefs.api.budget import Budget
 from remotefs.api.client import Client
@@ -17,6 +18,7 @@ from remotefs.config import Config, ServiceConfig, Shape
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.cadence import Cadence
 from remotefs.data.changes import Changes
+from remotefs.data.churn import Churn
 from remotefs.data.closer import Closer
 from remotefs.data.content import ContentStore
 from remotefs.data.deletion import Deleter
@@ -25,6 +27,7 @@ from remotefs.data.doorbell import Doorbell
 from remotefs.data.download import Downloader
 from remotefs.data.filedata import FileData
 from remotefs.data.flights import Flights
+from remotefs.data.freezer import Freezer
 from remotefs.data.lanes import Lanes
 from remotefs.data.lengths import Lengths
 from remotefs.data.link import Link
@@ -100,20 +103,24 @@ class Parts:
     def _build_data(self, config: Config) -> None:
         refresh_bell = Doorbell()
         self.suspects = Suspects(refresh_bell)
+        churn = Churn(config.writeback.changing_pause_s, trio.current_time)
         self.changes = Changes(
-            self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights
+            self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights, churn
         )
         self.filedata = FileData(
-            self.store, self.changes, self.content, self.staging, self.downloader, InodeLocks(), self.flights,
+            self.store, self.changes, self.content, self.staging, self.downloader, InodeLocks(), churn,
+            Freezer(self.staging, self.changes, churn, self.link), self.flights,
             self.handles, config.service.max_file_bytes, self.suspects,
         )  # fmt: skip
         self.settler = Settler(self.filedata)
         self.closer = Closer(self.store, self.changes, self.filedata, self.handles, self.settler.want)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
-        uploader = Uploader(self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link)
+        uploader = Uploader(
+            self.store, self.changes, self.filedata, churn, self.flights, self.client, readback, self.link
+        )
         deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights)
         self.writeback = Writeback(
-            self.store, self.changes, self.filedata, self.settler, self.closer, uploader, deleter, self.link,
+            self.store, self.changes, self.filedata, self.settler, self.closer, churn, uploader, deleter, self.link,
             self.budget, self.handles, config.writeback, self.doorbell,
         )  # fmt: skip
         placer = Placer(self.store, self.changes, self.notifier, Ownership(os.getuid(), os.getgid()))

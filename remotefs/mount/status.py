@@ -58,7 +58,7 @@ class StatusReport:
             content=ContentUse(
                 pinned_bytes=content.pinned_bytes,
                 evictable_bytes=content.evictable_bytes,
-                staging_bytes=sum(entry.size for entry in parts.staging.scan()),
+                staging_bytes=parts.staging.used_bytes(),
                 pinned_files=content.pinned_files,
             ),
             requests=self._requests(),
