@@ -172,9 +172,10 @@ class Changes:
         if intent is None:
             self.schedule(self._tree.get(ino), time.time_ns())
         elif self._churn.is_frozen(ino):
-            # What it held is kept, and is sent whatever it holds.
-            self._journal.reschedule(intent.seq, due_ns=time.time_ns())
-            self._doorbell.ring()
+            # What it held is kept, and is sent whatever it holds; after a failure when its time has come.
+            if intent.reason is None:
+                self._journal.reschedule(intent.seq, due_ns=time.time_ns())
+                self._doorbell.ring()
         elif intent.due_ns != NEVER_NS:
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
 
@@ -189,7 +190,8 @@ class Changes:
             if intent is not None and intent.attempt is None:
                 self._cancel(intent)
         elif inode.state == ContentState.CLOSED:
-            self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=inode.closed_ns + self._delay_ns(inode))
+            if not self._is_retrying(intent):
+                self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=inode.closed_ns + self._delay_ns(inode))
         elif inode.state == ContentState.CLEAN:
             self._relabel(inode, intent, now_ns, wanted=self._may(inode, relabel))
         else:
@@ -322,6 +324,10 @@ class Changes:
         return garbage, staged
 
     # -- rules
+
+    def _is_retrying(self, intent: Intent | None) -> bool:
+        """Whether what goes first is frozen and was tried in vain: a close is no reason to try again sooner."""
+        return intent is not None and intent.reason is not None and self._churn.is_frozen(intent.ino or 0)
 
     def _delay_ns(self, inode: Inode) -> int:
         if self.is_temporary(inode):

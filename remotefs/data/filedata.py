@@ -1,8 +1,7 @@
 """The bytes of a file of the tree: where they are now, and how they come to be written.
 
 Bytes lie in staging while they are dirty, pending or not settled, else in the content store under the bound remote
-file's id, else only at the service. Writing makes a staged file: empty after a truncation to 0, else a clone of the
-content (copy-on-write; a download first where it is not here).
+file's id, else only at the service. Writing makes a staged file (`copyonwrite`).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,15 +18,17 @@ import xxhash
 from remotefs.data.changes import Changes, Usage, is_referred
 from remotefs.data.churn import Churn
 from remotefs.data.content import ContentStore
+from remotefs.data.copyonwrite import CopyOnWrite
 from remotefs.data.download import Downloader
 from remotefs.data.flights import Flights
 from remotefs.data.freezer import Freezer, Frozen
 from remotefs.data.lifecycle import Life
 from remotefs.data.locks import InodeLocks
 from remotefs.data.readahead import ReadWindow
-from remotefs.data.staging import StagedFile, Staging
+from remotefs.data.stagedfile import StagedFile
+from remotefs.data.staging import Staging
 from remotefs.data.suspects import Suspects
-from remotefs.errors import FileTooBig, InvalidArgument, LocalError, NotReadable, RemotefsError, StaleError
+from remotefs.errors import FileTooBig, InvalidArgument, LocalError, NotReadable, StaleError
 from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.store.store import Store
 
@@ -65,12 +65,14 @@ class FileData:
         self._staging = staging
         self._downloader = downloader
         self._locks = locks
-        self._churn = churn
         self._freezer = freezer
         self._flights = flights
         self._usage = usage
         self._max_file_bytes = max_file_bytes
         self._suspects = suspects
+        self._cow = CopyOnWrite(
+            store, changes, content, staging, downloader, churn, freezer, flights, self.check_readable
+        )
 
     # -- reading
 
@@ -123,12 +125,11 @@ class FileData:
 
     async def freeze(self, ino: int) -> None:
         """Freeze what the last close left, if the file keeps changing; called before it is sent."""
-        if self._may_be_frozen(self._tree.find(ino)) is None:
-            return
-        async with self._locks.hold(ino):
-            inode = self._may_be_frozen(self._tree.find(ino))
-            if inode is not None:
-                await self._freeze(inode)
+        if self._cow.may_be_frozen(self._tree.find(ino)):
+            async with self._locks.hold(ino):
+                inode = self._tree.find(ino)
+                if inode is not None and self._cow.may_be_frozen(inode):
+                    await self._cow.freeze(inode)
 
     def frozen(self, ino: int) -> Frozen | None:
         """The version that is to be sent before any other."""
@@ -144,21 +145,13 @@ class FileData:
             if not self._changes.is_upload_wanted(ino):
                 self._freezer.calm(ino)
 
-    def _may_be_frozen(self, inode: Inode | None) -> Inode | None:
-        is_wanted = inode is not None and not self._flights.will_arrive(inode.ino) and self._freezer.wants(inode)
-        return inode if is_wanted else None
-
-    async def _freeze(self, inode: Inode) -> None:
-        # While it is copied it may be sent after all, or removed.
-        await self._freezer.freeze(inode, lambda: self._may_be_frozen(self._tree.find(inode.ino)) is not None)
-
     # -- writing
 
     async def write(self, ino: int, offset: int, data: bytes) -> int:
         """Write into the staged file; bytes written. Raises FileTooBig, OutOfSpace, and as read() does."""
         async with self._locks.hold(ino):
             self._check_size(ino, offset + len(data))
-            staged = await self._make_dirty(self._tree.get(ino))
+            staged = await self._cow.writable(self._tree.get(ino))
             written = staged.write(offset, data)
             now = time.time_ns()
             size = max(self._tree.get(ino).size, offset + written)
@@ -170,7 +163,7 @@ class FileData:
         async with self._locks.hold(ino):
             self._check_size(ino, size)
             inode = self._tree.get(ino)
-            staged = await self._make_dirty(inode, keep=min(size, inode.size))
+            staged = await self._cow.writable(inode, keep=min(size, inode.size))
             staged.truncate(size)
             now = time.time_ns()
             self._tree.note(ino, size=size, mtime_ns=now, ctime_ns=now)
@@ -239,7 +232,7 @@ class FileData:
             inode = self._tree.get(ino)
             if inode.staged_gen is not None or inode.size == 0:
                 return
-            await self._copy(inode, inode.content_gen, inode.size)
+            await self._cow.copy(inode, inode.content_gen, inode.size)
             if self._still_holds(inode):
                 self._save(ino, Life.of(self._tree.get(ino)).staged())
             else:
@@ -355,79 +348,6 @@ class FileData:
             path = self._changes.path(self._tree.get(ino)) or f"inode {ino}"
             limit = self._max_file_bytes // (1 << 20)
             raise FileTooBig(f"{path}: the service takes files of at most {limit} MiB")
-
-    async def _make_dirty(self, inode: Inode, *, keep: int | None = None) -> StagedFile:
-        """The staged file to write into, holding the first `keep` bytes of the content (None: all of them).
-
-        Invariant: called with the inode's lock held.
-        """
-        keep = inode.size if keep is None else keep
-        if keep == 0 and inode.staged_gen is not None and self._staged(inode).is_lost:
-            # No sync can vouch for these bytes any more; for new ones in a new file it can (H7).
-            return self._begin_anew(inode)
-        if inode.state == ContentState.DIRTY:
-            return self._staged(inode)
-        if inode.staged_gen is not None:
-            return await self._write_over(inode, keep)
-        generation = Life.of(inode).staged_as()
-        staged = await self._copy(inode, generation, keep)
-        with self._discarding_at_failure(inode.ino, generation):
-            inode = self._tree.get(inode.ino)
-            self._save_dirty(inode, Life.of(inode).written())
-        return staged
-
-    async def _write_over(self, inode: Inode, keep: int) -> StagedFile:
-        """The staged file of a closed version, which is frozen before it changes if the file keeps changing."""
-        if self._may_be_frozen(inode) is not None:
-            if keep == 0 and self._freezer.set_aside(inode):
-                return self._begin_anew(inode)
-            await self._freeze(inode)
-            inode = self._tree.get(inode.ino)
-        self._save_dirty(inode, Life.of(inode).written())
-        return self._staged(inode)
-
-    def _begin_anew(self, inode: Inode) -> StagedFile:
-        """A new, empty staged file instead of the one that there is."""
-        assert inode.staged_gen is not None
-        life = Life.of(inode).restarted()
-        staged = self._staging.create(inode.ino, life.staged_as())
-        with self._discarding_at_failure(inode.ino, life.staged_as()):
-            self._save_dirty(inode, life)
-        self._changes.drop_staged(inode.ino, inode.staged_gen)
-        return staged
-
-    def _save_dirty(self, before: Inode, life: Life) -> None:
-        with self._db.transaction():
-            self._save(before.ino, life)
-            self._changes.dirtied(before.ino)
-        cut = self._flights.overtake(before.ino)
-        is_unsent = before.state == ContentState.CLOSED and before.size > 0
-        if is_unsent and not self._flights.will_arrive(before.ino) and self._freezer.of(before.ino) is None:
-            self._churn.overtaken(before.ino, cut=cut)
-
-    @contextmanager
-    def _discarding_at_failure(self, ino: int, generation: int) -> Iterator[None]:
-        """Remove a staged file that was made for a row which could not be written."""
-        try:
-            yield
-        except RemotefsError:
-            self._staging.discard(ino, generation)
-            raise
-
-    async def _copy(self, inode: Inode, generation: int, keep: int) -> StagedFile:
-        if keep == 0:
-            return self._staging.create(inode.ino, generation)
-        self.check_readable(inode)
-        assert inode.file_id is not None
-        # What is damaged must not be copied, uploaded, and then be all that is left (R3).
-        await self._content.verify(inode.file_id)
-        source = self._content.path_of(inode.file_id)
-        if source is None:
-            await self._downloader.fetch_all(inode.file_id, inode.size)
-            source = self._content.path_of(inode.file_id)
-            if source is None:
-                raise NotReadable(f"inode {inode.ino}: its content cannot be kept on this disk to be written to")
-        return await self._staging.clone(inode.ino, generation, source, keep)
 
     async def _is_unchanged(self, inode: Inode) -> bool:
         remote = self._bound(inode)

@@ -8,14 +8,12 @@ find it after a crash. What that leaves under other names is removed: a copy tha
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
-import math
 import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -26,10 +24,11 @@ from cachetools import LRUCache
 
 from remotefs import steps
 from remotefs.data.contentfile import make_folder
+from remotefs.data.copying import copy_data, opened, share_blocks
 from remotefs.data.disk import Disk, local_error
-from remotefs.errors import AlreadyExists, CorruptionError, NotFound, RemotefsError
+from remotefs.data.stagedfile import Descriptors, StagedFile
+from remotefs.errors import AlreadyExists, NotFound, RemotefsError
 from remotefs.store.durability import Durability
-from remotefs.store.groupsync import GroupSync
 
 _NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
 _PART = ".part"
@@ -38,12 +37,7 @@ _FROZEN = ".frozen"
 _OPEN_FILES = 128
 # Files whose size and sync state stay in memory, so that a write does not ask the kernel for them.
 _RECENT_FILES = 1024
-# linux/fs.h: share the blocks of another file of the same file system (btrfs, XFS).
-_FICLONE = 0x40049409
-_COPY_BYTES = 64 * 1024 * 1024
-# A write waits while its file is frozen; by pieces of so many bytes it is seen whether that takes too long.
-_FREEZE_BYTES = 8 * 1024 * 1024
-# As long as a close may wait, and no longer: a copy that takes more is given up.
+# A write waits while its file is frozen: as long as a close may wait, and no longer.
 _FREEZE_S = 10.0
 
 
@@ -64,121 +58,6 @@ class StagingStatistics:
     open_descriptors: int
 
 
-class _Descriptors(LRUCache[Path, int]):
-    """Open descriptors by path; what falls out is closed."""
-
-    def popitem(self) -> tuple[Path, int]:
-        path, fd = super().popitem()
-        os.close(fd)
-        return path, fd
-
-    def of(self, path: Path) -> int:
-        """The descriptor of a file, opened where it is not open."""
-        fd: int | None = self.get(path)
-        return self.open(path) if fd is None else fd
-
-    def open(self, path: Path, flags: int = 0) -> int:
-        """Open a file that is not open."""
-        fd = self[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
-        return fd
-
-    def release(self, path: Path) -> None:
-        """Close one, if it is open."""
-        fd = self.pop(path, None)
-        if fd is not None:
-            os.close(fd)
-
-
-class StagedFile:
-    """One file being written, `size` bytes long. It may be used again after close()."""
-
-    def __init__(
-        self,
-        path: Path,
-        disk: Disk,
-        descriptors: _Descriptors,
-        on_lost: Callable[[StagedFile], None],
-        *,
-        create: bool,
-    ) -> None:
-        self.path = path
-        self._disk = disk
-        self._descriptors = descriptors
-        self._on_lost = on_lost
-        fd = descriptors.open(path, os.O_CREAT | os.O_EXCL) if create else descriptors.of(path)
-        self.size = os.fstat(fd).st_size
-        self._bytes = GroupSync(self._sync_bytes, self._refusal)
-        self._bytes.changed()
-        if create:
-            steps.reached("staged file is made", path.name)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """The bytes from `offset`, fewer only at the end of the file. Raises StateUnusable."""
-        try:
-            return os.pread(self._fd(), size, offset)
-        except OSError as error:
-            raise local_error(error, self.path) from error
-
-    def write(self, offset: int, data: bytes | memoryview) -> int:
-        """Write all of it; how much that is. Raises OutOfSpace before the reserve is touched, StateUnusable."""
-        self._disk.require(len(data))
-        view, position = memoryview(data), offset
-        try:
-            fd = self._fd()
-            while view:
-                written = os.pwrite(fd, view, position)
-                view, position = view[written:], position + written
-        except OSError as error:
-            raise local_error(error, self.path) from error
-        finally:
-            self._bytes.changed()
-            self.size = max(self.size, position) if position > offset else self.size
-        steps.reached("staged file has bytes", self.path.name)
-        return len(data)
-
-    def truncate(self, size: int) -> None:
-        """Cut, or extend by a hole. Raises StateUnusable."""
-        try:
-            os.ftruncate(self._fd(), size)
-        except OSError as error:
-            raise local_error(error, self.path) from error
-        self._bytes.changed()
-        self.size = size
-        steps.reached("staged file is cut", self.path.name)
-
-    async def sync(self) -> None:
-        """Return once all that was written before the call survives a power cut; its name does with the next commit.
-
-        Callers at one time share the work. Raises OutOfSpace, StateUnusable, after a failure for ever.
-        """
-        await self._bytes.wait()
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether a sync failed, so that no later one can vouch for its bytes."""
-        return self._bytes.is_lost
-
-    def close(self) -> None:
-        """Give the descriptor back; nothing is synced."""
-        self._descriptors.release(self.path)
-
-    def _fd(self) -> int:
-        return self._descriptors.of(self.path)
-
-    async def _sync_bytes(self) -> None:
-        fd = os.dup(self._fd())  # the other may fall out of the open ones meanwhile
-        try:
-            await trio.to_thread.run_sync(os.fdatasync, fd)
-        finally:
-            os.close(fd)
-        steps.reached("staged bytes are on the disk", self.path.name)
-
-    def _refusal(self, error: OSError) -> RemotefsError:
-        self._on_lost(self)
-        lost = local_error(error, self.path)
-        return type(lost)(f"{lost}: what was written may not be on the disk; write the whole file again, or mount anew")
-
-
 class Staging:
     """Owns the folder; `durability` makes the names in it survive, with the rows that refer to them."""
 
@@ -186,7 +65,7 @@ class Staging:
         self._folder = folder
         self._disk = disk
         self._durability = durability
-        self._descriptors = _Descriptors(maxsize=_OPEN_FILES)
+        self._descriptors = Descriptors(maxsize=_OPEN_FILES)
         # One object a file, as long as anybody holds it: its size has one owner. The recent ones are held here.
         self._files: WeakValueDictionary[Path, StagedFile] = WeakValueDictionary()
         self._recent: LRUCache[Path, StagedFile] = LRUCache(maxsize=_RECENT_FILES)
@@ -254,7 +133,7 @@ class Staging:
         part = self._folder / f"{next(self._copies)}{_PART}"
         try:
             # Opened at once: the content may be evicted while a thread starts.
-            with _open(source, os.O_RDONLY) as origin, _open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
+            with opened(source, os.O_RDONLY) as origin, opened(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
                 try:
                     await self._fill(origin, copy, size)
                     steps.reached("staged copy is whole", part.name)
@@ -272,13 +151,13 @@ class Staging:
         path = self._frozen_path(inode, version)
         try:
             with (
-                _open(self._path(inode, generation), os.O_RDONLY) as origin,
-                _open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy,
+                opened(self._path(inode, generation), os.O_RDONLY) as origin,
+                opened(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy,
             ):
-                if not await trio.to_thread.run_sync(_share_blocks, origin, copy):
+                if not await trio.to_thread.run_sync(share_blocks, origin, copy):
                     self._disk.require(size)
                     until_s = time.monotonic() + _FREEZE_S
-                    await trio.to_thread.run_sync(_copy, origin, copy, size, _FREEZE_BYTES, until_s)
+                    await trio.to_thread.run_sync(copy_data, origin, copy, size, until_s)
                 os.ftruncate(copy, size)
         except BaseException as error:
             path.unlink(missing_ok=True)
@@ -334,9 +213,9 @@ class Staging:
             self._descriptors.popitem()
 
     async def _fill(self, origin: int, copy: int, size: int) -> None:
-        if not await trio.to_thread.run_sync(_share_blocks, origin, copy):
+        if not await trio.to_thread.run_sync(share_blocks, origin, copy):
             self._disk.require(size)
-            await trio.to_thread.run_sync(_copy, origin, copy, size)
+            await trio.to_thread.run_sync(copy_data, origin, copy, size)
         os.ftruncate(copy, size)
         # It takes the place of bytes that are on the disk: so must it be, before there is a row that says so.
         await trio.to_thread.run_sync(os.fdatasync, copy)
@@ -380,48 +259,8 @@ def _refusal(error: OSError, path: Path) -> RemotefsError:
     return local_error(error, path)
 
 
-@contextmanager
-def _open(path: Path, flags: int) -> Iterator[int]:
-    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _share_blocks(origin: int, copy: int) -> bool:
-    """Whether the copy now shares all blocks of the origin."""
-    try:
-        fcntl.ioctl(copy, _FICLONE, origin)
-    except OSError:  # another file system, or one that cannot
-        return False
-    return True
-
-
 def _size_of(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat(follow_symlinks=False).st_size
     except FileNotFoundError:  # in a working mount it may go between the two looks at it
         return 0
-
-
-def _copy(origin: int, copy: int, size: int, piece_bytes: int = _COPY_BYTES, until_s: float = math.inf) -> None:
-    """Copy what is data; holes stay holes. Raises TimeoutError once the monotonic clock is past `until_s`."""
-    if os.fstat(origin).st_size < size:
-        raise CorruptionError(f"the file to copy has less than the {size} bytes that it should have")
-    position = 0
-    while position < size:
-        try:
-            position = os.lseek(origin, position, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
-                return
-            raise
-        end = min(os.lseek(origin, position, os.SEEK_HOLE), size)
-        while position < end:
-            if time.monotonic() > until_s:
-                raise TimeoutError(errno.ETIMEDOUT, "copying it takes too long")
-            copied = os.copy_file_range(origin, copy, min(end - position, piece_bytes), position, position)
-            if copied == 0:
-                raise CorruptionError("the file to copy was cut while it was copied")
-            position += copied

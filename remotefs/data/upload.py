@@ -215,7 +215,8 @@ class Uploader:
         generation, size = (frozen.generation, frozen.size) if frozen else (inode.content_gen, inode.size)
         if generation != flight.generation:
             return None
-        self._churn.sending(inode.ino)
+        if flight.frozen:
+            self._churn.sending(inode.ino)
         shipment = Shipment(inode.ino, name, size, generation, digest)
         attempt = Attempt(name, shipment.size, time.time_ns(), self._remotes.newest_ns(), shipment.generation)
         self._journal.begin_attempt(seq, attempt)

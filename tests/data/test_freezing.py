@@ -302,6 +302,23 @@ async def test_where_the_service_does_not_answer_it_is_sent_again_as_it_is(
         assert log.at_service() == [4]
 
 
+async def test_closes_do_not_make_a_service_that_is_overloaded_hear_of_it_more_often(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with changing(tmp_path, server) as (host, log):
+        await log.cut(Reply(503))
+        server.script.add(Reply(503), op="upload", times=None)
+        await host.until(lambda: any(intent.reason for intent in host.pending()))
+        tried = server.script.count("upload")
+        for _ in range(20):
+            await log.change()
+            await trio.sleep(0.1)
+        assert server.script.count("upload") - tried <= 6
+        server.script.clear()
+        await host.settled()
+        assert log.at_service() == [log.version]
+
+
 async def test_what_is_refused_is_not_kept(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with changing(tmp_path, server) as (host, log):
         refusal = await log.cut(Reply(413))
