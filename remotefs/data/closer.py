@@ -1,7 +1,7 @@
-"""Makes up for closes and releases that failed: the disk was full, or a row could not be written (H7).
+"""Repeats closes and releases that failed, because the disk was full or a row could not be written (H7).
 
-Who closes a file is told that it failed, and its handle is gone all the same. Then nobody else would make an upload of
-what was written, or let go what was removed. So the rows are looked at now and then, and soon after each failure.
+The program gets the error, but its handle is gone: nobody else would upload the bytes that it wrote, or free a file
+that was removed. The closer looks for such files soon after each failure, and now and then.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Closer:
         self._bell = Doorbell()
 
     def failed(self, ino: int, error: Exception) -> None:
-        """A close or release of a file failed: it is tried again."""
+        """Note that a close or release of a file failed; try it again after a pause."""
         former = self._failures.get(ino)
         tries = former.tries + 1 if former else 0
         pause_s = min(_FIRST_PAUSE_S * 2.0**tries, _LAST_PAUSE_S)
@@ -63,17 +63,17 @@ class Closer:
         self._bell.ring()
 
     def reason(self, ino: int) -> str | None:
-        """Why a file is not closed yet."""
+        """Return why the last close of a file failed; None where it did not."""
         failure = self._failures.get(ino)
         return failure.reason if failure else None
 
     async def close_all(self, inos: Container[int] | None = None) -> int:
-        """Close now, among these files or all, what nobody has open for writing; the number of files closed."""
+        """Close the written files, of these or of all, that nobody has open for writing; return their number."""
         unclosed = [inode.ino for inode in self._tree.unclosed() if inos is None or inode.ino in inos]
         return sum([await self._close(ino) for ino in unclosed])
 
     async def run(self) -> None:
-        """Look after each failure, and now and then, until cancelled."""
+        """Look for such files after each failure, and once a minute, until cancelled."""
         while True:
             await self._bell.wait(self._pause_s())
             try:
@@ -98,7 +98,7 @@ class Closer:
         return min(max(due_s - trio.current_time(), 0.0), _LAST_PAUSE_S)
 
     async def _close(self, ino: int) -> bool:
-        """Whether it was to be closed, and is."""
+        """Close a file that nobody has open for writing; return whether it is closed."""
         if self._usage.is_open_for_write(ino):
             # Whoever has it open closes it, and is told if that fails again.
             self._failures.pop(ino, None)

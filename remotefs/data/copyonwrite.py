@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from remotefs.data.changes import Changes
-from remotefs.data.churn import Churn
 from remotefs.data.content import ContentStore
 from remotefs.data.download import Downloader
 from remotefs.data.flights import Flights
@@ -34,7 +33,6 @@ class CopyOnWrite:
         content: ContentStore,
         staging: Staging,
         downloader: Downloader,
-        churn: Churn,
         freezer: Freezer,
         flights: Flights,
         check_readable: Callable[[Inode], None],
@@ -45,7 +43,6 @@ class CopyOnWrite:
         self._content = content
         self._staging = staging
         self._downloader = downloader
-        self._churn = churn
         self._freezer = freezer
         self._flights = flights
         self._check_readable = check_readable
@@ -101,8 +98,8 @@ class CopyOnWrite:
             self._changes.dirtied(before.ino)
         cut = self._flights.overtake(before.ino)
         is_unsent = before.state == ContentState.CLOSED and before.size > 0
-        if is_unsent and not self._flights.will_arrive(before.ino) and self._freezer.of(before.ino) is None:
-            self._churn.overtaken(before.ino, cut=cut)
+        if is_unsent and not self._flights.will_arrive(before.ino):
+            self._freezer.overtaken(before.ino, cut=cut)
 
     @contextmanager
     def _discarding_at_failure(self, ino: int, generation: int) -> Iterator[None]:

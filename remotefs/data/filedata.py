@@ -16,7 +16,6 @@ import trio
 import xxhash
 
 from remotefs.data.changes import Changes, Usage, is_referred
-from remotefs.data.churn import Churn
 from remotefs.data.content import ContentStore
 from remotefs.data.copyonwrite import CopyOnWrite
 from remotefs.data.download import Downloader
@@ -50,7 +49,6 @@ class FileData:
         staging: Staging,
         downloader: Downloader,
         locks: InodeLocks,
-        churn: Churn,
         freezer: Freezer,
         flights: Flights,
         usage: Usage,
@@ -70,9 +68,7 @@ class FileData:
         self._usage = usage
         self._max_file_bytes = max_file_bytes
         self._suspects = suspects
-        self._cow = CopyOnWrite(
-            store, changes, content, staging, downloader, churn, freezer, flights, self.check_readable
-        )
+        self._cow = CopyOnWrite(store, changes, content, staging, downloader, freezer, flights, self.check_readable)
 
     # -- reading
 

@@ -1,12 +1,12 @@
-"""Frozen versions: the bytes of a file as of one close, kept beside its staged file until they have gone up (W4).
+"""Frozen versions: the bytes of a file as one close left them, kept beside its staged file until they went up (W4).
 
-A frozen version is made while the inode's lock is held and before anything is written, so it is exactly what a close
-left. Nothing refers to it but this process: after a crash it is gone, and the staged file, which is newer, is sent.
+A version is frozen under the inode's lock and before anything is written, so it holds exactly the bytes of a close.
+Only this process refers to it: a crash removes it, and the staged file, which is newer, is sent.
 
-How it is made: the file system shares the blocks, where it can; else a thread copies them while that one write waits,
-for some seconds at most. Nothing is saved by moving the staged file away and giving the writer a copy of it: that costs
-the same copy, and a sync of it before the row may say that it takes the place of bytes that are on the disk. Only where
-the writer keeps nothing, as `>` does, the staged file is set aside as it is.
+The file system shares the blocks where it can; else a thread copies them while one write waits, some seconds at most.
+Moving the staged file away and giving the writer a copy would cost the same copy, and a sync before the row may say
+that the copy takes the place of bytes that are on the disk. Only where the writer keeps nothing, as `>` does, the
+staged file itself is set aside.
 """
 
 from __future__ import annotations
@@ -49,6 +49,11 @@ class Freezer:
     def of(self, ino: int) -> Frozen | None:
         """The frozen version of a file."""
         return self._frozen.get(ino)
+
+    def overtaken(self, ino: int, *, cut: bool) -> None:
+        """Note that a closed version is written over; `cut`: while it was sent. Offline that says nothing."""
+        if cut or (self._link.is_up and ino not in self._frozen and self._changes.is_upload_wanted(ino)):
+            self._churn.overtaken(ino, cut=cut)
 
     def wants(self, inode: Inode) -> bool:
         """Whether the closed version of a file is to be frozen before anything changes it."""

@@ -107,6 +107,7 @@ class Uploader:
         if current is not None and current.attempt is not None:
             await self._resolve(current, current.attempt)
         if (inode := self._wanted(intent.seq)) is not None:
+            # Now that nobody writes, if it keeps changing.
             await self._filedata.freeze(inode.ino)
         if (inode := self._wanted(intent.seq)) is not None:
             await self._fly(intent.seq, inode, ticket)
@@ -265,15 +266,22 @@ class Uploader:
             digest=shipment.digest or None,
             asked=shipment.name if shipment.name != reply.filename else None,
         )
+        # Before the next version is scheduled, for which it makes a pause.
+        self._thaw_confirmed(shipment)
+        self._changes.bound(shipment.ino, remote, shipment.generation, time.time_ns())
+        self._note_confirmed(shipment)
+        steps.reached("upload: it is bound", reply.id)
+
+    def _thaw_confirmed(self, shipment: Shipment) -> None:
         frozen = self._filedata.frozen(shipment.ino)
         if frozen is not None and frozen.generation <= shipment.generation:
             self._filedata.thaw(shipment.ino)
-        self._changes.bound(shipment.ino, remote, shipment.generation, time.time_ns())
+
+    def _note_confirmed(self, shipment: Shipment) -> None:
         self._churn.confirmed(shipment.ino, shipment.generation)
         inode = self._tree.find(shipment.ino)
         if inode is None or inode.state == ContentState.CLEAN:
             self._churn.calm(shipment.ino)
-        steps.reached("upload: it is bound", reply.id)
 
 
 def is_definite(error: Exception) -> bool:

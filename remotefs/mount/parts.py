@@ -108,7 +108,7 @@ class Parts:
             self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights, churn
         )
         self.filedata = FileData(
-            self.store, self.changes, self.content, self.staging, self.downloader, InodeLocks(), churn,
+            self.store, self.changes, self.content, self.staging, self.downloader, InodeLocks(),
             Freezer(self.staging, self.changes, churn, self.link), self.flights,
             self.handles, config.service.max_file_bytes, self.suspects,
         )  # fmt: skip

@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from remotefs.control.messages import FlushParams, Nothing, PathParams
-from remotefs.errors import TransportError
+from remotefs.errors import TransportError, Unreachable
 from remotefs.fuse.translate import errno_of
 from remotefs.store.records import ContentState, Origin
 from tests.between import Between
@@ -165,6 +165,20 @@ async def test_its_closes_return_at_once(tmp_path: Path, server: Server, clock: 
         assert log.at_service()[0] == log.version
 
 
+async def test_a_file_that_was_written_offline_for_long_is_waited_for_as_any(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with changing(tmp_path, server, durability="remote") as (host, log):
+        host.parts.link.down(Unreachable("no route"))
+        for _ in range(5):
+            await log.change()
+            await trio.sleep(PAUSE_S)
+        await host.walk()
+        await log.change()
+        assert log.at_service()[0] == log.version
+        await host.settled()
+
+
 async def test_strict_waits_as_ever_for_it_promises_more(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with changing(tmp_path, server, durability="strict", close_wait_s=10.0) as (host, log):
         for _ in range(3):
@@ -233,6 +247,17 @@ async def test_flush_waits_for_the_version_of_its_moment_and_not_for_the_frozen_
             assert arrived == []
             await log.close(fh)
         assert max(arrived) >= wanted
+
+
+async def test_a_drain_ends_with_the_newest(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with frozen(tmp_path, server) as (host, log, held):
+        await log.change()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.parts.writeback.drain, 1000.0)
+            await trio.sleep(1)
+            held.release()
+        assert log.at_service() == [4]
+        assert host.pending() == []
 
 
 @pytest.mark.parametrize("all_sent", [False, True], ids=["before its last byte", "after it"])
