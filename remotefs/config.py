@@ -117,6 +117,9 @@ class WritebackConfig(Section, frozen=True, kw_only=True):
     relabel_max_bytes: int = 100 * MIB
     # When the listing is read back after a lost reply: files show up in it a few seconds late (W6).
     readback_after_s: tuple[float, ...] = (5.0, 15.0)
+    # A file that keeps changing: how long after one version the next is frozen and sent at the earliest, and how long
+    # nothing has to follow a close for that to be sent as it is (W4).
+    changing_pause_s: float = 30.0
     upload_workers: int = 8
     # More pending intents than this make write and close wait, then fail with ENOSPC.
     backlog_intents: int = 100_000

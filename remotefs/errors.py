@@ -27,6 +27,7 @@
     │   └── DeadlineExceeded            SilentService (known to send nothing, so nobody waits for it)
     ├── CorruptionError                 bytes on this disk are not the ones that were put there (R3)
     ├── StaleError                      the remote file went away under an open handle (R4)
+    ├── IntentGone                      pending work was carried out or cancelled since it was read
     ├── LocalError                      this machine is in the way
     │   ├── OutOfSpace  StateLocked  StateUnusable
     └── AccountError                    the state folder belongs to another account (S1)
@@ -262,6 +263,10 @@ class CorruptionError(RemotefsError):
 
 class StaleError(RemotefsError):
     """ESTALE: the remote file went away under an open handle (R4)."""
+
+
+class IntentGone(RemotefsError):
+    """The row of an intent is not there any more: it was carried out, or cancelled, since it was read."""
 
 
 class LocalError(RemotefsError):

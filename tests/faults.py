@@ -408,6 +408,23 @@ class HoldReply(Action):
 
 
 @dataclass
+class Throttle(Action):
+    """Carry out, and take the request's body no faster than a line of so many bytes a second would bring it."""
+
+    waits = True
+
+    bytes_per_s: float
+
+    async def __call__(self, call: Call) -> None:
+        async def receive() -> Message:
+            message = await call.receive()
+            await asyncio.sleep(len(message.get("body", b"")) / self.bytes_per_s)
+            return message
+
+        await call.app(call.scope, receive, call.send)
+
+
+@dataclass
 class LateCommit(Action):
     """Close the connection without an answer, and carry the request out so many seconds later."""
 

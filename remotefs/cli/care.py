@@ -1,4 +1,4 @@
-"""`remotefs check` and `remotefs export`: of a mount, or of the state folder of one that is not running."""
+"""`remotefs check`, `export` and `backup`: of a mount, or of the state folder of one that is not running."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from remotefs.cli.console import Say, describe, human_size, progress_shown, say
 from remotefs.cli.failures import EXIT_FAILED
 from remotefs.cli.request import load_settings
 from remotefs.control.care import (
+    BACKUP,
     CHECK,
     EXPORT,
+    BackupParams,
     CheckParams,
     CheckResult,
     ExportParams,
@@ -91,6 +93,30 @@ def export(
     _say_exported(results)
 
 
+def backup(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A folder that is new or empty.")],
+    mountpoint: Annotated[
+        Path | None, typer.Argument(metavar="MOUNTPOINT", help="Default: the only remotefs mount.")
+    ] = None,
+    *,
+    state_dir: _StateDir = None,
+) -> None:
+    """Copy the state folder of a mount while it works: all that the service does not give back.
+
+    The copy is as of one moment. To use it, mount with `--state-dir DEST`, in place of the original and never beside
+    it. What could not be copied is named. The exit status is 1 then.
+    """
+    target = destination.absolute()
+    with progress_shown("backing up") as show:
+        if state_dir is not None:
+            result = _back_up_idle(state_dir, target, show)
+        else:
+            control = chosen_mount(mountpoint).control
+            params = BackupParams(target=str(target))
+            result = control.call(BACKUP, params, timeout_s=LONG_S, report=lambda told: show(describe(told)))
+    _say_exported([result])
+
+
 def _export_one(source: Path, target: Path, state_dir: Path | None, *, force: bool, show: Say) -> ExportResult:
     if state_dir is not None:
         return _export_idle(state_dir, source, target, force, show)
@@ -128,6 +154,12 @@ def _export_idle(state_dir: Path, source: Path, target: Path, force: bool, show:
     path = "" if source == Path() else str(source).strip("/")
     settings = load_settings(os.environ, None, {})
     return idle.export(_existing(state_dir), settings, path, target, force=force, say=show)
+
+
+def _back_up_idle(state_dir: Path, target: Path, show: Callable[[str], None]) -> ExportResult:
+    from remotefs.mount import idle  # noqa: PLC0415 - see above
+
+    return idle.backup(_existing(state_dir), load_settings(os.environ, None, {}), target, say=show)
 
 
 def _existing(state_dir: Path) -> Path:

@@ -30,6 +30,7 @@ COMMANDS = {
     "unpin": ("caching", "unpin"),
     "cache": ("caching", "cache"),
     "export": ("care", "export"),
+    "backup": ("care", "backup"),
     "check": ("care", "check"),
     "trash": ("upkeep", "trash"),
     "accept-removals": ("upkeep", "accept_removals"),

@@ -30,6 +30,8 @@ from remotefs.errors import StateUnusable, TransportError, Unreachable
 REMOTE_FSTYPES = frozenset({"nfs", "nfs4", "cifs", "smb3", "afs", "ceph", "fuse.sshfs", "fuse.rclone", "fuse.remotefs"})
 MEMORY_FSTYPES = frozenset({"tmpfs", "ramfs"})
 SLUG_CHARACTERS = 60
+# Either is in every state folder, and the second in its copies too.
+_OURS = frozenset({LOCK_NAME, "state.db"})
 
 
 Identify = Callable[[], Awaitable[Account]]
@@ -102,7 +104,7 @@ def _check_ours(path: Path) -> None:
     if owner != os.geteuid():
         raise StateUnusable(f"the state folder {path} belongs to user {owner}; give --state-dir one of your own")
     names = {entry.name for entry in path.iterdir()}
-    if names and LOCK_NAME not in names:
+    if names and names.isdisjoint(_OURS):
         raise StateUnusable(
             f"{path} is no state folder of remotefs (there is {min(names)!r}); give --state-dir a new or empty folder"
         )

@@ -93,6 +93,12 @@ class ExportResult(Message, frozen=True, kw_only=True):
     failed: tuple[Leftover, ...] = ()
 
 
+class BackupParams(Message, frozen=True):
+    """Copy the state folder to `target`, an absolute path of a folder that is new or empty."""
+
+    target: str
+
+
 class CheckParams(Message, frozen=True, kw_only=True):
     """Compare the parts of the mount with each other; with `service` also with one listing.
 
@@ -128,4 +134,5 @@ CACHE_INFO = Endpoint("cache-info", Nothing, CacheInfo)
 CACHE_TRIM = Endpoint("cache-trim", TrimParams, Freed)
 CACHE_CLEAR = Endpoint("cache-clear", ClearParams, Freed)
 EXPORT = Endpoint("export", ExportParams, ExportResult)
+BACKUP = Endpoint("backup", BackupParams, ExportResult)
 CHECK = Endpoint("check", CheckParams, CheckResult)

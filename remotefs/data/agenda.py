@@ -22,11 +22,16 @@ _MANY = 1000
 
 
 class _Delay(NamedTuple):
-    """`failures` in a row; 0 for a delay that is no failure."""
+    """`failures` in a row; 0 for a delay that is no failure: it ends when the intent gets another due time."""
 
     until_ns: int
     reason: str | None
     failures: int
+    due_ns: int
+
+    def holds(self, intent: Intent, now_ns: int) -> bool:
+        """Whether the intent has to wait for it still."""
+        return self.until_ns > now_ns and (self.failures > 0 or self.due_ns == intent.due_ns)
 
 
 class Agenda:
@@ -50,9 +55,13 @@ class Agenda:
 
     def is_due(self, intent: Intent) -> bool:
         """Whether an intent's time has come."""
-        if intent.due_ns >= NEVER_NS or self._is_delayed(intent.seq):
+        if intent.due_ns >= NEVER_NS or self._is_delayed(intent):
             return False
         return intent.seq in self._hurried[_is_delete(intent)] or intent.due_ns <= self._clock()
+
+    def waits(self, intent: Intent) -> bool:
+        """Whether an intent waits for its time, which a hurry makes come at once."""
+        return intent.due_ns < NEVER_NS and not self.is_due(intent)
 
     def hurry(self, intents: Iterable[Intent]) -> None:
         """Let intents be due now, whatever the journal says, until they were begun once."""
@@ -69,8 +78,8 @@ class Agenda:
         self._delayed.pop(intent.seq, None)
 
     def delay(self, intent: Intent, delay_s: float) -> None:
-        """Let an intent wait, in this run, for a reason that is no failure."""
-        self._delayed[intent.seq] = _Delay(self._clock() + int(delay_s * _NS), None, 0)
+        """Let an intent wait, in this run, for a reason that is no failure, or until it gets another due time."""
+        self._delayed[intent.seq] = _Delay(self._clock() + int(delay_s * _NS), None, 0, intent.due_ns)
 
     def failures(self, intent: Intent) -> int:
         """Return how often an intent failed in a row, as far as the journal or this run knows."""
@@ -80,7 +89,7 @@ class Agenda:
     def failed(self, intent: Intent, delay_s: float, reason: str) -> None:
         """Let an intent wait, in this run, because it failed and the journal cannot be told; `reason` is for people."""
         until_ns = self._clock() + int(delay_s * _NS)
-        self._delayed[intent.seq] = _Delay(until_ns, reason, self.failures(intent) + 1)
+        self._delayed[intent.seq] = _Delay(until_ns, reason, self.failures(intent) + 1, intent.due_ns)
         if len(self._delayed) > self._most_delayed:
             self._delayed = {seq: delay for seq, delay in self._delayed.items() if self._journal.find(seq) is not None}
             self._most_delayed = max(_MANY, 2 * len(self._delayed))
@@ -122,9 +131,9 @@ class Agenda:
             elif seq not in running and self.is_due(intent):
                 yield intent
 
-    def _is_delayed(self, seq: int) -> bool:
-        delayed = self._delayed.get(seq)
-        return delayed is not None and delayed.until_ns > self._clock()
+    def _is_delayed(self, intent: Intent) -> bool:
+        delayed = self._delayed.get(intent.seq)
+        return delayed is not None and delayed.holds(intent, self._clock())
 
 
 def _is_delete(intent: Intent) -> bool:

@@ -12,12 +12,14 @@ Synchronous and inside the caller's transaction. The rules, in the words of the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from remotefs import names
 from remotefs.backoff import backoff_s
 from remotefs.config import WritebackConfig
+from remotefs.data.churn import Churn
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.flights import Flights
 from remotefs.data.lifecycle import Life
@@ -99,6 +101,7 @@ class Changes:
         flights: Flights,
         clock: Callable[[], int],
         labels: Labelling,
+        churn: Churn,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -112,8 +115,11 @@ class Changes:
         self._flights = flights
         self._clock = clock
         self._labels = labels
+        self._churn = churn
         self._garbage: list[str] = []
         self._staged_garbage: list[tuple[int, int]] = []
+        # How many blocks keep the garbage from being taken.
+        self._holders = 0
 
     # -- names
 
@@ -159,15 +165,29 @@ class Changes:
         intent = self._journal.of_inode(ino)
         return intent is not None and intent.attempt is not None
 
+    def is_upload_wanted(self, ino: int) -> bool:
+        """Whether an upload of the inode is pending."""
+        intent = self._journal.of_inode(ino)
+        return intent is not None and intent.kind is IntentKind.UPLOAD
+
+    def is_put_off(self, intent: Intent, due_ns: int) -> bool:
+        """Whether an intent that was due at `due_ns` has got a later time since, which has not come yet."""
+        return intent.due_ns > max(due_ns, self._clock())
+
     def _stays_here(self, path: str) -> bool:
         return self._naming.never_uploaded(path)
 
     # -- what happened
 
     def relabel(self, ino: int) -> None:
-        """The user wants the service to follow a rename whatever it costs (`remotefs sync`, W7)."""
-        self._journal.put(IntentKind.RELABEL, ino, due_ns=self._clock())
-        self._doorbell.ring()
+        """The user wants the service to follow a rename whatever it costs (`remotefs sync`, W7).
+
+        Bytes that are to be uploaded anyway go up under the new name by themselves.
+        """
+        inode = self._tree.find(ino)
+        if inode is not None and inode.state == ContentState.CLEAN and inode.nlink > 0 and self.is_alias(inode):
+            self._journal.put(IntentKind.RELABEL, ino, due_ns=self._clock())
+            self._doorbell.ring()
 
     def closed(self, ino: int) -> Inode:
         """New content was closed: it is to be uploaded."""
@@ -178,10 +198,17 @@ class Changes:
         return inode
 
     def dirtied(self, ino: int) -> None:
-        """A pending file is written again: what was to be sent is no longer what it holds."""
+        """A file is written to: what was to be sent is no longer what it holds, and what it holds is to be sent."""
         self.label(self._tree.get(ino))
         intent = self._journal.of_inode(ino)
-        if intent is not None and intent.due_ns != NEVER_NS:
+        if intent is None:
+            self.schedule(self._tree.get(ino))
+        elif self._churn.is_frozen(ino):
+            # What it held is kept, and is sent whatever it holds; after a failure when its time has come.
+            if intent.reason is None:
+                self._journal.reschedule(intent.seq, due_ns=self._clock())
+                self._doorbell.ring()
+        elif intent.due_ns != NEVER_NS:
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
 
     def label(self, inode: Inode) -> None:
@@ -197,12 +224,18 @@ class Changes:
         self.label(inode)
         intent = self._journal.of_inode(inode.ino)
         if self.is_local(inode):
+            # What has not gone out entirely does not.
+            self._flights.cut(inode.ino)
             if intent is not None and intent.attempt is None:
                 self._cancel(intent)
         elif inode.state == ContentState.CLOSED:
-            self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=self._clock() + self._left_ns(inode))
+            if not self._is_retrying(intent):
+                self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=self._clock() + self._left_ns(inode))
         elif inode.state == ContentState.CLEAN:
             self._relabel(inode, intent, wanted=self._may(inode, relabel))
+        else:
+            # Its next close makes it due; until then the row says that something is left to do.
+            self._pending_upload(inode)
         self._succeed(inode)
         self._doorbell.ring()
 
@@ -321,13 +354,25 @@ class Changes:
     @property
     def has_garbage(self) -> bool:
         """Whether there is something to take."""
-        return bool(self._garbage or self._staged_garbage)
+        return bool(self._garbage or self._staged_garbage) and not self._holders
+
+    @contextmanager
+    def holding_garbage(self) -> Iterator[None]:
+        """Give nothing up while the block lasts: what goes meanwhile can be taken after it."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            self._doorbell.ring()
 
     def take_garbage(self) -> tuple[list[str], list[tuple[int, int]]]:
         """What was given up since the last call: ids whose content may go, and (inode, generation) of staged files.
 
         Their transactions may still be undone, by a power cut or because they never commit.
         """
+        if self._holders:
+            return [], []
         garbage, self._garbage = self._garbage, []
         staged, self._staged_garbage = self._staged_garbage, []
         return garbage, staged
@@ -350,6 +395,10 @@ class Changes:
 
     # -- rules
 
+    def _is_retrying(self, intent: Intent | None) -> bool:
+        """Whether what goes first is frozen and was tried in vain: a close is no reason to try again sooner."""
+        return intent is not None and intent.reason is not None and self._churn.is_frozen(intent.ino or 0)
+
     def _left_ns(self, inode: Inode) -> int:
         """Return what is left of the wait that began with the last close, whatever the wall clock did since."""
         delay_ns = self._delay_ns(inode)
@@ -360,7 +409,8 @@ class Changes:
             return int(self._config.temporary_grace_s * _NS)
         if inode.size == 0:
             return int(self._config.empty_grace_s * _NS)
-        return int(self._config.settle_s * _NS) if self._config.durability == "local" else 0
+        delay_s = self._config.settle_s if self._config.durability == "local" else 0.0
+        return int(max(delay_s, self._churn.delay_s(inode.ino)) * _NS)
 
     def _may(self, inode: Inode, relabel: bool | None) -> bool:
         return self._wants_relabel(inode) and (self.may_relabel([inode]) if relabel is None else relabel)

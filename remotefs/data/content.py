@@ -119,6 +119,10 @@ class ContentStore:
         """Where the bytes of an id lie, whatever of them is here."""
         return self._data(file_id)
 
+    def files_of(self, file_id: str) -> list[Path]:
+        """Return the files in which an id that is here lies: its bytes and their sums."""
+        return [self._data(file_id), self._sidecar(file_id, pinned=self._entry(file_id).pinned)]
+
     def kept(self) -> dict[str, Entry]:
         """What is here, by id; after `scan` all of it."""
         return dict(self._index.items())

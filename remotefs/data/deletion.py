@@ -100,6 +100,8 @@ class Deleter:
     async def carry_out(self, intent: Intent) -> None:
         """Send it, let it wait, or drop it, as decide() says. Raises RefusedError, TransportError; the intent stays."""
         assert intent.file_id is not None
+        if self._journal.find(intent.seq) is None:
+            return
         verdict = decide(self.facts(intent))
         if verdict is Verdict.DROP:
             self._journal.remove(intent.seq)

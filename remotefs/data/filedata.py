@@ -1,15 +1,14 @@
 """The bytes of a file of the tree: where they are now, and how they come to be written.
 
 Bytes lie in staging while they are dirty, pending or not settled, else in the content store under the bound remote
-file's id, else only at the service. Writing makes a staged file: empty after a truncation to 0, else a clone of the
-content (copy-on-write; a download first where it is not here).
+file's id, else only at the service. Writing makes a staged file (`copyonwrite`).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,12 +18,15 @@ import xxhash
 from remotefs.api.budget import Priority
 from remotefs.data.changes import Changes, Usage, is_referred
 from remotefs.data.content import ContentStore
+from remotefs.data.copyonwrite import CopyOnWrite
 from remotefs.data.download import Downloader
 from remotefs.data.flights import Flights
+from remotefs.data.freezer import Freezer, Frozen
 from remotefs.data.lifecycle import Life
 from remotefs.data.locks import InodeLocks
 from remotefs.data.readahead import ReadWindow
-from remotefs.data.staging import StagedFile, Staging
+from remotefs.data.stagedfile import StagedFile
+from remotefs.data.staging import Staging
 from remotefs.data.suspects import Suspects
 from remotefs.errors import (
     DeadlineExceeded,
@@ -32,7 +34,6 @@ from remotefs.errors import (
     InvalidArgument,
     LocalError,
     NotReadable,
-    RemotefsError,
     StaleError,
 )
 from remotefs.store.records import ContentState, Inode, Remote
@@ -56,6 +57,7 @@ class FileData:
         staging: Staging,
         downloader: Downloader,
         locks: InodeLocks,
+        freezer: Freezer,
         flights: Flights,
         usage: Usage,
         max_file_bytes: int,
@@ -69,10 +71,12 @@ class FileData:
         self._staging = staging
         self._downloader = downloader
         self._locks = locks
+        self._freezer = freezer
         self._flights = flights
         self._usage = usage
         self._max_file_bytes = max_file_bytes
         self._suspects = suspects
+        self._cow = CopyOnWrite(store, changes, content, staging, downloader, freezer, flights, self.check_readable)
 
     # -- reading
 
@@ -123,13 +127,37 @@ class FileData:
         except DeadlineExceeded as error:
             raise self._about(inode, error) from None
 
+    # -- versions that are sent whatever is written (W4)
+
+    async def freeze(self, ino: int) -> None:
+        """Freeze what the last close left, if the file keeps changing; called before it is sent."""
+        if self._cow.may_be_frozen(self._tree.find(ino)):
+            async with self._locks.hold(ino):
+                inode = self._tree.find(ino)
+                if inode is not None and self._cow.may_be_frozen(inode):
+                    await self._cow.freeze(inode)
+
+    def frozen(self, ino: int) -> Frozen | None:
+        """The version that is to be sent before any other."""
+        return self._freezer.of(ino)
+
+    def thaw(self, ino: int) -> None:
+        """The frozen version was sent, or will not be; harmless where there is none."""
+        self._freezer.thaw(ino)
+
+    def thaw_unwanted(self) -> None:
+        """Let frozen versions go that nobody asks to send any more."""
+        for ino in self._freezer.inodes():
+            if not self._changes.is_upload_wanted(ino):
+                self._freezer.calm(ino)
+
     # -- writing
 
     async def write(self, ino: int, offset: int, data: bytes) -> int:
         """Write into the staged file; bytes written. Raises FileTooBig, OutOfSpace, and as read() does."""
         async with self._locks.hold(ino):
             self._check_size(ino, offset + len(data))
-            staged = await self._make_dirty(self._tree.get(ino))
+            staged = await self._cow.writable(self._tree.get(ino))
             written = staged.write(offset, data)
             now = time.time_ns()
             size = max(self._tree.get(ino).size, offset + written)
@@ -141,7 +169,7 @@ class FileData:
         async with self._locks.hold(ino):
             self._check_size(ino, size)
             inode = self._tree.get(ino)
-            staged = await self._make_dirty(inode, keep=min(size, inode.size))
+            staged = await self._cow.writable(inode, keep=min(size, inode.size))
             staged.truncate(size)
             now = time.time_ns()
             self._tree.note(ino, size=size, mtime_ns=now, ctime_ns=now)
@@ -161,19 +189,28 @@ class FileData:
             if unchanged and self._tree.get(ino).file_id == inode.file_id and not self._changes.may_be_rebound(ino):
                 with self._db.transaction():
                     self._changes.schedule(self._save(ino, Life.of(self._tree.get(ino)).as_before()))
+                self._freezer.calm(ino)
                 return False
             self._changes.closed(ino)
             return True
 
-    async def fill(self, ino: int, source: Path, size: int) -> None:
-        """Give a new, empty file the first `size` bytes of a local file, as if they had been written and closed."""
-        async with self._locks.hold(ino):
-            life = Life.of(self._tree.get(ino))
-            await self._staging.clone(ino, life.staged_as(), source, size)
+    async def create(self, source: Path, size: int, make: Callable[[], Inode]) -> Inode:
+        """Make a file that holds the first `size` bytes of a local one as soon as it has a name, to be uploaded.
+
+        `make` makes it, empty, in the transaction that gives it its bytes. Raises what `make` does, OutOfSpace,
+        StateUnusable, CorruptionError where the local file is shorter: then nothing was made.
+        """
+        async with self._staging.copied(source, size) as give_name:
             with self._db.transaction():
-                self._tree.update(ino, size=size, **life.written()._asdict())
-                self._changes.closed(ino)
-        await self.sync(ino)
+                inode = make()
+                life = Life.of(inode)
+                give_name(inode.ino, life.staged_as())
+                # Else it would be in the way of the next file, which gets the same number then.
+                self._db.on_rollback(lambda: self._staging.discard(inode.ino, life.staged_as()))
+                self._tree.update(inode.ino, size=size, **life.written()._asdict())
+                closed = self._changes.closed(inode.ino)
+        await self.sync(closed.ino)
+        return closed
 
     async def sync(self, ino: int) -> None:
         """Return once the bytes and the row survive a power cut."""
@@ -184,8 +221,15 @@ class FileData:
     async def sync_bytes(self, ino: int) -> None:
         """Return once the bytes survive a power cut; they are found again once `Database.durable` has returned, too."""
         inode = self._tree.find(ino)
-        if inode is not None and inode.staged_gen is not None:
-            await self._staged(inode).sync()
+        while inode is not None and inode.staged_gen is not None:
+            before, inode = inode, None
+            try:
+                await self._staged(before).sync()
+            except LocalError:
+                inode = self._tree.find(ino)
+                if inode is not None and inode.staged_gen == before.staged_gen:
+                    raise
+                # All its bytes were given up meanwhile: those that came in their stead are to be synced.
 
     async def stage(self, ino: int) -> None:
         """Copy clean content into staging: there it outlives the id that a RELABEL is about to replace (W7)."""
@@ -193,7 +237,7 @@ class FileData:
             inode = self._tree.get(ino)
             if inode.staged_gen is not None or inode.size == 0:
                 return
-            await self._copy(inode, inode.content_gen, inode.size)
+            await self._cow.copy(inode, inode.content_gen, inode.size)
             if self._still_holds(inode):
                 self._changes.label(self._save(ino, Life.of(self._tree.get(ino)).staged()))
             else:
@@ -250,6 +294,7 @@ class FileData:
     def discard(self, ino: int, generation: int) -> None:
         """Let the staged bytes of a file that is gone go (see `sweep`)."""
         self._flights.cut(ino)
+        self._freezer.calm(ino)
         self._changes.drop_staged(ino, generation)
 
     async def sweep(self) -> None:
@@ -317,45 +362,6 @@ class FileData:
             path = self._path(self._tree.get(ino))
             limit = self._max_file_bytes // (1 << 20)
             raise FileTooBig(f"{path}: the service takes files of at most {limit} MiB")
-
-    async def _make_dirty(self, inode: Inode, *, keep: int | None = None) -> StagedFile:
-        """The staged file to write into, holding the first `keep` bytes of the content (None: all of them).
-
-        Invariant: called with the inode's lock held.
-        """
-        keep = inode.size if keep is None else keep
-        if inode.state == ContentState.DIRTY:
-            return self._staged(inode)
-        generation = Life.of(inode).staged_as()
-        staged = self._staged(inode) if inode.staged_gen is not None else await self._copy(inode, generation, keep)
-        try:
-            with self._db.transaction():
-                self._save(inode.ino, Life.of(inode).written())
-                self._changes.dirtied(inode.ino)
-        except RemotefsError:
-            if inode.staged_gen is None:
-                self._staging.discard(inode.ino, generation)
-            raise
-        self._flights.cut(inode.ino)
-        return staged
-
-    async def _copy(self, inode: Inode, generation: int, keep: int) -> StagedFile:
-        if keep == 0:
-            return self._staging.create(inode.ino, generation)
-        self.check_readable(inode)
-        assert inode.file_id is not None
-        # What is damaged must not be copied, uploaded, and then be all that is left (R3).
-        await self._content.verify(inode.file_id)
-        source = self._content.path_of(inode.file_id)
-        if source is None:
-            try:
-                await self._downloader.fetch_all(inode.file_id, inode.size)
-            except DeadlineExceeded as error:
-                raise self._about(inode, error) from None
-            source = self._content.path_of(inode.file_id)
-            if source is None:
-                raise NotReadable(f"inode {inode.ino}: its content cannot be kept on this disk to be written to")
-        return await self._staging.clone(inode.ino, generation, source, keep)
 
     async def _is_unchanged(self, inode: Inode) -> bool:
         remote = self._bound(inode)

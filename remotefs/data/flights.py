@@ -16,10 +16,14 @@ from remotefs.api.upload import UploadSource
 
 
 class Flight:
-    """One upload under way; of `size_bytes` (0 until its body is made) `sent_bytes` went out."""
+    """One upload under way; of `size_bytes` (0 until its body is made) `sent_bytes` went out.
 
-    def __init__(self, generation: int) -> None:
+    What a `frozen` one sends is not changed by writes.
+    """
+
+    def __init__(self, generation: int, *, frozen: bool) -> None:
         self.generation = generation
+        self.frozen = frozen
         self.scope = trio.CancelScope()
         self.all_sent = False
         self.size_bytes = 0
@@ -65,10 +69,10 @@ class Flights:
         self._deletes: set[str] = set()
 
     @contextmanager
-    def fly(self, ino: int, generation: int) -> Iterator[Flight]:
+    def fly(self, ino: int, generation: int, *, frozen: bool = False) -> Iterator[Flight]:
         """Register an upload for as long as it takes; when it is cut, the block ends with `scope.cancelled_caught`."""
         assert ino not in self._flights, "one upload an inode at a time"
-        flight = self._flights[ino] = Flight(generation)
+        flight = self._flights[ino] = Flight(generation, frozen=frozen)
         try:
             with flight.scope:
                 yield flight
@@ -80,6 +84,19 @@ class Flights:
         flight = self._flights.get(ino)
         if flight is not None and not flight.all_sent:
             flight.scope.cancel()
+
+    def overtake(self, ino: int) -> bool:
+        """What is being sent is about to change, unless it is frozen; whether its upload was cut."""
+        flight = self._flights.get(ino)
+        if flight is None or flight.frozen or flight.all_sent:
+            return False
+        flight.scope.cancel()
+        return True
+
+    def will_arrive(self, ino: int) -> bool:
+        """Whether the upload of an inode goes on whatever is written."""
+        flight = self._flights.get(ino)
+        return flight is not None and (flight.frozen or flight.all_sent)
 
     @property
     def under_way(self) -> Mapping[int, Flight]:

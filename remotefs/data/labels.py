@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
@@ -66,6 +67,12 @@ def write_label(file: Path | int, label: Label | None) -> None:
         # Bytes without a label are kept all the same: only their name would be lost with their row.
         if label is None and error.errno not in _UNSUPPORTED:
             _take_away(file)
+
+
+def copy_label(source: int, target: int) -> None:
+    """Give the file of one descriptor the label of another's; without effect where there is none, or no room."""
+    with suppress(OSError):
+        os.setxattr(target, ATTRIBUTE, os.getxattr(source, ATTRIBUTE))
 
 
 def _take_away(file: Path | int) -> None:

@@ -7,20 +7,27 @@ So the bytes have one place at each moment, and every *version* of them a number
     DIRTY    being written; staged
     CLOSED   closed, to be uploaded; staged (or empty)
 
-                 written    closed    as_before    confirmed(g), g newest    confirmed(g), g older
-    CLEAN        DIRTY +1   CLOSED*   -            CLEAN                     CLEAN
-    DIRTY        DIRTY      CLOSED    CLEAN        DIRTY                     DIRTY
-    CLOSED       DIRTY +1   CLOSED    -            CLEAN                     CLOSED
+              written    restarted  closed    as_before  confirmed(newest)  confirmed(older)
+    CLEAN     DIRTY +1   -          CLOSED*   -          CLEAN              CLEAN
+    DIRTY     DIRTY      DIRTY +1   CLOSED    CLEAN      DIRTY              DIRTY
+    CLOSED    DIRTY +1   DIRTY +1   CLOSED    -          CLEAN              CLOSED
 
     +1: a new generation     *: a new, empty file; one that recovery found written
+    restarted: all bytes are given up for new ones, which go into a staged file of their own
 
 Invariants, which the property tests prove for every order of events:
 
 1. A generation names one content: it rises with the first write after a close. So what an upload of generation g sent
    is g for ever, and its reply may bind g whatever was written meanwhile (W4).
 2. DIRTY bytes are staged, and staged bytes are let go only when CLEAN: the service has confirmed them, or they equal
-   what it has.
+   what it has; or when restarted: the writer has given them up.
 3. CLEAN follows only from the confirmation of the newest generation, or from bytes equal to those confirmed.
+4. A frozen version has the generation of a close and its bytes, whatever is written, restarted or closed afterwards.
+
+A file that keeps changing has one *frozen* version beside the staged file: the CLOSED generation, kept before the next
+write is applied. It is no state of the file but an upload that nothing can change any more. Its confirmation is that of
+an older generation, or of the newest where nothing was written. Whether it is there or gone decides nothing about the
+file: so no row tells of it, and a crash may take it.
 
 A crash between two events leaves the state of the last one that was committed; recovery closes what was DIRTY and finds
 out, for an upload under way, whether it was confirmed (`recovery`, `upload`).
@@ -54,6 +61,17 @@ class Life(NamedTuple):
         if self.state == ContentState.DIRTY:
             return self
         return Life(ContentState.DIRTY, self.content_gen + 1, self.staged_as())
+
+    def restarted(self) -> Life:
+        """Nothing of the staged bytes stays, and what comes in their stead goes into a new staged file."""
+        assert self.staged_gen is not None, "there is nothing to begin anew"
+        return Life(ContentState.DIRTY, self.content_gen + 1, self.content_gen + 1)
+
+    def frozen(self) -> int:
+        """The generation that the staged bytes are, to be kept before they change."""
+        assert self.state == ContentState.CLOSED, "only what a close left can be frozen"
+        assert self.staged_gen is not None, "there are no bytes to keep"
+        return self.content_gen
 
     def closed(self) -> Life:
         """What it holds is to be uploaded."""

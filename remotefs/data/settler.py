@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import AbstractAsyncContextManager
 from itertools import islice
 
 import trio
@@ -34,6 +35,7 @@ class Settler:
         # The ends of the turn at work, or the last one, and of the one that will take what is wanted now.
         self._turn, self._next_turn = trio.Event(), trio.Event()
         self._turn.set()
+        self._at_work = trio.Lock()
         self._bell = Doorbell()
         self._hurry = Doorbell()
 
@@ -50,16 +52,24 @@ class Settler:
         else:
             await self._turn.wait()
 
+    def resting(self) -> AbstractAsyncContextManager[None]:
+        """Settle nothing while the block lasts, which begins once the turn at work is over."""
+        return self._at_work
+
     async def run(self) -> None:
         """Settle until cancelled."""
         while True:
             await self._bell.wait(math.inf)
             await self._hurry.wait(_GATHER_S)
-            wanted, self._wanted = iter(self._wanted), {}
-            self._turn, self._next_turn = self._next_turn, trio.Event()
-            while some := list(islice(wanted, _TOGETHER)):
-                await self._settle_together(some)
-            self._turn.set()
+            async with self._at_work:
+                await self._take_turn()
+
+    async def _take_turn(self) -> None:
+        wanted, self._wanted = iter(self._wanted), {}
+        self._turn, self._next_turn = self._next_turn, trio.Event()
+        while some := list(islice(wanted, _TOGETHER)):
+            await self._settle_together(some)
+        self._turn.set()
 
     async def _settle_together(self, inos: list[int]) -> None:
         async with trio.open_nursery() as nursery:

@@ -1,17 +1,19 @@
 """Bytes being written: one file per dirty inode, `<inode>-<generation>`, from the first write until it becomes content.
 
 What is written here exists nowhere else. The name says whose it is, so that nothing has to be remembered elsewhere to
-find it after a crash; a copy that was being made when it came has another name and is removed.
+find it after a crash. What that leaves under other names is removed: a copy that was being made, and a frozen version
+(`<inode>-<generation>.frozen`), which is older than the staged file beside it.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
+import itertools
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,22 +24,23 @@ from cachetools import LRUCache
 
 from remotefs import steps
 from remotefs.data.contentfile import make_folder
+from remotefs.data.copying import copy_data, opened, share_blocks
 from remotefs.data.disk import Disk, local_error
 from remotefs.data.labels import write_label
-from remotefs.errors import AlreadyExists, CorruptionError, NotFound, RemotefsError
+from remotefs.data.stagedfile import Descriptors, StagedFile
+from remotefs.errors import AlreadyExists, NotFound, RemotefsError
 from remotefs.store.durability import Durability
-from remotefs.store.groupsync import GroupSync
 
 # Inode and generation.
 STAGED_NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
 _PART = ".part"
+_FROZEN = ".frozen"
 # 10,000 dirty files must not exhaust the 1,024 descriptors that a process usually has.
 _OPEN_FILES = 128
 # Files whose size and sync state stay in memory, so that a write does not ask the kernel for them.
 _RECENT_FILES = 1024
-# linux/fs.h: share the blocks of another file of the same file system (btrfs, XFS).
-_FICLONE = 0x40049409
-_COPY_BYTES = 64 * 1024 * 1024
+# A write waits while its file is frozen: as long as a close may wait, and no longer.
+_FREEZE_S = 10.0
 
 
 class StagedName(NamedTuple):
@@ -57,102 +60,6 @@ class StagingStatistics:
     open_descriptors: int
 
 
-class _Descriptors(LRUCache[Path, int]):
-    """Open descriptors by path; what falls out is closed."""
-
-    def popitem(self) -> tuple[Path, int]:
-        path, fd = super().popitem()
-        os.close(fd)
-        return path, fd
-
-    def of(self, path: Path) -> int:
-        """The descriptor of a file, opened where it is not open."""
-        fd: int | None = self.get(path)
-        return self.open(path) if fd is None else fd
-
-    def open(self, path: Path, flags: int = 0) -> int:
-        """Open a file that is not open."""
-        fd = self[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
-        return fd
-
-    def release(self, path: Path) -> None:
-        """Close one, if it is open."""
-        fd = self.pop(path, None)
-        if fd is not None:
-            os.close(fd)
-
-
-class StagedFile:
-    """One file being written, `size` bytes long. It may be used again after close()."""
-
-    def __init__(self, path: Path, disk: Disk, descriptors: _Descriptors, *, create: bool) -> None:
-        self.path = path
-        self._disk = disk
-        self._descriptors = descriptors
-        fd = descriptors.open(path, os.O_CREAT | os.O_EXCL) if create else descriptors.of(path)
-        self.size = os.fstat(fd).st_size
-        self._bytes = GroupSync(self._sync_bytes, lambda error: local_error(error, path))
-        self._bytes.changed()
-        if create:
-            steps.reached("staged file is made", path.name)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """The bytes from `offset`, fewer only at the end of the file. Raises StateUnusable."""
-        try:
-            return os.pread(self._fd(), size, offset)
-        except OSError as error:
-            raise local_error(error, self.path) from error
-
-    def write(self, offset: int, data: bytes | memoryview) -> int:
-        """Write all of it; how much that is. Raises OutOfSpace before the reserve is touched, StateUnusable."""
-        self._disk.require(len(data))
-        view, position = memoryview(data), offset
-        try:
-            fd = self._fd()
-            while view:
-                written = os.pwrite(fd, view, position)
-                view, position = view[written:], position + written
-        except OSError as error:
-            raise local_error(error, self.path) from error
-        finally:
-            self._bytes.changed()
-            self.size = max(self.size, position) if position > offset else self.size
-        steps.reached("staged file has bytes", self.path.name)
-        return len(data)
-
-    def truncate(self, size: int) -> None:
-        """Cut, or extend by a hole. Raises StateUnusable."""
-        try:
-            os.ftruncate(self._fd(), size)
-        except OSError as error:
-            raise local_error(error, self.path) from error
-        self._bytes.changed()
-        self.size = size
-        steps.reached("staged file is cut", self.path.name)
-
-    async def sync(self) -> None:
-        """Return once all that was written before the call survives a power cut; its name does with the next commit.
-
-        Callers at one time share the work. Raises OutOfSpace, StateUnusable, after a failure for ever.
-        """
-        await self._bytes.wait()
-
-    def close(self) -> None:
-        """Give the descriptor back; nothing is synced."""
-        self._descriptors.release(self.path)
-
-    def _fd(self) -> int:
-        return self._descriptors.of(self.path)
-
-    async def _sync_bytes(self) -> None:
-        fd = os.dup(self._fd())  # the other may fall out of the open ones meanwhile
-        try:
-            await trio.to_thread.run_sync(os.fdatasync, fd)
-        finally:
-            os.close(fd)
-        steps.reached("staged bytes are on the disk", self.path.name)
-
-
 class Staging:
     """Owns the folder; `durability` makes the names in it survive, with the rows that refer to them."""
 
@@ -160,15 +67,19 @@ class Staging:
         self._folder = folder
         self._disk = disk
         self._durability = durability
-        self._descriptors = _Descriptors(maxsize=_OPEN_FILES)
+        self._descriptors = Descriptors(maxsize=_OPEN_FILES)
         # One object a file, as long as anybody holds it: its size has one owner. The recent ones are held here.
         self._files: WeakValueDictionary[Path, StagedFile] = WeakValueDictionary()
         self._recent: LRUCache[Path, StagedFile] = LRUCache(maxsize=_RECENT_FILES)
+        # Those whose sync failed, for as long as they are there: a new object would call the next sync a success.
+        self._lost: dict[Path, StagedFile] = {}
+        self._copies = itertools.count(1)
         make_folder(folder)
         # What an earlier process made, and did not wait for.
         durability.named(folder)
-        for part in folder.glob(f"*{_PART}"):
-            part.unlink()
+        for suffix in (_PART, _FROZEN):
+            for left in folder.glob(f"*{suffix}"):
+                left.unlink()
 
     def create(self, inode: int, generation: int) -> StagedFile:
         """A new empty file. Raises AlreadyExists, OutOfSpace, StateUnusable."""
@@ -204,6 +115,7 @@ class Staging:
         self._descriptors.release(path)
         self._files.pop(path, None)
         self._recent.pop(path, None)
+        self._lost.pop(path, None)
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -215,21 +127,86 @@ class Staging:
 
         Raises AlreadyExists, OutOfSpace, StateUnusable, CorruptionError when the other is shorter.
         """
-        path = self.place(inode, generation)
-        part = path.with_name(path.name + _PART)
+        async with self.copied(source, size) as give_name:
+            return give_name(inode, generation)
+
+    @asynccontextmanager
+    async def copied(self, source: Path, size: int) -> AsyncIterator[Callable[[int, int], StagedFile]]:
+        """Copy as clone() does; the block names the copy by inode and generation, without waiting, or it is removed.
+
+        Raises what clone() does.
+        """
+        part = self._folder / f"{next(self._copies)}{_PART}"
         try:
             # Opened at once: the content may be evicted while a thread starts.
-            with _open(source, os.O_RDONLY) as origin, _open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
+            with opened(source, os.O_RDONLY) as origin, opened(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
                 try:
                     await self._fill(origin, copy, size)
-                    steps.reached("staged copy is whole", path.name)
-                    os.link(part, path)  # unlike a rename it does not replace
-                    self._durability.named(self._folder)
-                    steps.reached("staged copy has its name", path.name)
+                    steps.reached("staged copy is whole", part.name)
+                    yield lambda inode, generation: self._name(part, self.place(inode, generation))
                 finally:
-                    os.unlink(part)  # noqa: PTH108 - its name is a string for linkat above
+                    part.unlink()
+        except OSError as error:
+            raise _refusal(error, part) from error
+
+    async def freeze(self, inode: int, generation: int, version: int, size: int) -> Path:
+        """Copy the first `size` bytes of a staged file, to be sent as `version`; nothing is synced.
+
+        Raises OutOfSpace, StateUnusable, also when it takes too long.
+        """
+        path = self._frozen_path(inode, version)
+        try:
+            with (
+                opened(self.place(inode, generation), os.O_RDONLY) as origin,
+                opened(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy,
+            ):
+                if not await trio.to_thread.run_sync(share_blocks, origin, copy):
+                    self._disk.require(size)
+                    until_s = time.monotonic() + _FREEZE_S
+                    await trio.to_thread.run_sync(copy_data, origin, copy, size, until_s)
+                os.ftruncate(copy, size)
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise local_error(error, path) from error
+            raise
+        steps.reached("staged file is frozen", path.name)
+        return path
+
+    def set_aside(self, inode: int, generation: int, version: int) -> Path:
+        """Keep a staged file by a second name, to be sent as `version`; the first may go then. Raises StateUnusable."""
+        path = self._frozen_path(inode, version)
+        try:
+            os.link(self.place(inode, generation), path)
+        except OSError as error:
+            raise local_error(error, path) from error
+        steps.reached("staged file is set aside", path.name)
+        return path
+
+    def thaw(self, path: Path) -> None:
+        """Remove a frozen version; one that cannot be removed goes at the next start."""
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        steps.reached("frozen version is removed", path.name)
+
+    def used_bytes(self) -> int:
+        """The sizes of all that lies here, in bytes. Raises StateUnusable."""
+        try:
+            with os.scandir(self._folder) as entries:
+                return sum(map(_size_of, entries))
+        except OSError as error:
+            raise local_error(error, self._folder) from error
+
+    def _frozen_path(self, inode: int, version: int) -> Path:
+        return self._folder / f"{inode}-{version}{_FROZEN}"
+
+    def _name(self, part: Path, path: Path) -> StagedFile:
+        try:
+            os.link(part, path)  # unlike a rename it does not replace
         except OSError as error:
             raise _refusal(error, path) from error
+        self._durability.named(self._folder)
+        steps.reached("staged copy has its name", path.name)
         return self._staged(path, create=False)
 
     def statistics(self) -> StagingStatistics:
@@ -242,9 +219,9 @@ class Staging:
             self._descriptors.popitem()
 
     async def _fill(self, origin: int, copy: int, size: int) -> None:
-        if not await trio.to_thread.run_sync(_share_blocks, origin, copy):
+        if not await trio.to_thread.run_sync(share_blocks, origin, copy):
             self._disk.require(size)
-            await trio.to_thread.run_sync(_copy, origin, copy, size)
+            await trio.to_thread.run_sync(copy_data, origin, copy, size)
         os.ftruncate(copy, size)
         # Nothing of it is acknowledged before there is a row that names it.
         write_label(copy, None)
@@ -264,7 +241,7 @@ class Staging:
 
     def _staged(self, path: Path, *, create: bool) -> StagedFile:
         try:
-            file = StagedFile(path, self._disk, self._descriptors, create=create)
+            file = StagedFile(path, self._disk, self._descriptors, self._keep_lost, create=create)
         except FileNotFoundError as error:
             if create:  # the folder itself is gone
                 raise local_error(error, path) from error
@@ -273,6 +250,10 @@ class Staging:
             raise _refusal(error, path) from error
         self._files[path] = self._recent[path] = file
         return file
+
+    def _keep_lost(self, file: StagedFile) -> None:
+        if self._files.get(file.path) is file:  # else it was discarded meanwhile
+            self._lost[file.path] = file
 
 
 def _refusal(error: OSError, path: Path) -> RemotefsError:
@@ -283,39 +264,8 @@ def _refusal(error: OSError, path: Path) -> RemotefsError:
     return local_error(error, path)
 
 
-@contextmanager
-def _open(path: Path, flags: int) -> Iterator[int]:
-    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def _size_of(entry: os.DirEntry[str]) -> int:
     try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _share_blocks(origin: int, copy: int) -> bool:
-    """Whether the copy now shares all blocks of the origin."""
-    try:
-        fcntl.ioctl(copy, _FICLONE, origin)
-    except OSError:  # another file system, or one that cannot
-        return False
-    return True
-
-
-def _copy(origin: int, copy: int, size: int) -> None:
-    """Copy what is data; holes stay holes."""
-    if os.fstat(origin).st_size < size:
-        raise CorruptionError(f"the file to copy has less than the {size} bytes that it should have")
-    position = 0
-    while position < size:
-        try:
-            position = os.lseek(origin, position, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
-                return
-            raise
-        end = min(os.lseek(origin, position, os.SEEK_HOLE), size)
-        while position < end:
-            copied = os.copy_file_range(origin, copy, min(end - position, _COPY_BYTES), position, position)
-            if copied == 0:
-                raise CorruptionError("the file to copy was cut while it was copied")
-            position += copied
+        return entry.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:  # in a working mount it may go between the two looks at it
+        return 0

@@ -53,6 +53,7 @@ class Trash:
     def __init__(self, folder: Path, aged_ns: Callable[[], int] = lambda: 0) -> None:
         self._folder = folder
         self._aged_ns = aged_ns
+        self._lost: OSError | None = None
         make_folder(folder)
         for record in folder.glob("*.json*"):
             if not self.bytes_of(int(record.name.partition(".")[0])).exists():
@@ -76,7 +77,9 @@ class Trash:
         Synced before it returns. Raises OSError.
         """
         if source.stat().st_nlink > 1 and (kept := self._kept(source)) is not None:
-            return kept  # before a crash: what it was for did not commit
+            # Before a crash or a failure: what it was for did not commit.
+            self._sync()
+            return kept
         self._last += 1
         number = self._last
         record = Trashed(
@@ -87,7 +90,7 @@ class Trash:
         steps.reached("trash has the record", number)
         os.link(source, self.bytes_of(number))
         steps.reached("trash has the bytes", number)
-        sync_folder(self._folder)
+        self._sync()
         steps.reached("trash is on the disk", number)
         return record
 
@@ -101,6 +104,10 @@ class Trash:
             if entry.number == number:
                 return entry
         raise NotFound(f"the trash has no number {number}; `remotefs trash list` shows what there is")
+
+    def files(self) -> list[Path]:
+        """Return all that lies in the folder: the bytes before their records, as they go."""
+        return sorted(self._folder.iterdir(), key=lambda file: not file.name.isdigit())
 
     def bytes_of(self, number: int) -> Path:
         """Where the bytes are."""
@@ -139,6 +146,16 @@ class Trash:
 
     def _age_days(self, entry: Trashed) -> float:
         return 0.0 if entry.aged_ns is None else (self._aged_ns() - entry.aged_ns) / _DAY_NS
+
+    def _sync(self) -> None:
+        """A sync that failed is failed until the next mount (see GroupSync)."""
+        if self._lost is not None:
+            raise self._lost.with_traceback(None)
+        try:
+            sync_folder(self._folder)
+        except OSError as error:
+            self._lost = error
+            raise
 
     def _kept(self, source: Path) -> Trashed | None:
         return next((entry for entry in self._entries() if self.bytes_of(entry.number).samefile(source)), None)

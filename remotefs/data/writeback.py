@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -22,14 +22,16 @@ from remotefs.backoff import backoff_s
 from remotefs.config import WritebackConfig
 from remotefs.data.agenda import Agenda
 from remotefs.data.changes import REFUSED_LONGEST_S, Changes, Usage
+from remotefs.data.churn import Churn
+from remotefs.data.closer import Closer
 from remotefs.data.deletion import Deleter
 from remotefs.data.doorbell import Doorbell
 from remotefs.data.filedata import FileData
 from remotefs.data.link import Link
 from remotefs.data.settler import Settler
-from remotefs.data.upload import Uploader
-from remotefs.errors import MisansweredUpload, RateLimited, RefusedError, RemotefsError, SpendCapReached
-from remotefs.store.records import NEVER_NS, Inode, Intent, IntentKind
+from remotefs.data.upload import Uploader, is_definite
+from remotefs.errors import MisansweredUpload, RefusedError, RemotefsError
+from remotefs.store.records import ContentState, Inode, Intent, IntentKind
 from remotefs.store.store import Store
 from remotefs.supervision import Supervisor
 
@@ -63,6 +65,17 @@ class WritebackStatistics:
     failed: int
 
 
+@dataclass(frozen=True)
+class _Goal:
+    """What a drain of some files waits for: the version that each of them had when it began.
+
+    Files that had nothing pending are not among them. `confirmations` had come before.
+    """
+
+    versions: Mapping[int, int]
+    confirmations: int
+
+
 class Pace(Protocol):
     """What the budget tells."""
 
@@ -71,15 +84,8 @@ class Pace(Protocol):
         ...
 
 
-def is_definite(error: Exception) -> bool:
-    """Whether the service's answer is a no to this very request, which asking again soon does not change."""
-    if isinstance(error, SpendCapReached):
-        return True
-    return isinstance(error, RefusedError) and error.status < 500 and not isinstance(error, RateLimited)
-
-
 class Writeback:
-    """Runs the uploader, the deleter and the settler; `doorbell` wakes its dispatcher."""
+    """Runs the uploader, the deleter, the settler and the closer; `doorbell` wakes its dispatcher."""
 
     def __init__(
         self,
@@ -87,6 +93,8 @@ class Writeback:
         changes: Changes,
         filedata: FileData,
         settler: Settler,
+        closer: Closer,
+        churn: Churn,
         uploader: Uploader,
         deleter: Deleter,
         link: Link,
@@ -102,6 +110,8 @@ class Writeback:
         self._changes = changes
         self._filedata = filedata
         self._settler = settler
+        self._closer = closer
+        self._churn = churn
         self._uploader = uploader
         self._deleter = deleter
         self._link = link
@@ -124,8 +134,8 @@ class Writeback:
     async def wait(self, ino: int, timeout_s: float) -> Outcome:
         """Wait until the inode's closed content is with the service, was refused, or cannot soon be (W2).
 
-        Raises the RefusedError. Returns PENDING at once where the service is out of reach or the budget's turn would
-        come later than `timeout_s`.
+        Raises the RefusedError. Returns PENDING at once where the service is out of reach, the budget's turn would come
+        later than `timeout_s`, or the file keeps changing (W4); but `strict` waits for that.
         """
         if self._pace.eta_s(Priority.CLOSE_UPLOAD) > timeout_s:
             return Outcome.PENDING
@@ -138,7 +148,7 @@ class Writeback:
                     return Outcome.DONE
                 if refusal := self._refusals.get(ino):
                     raise refusal
-                if not self._link.is_up:
+                if not self._link.is_up or (self._config.durability != "strict" and self._churn.keeps_changing(ino)):
                     return Outcome.PENDING
                 await self._progress.wait()
         return Outcome.PENDING
@@ -148,48 +158,74 @@ class Writeback:
         timeout_s: float,
         inos: Iterable[int] | None = None,
         report: Callable[[list[Intent]], None] = lambda _: None,
+        *,
+        leaves_open: bool = False,
     ) -> list[Intent]:
         """Make everything due now, of some inodes or of all, and wait; the intents that are left after `timeout_s`.
 
-        What went up is content then, where nothing is left.
+        Of some inodes what they hold now is waited for, not what is written to them meanwhile. With `leaves_open` files
+        that are being written are left as they are, and nobody waits for their close. What went up is content then,
+        where nothing is left.
         """
-        wanted = None if inos is None else set(inos)
-        self._hurry(self._outstanding(wanted), failed_too=True)
+        goal = None if inos is None else self._goal(set(inos))
+        self._hurry(self._outstanding(goal), failed_too=True)
         with trio.move_on_after(timeout_s):
-            while left := self._outstanding(wanted):
+            while left := [i for i in self._outstanding(goal) if not (leaves_open and self._is_being_written(i))]:
                 report(left)
-                self._hurry(left)
+                await self._closer.close_all(None if goal is None else goal.versions)
+                self._hurry(self._outstanding(goal))
                 with trio.move_on_after(_LOOK_EVERY_S):
-                    await self._until_done(wanted)
+                    await self._until_reached(goal)
             await self._settler.finish()
-        return self._outstanding(wanted)
+        return self._outstanding(goal)
 
-    async def _until_done(self, inos: set[int] | None) -> None:
-        """Return once none of the inodes, or nothing at all, has an intent; without a look at all of them each time."""
-        left = None if inos is None else set(inos)
-        while True:
-            if left is None and not self._journal.count():
-                return
-            if left is not None:
-                while left and self._journal.of_inode(ino := next(iter(left))) is None:
-                    left.discard(ino)
-                if not left:
-                    return
-            await self._progress.wait()
+    def _goal(self, inos: set[int]) -> _Goal:
+        pending = (self._tree.find(i.ino) for i in self._journal.pending() if i.ino in inos and i.ino is not None)
+        return _Goal(
+            {inode.ino: inode.content_gen for inode in pending if inode is not None}, self._churn.confirmations
+        )
+
+    def _outstanding(self, goal: _Goal | None) -> list[Intent]:
+        """All intents, or those without which the goal is not reached."""
+        pending = self._journal.pending()
+        return pending if goal is None else [intent for intent in pending if self._is_outstanding(intent, goal)]
+
+    def _is_outstanding(self, intent: Intent, goal: _Goal) -> bool:
+        version = goal.versions.get(intent.ino) if intent.ino is not None and intent.file_id is None else None
+        if intent.ino is None or version is None:
+            return False
+        if intent.kind is not IntentKind.UPLOAD:
+            return True
+        return not self._churn.was_confirmed(intent.ino, version, after=goal.confirmations)
+
+    def _is_being_written(self, intent: Intent) -> bool:
+        inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
+        return inode is not None and inode.state == ContentState.DIRTY and self._usage.is_open_for_write(inode.ino)
+
+    async def _until_reached(self, goal: _Goal | None) -> None:
+        """Return once nothing is outstanding; without a look at everything each time."""
+        if goal is None:
+            while self._journal.count():
+                await self._progress.wait()
+        else:
+            for ino in goal.versions:
+                while (intent := self._journal.of_inode(ino)) is not None and self._is_outstanding(intent, goal):
+                    await self._progress.wait()
 
     def _hurry(self, intents: Iterable[Intent], *, failed_too: bool = False) -> None:
         """Nobody waits for settling and merging now; what failed keeps its pause, unless it is tried once more."""
-        now = self._clock()
-        waiting = (intent for intent in intents if now < intent.due_ns < NEVER_NS or self._agenda.reason(intent))
+        waiting = filter(self._agenda.waits, intents)
         self._agenda.hurry(i for i in waiting if failed_too or self._agenda.reason(i) is None)
         self._doorbell.ring()
 
-    def retry(self, inos: Iterable[int] | None = None) -> int:
-        """Try what failed again now, of some inodes or of all; how many intents."""
-        outstanding = self._outstanding(None if inos is None else set(inos))
-        failed = [intent for intent in outstanding if self._agenda.reason(intent) is not None]
+    async def retry(self, inos: Iterable[int] | None = None) -> int:
+        """Try what failed again now, of some inodes or of all; how many files and removals."""
+        wanted = None if inos is None else set(inos)
+        closed = await self._closer.close_all(wanted)
+        pending = [i for i in self._journal.pending() if wanted is None or (i.ino in wanted and not i.file_id)]
+        failed = [intent for intent in pending if self._agenda.reason(intent) is not None]
         self._hurry(failed, failed_too=True)
-        return len(failed)
+        return len(failed) + closed
 
     def reason(self, intent: Intent) -> str | None:
         """Return why an intent waits, for people."""
@@ -198,10 +234,6 @@ class Writeback:
     def refusal(self, ino: int) -> RefusedError | None:
         """The service's last definite no to the inode's content."""
         return self._refusals.get(ino)
-
-    def _outstanding(self, inos: set[int] | None) -> list[Intent]:
-        pending = self._journal.pending()
-        return [intent for intent in pending if inos is None or (intent.ino in inos and intent.file_id is None)]
 
     @contextmanager
     def _waiting_for(self, ino: int) -> Iterator[None]:
@@ -225,6 +257,7 @@ class Writeback:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keep, "following the connection", self._follow_link)
             nursery.start_soon(keep, "turning what was uploaded into content", self._settler.run)
+            nursery.start_soon(keep, "closing files whose close failed", self._closer.run)
             nursery.start_soon(keep, "starting what is due", partial(self._dispatch, nursery))
             task_status.started()
 
@@ -269,18 +302,23 @@ class Writeback:
             self._start(nursery, intent, partial(self._deleter.carry_out, intent))
 
     def _choose_uploads(self) -> list[Intent]:
-        """Those that somebody waits for first, then the longest due, as many as there are workers."""
-        uploading = sum(intent.kind is not IntentKind.DELETE for intent in self._running.values())
-        room = self._config.upload_workers - uploading
-        waited = filter(None, map(self._journal.of_inode, self._waited))
-        first = [intent for intent in waited if intent.seq not in self._running and self._agenda.is_due(intent)]
-        chosen = dict.fromkeys([*first, *self._agenda.due_uploads(room, self._running)])
+        """Those that somebody waits for first, then the longest due, as many as there are workers.
+
+        A file whose upload is not over yet has to wait, though that was for an intent which is gone.
+        """
+        uploading = {intent.ino for intent in self._running.values() if intent.kind is not IntentKind.DELETE}
+        room = self._config.upload_workers - len(uploading)
+        waited = filter(self._agenda.is_due, filter(None, map(self._journal.of_inode, self._waited)))
+        due = self._agenda.due_uploads(room + len(uploading), self._running) if room > 0 else []
+        chosen = dict.fromkeys(intent for intent in [*waited, *due] if intent.ino not in uploading)
         return [intent for intent in chosen if not self._is_premature(intent)][: max(room, 0)]
 
     def _is_premature(self, intent: Intent) -> bool:
         """An empty file that is still open for writing is about to get its bytes (W10)."""
         inode = self._tree.find(intent.ino) if intent.ino is not None else None
         if inode is None or inode.size > 0 or not self._usage.is_open_for_write(inode.ino) or inode.nlink == 0:
+            return False
+        if self._churn.is_frozen(inode.ino):  # what is to be sent is not the empty file
             return False
         self._agenda.delay(intent, self._config.empty_grace_s)
         return True

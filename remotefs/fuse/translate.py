@@ -67,6 +67,7 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.TransportError, errno.EIO, _SAY),
     (errors.CorruptionError, errno.EIO, _SHOUT),
     (errors.StaleError, errno.ESTALE, _SAY),
+    (errors.IntentGone, errno.EIO, _SHOUT),
     (errors.OutOfSpace, errno.ENOSPC, _SAY),
     (errors.StateLocked, errno.EIO, _SHOUT),
     (errors.StateUnusable, errno.EIO, _SHOUT),

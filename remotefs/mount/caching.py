@@ -105,7 +105,7 @@ class Caching:
             evictable_files=statistics.evictable_files,
             evictable_bytes=statistics.evictable_bytes,
             limit_bytes=statistics.evictable_limit_bytes,
-            staging_bytes=sum(entry.size for entry in parts.staging.scan()),
+            staging_bytes=parts.staging.used_bytes(),
             free_bytes=parts.disk.free(),
             reserve_bytes=parts.disk.reserve,
             sole=self._told(await self._sole_files()),

@@ -1,4 +1,4 @@
-"""The commands that look at the whole of a mount, or get its bytes out: check and export."""
+"""The commands that look at the whole of a mount, or get its bytes out: check, export and backup."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 import trio
 
 from remotefs.control.care import (
+    BACKUP,
     CHECK,
     EXPORT,
+    BackupParams,
     CheckParams,
     CheckResult,
     ExportParams,
@@ -19,6 +21,7 @@ from remotefs.control.care import (
 from remotefs.control.messages import Command, Leftover, Notice, Report
 from remotefs.data.findings import Finding
 from remotefs.errors import InvalidArgument
+from remotefs.mount.backup import Backup
 from remotefs.mount.checkup import Say, Scope, check_state
 from remotefs.mount.exporting import Export
 from remotefs.mount.parts import Parts
@@ -41,7 +44,7 @@ class Care:
 
     def all(self) -> list[Command]:
         """Each command with its endpoint."""
-        return [CHECK.bind(self.check), EXPORT.bind(self.export)]
+        return [CHECK.bind(self.check), EXPORT.bind(self.export), BACKUP.bind(self.backup)]
 
     async def check(self, params: CheckParams, report: Report) -> CheckResult:
         """Compare everything with everything."""
@@ -56,6 +59,13 @@ class Care:
         return await export(
             self._parts, params.path, target, force=params.force, say=lambda text: report(Notice(text=text))
         )
+
+    async def backup(self, params: BackupParams, report: Report) -> ExportResult:
+        """Copy the state folder."""
+        target = Path(params.target)
+        if target.is_relative_to(self._settings.mountpoint):
+            raise InvalidArgument(f"{target} lies in the mount itself; back it up to a place outside of it")
+        return await backup(self._parts, self._settings.state_dir, target, say=lambda text: report(Notice(text=text)))
 
 
 async def check(parts: Parts, scope: Scope, *, repair: bool, say: Say, repaired: Sequence[Finding] = ()) -> CheckResult:
@@ -82,6 +92,13 @@ async def export(parts: Parts, path: str, target: Path, *, force: bool, say: Say
         raise InvalidArgument(f"{target.parent} is no folder: make it first")
     run = Export(parts, force=force, say=say)
     await run.copy(inode, path, target)
+    return export_result(run.files, run.bytes, run.failed)
+
+
+async def backup(parts: Parts, state_dir: Path, target: Path, *, say: Say) -> ExportResult:
+    """Copy the state folder behind `parts`. Raises as `Backup.make` does."""
+    run = Backup(parts, state_dir, say)
+    await run.make(target)
     return export_result(run.files, run.bytes, run.failed)
 
 

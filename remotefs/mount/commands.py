@@ -23,13 +23,14 @@ from remotefs.control.messages import (
     FlushParams,
     IdentifyParams,
     Nothing,
+    Notice,
     PathParams,
     Report,
     Status,
     TakeoverResult,
     UmountParams,
 )
-from remotefs.errors import InvalidArgument, LocalError, TransportError
+from remotefs.errors import InvalidArgument, LocalError, NotFound, RemotefsError, TransportError
 from remotefs.mount.caching import Caching
 from remotefs.mount.care import Care
 from remotefs.mount.eta import Eta
@@ -41,7 +42,7 @@ from remotefs.store.records import ContentState, Inode, Intent
 
 
 class Commands:
-    """One method a command."""
+    """One method a command; `stop` ends the serving of the kernel before it returns."""
 
     def __init__(
         self, settings: MountSettings, parts: Parts, *, stop: Callable[[], None], yield_state: Callable[[], bool]
@@ -88,19 +89,45 @@ class Commands:
     async def retry(self, params: PathParams, _: Report) -> Count:
         """Try what failed again now; how much that is."""
         inos = None if params.path == "" else {file.ino for file in await files_at(self._parts, params.path)}
-        return Count(self._parts.writeback.retry(inos))
+        return Count(await self._parts.writeback.retry(inos))
 
     async def umount(self, params: UmountParams, report: Report) -> DrainResult:
-        """Drain, then end. Raises LocalError while files are open: what they write next would be lost to them."""
-        open_files = self._parts.handles.statistics().files
-        if open_files:
-            raise LocalError(
-                f"{self._settings.mountpoint} is busy: {open_files} files are open (`fuser -vm` shows by whom)"
-            )
+        """Drain, then end. Raises LocalError while files are open: what they write next would be lost to them.
+
+        Those that are opened while it drains are waited for, and what was written to them is drained too.
+        """
+        if self._open_files:
+            raise self._busy()
         self._is_ending = True
-        result = await self._drain(params.timeout_s, report, None)
-        self._stop()
-        return result
+        try:
+            return await self._drain_and_stop(trio.current_time() + params.timeout_s, report)
+        except BaseException:
+            self._is_ending = False
+            raise
+
+    async def _drain_and_stop(self, until_s: float, report: Report) -> DrainResult:
+        while True:
+            result = await self._drain(max(0.0, until_s - trio.current_time()), report, None)
+            is_time_up = trio.current_time() >= until_s
+            if not self._open_files and (is_time_up or not result.left):
+                # Invariant: no await since the look at what is open; nothing is served after this.
+                self._stop()
+                return result
+            if is_time_up:
+                raise self._busy()
+            if self._open_files:
+                report(Notice(text=f"{self._open_files} files were opened meanwhile: waiting until they are closed"))
+                with trio.move_on_at(until_s):
+                    await self._parts.handles.all_closed()
+
+    @property
+    def _open_files(self) -> int:
+        return self._parts.handles.statistics().files
+
+    def _busy(self) -> LocalError:
+        return LocalError(
+            f"{self._settings.mountpoint} is busy: {self._open_files} files are open (`fuser -vm` shows by whom)"
+        )
 
     async def identify(self, params: IdentifyParams, report: Report) -> FileIdentity:
         """Which file of the service a path is; what is pending is sent first."""
@@ -109,7 +136,8 @@ class Commands:
             raise InvalidArgument(f"{params.path}: only a regular file is a file of the service")
         await self._close_dirty([inode])
         result = await self._drain(params.timeout_s, report, {inode.ino})
-        inode = self._parts.tree.get(inode.ino)
+        # What is saved by a rename is another file by now.
+        inode = resolve(self._parts, params.path)
         remote = self._parts.remotes.find(inode.file_id) if inode.file_id else None
         if remote is None or inode.state != ContentState.CLEAN:
             reasons = "; ".join(leftover.reason for leftover in result.leftovers)
@@ -126,8 +154,14 @@ class Commands:
 
     async def _close_dirty(self, files: list[Inode]) -> None:
         for file in files:
-            if file.state == ContentState.DIRTY:
+            if file.state == ContentState.CLEAN:
+                continue
+            try:
                 await self._parts.filedata.close(file.ino)
+            except NotFound:  # gone while others were closed
+                continue
+            except (RemotefsError, OSError) as error:
+                self._parts.closer.failed(file.ino, error)
 
     async def _drain(self, timeout_s: float, report: Report, inos: set[int] | None) -> DrainResult:
         eta = Eta(self._parts.journal.count(), trio.current_time())

@@ -66,6 +66,17 @@ def export(state_dir: Path, config: Config, path: str, target: Path, *, force: b
         return trio.run(run)
 
 
+def backup(state_dir: Path, config: Config, target: Path, *, say: Say) -> ExportResult:
+    """As the mount's command. Raises StateLocked while a mount uses it, NotFound, StateUnusable."""
+
+    async def run() -> ExportResult:
+        async with _parts(state_dir, config) as parts:
+            return await care.backup(parts, state_dir, target, say=say)
+
+    with _held(state_dir):
+        return trio.run(run)
+
+
 @contextmanager
 def _held(state_dir: Path) -> Iterator[None]:
     if not any((state_dir / name).exists() for name in ("state.db", "staging", "content")):

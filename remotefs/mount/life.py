@@ -88,6 +88,7 @@ class Life:
         self._parts = parts
         self._report = report
         self._stop = trio.Event()
+        self._is_serving = False
         self._last_drain: trio.CancelScope | None = None
 
     async def run(self) -> int:
@@ -105,7 +106,7 @@ class Life:
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
             nursery.start_soon(keep, "saving sizes and times", self._save_notes)
             nursery.start_soon(keep, "copying the database", parts.copies.run)
-            commands = Commands(self._settings, parts, stop=self._stop.set, yield_state=self._yield_state)
+            commands = Commands(self._settings, parts, stop=self._end, yield_state=self._yield_state)
             await nursery.start(ControlServer(commands.socket, commands.all()).run)
             async with self._mounted():
                 await self._serve()
@@ -190,17 +191,24 @@ class Life:
         """Answer the kernel until somebody unmounts, a signal comes or a command asks for the end."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._answer_kernel, nursery.cancel_scope)
-            nursery.start_soon(self._await_stop)
             nursery.start_soon(self._await_signal)
             await self._announce()
 
     async def _answer_kernel(self, whole: trio.CancelScope) -> None:
-        await pyfuse3.main(min_tasks=1, max_tasks=self._config.mount.max_tasks)
+        self._is_serving = True
+        if not self._stop.is_set():
+            await pyfuse3.main(min_tasks=1, max_tasks=self._config.mount.max_tasks)
+        self._is_serving = False
         whole.cancel()
 
-    async def _await_stop(self) -> None:
-        await self._stop.wait()
-        pyfuse3.terminate()
+    def _end(self) -> None:
+        """Take no more requests of the kernel: at once, so that what the caller has just seen is still so.
+
+        Those that were taken are answered.
+        """
+        self._stop.set()
+        if self._is_serving:
+            pyfuse3.terminate()
 
     async def _await_signal(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
@@ -208,7 +216,7 @@ class Life:
                 drain_s = self._config.mount.signal_drain_s
                 _log.info("asked to end: draining for at most %g s", drain_s)
                 await self._parts.supervisor.guard("draining", partial(self._drain, drain_s))
-                self._stop.set()
+                self._end()
                 return
 
     async def _announce(self) -> None:
@@ -236,7 +244,7 @@ class Life:
         return self._parts.journal.count()
 
     async def _drain(self, timeout_s: float) -> None:
-        await self._parts.writeback.drain(timeout_s)
+        await self._parts.writeback.drain(timeout_s, leaves_open=True)
 
     def _yield_state(self) -> bool:
         """Another mount wants this state folder: whether this one is draining, and so ends now (A3)."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import cast
 
 import msgspec
+import trio
 
 from remotefs.api.budget import Budget
 from remotefs.api.client import Client
@@ -15,6 +16,8 @@ from remotefs.config import Config, ServiceConfig, Shape
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.cadence import Cadence
 from remotefs.data.changes import Changes
+from remotefs.data.churn import Churn
+from remotefs.data.closer import Closer
 from remotefs.data.content import ContentStore
 from remotefs.data.deletion import Deleter
 from remotefs.data.disk import Disk
@@ -22,6 +25,7 @@ from remotefs.data.doorbell import Doorbell
 from remotefs.data.download import Downloader
 from remotefs.data.filedata import FileData
 from remotefs.data.flights import Flights
+from remotefs.data.freezer import Freezer
 from remotefs.data.labelling import Labels
 from remotefs.data.lanes import Lanes
 from remotefs.data.lengths import Lengths
@@ -89,6 +93,7 @@ class Parts:
         self.link = Link(vouched=False)
         self.doorbell = Doorbell()
         self.flights = Flights()
+        self.locks = InodeLocks()
         self.notifier = KernelNotifier(self.handles.is_known)
 
         service = _remembered_shape(config.service, self.meta.facts.shape)
@@ -118,23 +123,27 @@ class Parts:
         refresh_bell = Doorbell()
         self.suspects = Suspects(refresh_bell)
         self.resizer = Resizer(self.store, self.content, self.notifier, self.handles, self.downloader.forget)
+        churn = Churn(config.writeback.changing_pause_s, trio.current_time)
         self.changes = Changes(
             self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights,
-            self.clock, Labels(self.database, self.staging, self.content),
+            self.clock, Labels(self.database, self.staging, self.content), churn,
         )  # fmt: skip
         self.filedata = FileData(
-            self.store, self.changes, self.content, self.staging, self.downloader, InodeLocks(), self.flights,
+            self.store, self.changes, self.content, self.staging, self.downloader, self.locks,
+            Freezer(self.staging, self.changes, churn, self.link), self.flights,
             self.handles, config.service.max_file_bytes, self.suspects,
         )  # fmt: skip
         self.settler = Settler(self.filedata)
+        self.closer = Closer(self.store, self.changes, self.filedata, self.handles, self.settler.want)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
         uploader = Uploader(
-            self.store, self.changes, self.filedata, self.flights, self.client, readback, self.link, self.service_clock
-        )
+            self.store, self.changes, self.filedata, churn, self.flights, self.client, readback, self.link,
+            self.service_clock,
+        )  # fmt: skip
         deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights, self.clock)
         self.writeback = Writeback(
-            self.store, self.changes, self.filedata, self.settler, uploader, deleter, self.link, self.budget,
-            self.handles, config.writeback, self.doorbell, self.clock, self.supervisor,
+            self.store, self.changes, self.filedata, self.settler, self.closer, churn, uploader, deleter, self.link,
+            self.budget, self.handles, config.writeback, self.doorbell, self.clock, self.supervisor,
         )  # fmt: skip
         placer = Placer(self.store, self.changes, self.notifier, Ownership(os.getuid(), os.getgid()))
         remover = Remover(
@@ -174,7 +183,7 @@ class Parts:
     def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
         namespace = Namespace(self.store, self.changes, self.filedata, self.handles, ById(self.tree, self.remotes))
         files = Files(
-            self.store, self.changes, self.filedata, self.settler, self.writeback, self.handles, namespace,
+            self.store, self.changes, self.filedata, self.settler, self.closer, self.writeback, self.handles, namespace,
             config.writeback, self.doorbell.ring,
             Scans(self.tree, self.filedata.prefetch, lambda: self.budget.limit_per_minute),
             Lengths(self.store, self.content, self.downloader, self.resizer, self.suspects),

@@ -51,7 +51,7 @@ class StatusReport:
             files=listings.known_files,
             pending=self._kinds(pending),
             uploading=self._uploading(),
-            failed=tuple(map(self.leftover, islice(filter(parts.writeback.reason, pending), NAMED))),
+            failed=tuple(map(self.leftover, islice(filter(self._has_failed, pending), NAMED))),
             errors=tuple(FailedRequest(at=e.at_s, message=e.message, request_id=e.request_id) for e in link.errors),
             damaged=tuple(content.damaged),
             failures=tuple(TaskFailed(task=f.task, count=f.count, at=f.at_s, reason=f.reason) for f in failures),
@@ -62,7 +62,7 @@ class StatusReport:
             content=ContentUse(
                 pinned_bytes=content.pinned_bytes,
                 evictable_bytes=content.evictable_bytes,
-                staging_bytes=sum(entry.size for entry in parts.staging.scan()),
+                staging_bytes=parts.staging.used_bytes(),
                 pinned_files=content.pinned_files,
             ),
             requests=self._requests(),
@@ -72,8 +72,16 @@ class StatusReport:
 
     def leftover(self, intent: Intent) -> Leftover:
         """What is not done yet, and why."""
-        reason = self._parts.writeback.reason(intent) or self._parts.link.statistics().reason or "pending"
+        known = self._unclosed(intent) or self._parts.writeback.reason(intent)
+        reason = known or self._parts.link.statistics().reason or "pending"
         return Leftover(path=self.label(intent), reason=reason)
+
+    def _has_failed(self, intent: Intent) -> bool:
+        return self._parts.writeback.reason(intent) is not None or self._unclosed(intent) is not None
+
+    def _unclosed(self, intent: Intent) -> str | None:
+        reason = self._parts.closer.reason(intent.ino) if intent.ino is not None else None
+        return f"it could not be closed: {reason}" if reason else None
 
     def label(self, intent: Intent) -> str:
         """What it is about."""

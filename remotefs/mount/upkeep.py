@@ -35,6 +35,7 @@ from remotefs.control.messages import (
     TrashEntry,
     TrashListing,
 )
+from remotefs.data.trash import Trashed
 from remotefs.errors import AlreadyExists, InvalidArgument, NotADirectory, NotFound
 from remotefs.mount.parts import Parts
 from remotefs.store.records import ContentState, Inode, Remote
@@ -90,32 +91,43 @@ class Upkeep:
         """Put a trashed file back into the tree, to be uploaded as a new one."""
         entry = self._parts.trash.find(params.number)
         path = params.path or entry.path
-        folder, _slash, name = path.rpartition("/")
-        parent = self._make_folders(folder)
-        if self._parts.tree.lookup(parent.ino, name) is not None:
+        made: list[tuple[int, str]] = []
+        self._check_free(path)
+        await self._parts.filedata.create(
+            self._parts.trash.bytes_of(entry.number), entry.size, lambda: self._make_file(path, entry, made)
+        )
+        self._parts.trash.remove(entry.number)
+        for parent, name in made:
+            self._parts.notifier.entry(parent, name)
+        return PathResult(path)
+
+    def _check_free(self, path: str) -> None:
+        if self._parts.tree.resolve(path) is not None:
             raise AlreadyExists(f"{path} exists; give another path with --to")
+
+    def _make_file(self, path: str, entry: Trashed, made: list[tuple[int, str]]) -> Inode:
+        """An empty file with the attributes of a trashed one, and its folders; the entries go to `made`."""
+        self._check_free(path)
+        folder, _slash, name = path.rpartition("/")
+        parent = self._make_folders(folder, made)
         owner = _Owner(parent.uid, parent.gid)
         mode = stat.S_IFREG | stat.S_IMODE(entry.mode)
         inode = self._parts.fs.namespace.mknod(parent.ino, name.encode(), mode, 0, owner)
-        await self._parts.filedata.fill(inode.ino, self._parts.trash.bytes_of(entry.number), entry.size)
-        self._parts.tree.update(inode.ino, mtime_ns=entry.mtime_ns)
-        await self._parts.database.durable()
-        self._parts.trash.remove(entry.number)
-        self._parts.notifier.entry(parent.ino, name)
-        return PathResult(path)
+        made.append((parent.ino, name))
+        return self._parts.tree.update(inode.ino, mtime_ns=entry.mtime_ns)
 
     async def empty_trash(self, params: EmptyParams, _: Report) -> Count:
         """Remove for good."""
         return Count(self._parts.trash.empty(older_than_days=params.older_than_days))
 
-    def _make_folders(self, path: str) -> Inode:
+    def _make_folders(self, path: str, made: list[tuple[int, str]]) -> Inode:
         inode = resolve(self._parts, "")
         for name in path.split("/") if path else ():
             found = self._parts.tree.lookup(inode.ino, name)
             if found is None:
                 owner = _Owner(inode.uid, inode.gid)
                 found = self._parts.fs.namespace.mkdir(inode.ino, name.encode(), 0o755, owner)
-                self._parts.notifier.entry(inode.ino, name)
+                made.append((inode.ino, name))
             if not found.is_dir:
                 raise NotADirectory(f"{name} in {path} is not a directory; give another path with --to")
             inode = found
@@ -137,14 +149,11 @@ class Upkeep:
     async def sync(self, params: SyncParams, _: Report) -> SyncResult:
         """Make the service follow renames that went past W7's limits, or that are of others' files."""
         aliases = [file for file in await files_at(self._parts, params.path) if self._parts.changes.is_alias(file)]
-        movable = [
-            file for file in aliases if file.state == ContentState.CLEAN and self._parts.filedata.is_readable(file)
-        ]
+        movable = [file for file in aliases if self._is_movable(file)]
         moving = {file.ino for file in movable}
         if not params.dry_run:
             for file in movable:
-                await self._parts.filedata.fetch(file)
-                self._parts.changes.relabel(file.ino)
+                await self._follow(file.ino)
         return SyncResult(
             files=len(movable),
             bytes=sum(file.size for file in movable),
@@ -152,31 +161,57 @@ class Upkeep:
             unreadable=tuple(self._parts.changes.path(file) or "" for file in aliases if file.ino not in moving),
         )
 
+    def _is_movable(self, file: Inode) -> bool:
+        is_clean = file.state == ContentState.CLEAN and file.nlink > 0
+        return is_clean and self._parts.changes.is_alias(file) and self._parts.filedata.is_readable(file)
+
+    async def _follow(self, ino: int) -> None:
+        """Have one file uploaded under its name here, unless it has changed while others were fetched."""
+        file = self._parts.tree.find(ino)
+        if file is not None and self._is_movable(file):
+            await self._parts.filedata.fetch(file)
+            self._parts.changes.relabel(ino)
+
     # -- dedupe
 
     async def dedupe(self, params: DedupeParams, _: Report) -> DedupeResult:
         """Remove copies of one name: equal ones by themselves, others only by an id that was given by hand."""
         below = {file.ino for file in await files_at(self._parts, params.path)}
-        copies: list[CopyFound] = []
+        groups: list[list[CopyFound]] = []
         for namesakes in self._parts.remotes.namesakes():
             group = [remote for remote in namesakes if self._is_copy(remote)]
             if len(group) > 1 and any(remote.ino in below for remote in group):
-                copies += [copy async for copy in self._judged(group, keep_oldest=params.keep_oldest)]
-        unknown = set(params.file_ids) - {copy.file_id for copy in copies}
+                groups.append([copy async for copy in self._judged(group, keep_oldest=params.keep_oldest)])
+        copies = [copy for group in groups for copy in group]
+        by_hand = set(params.file_ids)
+        unknown = by_hand - {copy.file_id for copy in copies}
         if unknown:
             raise InvalidArgument(f"{', '.join(sorted(unknown))}: no copy here has that id; `rm` removes any file")
-        by_hand = set(params.file_ids)
-        doomed = [c for c in copies if (c.file_id in by_hand if by_hand else c.verdict == "equal")]
+        doomed = [c.file_id for c in copies if c.file_id in by_hand] if by_hand else self._surplus(groups)
         removed = 0
         if not params.dry_run:
-            removed = sum([self._unlink(copy.file_id) for copy in doomed])
+            removed = sum([self._unlink(file_id) for file_id in doomed])
             self._parts.refresh.nudge()
         return DedupeResult(tuple(copies), removed)
+
+    def _surplus(self, groups: list[list[CopyFound]]) -> list[str]:
+        """The ids of copies that equal the one to keep, where that is still here: comparing others takes a while."""
+        found: list[str] = []
+        for kept, *others in groups:
+            if self._unchanged_copy(kept.file_id) is not None:
+                found += [copy.file_id for copy in others if copy.verdict == "equal"]
+        return found
 
     def _is_copy(self, remote: Remote) -> bool:
         """Whether its name at the service is all that shows it: an alias or a further link is the user's own choice."""
         inode = self._parts.tree.find(remote.ino) if remote.ino is not None else None
         return inode is not None and inode.nlink == 1 and not self._parts.changes.is_alias(inode)
+
+    def _unchanged_copy(self, file_id: str) -> int | None:
+        """The inode that shows an id, if that is still a copy and holds what the service has."""
+        remote = self._parts.remotes.find(file_id)
+        is_unchanged = remote is not None and self._is_copy(remote) and self._is_settled(remote)
+        return remote.ino if remote is not None and is_unchanged else None
 
     async def _judged(self, group: list[Remote], *, keep_oldest: bool) -> AsyncIterator[CopyFound]:
         kept, *others = reversed(group) if keep_oldest else group
@@ -211,10 +246,10 @@ class Upkeep:
 
     def _unlink(self, file_id: str) -> bool:
         """Remove a copy; not what changed while the others were compared. Whether it went."""
-        remote = self._parts.remotes.find(file_id)
-        if remote is None or remote.ino is None or not self._is_copy(remote) or not self._is_settled(remote):
+        ino = self._unchanged_copy(file_id)
+        if ino is None:
             return False
-        [(parent, name)] = self._parts.tree.names_of(remote.ino)
+        [(parent, name)] = self._parts.tree.names_of(ino)
         self._parts.fs.namespace.unlink(parent, name.encode())
         self._parts.notifier.entry(parent, name)
         return True

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import trio
@@ -34,6 +35,28 @@ _SAME_DAY_S = 3600.0
 def copies_of(database: Path) -> list[Path]:
     """Return the copies that lie beside a database, the newest first."""
     return Copies(database, database.with_name(COPIES_NAME), lambda _: True).newest_first()
+
+
+def copy_live(database: Path, target: Path) -> None:
+    """Copy a database that is in use to a file that is new or empty, as of some commit, for a thread.
+
+    It holds nobody up. Raises StateUnusable.
+    """
+    try:
+        with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+            connection.execute("VACUUM INTO ?", (str(target),))
+    except sqlite3.Error as error:
+        raise StateUnusable(f"{database}: it cannot be copied: {error}") from error
+
+
+def staged_in(database: Path) -> list[tuple[int, int]]:
+    """Return inode and generation of all staged files that a copy names, for a thread. Raises StateUnusable."""
+    try:
+        with closing(sqlite3.connect(database)) as connection:
+            rows = connection.execute("SELECT ino, staged_gen FROM inode WHERE staged_gen IS NOT NULL")
+            return [(ino, generation) for ino, generation in rows]
+    except sqlite3.Error as error:
+        raise StateUnusable(f"{database}: it cannot be read: {error}") from error
 
 
 class Copies:
@@ -63,7 +86,7 @@ class Copies:
 
         It copies the state after some commit, and holds nobody up. Raises StateUnusable, OSError.
         """
-        return self._place(self._vacuum_into)
+        return self._place(lambda target: copy_live(self._database, target))
 
     def make_of_closed(self) -> Path | None:
         """Copy the database after it was closed; it replaces a copy of the last hour. Raises OSError."""
@@ -89,16 +112,6 @@ class Copies:
         for old in existing[_KEPT - 1 :]:
             old.unlink()
         return target
-
-    def _vacuum_into(self, target: Path) -> None:
-        try:
-            connection = sqlite3.connect(self._database, isolation_level=None)
-            try:
-                connection.execute("VACUUM INTO ?", (str(target),))
-            finally:
-                connection.close()
-        except sqlite3.Error as error:
-            raise StateUnusable(f"{self._database}: it cannot be copied: {error}") from error
 
     def _age_s(self) -> float:
         """How old the newest copy is; of one from the future, whose clock was wrong, how far it is away."""

@@ -13,7 +13,8 @@ class GroupSync:
     """Makes changes survive a power cut, those that came together by one call of `sync`.
 
     After a failure it fails for ever, with what `refusal` makes of the error: the kernel may have dropped what it could
-    not write, and would call the next attempt a success (fsync(2), "Notes").
+    not write, and would call the next attempt a success (fsync(2), "Notes"). For ever is as long as this object lives:
+    its owner keeps it for as long as what it failed to sync is there.
     """
 
     def __init__(self, sync: Callable[[], Awaitable[None]], refusal: Callable[[OSError], RemotefsError]) -> None:
@@ -29,6 +30,11 @@ class GroupSync:
         """Something was changed; the number of that change."""
         self._changes += 1
         return self._changes
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it fails for ever."""
+        return self._lost is not None
 
     async def wait(self, change: int | None = None) -> None:
         """Return once that change, or every one so far, survives a power cut. Raises the refusal."""

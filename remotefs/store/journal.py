@@ -2,6 +2,9 @@
 
 An inode has at most one UPLOAD or RELABEL row, a remote file at most one DELETE row. `replaces` names the ids that may
 go once the row's upload is confirmed: superseded, the list is inherited; cancelled, it is given back to the caller.
+
+A row may be carried out or cancelled whenever its reader awaits something. A change to a row that is gone raises
+IntentGone; only what holds of a gone row anyway (`remove`, `end_attempt`) is no error.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from remotefs.errors import IntentGone
 from remotefs.store.database import Database
 from remotefs.store.records import Attempt, Intent, IntentKind
 
@@ -18,6 +22,7 @@ _COLUMNS = (
     "attempt_name, attempt_size, attempt_ns, attempt_newest_ns, attempt_gen"
 )
 SELECT = f"SELECT {_COLUMNS} FROM intent"  # noqa: S608 - only our own column names
+_ATTEMPT = "attempt_name = ?, attempt_size = ?, attempt_ns = ?, attempt_newest_ns = ?, attempt_gen = ?"
 
 
 class Journal:
@@ -117,32 +122,31 @@ class Journal:
             )
 
     def add_replaces(self, seq: int, file_ids: Iterable[str]) -> None:
-        """More ids that may go once this intent is confirmed."""
+        """More ids that may go once this intent is confirmed. Raises IntentGone: they would be forgotten."""
         with self._db.transaction():
             intent = self.find(seq)
-            assert intent is not None
-            ids = _merged(intent.replaces, file_ids)
-            self._db.execute("UPDATE intent SET replaces = ? WHERE seq = ?", (json.dumps(ids), seq))
+            ids = _merged(intent.replaces if intent else (), file_ids)
+            self._change(seq, "replaces = ?", json.dumps(ids))
 
     def begin_attempt(self, seq: int, attempt: Attempt) -> None:
-        """Record a POST that is about to be sent; the caller awaits `Database.durable()` before it sends."""
-        self._set_attempt(seq, attempt)
+        """Record a POST that is about to be sent; the caller awaits `Database.durable()` before it sends.
+
+        Raises IntentGone: then it must not be sent, for nobody would look for it (W6).
+        """
+        self._change(seq, _ATTEMPT, *attempt)
 
     def end_attempt(self, seq: int) -> None:
-        """What became of the attempt is known."""
-        self._set_attempt(seq, (None,) * len(Attempt._fields))
+        """What became of the attempt is known; harmless where the intent is gone."""
+        with self._db.transaction():
+            self._db.execute(f"UPDATE intent SET {_ATTEMPT} WHERE seq = ?", (*(None,) * len(Attempt._fields), seq))  # noqa: S608 - our own column names
 
     def reschedule(self, seq: int, *, due_ns: int) -> None:
-        """Another due time, for a reason that is no failure."""
-        with self._db.transaction():
-            self._db.execute("UPDATE intent SET due_ns = ? WHERE seq = ?", (due_ns, seq))
+        """Another due time, for a reason that is no failure. Raises IntentGone."""
+        self._change(seq, "due_ns = ?", due_ns)
 
     def failed(self, seq: int, reason: str, *, due_ns: int) -> None:
-        """Try again then; `reason` is what `status` shows."""
-        with self._db.transaction():
-            self._db.execute(
-                "UPDATE intent SET reason = ?, due_ns = ?, tries = tries + 1 WHERE seq = ?", (reason, due_ns, seq)
-            )
+        """Try again then; `reason` is what `status` shows. Raises IntentGone."""
+        self._change(seq, "reason = ?, due_ns = ?, tries = tries + 1", reason, due_ns)
 
     def remove(self, seq: int) -> None:
         """It is done, or no longer wanted; the caller has taken care of its `replaces`."""
@@ -151,13 +155,11 @@ class Journal:
 
     # -- rows
 
-    def _set_attempt(self, seq: int, values: tuple[Any, ...]) -> None:
+    def _change(self, seq: int, assignments: str, *values: object) -> None:
         with self._db.transaction():
-            self._db.execute(
-                "UPDATE intent SET attempt_name = ?, attempt_size = ?, attempt_ns = ?, attempt_newest_ns = ?, "
-                "attempt_gen = ? WHERE seq = ?",
-                (*values, seq),
-            )
+            changed = self._db.execute(f"UPDATE intent SET {assignments} WHERE seq = ?", (*values, seq))  # noqa: S608 - our own column names
+            if changed.rowcount != 1:
+                raise IntentGone(f"intent {seq} was carried out or cancelled meanwhile")
 
     def _first(self, where: str, *parameters: object) -> Intent | None:
         row = self._db.one(f"{SELECT} {where}", parameters)

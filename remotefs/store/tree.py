@@ -16,7 +16,7 @@ from typing import Any
 
 from remotefs.errors import AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, NotFound, TooManyLinks
 from remotefs.store.database import Database
-from remotefs.store.records import ROOT_INO, Entry, Inode
+from remotefs.store.records import ROOT_INO, ContentState, Entry, Inode
 
 # Names of one file, as ext4; folders in a folder have no limit, for the service has none.
 MAX_LINKS = 65_000
@@ -149,6 +149,10 @@ class Tree:
     def staged(self) -> list[Inode]:
         """Inodes whose bytes lie in staging."""
         return self._where("i.staged_gen IS NOT NULL")
+
+    def unclosed(self) -> list[Inode]:
+        """Inodes with a name that were written to and not closed."""
+        return self._where("i.staged_gen IS NOT NULL AND i.state = ? AND i.nlink > 0", ContentState.DIRTY)
 
     def twins(self) -> list[Inode]:
         """Inodes shown under a twin's spelling."""

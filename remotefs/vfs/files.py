@@ -8,17 +8,26 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from remotefs.config import WritebackConfig
 from remotefs.data.changes import Changes
+from remotefs.data.closer import Closer
 from remotefs.data.filedata import FileData
 from remotefs.data.lengths import Lengths
 from remotefs.data.scan import Scans
 from remotefs.data.settler import Settler
 from remotefs.data.writeback import Outcome, Writeback
-from remotefs.errors import AlreadyExists, IsADirectory, NotFound, OutOfSpace, TransportError
+from remotefs.errors import (
+    AlreadyExists,
+    IsADirectory,
+    NotFound,
+    OutOfSpace,
+    RefusedError,
+    RemotefsError,
+    TransportError,
+)
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
 from remotefs.vfs.handles import Handles, OpenFile
@@ -37,6 +46,7 @@ class Files:
         changes: Changes,
         filedata: FileData,
         settler: Settler,
+        closer: Closer,
         writeback: Writeback,
         handles: Handles,
         namespace: Namespace,
@@ -50,6 +60,7 @@ class Files:
         self._changes = changes
         self._filedata = filedata
         self._settler = settler
+        self._closer = closer
         self._writeback = writeback
         self._handles = handles
         self._namespace = namespace
@@ -99,7 +110,7 @@ class Files:
         else:
             now = time.time_ns()
             self._tree.update(inode.ino, mtime_ns=now, ctime_ns=now)
-        self._drop_privileges(inode, caller)
+        self._drop_privileges(self._tree.get(inode.ino), caller)
 
     def _drop_privileges(self, inode: Inode, caller: Caller) -> None:
         """Set-uid and set-gid go with the old bytes; for this one way of writing the kernel leaves that to us."""
@@ -140,7 +151,8 @@ class Files:
         if fh is not None:
             self._handles.file(fh).wrote = True
         else:
-            await self._filedata.close(ino)
+            with self._making_up_for_failure(ino):
+                await self._filedata.close(ino)
             # What was cut to the bytes that the service has is content already.
             self._settler.want(ino)
 
@@ -155,12 +167,25 @@ class Files:
         if not handle.wrote:
             return
         handle.wrote = False
+        try:
+            await self._close(handle.ino, waits=handle.counted == 0)
+        except (RefusedError, TransportError):
+            handle.counted += 1
+            raise
+        except BaseException:
+            # No later close of it may call these bytes safe (H7).
+            handle.wrote = True
+            raise
         handle.counted += 1
-        closed = await self._filedata.close(handle.ino)
-        if closed and self._close_waits(handle):
-            await self._wait_for_upload(handle.ino)
-        elif closed:
-            await self._filedata.sync(handle.ino)
+
+    async def _close(self, ino: int, *, waits: bool) -> None:
+        """Make what was written the content, by whichever handle, and return once it is as safe as a close promises."""
+        await self._filedata.close(ino)
+        inode = self._tree.get(ino)
+        if waits and inode.state != ContentState.CLEAN and self._close_waits(inode):
+            await self._wait_for_upload(ino)
+        else:
+            await self._filedata.sync(ino)
 
     async def fsync(self, fh: int) -> None:
         """What was written survives a power cut of this machine (W3)."""
@@ -169,9 +194,20 @@ class Files:
     async def release(self, fh: int) -> None:
         """The last descriptor of the handle is gone."""
         handle = self._handles.close_file(fh)
-        with suppress(NotFound):  # gone meanwhile
-            await self._after_release(handle)
-        self._ring()
+        try:
+            with self._making_up_for_failure(handle.ino), suppress(NotFound):  # gone meanwhile
+                await self._after_release(handle)
+        finally:
+            self._ring()
+
+    @contextmanager
+    def _making_up_for_failure(self, ino: int) -> Iterator[None]:
+        """Nobody closes it after this: what failed now is left to the closer."""
+        try:
+            yield
+        except (RemotefsError, OSError) as error:
+            self._closer.failed(ino, error)
+            raise
 
     async def _after_release(self, handle: OpenFile) -> None:
         inode = self._tree.get(handle.ino)
@@ -204,11 +240,9 @@ class Files:
         elif inode.size == 0:
             self._changes.closed(inode.ino)
 
-    def _close_waits(self, handle: OpenFile) -> bool:
-        inode = self._tree.get(handle.ino)
+    def _close_waits(self, inode: Inode) -> bool:
         return (
             self._config.durability != "local"
-            and handle.counted == 1
             and inode.nlink > 0
             and inode.size > 0
             and not self._changes.is_local(inode)
@@ -217,12 +251,13 @@ class Files:
 
     async def _wait_for_upload(self, ino: int) -> None:
         outcome = await self._writeback.wait(ino, self._config.close_wait_s)
-        if outcome is Outcome.DONE:
+        inode = self._tree.get(ino)
+        if outcome is Outcome.DONE and inode.state == ContentState.CLEAN:
             return
-        # close returns with the state pending: then it has to survive on this disk.
+        # close returns with the state pending, or it is not to be uploaded any more: then it has to survive here.
         await self._filedata.sync(ino)
-        if self._config.durability == "strict":
-            path = self._changes.path(self._tree.get(ino))
+        if outcome is Outcome.PENDING and self._config.durability == "strict":
+            path = self._changes.path(inode)
             raise TransportError(f"{path}: not with the service yet; it stays pending and is retried")
 
     def _note_read(self, ino: int) -> None:

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import trio
+
 from remotefs.data.readahead import ReadWindow
 from remotefs.errors import InvalidArgument
 
@@ -54,6 +56,7 @@ class Handles:
         self._on_listing = on_listing
         self._numbers = itertools.count(1)
         self._files: dict[int, OpenFile] = {}
+        self._last_closed = trio.Event()
         self._directories: dict[int, int] = {}
         self._readers: Counter[int] = Counter()
         self._writers: Counter[int] = Counter()
@@ -81,7 +84,15 @@ class Handles:
         handle = self.file(fh)
         del self._files[fh]
         _decrement(self._writers if handle.writable else self._readers, handle.ino)
+        if not self._files:
+            self._last_closed.set()
+            self._last_closed = trio.Event()
         return handle
+
+    async def all_closed(self) -> None:
+        """Return once no file is open."""
+        while self._files:
+            await self._last_closed.wait()
 
     def is_open(self, ino: int) -> bool:
         """Whether any file handle of the inode is open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import trio
 from remotefs.control.messages import FlushParams, Nothing, PathParams, Progress
 from remotefs.errors import BadRequest
 from remotefs.mount.commands import Commands
+from tests.between import Between
 from tests.faults import Action, Call, FaultyServer, Reply
 from tests.parts import LARGE, Host, running, settings
 
@@ -64,3 +66,30 @@ async def test_what_failed_is_told_with_its_request_and_tried_again_when_asked(
         await host.settled()
         assert (await commands(host).retry(PathParams(), quietly)).count == 0
         assert (await commands(host).flush(FlushParams(timeout_s=1.0), quietly)).left == 0
+
+
+async def test_a_flush_takes_what_goes_and_what_is_written_meanwhile_as_it_is(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """It closes what is being written, one file after the other."""
+    async with running(tmp_path, server, durability="local") as host:
+        handles = {name: await host.open(name, os.O_RDWR | os.O_CREAT) for name in ("a", "b", "c")}
+        for name, handle in handles.items():
+            await host.fs.files.write(handle.fh, 0, name.encode())
+        await host.fs.files.flush(handles["c"].fh)
+
+        def change() -> None:
+            host.unlink("b")
+            host.nursery.start_soon(host.fs.files.release, handles["b"].fh)
+            host.nursery.start_soon(host.fs.files.write, handles["c"].fh, 1, b"!")
+
+        flush = commands(host).flush
+        with Between("Commands.flush", 1, change):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(flush, FlushParams(timeout_s=5.0), quietly)
+        assert host.remote_bytes("a") == [b"a"]
+        for name in ("a", "c"):
+            await host.close(handles[name])
+        await host.settled()
+        assert host.remote_names() == ["a", "c"]
+        assert host.remote_bytes("c") == [b"c!"]

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import trio
 
 from remotefs.control.messages import Progress, RestoreParams
+from remotefs.errors import Unreachable
 from remotefs.mount.upkeep import Upkeep
 from remotefs.vfs.attributes import AttributeChange
 from tests.faults import KEY
@@ -138,6 +140,41 @@ class Append(Operation):
     def passes(self, tree: Tree) -> Iterator[Tree]:
         yield tree
         yield tree | {self.path: tree[self.path] + self.data}
+
+
+@dataclass(frozen=True)
+class Overtake(Operation):
+    """Append and close while the upload of what was there is under way; `unsent`: and nothing is sent after that."""
+
+    path: str
+    data: bytes
+    unsent: bool = False
+
+    async def do(self, scene: Scene) -> None:
+        host = scene.host
+        ino = host.stat(self.path).ino
+        while ino not in host.parts.flights:
+            await trio.lowlevel.checkpoint()
+        if self.unsent:
+            host.parts.link.down(Unreachable("no route"))
+        handle = await host.open(self.path, os.O_WRONLY)
+        try:
+            await host.fs.files.write(handle.fh, host.stat(self.path).size, self.data)
+        finally:
+            await host.close(handle)
+
+    def passes(self, tree: Tree) -> Iterator[Tree]:
+        yield tree
+        yield tree | {self.path: tree[self.path] + self.data}
+
+
+@dataclass(frozen=True)
+class WriteUnsent(Write):
+    """`echo > path` over what an `Overtake` left unsent, as soon as it could be sent."""
+
+    async def do(self, scene: Scene) -> None:
+        scene.host.parts.link.up()
+        await super().do(scene)
 
 
 @dataclass(frozen=True)
@@ -354,11 +391,7 @@ class Restore(Operation):
 
     def passes(self, tree: Tree) -> Iterator[Tree]:
         yield tree
-        folder = f"{self.path.rpartition('/')[0]}/"
-        yield tree | {folder: b""}
-        # Half done, its bytes are still in the trash.
-        yield tree | {folder: b"", self.path: b""}
-        yield tree | {folder: b"", self.path: self.data}
+        yield tree | {f"{self.path.rpartition('/')[0]}/": b"", self.path: self.data}
 
 
 def outcomes(operations: Sequence[Operation], begun: int, done: int, tree: Tree | None = None) -> list[Tree]:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.crash.forgetful import Persistence
-from tests.crash.operations import Append, Edit, Operation, Sync, Tree, Truncate, Write
+from tests.crash.operations import Append, Edit, Operation, Overtake, Sync, Tree, Truncate, Write
 
 # Their end is an acknowledgement that the bytes, and all that was done before, survive.
-_DURABLE = (Write, Edit, Append, Sync)
+_DURABLE = (Write, Edit, Append, Overtake, Sync)
 
 
 class ForgetfulDisk:
@@ -73,7 +73,7 @@ def _moments(operations: Sequence[Operation], begun: int, done: int) -> Iterator
 
 
 def _matches(found: Tree, before: Tree, expected: Tree, operation: Operation | None) -> bool:
-    path = operation.path if isinstance(operation, Write | Sync | Edit | Append | Truncate) else None
+    path = operation.path if isinstance(operation, Write | Sync | Edit | Append | Overtake | Truncate) else None
     if path is None:
         return found == expected
     if _without(found, path) != _without(expected, path):

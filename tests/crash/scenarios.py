@@ -13,6 +13,7 @@ from tests.crash.operations import (
     Link,
     MakeFolder,
     Operation,
+    Overtake,
     Poll,
     Read,
     RemoveElsewhere,
@@ -28,6 +29,7 @@ from tests.crash.operations import (
     UploadElsewhere,
     Walk,
     Write,
+    WriteUnsent,
     content,
 )
 
@@ -128,6 +130,14 @@ SCENARIOS: dict[str, Scenario] = {
     "restore from the trash": Scenario(
         (Write("a", SMALL), Write("keep", OTHER), Settle(), RemoveElsewhere("a"), Walk(), Walk(gone=("a",)), Arm(),
          Restore(1, "back/a", SMALL), Settle())
+    ),
+    "keeps changing": Scenario(
+        (Arm(), Write("log", LARGE), Overtake("log", SMALL), Overtake("log", OTHER), Overtake("log", LONGER),
+         Overtake("log", SMALL), Settle()), durability="local"
+    ),
+    "keeps changing, from nothing": Scenario(
+        (Arm(), Write("log", LARGE), Overtake("log", SMALL), Overtake("log", OTHER, unsent=True),
+         WriteUnsent("log", LONGER), Settle()), durability="local"
     ),
     "drain": Scenario(
         (*(Write(f"f{number}", content(900, number)) for number in range(3)), Settle(), Arm(),

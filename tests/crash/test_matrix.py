@@ -106,6 +106,11 @@ SAMPLE = [
     Point("edit what the service generated", "cached chunk is written", 1),
     Point("removed elsewhere", "trash has the bytes", 1),
     Point("restore from the trash", "trash has lost the bytes", 1),
+    Point("keeps changing", "staged file is frozen", 1),
+    Point("keeps changing", "request is sent whole", 1),
+    Point("keeps changing", "frozen version is removed", 1),
+    Point("keeps changing, from nothing", "staged file is set aside", 1),
+    Point("keeps changing, from nothing", "upload: the service has it", 1),
 ]
 DOUBLE_SAMPLE = [
     (Point("relabel", "request is sent whole", 1), Again("upload: the listing was read back", 1)),

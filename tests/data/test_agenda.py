@@ -104,6 +104,16 @@ def test_a_failure_that_the_journal_was_not_told_of_waits_all_the_same(
     assert agenda.reason(failing) is None
 
 
+def test_a_delay_that_is_no_failure_ends_with_another_due_time(agenda: Agenda, journal: Journal, time: Time) -> None:
+    empty = upload(journal, 1, 900)
+    agenda.delay(empty, 5.0)
+    assert agenda.due_uploads(8, {}) == []
+    assert agenda.waits(empty)
+    time.now_s += 1.0
+    upload(journal, 1, 1001)  # it was closed with bytes in it
+    assert inos(agenda.due_uploads(8, {})) == [1]
+
+
 def test_the_next_due_time_is_a_minute_away_at_most(agenda: Agenda, journal: Journal, time: Time) -> None:
     """A sleep stands still while the machine is suspended, and the clock does not."""
     upload(journal, 1, 9000)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from remotefs.config import Config
 from remotefs.data.filedata import digest_of
-from remotefs.errors import FileTooBig, InvalidArgument, NotReadable, StaleError
-from remotefs.store.records import ContentState
+from remotefs.errors import AlreadyExists, FileTooBig, InvalidArgument, NotReadable, StaleError
+from remotefs.store.records import ROOT_INO, ContentState, Inode
 from remotefs.vfs.attributes import AttributeChange
 from tests.faults import CutBody, FaultyServer, Reply
 from tests.parts import Host, running
@@ -144,12 +144,40 @@ async def test_two_writers_share_one_content(host: Host) -> None:
     assert len(host.pending()) == 1
 
 
-async def test_fill_makes_a_file_of_a_local_one(host: Host, tmp_path: Path) -> None:
+async def test_create_makes_a_file_of_a_local_one(host: Host, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"hello world")
-    await host.close(await host.open("a", os.O_WRONLY | os.O_CREAT))
-    await host.parts.filedata.fill(host.stat("a").ino, tmp_path / "source", 5)
-    assert await host.read("a") == b"hello"
+    namespace, root = host.fs.namespace, host.parts.tree.get(ROOT_INO)
+    made = await host.parts.filedata.create(
+        tmp_path / "source", 5, lambda: namespace.mknod(root.ino, b"a", 0o100600, 0, host.user)
+    )
+    assert (made.size, await host.read("a")) == (5, b"hello")
     assert len(host.pending()) == 1
+
+
+async def test_what_cannot_be_made_leaves_nothing(host: Host, tmp_path: Path) -> None:
+    """Neither a name nor bytes, and the next file gets the number that this one would have had."""
+    (tmp_path / "source").write_bytes(b"hello world")
+    taken = 0
+
+    def make() -> Inode:
+        nonlocal taken
+        taken = host.fs.namespace.mknod(ROOT_INO, b"a", 0o100600, 0, host.user).ino
+        raise AlreadyExists("after all")
+
+    with pytest.raises(AlreadyExists, match="after all"):
+        await host.parts.filedata.create(tmp_path / "source", 5, make)
+    host.parts.staging.create(taken + 1, 1)  # in the way of its bytes
+    with pytest.raises(AlreadyExists, match="staged file"):
+        await host.parts.filedata.create(tmp_path / "source", 5, lambda: _second(host))
+    assert (host.ls(), host.pending()) == ([], [])
+    assert os.listdir(host.state_dir / "staging") == [f"{taken + 1}-1"]
+    await host.write("b", b"x")
+    assert host.stat("b").ino == taken
+
+
+def _second(host: Host) -> Inode:
+    host.fs.namespace.mkdir(ROOT_INO, b"d", 0o755, host.user)
+    return host.fs.namespace.mknod(ROOT_INO, b"a", 0o100600, 0, host.user)
 
 
 async def test_settling_what_is_not_settled_yet_does_nothing(host: Host) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import stat
@@ -205,6 +206,27 @@ async def test_a_sync_that_failed_is_never_called_a_success_later(staging: Stagi
     hidden.rename(file.path)
     with pytest.raises(StateUnusable):
         await file.sync()
+
+
+def test_a_failed_sync_is_remembered_whatever_else_is_used(staging: Staging) -> None:
+    """Long after, in a run of its own: for in this one nothing is collected that a traceback holds."""
+    file = staging.create(1, 1)
+    file.write(0, b"x")
+    file.close()
+    hidden = file.path.rename(file.path.with_name("hidden"))
+    with pytest.raises(StateUnusable):
+        trio.run(file.sync)
+    hidden.rename(file.path)
+    del file
+    for number in range(2, 1200):
+        staging.create(number, 1)
+    gc.collect()
+    with pytest.raises(StateUnusable):
+        trio.run(staging.open(1, 1).sync)
+    staging.discard(1, 1)
+    again = staging.create(1, 1)
+    again.write(0, b"x")
+    trio.run(again.sync)
 
 
 # -- copy-on-write

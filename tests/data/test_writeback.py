@@ -91,6 +91,22 @@ async def test_a3_a_drain_ends_in_time(tmp_path: Path, server: Server, clock: Cl
         await host.settled()
 
 
+async def test_a3_a_drain_for_a_signal_does_not_wait_for_what_is_being_written(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.write("log", b"x")
+        log, new = await host.open("log", os.O_WRONLY), await host.open("new", os.O_WRONLY | os.O_CREAT)
+        for handle in (log, new):
+            await host.fs.files.write(handle.fh, 0, b"yy")
+        began = trio.current_time()
+        left = await host.parts.writeback.drain(30.0, leaves_open=True)
+        assert trio.current_time() - began < 5.0
+        assert {intent.ino for intent in left} == {log.ino, new.ino}
+        await host.close(log)
+        await host.close(new)
+
+
 async def test_a_drain_of_some_files_waits_for_those_alone(tmp_path: Path, server: Server, clock: Clock) -> None:
     """`remotefs flush PATH`."""
     async with running(tmp_path, server, durability="local") as host:

@@ -154,3 +154,31 @@ def test_a_clean_end_leaves_a_copy_from_which_the_tree_is_made_again(
     assert sorted(os.listdir(mount.path)) == ["empty", "f", "link"]
     assert os.readlink(mount.path / "link") == "empty"
     assert (mount.path / "f").read_bytes() == b"bytes"
+
+
+def test_a_backup_of_a_working_mount_can_be_mounted(
+    make_mount: MakeMount, server: FaultyServer, tmp_path: Path
+) -> None:
+    mount = make_mount("--durability", "local", settings={"REMOTEFS_WRITEBACK_SETTLE_S": "3600"})
+    (mount.path / "sent").write_text("sent")
+    mount.flush()
+    (mount.path / "waits").write_text("waits")
+    with (mount.path / "writing").open("w") as file:
+        file.write("half")
+        file.flush()
+        made = remotefs("backup", tmp_path / "copy", mount.path)
+        assert (made.returncode, "4 files" in made.stderr) == (0, True), made.stderr
+        again = remotefs("backup", tmp_path / "copy", mount.path)
+        assert (again.returncode, "not empty" in again.stderr) == (1, True)
+        inside = remotefs("backup", mount.path / "copy", mount.path)
+        assert (inside.returncode, "in the mount itself" in inside.stderr) == (1, True)
+    mount.umount(0)
+    mount.state = tmp_path / "copy"
+    mount.started()
+    assert {file.name: file.read_text() for file in mount.path.iterdir() if file.is_file()} == {
+        "sent": "sent",
+        "waits": "waits",
+        "writing": "half",
+    }
+    checked = remotefs("check", mount.path)
+    assert checked.returncode == 0, checked.stderr

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from remotefs.errors import IntentGone
 from remotefs.store.database import Database
 from remotefs.store.journal import Journal
 from remotefs.store.records import Attempt, Intent, IntentKind
@@ -116,6 +119,26 @@ def test_rescheduled_and_removed(journal: Journal) -> None:
     assert journal.pending()[0].due_ns == 77
     journal.remove(intent.seq)
     assert journal.find(intent.seq) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda journal, seq: journal.begin_attempt(seq, ATTEMPT),
+        lambda journal, seq: journal.reschedule(seq, due_ns=0),
+        lambda journal, seq: journal.failed(seq, "refused", due_ns=0),
+        lambda journal, seq: journal.add_replaces(seq, ["file_1"]),
+    ],
+    ids=["begin_attempt", "reschedule", "failed", "add_replaces"],
+)
+def test_what_is_gone_cannot_be_changed_unnoticed(journal: Journal, change: Callable[[Journal, int], None]) -> None:
+    gone, other = journal.put(IntentKind.UPLOAD, 7, due_ns=0), journal.put(IntentKind.UPLOAD, 8, due_ns=0)
+    journal.remove(gone.seq)
+    with pytest.raises(IntentGone):
+        change(journal, gone.seq)
+    journal.end_attempt(gone.seq)
+    journal.remove(gone.seq)
+    assert journal.pending() == [other]
 
 
 def test_an_intent_goes_with_the_transaction_that_asked_for_it(journal: Journal, database: Database) -> None:

@@ -9,6 +9,7 @@ import trio
 
 from remotefs.control.messages import DedupeParams, DedupeResult
 from remotefs.errors import InvalidArgument, NotFound
+from tests.between import Between
 from tests.faults import FaultyServer
 from tests.parts import Host
 from tests.upkeep.support import add, commands, machine, quietly, view, walks
@@ -42,6 +43,28 @@ async def test_equal_copies_go_and_the_newest_stays(tmp_path: Path, server: Serv
         await walks(host, 2)
         assert await view(host) == {"d/f.txt": b"same", "d/other": b"same"}
         assert host.id("d/f.txt") == new
+
+
+async def test_a_copy_stays_when_the_one_to_keep_goes_meanwhile(tmp_path: Path, server: Server, clock: Clock) -> None:
+    """Whenever the user removes or changes it: while this pair is compared, or another."""
+    nth, steps = 0, 1
+    while nth < steps:
+        old, _, _ = add(server, "f", b"same"), add(server, "f", b"same"), add(server, "g", b"same")
+        add(server, "g", b"same")
+        async with machine(tmp_path, server, state=f"state{nth}") as host:
+            await _read_all(host)
+            with Between("_dedupe", nth, lambda host=host: host.unlink("f")) as between:  # type: ignore[misc]  # mypy cannot infer it
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_dedupe, host)
+            steps = between.seen
+            await host.settled()
+            await walks(host, 2)
+            assert old in host.remote_ids()
+            for name in host.ls():
+                host.unlink(name)
+            await host.settled()
+        nth += 1
+    assert nth > 3
 
 
 async def test_with_keep_oldest_the_oldest_stays(tmp_path: Path, server: Server, clock: Clock) -> None:

@@ -11,7 +11,7 @@ import trio
 from remotefs.config import Config
 from remotefs.control.messages import SyncParams, SyncResult
 from remotefs.errors import NotFound
-from tests.faults import FaultyServer, LostReply
+from tests.faults import FaultyServer, Hold, LostReply
 from tests.parts import Host
 from tests.upkeep.support import add, at_once, commands, machine, quietly, walks
 
@@ -142,6 +142,30 @@ async def test_w7_sync_fetches_what_others_made_and_names_what_cannot_follow(
         assert host.xattr("shut", "state") == "alias"
         await walks(host, 2)
         assert host.ls() == ["mine", "shut"]
+
+
+async def test_w7_what_changes_while_sync_fetches_others_is_left_to_its_change(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        add(server, name, name.encode())
+    async with machine(tmp_path, server, durability="local", settle_s=1e6) as host:
+        await host.walk()
+        for name in ("a", "b", "c", "d", "e"):
+            host.rename(name, name * 2)
+        held = server.script.add(Hold(), op="content")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_sync, host)
+            await held.until_hit()
+            await host.write("bb", b"edited")
+            host.unlink("cc")
+            host.rename("dd", "d")
+            held.release()
+        await host.settled()
+        # The original of what was edited stays (W8).
+        assert host.remote_names() == ["aa", "b", "bb", "d", "ee"]
+        assert (host.remote_bytes("bb"), await host.read("bb")) == ([b"edited"], b"edited")
+        assert (host.xattr("bb", "state"), host.xattr("d", "state")) == ("clean", "clean")
 
 
 async def test_w7_sync_of_one_file_leaves_the_others(tmp_path: Path, server: Server, clock: Clock) -> None:

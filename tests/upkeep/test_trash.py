@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import trio
 from remotefs.config import Config
 from remotefs.control.messages import EmptyParams, Nothing, RestoreParams
 from remotefs.data.trash import Trash
-from remotefs.errors import AlreadyExists, NotADirectory, NotFound, RemotefsError
+from remotefs.errors import AlreadyExists, CorruptionError, NotADirectory, NotFound, RemotefsError
 from tests.faults import EditJson, FaultyServer
 from tests.parts import Host
 from tests.upkeep.support import add, at_once, commands, machine, quietly, walks
@@ -288,3 +290,68 @@ def _expired(page: dict[str, Any]) -> dict[str, Any]:
 def _no_days(config: Config) -> Config:
     config = at_once(config)
     return msgspec.structs.replace(config, refresh=msgspec.structs.replace(config.refresh, trash_days=0.0))
+
+
+# -- what fails (H7)
+
+
+async def test_s2_a_restore_that_fails_makes_and_sends_nothing(tmp_path: Path, server: Server, clock: Clock) -> None:
+    add(server, "kept")
+    async with machine(tmp_path, server) as host:
+        host.mkdir("d")
+        await _lost(host, "d/e.txt", b"precious")
+        [entry] = host.parts.trash.entries()
+        bytes_path = host.parts.trash.bytes_of(entry.number)
+        bytes_path.write_bytes(b"prec")
+        before = server.script.count("upload")
+        for path in ("d/e.txt", "new/folder/e.txt"):
+            with pytest.raises(CorruptionError):
+                await commands(host).restore(RestoreParams(number=entry.number, path=path), quietly)
+        await trio.sleep(100)
+        await host.settled()
+        assert (host.ls(), host.ls("d"), server.script.count("upload")) == (["d", "kept"], [], before)
+        assert host.parts.staging.scan() == []
+
+        bytes_path.write_bytes(b"precious")
+        await commands(host).restore(RestoreParams(number=entry.number, path="new/folder/e.txt"), quietly)
+        await host.settled()
+        assert await host.read("new/folder/e.txt") == b"precious"
+        assert host.parts.trash.entries() == []
+
+
+class _AtStep(logging.Handler):
+    """Does something as soon as a step is reached."""
+
+    def __init__(self, step: str, act: Callable[[], object]) -> None:
+        super().__init__()
+        self._step, self._act = step, act
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if isinstance(record.args, tuple) and record.args[0] == self._step:
+            self._act()
+
+
+def test_s2_what_was_not_synced_once_is_not_taken_for_kept(tmp_path: Path) -> None:
+    trash = Trash(tmp_path / "trash")
+    source = tmp_path / "bytes"
+    source.write_bytes(b"precious")
+
+    def put() -> None:
+        trash.put(source, path="f", file_id="file_1", size=8, mode=0o600, mtime_ns=0, reason="test")
+
+    steps = logging.getLogger("remotefs.steps")
+    fault = _AtStep("trash has the bytes", lambda: (tmp_path / "trash").rename(tmp_path / "hidden"))
+    steps.addHandler(fault)
+    level, _ = steps.level, steps.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(FileNotFoundError):
+            put()
+    finally:
+        steps.removeHandler(fault)
+        steps.setLevel(level)
+    (tmp_path / "hidden").rename(tmp_path / "trash")
+    with pytest.raises(FileNotFoundError):
+        put()
+    trash = Trash(tmp_path / "trash")
+    put()
+    assert [entry.path for entry in trash.entries()] == ["f"]

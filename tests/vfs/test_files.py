@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
-from remotefs.errors import AlreadyExists, FileTooBig, InvalidArgument, IsADirectory, NotFound
+from remotefs.errors import AlreadyExists, FileTooBig, InvalidArgument, IsADirectory, NotFound, StateUnusable
 from remotefs.store.records import ROOT_INO, ContentState
 from remotefs.vfs.attributes import AttributeChange
 from tests.faults import FaultyServer, HoldReply
@@ -187,3 +188,105 @@ async def test_w3_fsync_makes_it_survive(tmp_path: Path, server: Server, host: H
 async def test_the_root_cannot_be_opened_as_a_file(host: Host) -> None:
     with pytest.raises(IsADirectory):
         await host.fs.files.open(ROOT_INO, os.O_RDONLY, host.user)
+
+
+# -- a disk that fails (H7)
+
+
+@contextmanager
+def failing_disk(host: Host) -> Iterator[None]:
+    """What is staged can be written, and cannot be synced, for as long as this lasts."""
+    host.parts.staging.close()
+    folder = host.state_dir / "staging"
+    hidden = folder.rename(folder.with_name("hidden"))
+    try:
+        yield
+    finally:
+        hidden.rename(folder)
+
+
+async def test_h7_an_fsync_that_failed_never_succeeds_for_these_bytes(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """However many other files were written since, and through whichever handle."""
+    async with running(tmp_path, server, durability="local") as host:
+        handle = await host.open("a", os.O_RDWR | os.O_CREAT)
+        await host.fs.files.write(handle.fh, 0, b"hello")
+        with failing_disk(host), pytest.raises(StateUnusable):
+            await host.fs.files.fsync(handle.fh)
+        for number in range(1100):
+            host.parts.staging.create(1000 + number, 1)
+        other = await host.open("a", os.O_RDWR)
+        for _ in range(2):
+            for fh in (handle.fh, other.fh):
+                with pytest.raises(StateUnusable, match="write the whole file again"):
+                    await host.fs.files.fsync(fh)
+            with pytest.raises(StateUnusable):
+                await host.fs.files.flush(handle.fh)
+
+
+async def test_h7_written_anew_it_is_as_good_as_any(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with running(tmp_path, server, durability="local") as host:
+        handle = await host.open("a", os.O_RDWR | os.O_CREAT)
+        await host.fs.files.write(handle.fh, 0, b"hello")
+        with failing_disk(host), pytest.raises(StateUnusable):
+            await host.fs.files.fsync(handle.fh)
+        with pytest.raises(StateUnusable):
+            await host.close(handle)
+        await trio.sleep(100)
+        assert host.stored() == []
+        await host.write("a", b"again")
+        await host.settled()
+        assert host.remote_bytes("a") == [b"again"]
+        assert await host.read("a") == b"again"
+        await host.parts.filedata.sweep()
+        assert host.parts.staging.scan() == []
+
+
+async def test_h7_no_writer_is_told_that_bytes_are_safe_whose_sync_failed(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """The first close makes the bytes of both writers the content; the second has nothing left to do but to wait."""
+    async with running(tmp_path, server, durability="local") as host:
+        one, two = await host.open("a", os.O_RDWR | os.O_CREAT), await host.open("a", os.O_RDWR)
+        await host.fs.files.write(one.fh, 0, b"one")
+        await host.fs.files.write(two.fh, 3, b"two")
+        with failing_disk(host), pytest.raises(StateUnusable):
+            await host.fs.files.flush(one.fh)
+        with pytest.raises(StateUnusable):
+            await host.fs.files.flush(two.fh)
+
+
+async def test_w2_the_second_of_two_writers_waits_for_the_service_too(host: Host, clock: Clock) -> None:
+    one, two = await host.open("a", os.O_RDWR | os.O_CREAT), await host.open("a", os.O_RDWR)
+    await host.fs.files.write(one.fh, 0, b"one")
+    await host.fs.files.write(two.fh, 3, b"two")
+    held = host.server.script.add(HoldReply(), op="upload")
+    done = []
+
+    async def close(fh: int) -> None:
+        await host.fs.files.flush(fh)
+        done.append(fh)
+
+    async with trio.open_nursery() as nursery:
+        for handle in (one, two):
+            nursery.start_soon(close, handle.fh)
+        await held.until_hit()
+        await trio.sleep(1)
+        assert done == []
+        held.release()
+    assert host.remote_bytes("a") == [b"onetwo"]
+
+
+async def test_a_removal_that_failed_half_way_is_made_up_for(host: Host, clock: Clock) -> None:
+    """Unlinked while open, and the last close could not be recorded."""
+    await host.write("a", b"hello")
+    handle = await host.open("a")
+    ino = handle.ino
+    host.parts.handles.looked_up(ino)
+    host.unlink("a")
+    host.parts.handles.close_file(handle.fh)
+    await trio.sleep(61)
+    await host.settled()
+    assert host.stored() == []
+    assert (host.parts.tree.get(ino).file_id, host.parts.staging.scan()) == (None, [])

@@ -1,0 +1,129 @@
+"""`remotefs backup`: a copy of the state folder that can be mounted, made while the mount goes on.
+
+The copy is the folder as of one commit, so its rows come first and say which bytes belong to them:
+
+1. From here on no bytes are removed that a row may name: nothing is swept (`Changes.holding_garbage`), and no staged
+   file becomes content (`Settler.resting`).
+2. The database is copied, as of one commit.
+3. Each staged file that a row of the copy names is copied under its inode's lock, so between two writes; then pinned
+   content with its sums, which does not change, and the trash.
+
+A file that was written to since has newer bytes in the copy than its row says. That is how a kill leaves it too, and
+recovery takes it as it takes that. Content that can be fetched again is not copied.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trio
+
+from remotefs.data.copying import duplicate
+from remotefs.errors import AlreadyExists, InvalidArgument, LocalError, OutOfSpace, RemotefsError
+from remotefs.mount.parts import Parts
+from remotefs.store.copies import copy_live, staged_in
+from remotefs.store.durability import sync_folder
+
+_SAY_EVERY = 100
+
+
+class Backup:
+    """One run on the folder `state_dir`. `failed`: what was not copied, and why."""
+
+    def __init__(self, parts: Parts, state_dir: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self._parts = parts
+        self._state_dir = state_dir
+        self._say = say
+        self.files = 0
+        self.bytes = 0
+        self.failed: dict[str, str] = {}
+
+    async def make(self, target: Path) -> None:
+        """Make the copy; `target` is a new or an empty folder on any disk, and gets all of it or nothing.
+
+        Raises InvalidArgument, AlreadyExists, OutOfSpace, LocalError, StateUnusable.
+        """
+        await trio.to_thread.run_sync(self._check, target)
+        with _placing(target) as new, self._parts.changes.holding_garbage():
+            async with self._parts.settler.resting():
+                await self._copy_all(new)
+            await trio.to_thread.run_sync(_sync_folders, new)
+
+    def _check(self, target: Path) -> None:
+        if target.is_relative_to(self._state_dir):
+            raise InvalidArgument(f"{target} lies in the state folder itself; back it up to a place outside of it")
+        if not target.parent.is_dir():
+            raise InvalidArgument(f"{target.parent} is no folder: make it first")
+        if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+            raise AlreadyExists(f"{target} is there and not empty; give a new or an empty folder")
+
+    async def _copy_all(self, new: Path) -> None:
+        parts = self._parts
+        # Twice, for what comes into the trash or goes out of it meanwhile.
+        await self._copy(new, parts.trash.files(), may_go=True)
+        parts.tree.save_notes()
+        await parts.database.durable()
+        database = new / parts.database.path.name
+        await trio.to_thread.run_sync(copy_live, parts.database.path, database)
+        staged = await trio.to_thread.run_sync(staged_in, database)
+        await parts.content.scan()
+        kept = parts.content.kept().items()
+        pinned = [file for file_id, entry in kept if entry.pinned for file in parts.content.files_of(file_id)]
+        await trio.to_thread.run_sync(self._require_room, new, [*pinned, *(parts.staging.place(*s) for s in staged)])
+        for ino, generation in staged:
+            async with parts.locks.hold(ino):
+                await self._copy(new, [parts.staging.place(ino, generation)])
+        await self._copy(new, pinned)
+        await self._copy(new, parts.trash.files(), may_go=True)
+
+    def _require_room(self, new: Path, files: list[Path]) -> None:
+        needed = sum(file.stat().st_blocks * 512 for file in files if file.exists())
+        free = shutil.disk_usage(new).free
+        if needed > free:
+            raise OutOfSpace(f"{new.parent}: the copy takes {needed >> 20} MiB, and {free >> 20} MiB are free")
+
+    async def _copy(self, new: Path, files: list[Path], *, may_go: bool = False) -> None:
+        """Copy files to the same places below `new`, unless they are there; with `may_go` one that is gone is none."""
+        for file in files:
+            target = new / file.relative_to(self._state_dir)
+            if target.exists():
+                continue
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                self.bytes += await trio.to_thread.run_sync(duplicate, file, target)
+            except (RemotefsError, OSError) as error:
+                target.unlink(missing_ok=True)
+                if not (may_go and isinstance(error, FileNotFoundError)):
+                    self.failed[str(file)] = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            else:
+                self._copied()
+
+    def _copied(self) -> None:
+        self.files += 1
+        if self.files % _SAY_EVERY == 0:
+            self._say(f"{self.files:,} files copied")
+
+
+@contextmanager
+def _placing(target: Path) -> Iterator[Path]:
+    """Give a folder beside `target` that becomes `target` at the end, or goes. Raises LocalError."""
+    new = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        new.mkdir(mode=0o700)
+        yield new
+        new.replace(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise LocalError(f"{target}: the copy cannot be made: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _sync_folders(new: Path) -> None:
+    for folder, _, _ in os.walk(new):
+        sync_folder(Path(folder))
