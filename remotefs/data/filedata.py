@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import trio
-import xxhash
 
 from remotefs.api.budget import Priority
 from remotefs.data.changes import Changes, Usage, is_referred
 from remotefs.data.content import ContentStore
 from remotefs.data.copyonwrite import CopyOnWrite
+from remotefs.data.digest import digest_of
 from remotefs.data.download import Downloader
 from remotefs.data.flights import Flights
 from remotefs.data.freezer import Freezer, Frozen
@@ -76,6 +76,8 @@ class FileData:
         self._usage = usage
         self._max_file_bytes = max_file_bytes
         self._suspects = suspects
+        # By inode the staged generation and the id of which it became the content, where the row could not be written.
+        self._untold: dict[int, tuple[int | None, str | None]] = {}
         self._cow = CopyOnWrite(store, changes, content, staging, downloader, freezer, flights, self.check_readable)
 
     # -- reading
@@ -106,10 +108,10 @@ class FileData:
         Raises NotReadable, StaleError, CorruptionError, TransportError, RefusedError.
         """
         inode = self._tree.get(ino)
-        if inode.staged_gen is not None:
+        if self._is_staged(inode):
             async with self._locks.hold(ino):
                 inode = self._tree.get(ino)
-                if inode.staged_gen is not None:
+                if self._is_staged(inode):
                     return self._staged(inode).read(offset, max(0, min(size, inode.size - offset)))
         length = inode.size if length is None else length
         size = min(size, length - offset)
@@ -157,7 +159,7 @@ class FileData:
         """Write into the staged file; bytes written. Raises FileTooBig, OutOfSpace, and as read() does."""
         async with self._locks.hold(ino):
             self._check_size(ino, offset + len(data))
-            staged = await self._cow.writable(self._tree.get(ino))
+            staged = await self._cow.writable(self._told(ino))
             written = staged.write(offset, data)
             now = time.time_ns()
             size = max(self._tree.get(ino).size, offset + written)
@@ -168,7 +170,7 @@ class FileData:
         """Cut or extend to `size` bytes. Raises as write() does, NotReadable where bytes would have to stay."""
         async with self._locks.hold(ino):
             self._check_size(ino, size)
-            inode = self._tree.get(ino)
+            inode = self._told(ino)
             staged = await self._cow.writable(inode, keep=min(size, inode.size))
             staged.truncate(size)
             now = time.time_ns()
@@ -221,7 +223,7 @@ class FileData:
     async def sync_bytes(self, ino: int) -> None:
         """Return once the bytes survive a power cut; they are found again once `Database.durable` has returned, too."""
         inode = self._tree.find(ino)
-        while inode is not None and inode.staged_gen is not None:
+        while inode is not None and self._is_staged(inode):
             before, inode = inode, None
             try:
                 await self._staged(before).sync()
@@ -234,7 +236,7 @@ class FileData:
     async def stage(self, ino: int) -> None:
         """Copy clean content into staging: there it outlives the id that a RELABEL is about to replace (W7)."""
         async with self._locks.hold(ino):
-            inode = self._tree.get(ino)
+            inode = self._told(ino)
             if inode.staged_gen is not None or inode.size == 0:
                 return
             await self._cow.copy(inode, inode.content_gen, inode.size)
@@ -267,13 +269,32 @@ class FileData:
                     if self._still_holds(inode):
                         raise
             if self._still_holds(inode):
-                with self._db.transaction():
-                    self._changes.drop_staged(ino, inode.staged_gen)
-                    self._save(ino, Life.of(self._tree.get(ino)).settled())
+                self._untold[ino] = (inode.staged_gen, inode.file_id)
+                self._tell_settled(inode)
             else:
                 # Unlinked meanwhile, which waits for no lock (A1): nobody else would free what came in just now.
                 self._changes.drop_content(remote.file_id)
             self._staging.discard(ino, inode.staged_gen)
+
+    def _tell_settled(self, inode: Inode) -> None:
+        """Write down that staged bytes are content. Raises OutOfSpace, StateUnusable: then only this process knows."""
+        assert inode.staged_gen is not None
+        with self._db.transaction():
+            self._changes.drop_staged(inode.ino, inode.staged_gen)
+            self._save(inode.ino, Life.of(self._tree.get(inode.ino)).settled())
+        self._untold.pop(inode.ino, None)
+
+    def _told(self, ino: int) -> Inode:
+        """Return an inode whose row says where its bytes are. Raises OutOfSpace, StateUnusable."""
+        inode = self._tree.get(ino)
+        if inode.staged_gen is not None and not self._is_staged(inode):
+            self._tell_settled(inode)
+        return self._tree.get(ino)
+
+    def _is_staged(self, inode: Inode) -> bool:
+        """Whether its bytes lie in staging: what became content does not, though its row may not say so yet."""
+        is_untold = self._untold.get(inode.ino) == (inode.staged_gen, inode.file_id)
+        return inode.staged_gen is not None and not is_untold
 
     def _confirmed(self, ino: int) -> Inode | None:
         """The inode, if the service has what is staged of it, and nothing is under way that may change that."""
@@ -331,7 +352,7 @@ class FileData:
 
     def source_of(self, inode: Inode) -> Path | None:
         """The local file with all bytes of the inode, to be uploaded; None when it is empty or they are not here."""
-        if inode.staged_gen is not None:
+        if self._is_staged(inode):
             return self._staged(inode).path
         return self._content.path_of(inode.file_id) if inode.file_id else None
 
@@ -369,17 +390,3 @@ class FileData:
             return False
         digest = await trio.to_thread.run_sync(digest_of, self._staged(inode).path)
         return digest == remote.digest
-
-
-def digest_of(path: Path | None) -> str:
-    """The xxh3-128 digest of a file's bytes (None: of no bytes), in hex; to tell equal content, not for security."""
-    digest = xxhash.xxh3_128()
-    for piece in _pieces(path) if path else ():
-        digest.update(piece)
-    return digest.hexdigest()
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(1 << 20):
-            yield piece

@@ -27,7 +27,8 @@ from remotefs.clocks import AHEAD_NS, ServiceClock
 from remotefs.data.answers import Shipment, fault_of
 from remotefs.data.changes import Changes
 from remotefs.data.churn import Churn
-from remotefs.data.filedata import FileData, digest_of
+from remotefs.data.digest import digest_of
+from remotefs.data.filedata import FileData
 from remotefs.data.flights import Flight, Flights, MeteredSource
 from remotefs.data.link import Link
 from remotefs.data.readback import Readback

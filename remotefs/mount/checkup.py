@@ -13,7 +13,7 @@ import trio
 
 from remotefs.api.budget import Priority
 from remotefs.data.consistency import Kept, Listed, Snapshot, inconsistencies
-from remotefs.data.filedata import digest_of
+from remotefs.data.digest import digest_of
 from remotefs.data.findings import Finding, Kind
 from remotefs.errors import CorruptionError, NotFound, RefusedError, TransportError
 from remotefs.mount.parts import Parts

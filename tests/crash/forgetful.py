@@ -3,8 +3,12 @@
     python -m tests.crash.forgetful MOUNTPOINT
 
 Each file has bytes and synced bytes, each folder entries and synced entries; fsync makes the latter of the former, a
-file's and a folder's apart. It says `ready` once it is mounted. Then a line of FOLDER, TARGET, PERSISTENCE and SEED on its
-standard input copies what a power cut would leave of a folder at the root to TARGET, and it says `done`.
+file's and a folder's apart. It says `ready` once it is mounted. Then a line on its standard input of
+
+    cut FOLDER TARGET PERSISTENCE SEED    copies what a power cut would leave of a folder at the root to TARGET,
+    fail ERRNO CHANCE CALLS               makes that part of the calls (write, sync, make) fail; with CHANCE 0 none
+
+its words apart by tabs, and it says `done`.
 """
 
 from __future__ import annotations
@@ -71,6 +75,15 @@ class Node:
         return self.synced_data[:length].ljust(length, b"\0"), self.changed_ns
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """Which calls fail, how often, and with what."""
+
+    errno: int = 0
+    chance: float = 0.0
+    calls: frozenset[str] = frozenset()
+
+
 class Forgetful(pyfuse3.Operations):
     """No links but hard ones, no attributes but size, mode and a time."""
 
@@ -81,6 +94,17 @@ class Forgetful(pyfuse3.Operations):
         self._numbers = itertools.count(pyfuse3.ROOT_INODE)
         self._nodes: dict[int, Node] = {}
         self.root = self._new(stat.S_IFDIR | 0o700)
+        self._trouble = Trouble()
+
+    # -- a disk that fails
+
+    def fail(self, number: int, chance: float, calls: str) -> None:
+        """Let that part of some calls end with an errno."""
+        self._trouble = Trouble(number, chance, frozenset(calls.split(",")))
+
+    def _may_fail(self, call: str) -> None:
+        if call in self._trouble.calls and random.random() < self._trouble.chance:
+            raise FUSEError(self._trouble.errno)
 
     # -- after a power cut
 
@@ -148,6 +172,7 @@ class Forgetful(pyfuse3.Operations):
     ) -> EntryAttributes:
         node = self._nodes[inode]
         if fields.update_size:
+            self._may_fail("write")
             del node.data[attr.st_size :]
             node.data.extend(bytes(attr.st_size - len(node.data)))
         if fields.update_mode:
@@ -156,16 +181,23 @@ class Forgetful(pyfuse3.Operations):
         return self._attributes(node)
 
     async def mkdir(self, parent_inode: int, name: bytes, mode: int, ctx: RequestContext) -> EntryAttributes:
+        self._may_fail("make")
         node = self._nodes[parent_inode].entries[name] = self._new(stat.S_IFDIR | stat.S_IMODE(mode))
+        return self._attributes(node)
+
+    async def mknod(self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: RequestContext) -> EntryAttributes:
+        node = self._nodes[parent_inode].entries[name] = self._new(mode)
         return self._attributes(node)
 
     async def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: RequestContext
     ) -> tuple[FileInfo, EntryAttributes]:
+        self._may_fail("make")
         node = self._nodes[parent_inode].entries[name] = self._new(stat.S_IFREG | stat.S_IMODE(mode))
         return FileInfo(fh=node.ino, keep_cache=True), self._attributes(node)
 
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
+        self._may_fail("make")
         node = self._nodes[new_parent_inode].entries[new_name] = self._nodes[inode]
         node.nlink += 1
         return self._attributes(node)
@@ -194,6 +226,7 @@ class Forgetful(pyfuse3.Operations):
                 return
 
     async def fsyncdir(self, fh: int, datasync: bool) -> None:
+        self._may_fail("sync")
         self._nodes[fh].sync()
 
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
@@ -213,6 +246,7 @@ class Forgetful(pyfuse3.Operations):
         return bytes(self._nodes[fh].data[off : off + size])
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
+        self._may_fail("write")
         node = self._nodes[fh]
         node.data.extend(bytes(max(0, off - len(node.data))))
         node.data[off : off + len(buf)] = buf
@@ -220,6 +254,7 @@ class Forgetful(pyfuse3.Operations):
         return len(buf)
 
     async def fsync(self, fh: int, datasync: bool) -> None:
+        self._may_fail("sync")
         self._nodes[fh].sync()
 
 
@@ -239,8 +274,13 @@ async def serve(mountpoint: str) -> None:
 
 async def _obey(forgetful: Forgetful) -> None:
     while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
-        folder, target, persistence, seed = line.rstrip("\n").split("\t")
-        forgetful.dump(os.fsencode(folder), Path(target), Persistence(persistence), random.Random(int(seed)))
+        match line.rstrip("\n").split("\t"):
+            case ["cut", folder, target, persistence, seed]:
+                forgetful.dump(os.fsencode(folder), Path(target), Persistence(persistence), random.Random(int(seed)))
+            case ["fail", number, chance, calls]:
+                forgetful.fail(int(number), float(chance), calls)
+            case words:
+                raise ValueError(words)
         print("done", flush=True)
 
 

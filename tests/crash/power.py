@@ -32,10 +32,11 @@ class ForgetfulDisk:
 
     def cut_power(self, folder: str, target: Path, persistence: Persistence, seed: int) -> None:
         """What is left of a folder at the root, written to `target`; all the rest is forgotten."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{folder}\t{target}\t{persistence}\t{seed}\n")
-        self._process.stdin.flush()
-        self._await("done")
+        self._tell("cut", folder, target, persistence, seed)
+
+    def fail(self, number: int, chance: float, calls: str) -> None:
+        """From now on that part of some calls (`write`, `sync`, `make`, apart by commas) ends with an errno."""
+        self._tell("fail", number, chance, calls)
 
     def close(self) -> None:
         """Unmount."""
@@ -44,6 +45,12 @@ class ForgetfulDisk:
         finally:
             self._process.kill()
             subprocess.run(["fusermount3", "-uzq", str(self.root)], check=False)
+
+    def _tell(self, *words: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\t".join(map(str, words)) + "\n")
+        self._process.stdin.flush()
+        self._await("done")
 
     def _await(self, word: str) -> None:
         assert self._process.stdout is not None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
+from remotefs.errors import StateUnusable
 from remotefs.vfs.handles import OpenFile
 from tests.faults import FaultyServer, Hold
 from tests.parts import Host, running
@@ -86,6 +88,68 @@ async def test_a_file_that_cannot_become_content_does_not_hold_up_the_others(hos
         await host.fs.files.release(handle.fh)
     await host.settled()
     assert (staged(host), host.stat("sound").staged_gen) == ([name], None)
+
+
+@contextmanager
+def rows_that_cannot_be_settled(host: Host) -> Iterator[None]:
+    """As on a full disk: the row that says that staged bytes are content cannot be written."""
+    database = host.parts.database
+    with database.transaction():
+        database.execute(
+            "CREATE TEMP TRIGGER full BEFORE UPDATE ON inode WHEN OLD.staged_gen IS NOT NULL AND NEW.staged_gen IS NULL "
+            "BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    try:
+        yield
+    finally:
+        with database.transaction():
+            database.execute("DROP TRIGGER full")
+
+
+async def test_h7_what_became_content_is_readable_though_its_row_cannot_be_written(
+    host: Host, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    handle = await uploaded(host, "a", b"hello")
+    with rows_that_cannot_be_settled(host):
+        await host.fs.files.release(handle.fh)
+        await host.until(lambda: "stays in staging" in caplog.text)
+        assert (staged(host), host.stat("a").staged_gen is None) == ([], False)
+        assert await host.read("a") == b"hello"
+        handle = await host.open("a", os.O_RDWR)
+        await host.fs.files.fsync(handle.fh)
+        with pytest.raises(StateUnusable):
+            await host.fs.files.write(handle.fh, 0, b"J")
+        assert await host.fs.files.read(handle.fh, 0, 5) == b"hello"
+    await host.fs.files.write(handle.fh, 0, b"J")
+    await host.close(handle)
+    await host.settled()
+    assert (await host.read("a"), host.remote_bytes("a"), staged(host)) == (b"Jello", [b"Jello"], [])
+
+
+async def test_w7_what_became_content_outlives_the_id_that_a_new_name_replaces(
+    host: Host, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    handle = await uploaded(host, "a", b"hello")
+    with rows_that_cannot_be_settled(host):
+        await host.fs.files.release(handle.fh)
+        await host.until(lambda: "stays in staging" in caplog.text)
+        host.rename("a", "b")
+        host.make_due()
+        await trio.sleep(10)
+        assert await host.read("b") == b"hello"
+    await host.settled()
+    assert (await host.read("b"), host.remote_names(), staged(host)) == (b"hello", ["b"], [])
+
+
+async def test_h7_it_is_tried_again_by_itself(
+    host: Host, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    handle = await uploaded(host, "a", b"hello")
+    with rows_that_cannot_be_settled(host):
+        await host.fs.files.release(handle.fh)
+        await trio.sleep(100)
+        assert caplog.text.count("stays in staging") == 5, "at once, and after 5, 10, 20 and 40 s"
+    await host.until(lambda: host.stat("a").staged_gen is None, tries=81)
 
 
 async def test_it_does_not_wait_for_whoever_downloads_what_is_to_be_written_to(
