@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times: it must not be compiled anew for each.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup setup-dev run stop test test-user test-long check format lint lock bench clean
+.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -21,11 +21,14 @@ run: setup       ## a local server with sample files, mounted at ./mnt
 stop:            ## unmount ./mnt and stop the local server
 	@scripts/demo.sh stop
 
-test: setup-dev      ## every test, the kernel-mount ones included, with branch coverage
+test: setup-dev      ## every test but the long ones, the kernel-mount ones included
 	@scripts/test-tools.sh
 	@scripts/test-envs.sh
+	$(PYTEST) -m "not long" -n 3 --dist worksteal $(ARGS)
+
+coverage: setup-dev  ## the same, half as fast, with the branches that no test takes, in the mounts' processes too
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*
-	$(PYTEST) -m "not long" -n 3 --dist worksteal --cov --cov-report=term:skip-covered $(ARGS)
+	@$(MAKE) --no-print-directory test ARGS="--cov --cov-report=term:skip-covered $(ARGS)"
 
 test-long: setup-dev ## hours: random runs against the model, every crash point, outages, ten thousand faulty uploads
 	$(PYTEST) -m long --timeout 3600 $(ARGS)
