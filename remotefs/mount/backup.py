@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -48,10 +47,18 @@ class Backup:
         Raises InvalidArgument, AlreadyExists, OutOfSpace, LocalError, StateUnusable.
         """
         await trio.to_thread.run_sync(self._check, target)
-        with _placing(target) as new, self._parts.changes.holding_garbage():
-            async with self._parts.settler.resting():
-                await self._copy_all(new)
-            await trio.to_thread.run_sync(_sync_folders, new)
+        new = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")
+        try:
+            with self._parts.changes.holding_garbage():
+                async with self._parts.settler.resting():
+                    await trio.to_thread.run_sync(_begin, new)
+                    await self._copy_all(new)
+            await trio.to_thread.run_sync(_finish, new, target)
+        except OSError as error:
+            raise LocalError(f"{target}: the copy cannot be made: {error.strerror or error}") from error
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(_remove, new)
 
     def _check(self, target: Path) -> None:
         if target.is_relative_to(self._state_dir):
@@ -108,22 +115,17 @@ class Backup:
             self._say(f"{self.files:,} files copied")
 
 
-@contextmanager
-def _placing(target: Path) -> Iterator[Path]:
-    """Give a folder beside `target` that becomes `target` at the end, or goes. Raises LocalError."""
-    new = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")
-    shutil.rmtree(new, ignore_errors=True)
-    try:
-        new.mkdir(mode=0o700)
-        yield new
-        new.replace(target)
-        sync_folder(target.parent)
-    except OSError as error:
-        raise LocalError(f"{target}: the copy cannot be made: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+def _begin(new: Path) -> None:
+    _remove(new)  # what another run left
+    new.mkdir(mode=0o700)
 
 
-def _sync_folders(new: Path) -> None:
+def _finish(new: Path, target: Path) -> None:
     for folder, _, _ in os.walk(new):
         sync_folder(Path(folder))
+    new.replace(target)
+    sync_folder(target.parent)
+
+
+def _remove(new: Path) -> None:
+    shutil.rmtree(new, ignore_errors=True)
