@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import trio
+
 from remotefs.api.budget import Priority
 from remotefs.api.models import Page
 from remotefs.clocks import AHEAD_NS, ServiceClock
@@ -67,6 +69,9 @@ class Listings:
         self._timekeeper = timekeeper
         self._wall = wall
         self._polled_ns = 0
+        # One at a time: two that were begun together are one look at the service, not two that agree (S4), and one that
+        # was begun before a person accepted removals must not hold them again (S1).
+        self._reading = trio.Lock()
         # Whether the last poll was a complete listing: then nothing has to be asked for by its id.
         self.shows_all = False
 
@@ -85,8 +90,13 @@ class Listings:
     ) -> None:
         """Read the whole listing; `accepted` overrules the guard against mass removal (S1).
 
-        Raises RefusedError, TransportError; what came before an error stays added, and nothing is removed for it (S4).
+        Waits for a listing that is being read. Raises RefusedError, TransportError; what came before an error stays
+        added, and nothing is removed for it (S4).
         """
+        async with self._reading:
+            await self._walk(priority, report, accepted=accepted)
+
+    async def _walk(self, priority: Priority, report: Callable[[int], None] | None, *, accepted: bool) -> None:
         known, began_ns = self._remover.known_before(self._steady()), self._clock.now_ns()
         listed: set[str] = set()
         async for page in self._lister.pages(priority=priority):
@@ -98,7 +108,11 @@ class Listings:
         await self._finish(began_ns, walked=True, accepted=accepted)
 
     async def poll(self) -> None:
-        """Read what is new. Raises as walk() does."""
+        """Read what is new. Waits and raises as walk() does."""
+        async with self._reading:
+            await self._poll()
+
+    async def _poll(self) -> None:
         known, began_ns = self._remover.known_before(self._steady()), self._clock.now_ns()
         horizon_ns = self._polled_at_ns() - self._overlap_ns
         pages = 0

@@ -13,7 +13,7 @@ from remotefs.config import RefreshConfig
 from remotefs.control.messages import Nothing
 from remotefs.data.removal import Census, is_believable
 from remotefs.errors import AccountError
-from tests.faults import EditJson, FaultyServer, Reply, Rule
+from tests.faults import EditJson, FaultyServer, HoldReply, Reply, Rule
 from tests.upkeep.support import add, commands, machine, quietly, walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
@@ -63,6 +63,42 @@ async def test_s1_of_30_files_20_may_go_at_once_and_no_more(
             server.store.delete(file_id)
         await walks(host, 4)
         assert len(host.ls()) == left
+
+
+async def test_s1_a_poll_that_was_begun_before_a_person_looked_holds_nothing_again(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    ids = [add(server, f"f{number}") for number in range(30)]
+    async with machine(tmp_path, server, working=False) as host:
+        await host.walk()
+        for file_id in ids[:25]:
+            server.store.delete(file_id)
+        await walks(host)
+        assert host.parts.meta.facts.removals_held == 25
+        poll = server.script.add(HoldReply(), op="list")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.parts.listings.poll)
+            await poll.until_hit()
+            nursery.start_soon(commands(host).accept_removals, Nothing(), quietly)
+            await trio.sleep(5)
+            poll.release()
+        assert (len(host.ls()), host.parts.meta.facts.removals_held) == (5, 0)
+
+
+async def test_s4_listings_that_were_begun_together_are_one(tmp_path: Path, server: Server, clock: Clock) -> None:
+    add(server, "kept")
+    file_id = add(server, "late")
+    async with machine(tmp_path, server, working=False) as host:
+        await host.walk()
+        server.store.delete(file_id)
+        lacking = server.script.add(HoldReply(), op="list")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.walk)
+            await lacking.until_hit()
+            nursery.start_soon(host.parts.listings.poll)
+            await trio.sleep(5)
+            assert server.script.count("list") == 2
+            lacking.release()
 
 
 async def test_s1_what_is_held_back_is_said_and_goes_when_a_person_has_looked(
