@@ -28,7 +28,7 @@ from tests.faults import LateCommit, faulty_server
 LATEST_S = 30.0
 
 
-@pytest.mark.parametrize("uploads", [500, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("uploads", [250, pytest.param(10_000, marks=pytest.mark.long)])
 async def test_w6_one_writer_and_every_fault_but_a_late_commit(tmp_path: Path, uploads: int, clock: object) -> None:
     """A tenth of all requests fails in some way, and every listing lags 3 s."""
     with faulty_server(tmp_path / "server", uploads_downloadable=False) as server:

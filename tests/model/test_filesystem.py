@@ -58,7 +58,7 @@ def machine(scratch: Path, loop: Portal, writeback: WritebackConfig) -> type[Mou
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_file_system_is_the_model(scratch: Path, loop: Portal, mode: str) -> None:
-    run(machine(scratch, loop, MODES[mode]), examples=20, steps=50)
+    run(machine(scratch, loop, MODES[mode]), examples=12, steps=50)
 
 
 @pytest.mark.long

@@ -117,7 +117,7 @@ def machine(tmp_path: Path, shared: tuple[Mounted, FaultyServer]) -> type[SideBy
 
 
 def test_a_mount_is_the_model(machine: type[SideBySide]) -> None:
-    run(machine, examples=12, steps=50)
+    run(machine, examples=8, steps=50)
 
 
 @pytest.mark.parametrize("end", ["remount", "crash"])
