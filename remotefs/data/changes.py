@@ -380,7 +380,8 @@ class Changes:
     def resume(self) -> None:
         """Take over the intents of an earlier run, whose due times another clock told, maybe a wrong one.
 
-        None waits longer than it would if it had been scheduled, or had failed, just now.
+        None waits longer than it would if it had been scheduled, or had failed, just now; and no handle that held a
+        DELETE back is open any more.
         """
         waits = self._config
         longest_s = max(
@@ -390,7 +391,7 @@ class Changes:
         for intent in self._journal.pending():
             wait_s = longest_s if intent.reason is None else backoff_s(1.0, REFUSED_LONGEST_S, intent.tries)
             latest_ns = now + int(wait_s * _NS)
-            if latest_ns < intent.due_ns < NEVER_NS:
+            if latest_ns < intent.due_ns and (intent.due_ns < NEVER_NS or intent.kind is IntentKind.DELETE):
                 self._journal.reschedule(intent.seq, due_ns=latest_ns)
 
     # -- rules

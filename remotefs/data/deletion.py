@@ -13,7 +13,7 @@ from remotefs.data.changes import Usage, is_referred
 from remotefs.data.flights import Flights
 from remotefs.data.link import Link
 from remotefs.errors import RemoteNotFound
-from remotefs.store.records import Intent, Origin
+from remotefs.store.records import NEVER_NS, Intent, Origin
 from remotefs.store.store import Store
 
 _NS = 1_000_000_000
@@ -83,6 +83,8 @@ class Deleter:
         self._usage = usage
         self._flights = flights
         self._clock = clock
+        # Inodes whose write handles hold DELETEs back, which are due at no time until then.
+        self._holding: set[int] = set()
 
     def facts(self, intent: Intent) -> DeletionFacts:
         """What is known about the id of a DELETE now."""
@@ -106,9 +108,23 @@ class Deleter:
         if verdict is Verdict.DROP:
             self._journal.remove(intent.seq)
         elif verdict is Verdict.WAIT:
-            self._journal.reschedule(intent.seq, due_ns=self._clock() + _NS)
+            self._hold(intent)
         else:
             await self._send(intent, intent.file_id)
+
+    def resume(self) -> None:
+        """Make due what was held back by write handles that are closed by now; called after each release."""
+        for ino in [ino for ino in self._holding if not self._usage.is_open_for_write(ino)]:
+            self._journal.resume_deletes(ino, due_ns=self._clock())
+            self._holding.discard(ino)
+
+    def _hold(self, intent: Intent) -> None:
+        if intent.ino is not None and self._usage.is_open_for_write(intent.ino):
+            # Not looked at again and again: a file that is open for days may have given up thousands of ids.
+            self._holding.add(intent.ino)
+            self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
+        else:
+            self._journal.reschedule(intent.seq, due_ns=self._clock() + _NS)
 
     async def _send(self, intent: Intent, file_id: str) -> None:
         # The intent itself is the record of the attempt: sent twice, the second answer is 404, which is as good.

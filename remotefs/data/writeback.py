@@ -199,8 +199,10 @@ class Writeback:
         return not self._churn.was_confirmed(intent.ino, version, after=goal.confirmations)
 
     def _is_being_written(self, intent: Intent) -> bool:
-        inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
-        return inode is not None and inode.state == ContentState.DIRTY and self._usage.is_open_for_write(inode.ino)
+        if intent.ino is None or not self._usage.is_open_for_write(intent.ino):
+            return False
+        inode = self._tree.find(intent.ino)
+        return intent.kind is IntentKind.DELETE or (inode is not None and inode.state == ContentState.DIRTY)
 
     async def _until_reached(self, goal: _Goal | None) -> None:
         """Return once nothing is outstanding; without a look at everything each time."""
@@ -266,6 +268,7 @@ class Writeback:
         while True:
             if self._changes.has_garbage:
                 nursery.start_soon(self._supervisor.guard, "removing bytes that were given up", self._filedata.sweep)
+            self._deleter.resume()
             if self._link.is_up:
                 self._start_due(nursery)
             await self._doorbell.wait(self._agenda.next_due_s())

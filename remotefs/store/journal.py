@@ -15,7 +15,7 @@ from typing import Any
 
 from remotefs.errors import IntentGone
 from remotefs.store.database import Database
-from remotefs.store.records import Attempt, Intent, IntentKind
+from remotefs.store.records import NEVER_NS, Attempt, Intent, IntentKind
 
 _COLUMNS = (
     "seq, kind, ino, file_id, replaces, due_ns, tries, reason, "
@@ -119,6 +119,13 @@ class Journal:
             self._db.execute(
                 "INSERT OR IGNORE INTO intent (kind, ino, file_id, due_ns, path) VALUES ('delete', ?, ?, ?, ?)",
                 (held_by, file_id, due_ns, path),
+            )
+
+    def resume_deletes(self, ino: int, *, due_ns: int) -> None:
+        """Make the DELETEs due that the write handles of an inode held back (S5)."""
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE intent SET due_ns = ? WHERE kind = 'delete' AND ino = ? AND due_ns = ?", (due_ns, ino, NEVER_NS)
             )
 
     def add_replaces(self, seq: int, file_ids: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from remotefs.config import Config, Secret
 from remotefs.data.deletion import Deleter, DeletionFacts, Verdict, decide
 from remotefs.data.writeback import Outcome
 from remotefs.errors import AccountError, TooLarge, Unreachable
-from remotefs.store.records import Origin
+from remotefs.store.records import NEVER_NS, Origin
 from tests.faults import KEY, Drop, FaultyServer, HoldReply, LostReply, Reply, faulty_server
 from tests.parts import FOR_EVER_S, running
 
@@ -144,6 +144,26 @@ async def test_s5_the_old_id_stays_while_a_write_handle_of_its_replacement_is_op
         await host.close(handle)
         await host.settled()
         assert host.remote_ids() == {host.id("a")}
+
+
+async def test_s5_what_a_long_writer_gave_up_is_not_looked_at_until_it_closes(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    """As a log that a program holds open for days, while children of it close their copies of the descriptor."""
+    async with running(tmp_path, server) as host:
+        handle = await host.open("a", os.O_WRONLY | os.O_CREAT)
+        for number in range(5):
+            await host.fs.files.write(handle.fh, 0, b"%d" % number)
+            await host.fs.files.flush(handle.fh)
+            await host.until(lambda wanted=number: len(host.stored()) == wanted + 1)
+        await trio.sleep(10)
+        assert [intent.due_ns for intent in host.pending()] == [NEVER_NS] * 4
+        state = host.kill_copy("killed")
+        assert await host.parts.writeback.drain(30.0, leaves_open=True) == host.pending()
+        await host.close(handle)
+        await host.until(lambda: host.remote_ids() == {host.id("a")})
+    async with running(tmp_path, server, state=state.name) as host:
+        await host.settled()
 
 
 # -- removed, and made again before the DELETE went out (W5)
