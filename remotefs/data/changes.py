@@ -377,6 +377,11 @@ class Changes:
         staged, self._staged_garbage = self._staged_garbage, []
         return garbage, staged
 
+    def give_garbage_back(self, garbage: list[str], staged: list[tuple[int, int]]) -> None:
+        """What was taken could not be removed yet."""
+        self._garbage += garbage
+        self._staged_garbage += staged
+
     def resume(self) -> None:
         """Take over the intents of an earlier run, whose due times another clock told, maybe a wrong one.
 

@@ -18,7 +18,7 @@ from remotefs.data.freezer import Freezer
 from remotefs.data.lifecycle import Life
 from remotefs.data.stagedfile import StagedFile
 from remotefs.data.staging import Staging
-from remotefs.errors import DeadlineExceeded, NotReadable, RemotefsError
+from remotefs.errors import DeadlineExceeded, NotReadable
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
 
@@ -65,6 +65,7 @@ class CopyOnWrite:
         with self._discarding_at_failure(inode.ino, generation):
             inode = self._tree.get(inode.ino)
             self._save_dirty(inode, Life.of(inode).written())
+        self._overtake(inode)
         return staged
 
     async def _write_over(self, inode: Inode, keep: int) -> StagedFile:
@@ -74,9 +75,18 @@ class CopyOnWrite:
                 await self.freeze(inode)
                 inode = self._tree.get(inode.ino)
             elif self._freezer.set_aside(inode):
-                return self._begin_anew(inode)
+                return self._begin_anew_beside_frozen(inode)
         self._save_dirty(inode, Life.of(inode).written())
+        self._overtake(inode)
         return self._staged(inode)
+
+    def _begin_anew_beside_frozen(self, inode: Inode) -> StagedFile:
+        try:
+            return self._begin_anew(inode)
+        except BaseException:
+            # The staged file goes on to be written to, and what was set aside is the same file.
+            self._freezer.thaw(inode.ino)
+            raise
 
     def _staged(self, inode: Inode) -> StagedFile:
         assert inode.staged_gen is not None
@@ -87,15 +97,19 @@ class CopyOnWrite:
         assert inode.staged_gen is not None
         life = Life.of(inode).restarted()
         staged = self._staging.create(inode.ino, life.staged_as())
-        with self._discarding_at_failure(inode.ino, life.staged_as()):
+        with self._discarding_at_failure(inode.ino, life.staged_as()), self._db.transaction():
             self._save_dirty(inode, life)
-        self._changes.drop_staged(inode.ino, inode.staged_gen)
+            self._changes.drop_staged(inode.ino, inode.staged_gen)
+        self._overtake(inode)
         return staged
 
     def _save_dirty(self, before: Inode, life: Life) -> None:
         with self._db.transaction():
             self._tree.update(before.ino, **life._asdict())
             self._changes.dirtied(before.ino)
+
+    def _overtake(self, before: Inode) -> None:
+        """What was to be sent is about to change: its row says so."""
         cut = self._flights.overtake(before.ino)
         is_unsent = before.state == ContentState.CLOSED and before.size > 0
         if is_unsent and not self._flights.will_arrive(before.ino):
@@ -106,7 +120,7 @@ class CopyOnWrite:
         """Remove a staged file that was made for a row which could not be written."""
         try:
             yield
-        except RemotefsError:
+        except BaseException:
             self._staging.discard(ino, generation)
             raise
 
@@ -115,6 +129,8 @@ class CopyOnWrite:
 
         Raises NotReadable, OutOfSpace, StateUnusable, and what a download raises.
         """
+        # What a write left whose row could not be written is named by no row, and no number is given twice.
+        self._staging.discard(inode.ino, generation)
         if keep == 0:
             return self._staging.create(inode.ino, generation)
         self._check_readable(inode)

@@ -240,10 +240,10 @@ class FileData:
             if inode.staged_gen is not None or inode.size == 0:
                 return
             await self._cow.copy(inode, inode.content_gen, inode.size)
-            if self._still_holds(inode):
-                self._changes.label(self._save(ino, Life.of(self._tree.get(ino)).staged()))
-            else:
+            if not self._still_holds(inode):
                 self._staging.discard(ino, inode.content_gen)
+                return
+            self._changes.label(self._save(ino, Life.of(self._tree.get(ino)).staged()))
 
     async def settle(self, ino: int) -> None:
         """Turn a confirmed staged file into content, once no write handle is open (see `Settler`)."""
@@ -321,7 +321,11 @@ class FileData:
     async def sweep(self) -> None:
         """Remove the bytes of what was given up, once a power cut cannot bring back the names that it had."""
         file_ids, staged = self._changes.take_garbage()
-        await self._db.durable()
+        try:
+            await self._db.durable()
+        except BaseException:
+            self._changes.give_garbage_back(file_ids, staged)
+            raise
         for file_id in file_ids:
             if not is_referred(file_id, self._tree, self._usage):
                 self._content.remove(file_id)

@@ -6,8 +6,8 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from remotefs.control.messages import FlushParams, Nothing, PathParams
-from remotefs.errors import TransportError, Unreachable
+from remotefs.errors import StateUnusable, TransportError, Unreachable
 from remotefs.fuse.translate import errno_of
 from remotefs.store.records import ContentState, Origin
 from tests.between import Between
@@ -399,6 +399,55 @@ async def test_a_file_that_is_written_from_nothing_is_set_aside_without_a_copy(
         assert log.at_service() == [log.version]
         await host.parts.filedata.sweep()
         assert os.listdir(host.state_dir / "staging") == []
+
+
+@contextmanager
+def rows_that_cannot_be_dirtied(host: Host) -> Iterator[None]:
+    """As on a full disk: the row that says that a file is written to cannot be written."""
+    database = host.parts.database
+    with database.transaction():
+        database.execute(
+            f"CREATE TEMP TRIGGER full BEFORE UPDATE ON inode WHEN NEW.state = {ContentState.DIRTY:d} "
+            "BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    try:
+        yield
+    finally:
+        with database.transaction():
+            database.execute("DROP TRIGGER full")
+
+
+async def test_h7_where_a_full_disk_keeps_the_writer_in_the_old_file_that_is_not_sent(
+    tmp_path: Path, server: Server, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was set aside is the very file that is written to then."""
+    caplog.set_level("DEBUG", "remotefs.steps")
+    async with changing(tmp_path, server, settle_s=2.0) as (host, log):
+        await log.change()
+        for _ in range(2):
+            await log.change(os.O_WRONLY | os.O_TRUNC)
+            await trio.sleep(PAUSE_S)
+        with rows_that_cannot_be_dirtied(host), pytest.raises(StateUnusable):
+            await log.write(os.O_WRONLY | os.O_TRUNC)
+        assert any("set aside" in message for message in caplog.messages)
+        assert left_over(host) == []
+        await log.change()
+        await host.settled()
+        assert log.at_service() == [log.version]
+
+
+async def test_h7_what_a_full_disk_left_half_done_is_in_nobodys_way(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.write("a", b"old")
+        await host.settled()
+        inode = host.stat("a")
+        # As a crash of the one write and a disk that took the removal of its file no more leave it.
+        host.parts.staging.create(inode.ino, inode.content_gen + 1).write(0, b"rubbish")
+        await host.write("a", b"new")
+        await host.settled()
+        assert (await host.read("a"), host.remote_bytes("a")) == (b"new", [b"new"])
 
 
 async def test_with_local_durability_too_it_gets_there(tmp_path: Path, server: Server, clock: Clock) -> None:
