@@ -95,6 +95,9 @@ class Forgetful(pyfuse3.Operations):
         self._nodes: dict[int, Node] = {}
         self.root = self._new(stat.S_IFDIR | 0o700)
         self._trouble = Trouble()
+        # SQLite's wal-index is memory that its connections share, and need not be on a disk at all. A page of it that
+        # cannot be written stays in memory on a disk, but FUSE may let it go; then SQLite reads what never was.
+        self._spared: set[int] = set()
 
     # -- a disk that fails
 
@@ -102,7 +105,9 @@ class Forgetful(pyfuse3.Operations):
         """Let that part of some calls end with an errno."""
         self._trouble = Trouble(number, chance, frozenset(calls.split(",")))
 
-    def _may_fail(self, call: str) -> None:
+    def _may_fail(self, call: str, node: Node | None = None) -> None:
+        if node is not None and node.ino in self._spared:
+            return
         if call in self._trouble.calls and random.random() < self._trouble.chance:
             raise FUSEError(self._trouble.errno)
 
@@ -172,7 +177,7 @@ class Forgetful(pyfuse3.Operations):
     ) -> EntryAttributes:
         node = self._nodes[inode]
         if fields.update_size:
-            self._may_fail("write")
+            self._may_fail("write", node)
             del node.data[attr.st_size :]
             node.data.extend(bytes(attr.st_size - len(node.data)))
         if fields.update_mode:
@@ -194,6 +199,8 @@ class Forgetful(pyfuse3.Operations):
     ) -> tuple[FileInfo, EntryAttributes]:
         self._may_fail("make")
         node = self._nodes[parent_inode].entries[name] = self._new(stat.S_IFREG | stat.S_IMODE(mode))
+        if name.endswith(b"-shm"):
+            self._spared.add(node.ino)
         return FileInfo(fh=node.ino, keep_cache=True), self._attributes(node)
 
     async def link(self, inode: int, new_parent_inode: int, new_name: bytes, ctx: RequestContext) -> EntryAttributes:
@@ -246,8 +253,8 @@ class Forgetful(pyfuse3.Operations):
         return bytes(self._nodes[fh].data[off : off + size])
 
     async def write(self, fh: int, off: int, buf: bytes) -> int:
-        self._may_fail("write")
         node = self._nodes[fh]
+        self._may_fail("write", node)
         node.data.extend(bytes(max(0, off - len(node.data))))
         node.data[off : off + len(buf)] = buf
         node.changed_ns = time.time_ns()
