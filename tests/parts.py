@@ -18,7 +18,7 @@ import math
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -327,6 +327,21 @@ class Host:
         parent = self.parts.tree.resolve(folder)
         assert parent is not None, f"no folder {folder!r}"
         return parent.ino, name.encode()
+
+
+@contextmanager
+def rows_that_cannot_be_written(host: Host, when: str) -> Iterator[None]:
+    """As on a full disk: changes of inode rows fail, those for which `when` holds (SQL, of OLD and NEW)."""
+    database = host.parts.database
+    with database.transaction():
+        database.execute(
+            f"CREATE TEMP TRIGGER full BEFORE UPDATE ON inode WHEN {when} BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    try:
+        yield
+    finally:
+        with database.transaction():
+            database.execute("DROP TRIGGER full")
 
 
 def listed(file_id: str, filename: str, *, size: int = 3, created_ns: int = 1, **fields: Any) -> FileMetadata:

@@ -6,8 +6,8 @@ import errno
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tests.between import Between
 from tests.check.test_status import commands, quietly
 from tests.data.test_staging import small_disk
 from tests.faults import Action, FaultyServer, Hold, HoldReply, LostReply, Reply, Rule, faulty_server
-from tests.parts import LARGE, Host, running
+from tests.parts import LARGE, Host, rows_that_cannot_be_written, running
 
 Server = FaultyServer
 Clock = trio.abc.Clock
@@ -31,6 +31,8 @@ Clock = trio.abc.Clock
 # Where each version has its number: a mixture of two has two.
 _MARKS = (0, LARGE // 2, LARGE - 8)
 PAUSE_S = 30.0
+# Changes of inode rows: to being written.
+DIRTIED = f"NEW.state = {ContentState.DIRTY:d}"
 
 
 class Changing:
@@ -401,22 +403,6 @@ async def test_a_file_that_is_written_from_nothing_is_set_aside_without_a_copy(
         assert os.listdir(host.state_dir / "staging") == []
 
 
-@contextmanager
-def rows_that_cannot_be_dirtied(host: Host) -> Iterator[None]:
-    """As on a full disk: the row that says that a file is written to cannot be written."""
-    database = host.parts.database
-    with database.transaction():
-        database.execute(
-            f"CREATE TEMP TRIGGER full BEFORE UPDATE ON inode WHEN NEW.state = {ContentState.DIRTY:d} "
-            "BEGIN SELECT RAISE(ABORT, 'full'); END"
-        )
-    try:
-        yield
-    finally:
-        with database.transaction():
-            database.execute("DROP TRIGGER full")
-
-
 async def test_h7_where_a_full_disk_keeps_the_writer_in_the_old_file_that_is_not_sent(
     tmp_path: Path, server: Server, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -427,7 +413,7 @@ async def test_h7_where_a_full_disk_keeps_the_writer_in_the_old_file_that_is_not
         for _ in range(2):
             await log.change(os.O_WRONLY | os.O_TRUNC)
             await trio.sleep(PAUSE_S)
-        with rows_that_cannot_be_dirtied(host), pytest.raises(StateUnusable):
+        with rows_that_cannot_be_written(host, DIRTIED), pytest.raises(StateUnusable):
             await log.write(os.O_WRONLY | os.O_TRUNC)
         assert any("set aside" in message for message in caplog.messages)
         assert left_over(host) == []

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,11 @@ import trio
 from remotefs.errors import StateUnusable
 from remotefs.vfs.handles import OpenFile
 from tests.faults import FaultyServer, Hold
-from tests.parts import Host, running
+from tests.parts import Host, rows_that_cannot_be_written, running
 
 _FILES = 8
+# Changes of inode rows: to being content.
+SETTLED = "OLD.staged_gen IS NOT NULL AND NEW.staged_gen IS NULL"
 
 
 @pytest.fixture
@@ -90,27 +91,11 @@ async def test_a_file_that_cannot_become_content_does_not_hold_up_the_others(hos
     assert (staged(host), host.stat("sound").staged_gen) == ([name], None)
 
 
-@contextmanager
-def rows_that_cannot_be_settled(host: Host) -> Iterator[None]:
-    """As on a full disk: the row that says that staged bytes are content cannot be written."""
-    database = host.parts.database
-    with database.transaction():
-        database.execute(
-            "CREATE TEMP TRIGGER full BEFORE UPDATE ON inode WHEN OLD.staged_gen IS NOT NULL AND NEW.staged_gen IS NULL "
-            "BEGIN SELECT RAISE(ABORT, 'full'); END"
-        )
-    try:
-        yield
-    finally:
-        with database.transaction():
-            database.execute("DROP TRIGGER full")
-
-
 async def test_h7_what_became_content_is_readable_though_its_row_cannot_be_written(
     host: Host, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     handle = await uploaded(host, "a", b"hello")
-    with rows_that_cannot_be_settled(host):
+    with rows_that_cannot_be_written(host, SETTLED):
         await host.fs.files.release(handle.fh)
         await host.until(lambda: "stays in staging" in caplog.text)
         assert (staged(host), host.stat("a").staged_gen is None) == ([], False)
@@ -130,7 +115,7 @@ async def test_w7_what_became_content_outlives_the_id_that_a_new_name_replaces(
     host: Host, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     handle = await uploaded(host, "a", b"hello")
-    with rows_that_cannot_be_settled(host):
+    with rows_that_cannot_be_written(host, SETTLED):
         await host.fs.files.release(handle.fh)
         await host.until(lambda: "stays in staging" in caplog.text)
         host.rename("a", "b")
@@ -145,7 +130,7 @@ async def test_h7_it_is_tried_again_by_itself(
     host: Host, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     handle = await uploaded(host, "a", b"hello")
-    with rows_that_cannot_be_settled(host):
+    with rows_that_cannot_be_written(host, SETTLED):
         await host.fs.files.release(handle.fh)
         await trio.sleep(100)
         assert caplog.text.count("stays in staging") == 5, "at once, and after 5, 10, 20 and 40 s"

@@ -25,7 +25,7 @@ def test_a_dead_and_a_hung_mount_hide_nothing_of_the_others(make_mount: MakeMoun
         assert listed.returncode == 1
         shown = remotefs("status").stdout
         assert all(str(mount.path) in shown for mount in (dead, hung, alive))
-        flushed = remotefs("flush", dead.path, hung.path, alive.path, "--timeout", 20)
+        flushed = remotefs("flush", dead.path, hung.path, alive.path, "--timeout", 5)
         assert flushed.returncode == 1
         assert _told(flushed.stderr, dead.path, hung.path) == [True, True]
         assert not _told(flushed.stderr, alive.path)[0]
