@@ -32,7 +32,7 @@ from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
 from remotefs.clocks import Machine
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
-from remotefs.mount.parts import Parts
+from remotefs.mount.assembly import Parts
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.server.queries import ListQuery
 from remotefs.server.records import FileRecord

@@ -20,9 +20,9 @@ from remotefs.api.exchange import Call, Exchange, OnAccount, Whom, even_chance
 from remotefs.api.http import httpx
 from remotefs.api.models import Account, FileMetadata, Page, check_id
 from remotefs.api.multipart import upload_form
+from remotefs.api.pagination import Walk
 from remotefs.api.transport import timeouts
 from remotefs.api.upload import UploadBody, UploadSource, after_all_sent
-from remotefs.api.walk import Walk
 from remotefs.clocks import ServiceClock
 from remotefs.config import MIB, ServiceConfig, Shape
 from remotefs.errors import InvalidArgument, RefusedError, RemoteNotFound, ReplyBroken, TransportError

@@ -9,10 +9,10 @@ import msgspec
 import trio
 
 from remotefs.api.bounds import MOST_FILE_BYTES
+from remotefs.api.decompression import Unpacker
 from remotefs.api.http import httpx
-from remotefs.api.network import Connection
+from remotefs.api.large_reads import Connection
 from remotefs.api.transport import broken
-from remotefs.api.unpack import Unpacker
 from remotefs.errors import ReplyBroken, TransportError
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)

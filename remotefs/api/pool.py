@@ -13,7 +13,7 @@ from typing import Self
 import msgspec
 
 from remotefs.api.http import httpcore, httpx
-from remotefs.api.network import LargeReads
+from remotefs.api.large_reads import LargeReads
 
 # Each means what its namesake means.
 _SAME: Mapping[type[Exception], type[httpx.TransportError]] = {

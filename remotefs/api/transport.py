@@ -13,10 +13,10 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
 
 from remotefs import __version__
+from remotefs.api.decompression import ACCEPTED
 from remotefs.api.http import httpx
 from remotefs.api.pool import Pool, PoolLimits
 from remotefs.api.proxies import proxies_in_environment
-from remotefs.api.unpack import ACCEPTED
 from remotefs.config import Secret, ServiceConfig
 from remotefs.errors import (
     AmbiguousOutcome,

@@ -12,31 +12,31 @@ import typer
 
 from remotefs import __version__
 from remotefs.cli.console import say
-from remotefs.cli.failures import exit_status, record, sentence, sole_error
+from remotefs.cli.exit_status import exit_status, record, sentence, sole_error
 
 DEBUG_VARIABLE = "REMOTEFS_DEBUG"
 # Each command with its module and its function (or its group of commands) there, in the order of --help. Only what was
 # asked for is loaded: some commands need all of a mount, most need next to nothing and answer at once.
 COMMANDS = {
-    "mount": ("mounting", "mount"),
-    "umount": ("mounting", "umount"),
-    "status": ("inspect", "status"),
-    "flush": ("inspect", "flush"),
-    "retry": ("inspect", "retry"),
-    "id": ("inspect", "identify"),
-    "path": ("upkeep", "path_of"),
-    "warm": ("caching", "warm"),
-    "pin": ("caching", "pin"),
-    "unpin": ("caching", "unpin"),
-    "cache": ("caching", "cache"),
-    "export": ("care", "export"),
-    "backup": ("care", "backup"),
-    "check": ("care", "check"),
-    "trash": ("upkeep", "trash"),
-    "accept-removals": ("upkeep", "accept_removals"),
+    "mount": ("mount", "mount"),
+    "umount": ("mount", "umount"),
+    "status": ("status", "status"),
+    "flush": ("status", "flush"),
+    "retry": ("status", "retry"),
+    "id": ("status", "identify"),
+    "path": ("trash", "path_of"),
+    "warm": ("cache", "warm"),
+    "pin": ("cache", "pin"),
+    "unpin": ("cache", "unpin"),
+    "cache": ("cache", "cache"),
+    "export": ("check", "export"),
+    "backup": ("check", "backup"),
+    "check": ("check", "check"),
+    "trash": ("trash", "trash"),
+    "accept-removals": ("trash", "accept_removals"),
     "accept-account": ("account", "accept_account"),
-    "sync": ("upkeep", "sync"),
-    "dedupe": ("upkeep", "dedupe"),
+    "sync": ("trash", "sync"),
+    "dedupe": ("trash", "dedupe"),
     "serve": ("serve", "serve"),
     "generate": ("serve", "generate"),
     "probe": ("probe", "probe"),
@@ -68,7 +68,7 @@ def build_app(names: Sequence[str] = tuple(COMMANDS)) -> typer.Typer:
     app.callback()(_about)
     for name in names:
         module, attribute = COMMANDS[name]
-        command = getattr(importlib.import_module(f"remotefs.cli.{module}"), attribute)
+        command = getattr(importlib.import_module(f"remotefs.cli.commands.{module}"), attribute)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:

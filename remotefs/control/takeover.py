@@ -11,7 +11,7 @@ import trio
 from remotefs.control.address import SOCKET_NAME
 from remotefs.control.client import ControlClient
 from remotefs.control.lock import Holder, lock_state
-from remotefs.control.messages import TAKEOVER, Nothing
+from remotefs.control.messages.mount import TAKEOVER, Nothing
 from remotefs.errors import StateLocked, TransportError
 
 # flock has no notice of its release that could be cancelled: it is looked at this often.

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import trio
 
-from remotefs.data.copying import duplicate
+from remotefs.data.content.copying import duplicate
 from remotefs.errors import AlreadyExists, InvalidArgument, LocalError, OutOfSpace, RemotefsError
-from remotefs.mount.parts import Parts
+from remotefs.mount.assembly import Parts
 from remotefs.store.copies import copy_live, staged_in
 from remotefs.store.durability import sync_folder
 

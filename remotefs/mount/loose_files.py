@@ -5,7 +5,7 @@
     content/    what was downloaded, if all of it is here      to DEST/by-id/<file id>
     trash/                                                     to DEST/trash/<number>-<name>
 
-Paths are those of the labels that lie with the bytes (`data/labels.py`); bytes without one go to DEST/unnamed/.
+Paths are those of the labels that lie with the bytes (`data/content/labels.py`); bytes without one go to DEST/unnamed/.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from remotefs import names
-from remotefs.data.contentfile import ContentFile
-from remotefs.data.contentindex import CACHED, PINNED
-from remotefs.data.labels import Label, NoLabel, read_label
-from remotefs.data.staging import STAGED_NAME
-from remotefs.data.trash import read_record
+from remotefs.data.content.file import ContentFile
+from remotefs.data.content.index import CACHED, PINNED
+from remotefs.data.content.labels import Label, NoLabel, read_label
+from remotefs.data.content.trash import read_record
+from remotefs.data.files.staging import STAGED_NAME
 from remotefs.errors import CorruptionError, RemotefsError
 from remotefs.mount.copying import Looks, copy_file
 

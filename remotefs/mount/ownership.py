@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from remotefs.api.connectivity import Link
 from remotefs.api.models import Account
-from remotefs.data.link import Link
 from remotefs.errors import AccountError
 from remotefs.store.meta import Facts, Meta
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from remotefs.data.changes import Changes
-from remotefs.data.disk import Disk
-from remotefs.data.filedata import FileData
-from remotefs.data.flights import Flights
-from remotefs.data.writeback import Writeback
+from remotefs.data.files.file_bytes import FileData
+from remotefs.data.intents.in_flight import Flights
+from remotefs.data.intents.planner import Changes
+from remotefs.data.writeback.dispatcher import Writeback
 from remotefs.errors import AttributeTooBig, InvalidArgument, NoAttribute, NotPermitted, Unsupported
+from remotefs.store.disk import Disk
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
 from remotefs.store.store import Store
 from remotefs.vfs.files import Files

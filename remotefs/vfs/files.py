@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from remotefs.config import WritebackConfig
-from remotefs.data.changes import Changes
-from remotefs.data.closer import Closer
-from remotefs.data.filedata import FileData
-from remotefs.data.lengths import Lengths
-from remotefs.data.scan import Scans
-from remotefs.data.settler import Settler
-from remotefs.data.writeback import Outcome, Writeback
+from remotefs.data.download.folder_readahead import Scans
+from remotefs.data.files.file_bytes import FileData
+from remotefs.data.files.lengths import Lengths
+from remotefs.data.intents.planner import Changes
+from remotefs.data.writeback.closer import Closer
+from remotefs.data.writeback.dispatcher import Outcome, Writeback
+from remotefs.data.writeback.promoter import Settler
 from remotefs.errors import (
     AlreadyExists,
     IsADirectory,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from remotefs.data.readahead import ReadWindow
+from remotefs.data.download.readahead import ReadWindow
 from remotefs.errors import InvalidArgument
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from remotefs import names
-from remotefs.data.changes import Changes
-from remotefs.data.filedata import FileData
+from remotefs.data.files.file_bytes import FileData
+from remotefs.data.intents.planner import Changes
 from remotefs.errors import AccessDenied, AlreadyExists, InvalidArgument, NotFound, NotPermitted
 from remotefs.store.records import ROOT_INO, Entry, Inode
 from remotefs.store.store import Store

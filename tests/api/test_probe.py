@@ -13,7 +13,7 @@ import trio
 
 from remotefs.api.budget import Budget, Priority
 from remotefs.api.client import Client
-from remotefs.api.probe import MAX_REQUESTS, PREFIX, Report, run_probe
+from remotefs.api.probe.questions import MAX_REQUESTS, PREFIX, Report, run_probe
 from remotefs.config import Secret, ServiceConfig
 from remotefs.errors import AuthenticationFailed, Unreachable
 from tests.api.support import settings

@@ -13,11 +13,11 @@ import pytest
 import trio
 
 from remotefs.config import Config
-from remotefs.control.care import BackupParams, ExportResult
+from remotefs.control.messages.check import BackupParams, ExportResult
 from remotefs.errors import AlreadyExists, InvalidArgument
-from remotefs.mount import idle
-from remotefs.mount.care import Care
-from remotefs.mount.checkup import Scope, check_state
+from remotefs.mount import offline
+from remotefs.mount.check.inspection import Scope, check_state
+from remotefs.mount.commands.check import Care
 from tests.between import Between
 from tests.faults import FaultyServer, Reply, faulty_server
 from tests.parts import Host, running, settings
@@ -202,6 +202,8 @@ async def test_a_folder_that_is_in_use_is_refused_and_a_failure_leaves_nothing(
 async def test_without_a_mount_a_state_folder_is_copied_as_well(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with populated(tmp_path, server) as host:
         state = host.state_dir
-    result = await trio.to_thread.run_sync(lambda: idle.backup(state, Config(), tmp_path / "copy", say=lambda _: None))
+    result = await trio.to_thread.run_sync(
+        lambda: offline.backup(state, Config(), tmp_path / "copy", say=lambda _: None)
+    )
     assert result.failed_count == 0
     assert await contents(tmp_path, server, "copy") == ALL

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.care import ClearParams, TrimParams, UnpinParams, WarmParams
-from remotefs.control.messages import Nothing, Progress, Warming
+from remotefs.control.messages.check import ClearParams, TrimParams, UnpinParams, WarmParams
+from remotefs.control.messages.mount import Nothing, Progress, Warming
 from remotefs.errors import NotReadable
-from remotefs.mount.caching import Caching
-from remotefs.mount.checkup import check_state
+from remotefs.mount.check.inspection import check_state
+from remotefs.mount.commands.cache import Caching
 from tests.faults import FaultyServer
 from tests.parts import Host, running
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotefs.data.consistency import LAG_NS, Kept, Listed, Snapshot, inconsistencies
-from remotefs.data.findings import ADVICE, Finding, Kind
+from remotefs.check.consistency import LAG_NS, Kept, Listed, Snapshot, inconsistencies
+from remotefs.check.findings import ADVICE, Finding, Kind
 from remotefs.store.audit import Name, Rows
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Intent, IntentKind, Origin, Remote
 

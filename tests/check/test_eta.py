@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from remotefs.mount.eta import Eta
+from remotefs.mount.commands.eta import Eta
 
 
 def test_it_goes_on_as_fast_as_it_went() -> None:

@@ -9,10 +9,10 @@ import pytest
 import trio
 
 from remotefs.config import Config
-from remotefs.control.care import ExportParams, ExportResult
+from remotefs.control.messages.check import ExportParams, ExportResult
 from remotefs.errors import InvalidArgument, NotFound
-from remotefs.mount import idle
-from remotefs.mount.care import Care
+from remotefs.mount import offline
+from remotefs.mount.commands.check import Care
 from tests.faults import FaultyServer, Reply
 from tests.parts import Host, running, settings
 
@@ -100,12 +100,12 @@ async def test_without_a_mount_all_is_copied_out_of_the_state_folder(
         state_dir = host.kill_copy("copy")
 
     def export() -> ExportResult:
-        return idle.export(state_dir, Config(), "", tmp_path / "out", force=False, say=lambda _: None)
+        return offline.export(state_dir, Config(), "", tmp_path / "out", force=False, say=lambda _: None)
 
     result = await trio.to_thread.run_sync(export)
     assert (result.files, result.failed_count) == (2, 1)
     assert (tmp_path / "out" / "d" / "ours").read_bytes() == WEIRD
     found = await trio.to_thread.run_sync(
-        lambda: idle.check(state_dir, Config(), repair=True, read=True, say=lambda _: None)
+        lambda: offline.check(state_dir, Config(), repair=True, read=True, say=lambda _: None)
     )
     assert found.count == found.repaired

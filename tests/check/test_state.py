@@ -12,9 +12,9 @@ import trio
 from remotefs.config import Config
 from remotefs.control.lock import Holder, lock_state
 from remotefs.errors import NotFound, StateLocked
-from remotefs.mount import idle
-from remotefs.mount.checkup import Scope, check_state
-from remotefs.mount.repair import Repair
+from remotefs.mount import offline
+from remotefs.mount.check.inspection import Scope, check_state
+from remotefs.mount.check.repair import Repair
 from tests.faults import FaultyServer, Hold, Reply
 from tests.parts import Host, running
 
@@ -155,9 +155,9 @@ async def test_an_idle_state_folder_is_checked_under_its_lock(tmp_path: Path, se
     async with running(tmp_path, server) as host:
         await populate(host)
         state_dir = host.kill_copy("copy")
-    checking = partial(idle.check, state_dir, Config(), repair=False, read=True, say=lambda _: None)
+    checking = partial(offline.check, state_dir, Config(), repair=False, read=True, say=lambda _: None)
     assert (await trio.to_thread.run_sync(checking)).count == 0
     with lock_state(state_dir, Holder.here("elsewhere")), pytest.raises(StateLocked):
         await trio.to_thread.run_sync(checking)
     with pytest.raises(NotFound):
-        idle.check(tmp_path, Config(), repair=False, read=True, say=lambda _: None)
+        offline.check(tmp_path, Config(), repair=False, read=True, say=lambda _: None)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages import FlushParams, Nothing, PathParams, Progress
+from remotefs.control.messages.mount import FlushParams, Nothing, PathParams, Progress
 from remotefs.errors import BadRequest
-from remotefs.mount.commands import Commands
+from remotefs.mount.commands.mount import Commands
 from tests.between import Between
 from tests.faults import Action, Call, FaultyServer, Reply
 from tests.parts import LARGE, Host, running, settings

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages import DrainResult, Nothing, Notice, Progress, UmountParams
+from remotefs.control.messages.mount import DrainResult, Nothing, Notice, Progress, UmountParams
 from remotefs.errors import LocalError
-from remotefs.mount.commands import Commands
+from remotefs.mount.commands.mount import Commands
 from tests.between import Between
 from tests.faults import FaultyServer, HoldReply
 from tests.parts import Host, running, settings

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.cli.local_server import LocalServer, local_server
+from remotefs.cli.launch.local_server import LocalServer, local_server
 from remotefs.config import Secret
 from remotefs.errors import LocalError
 
@@ -112,7 +112,7 @@ async def test_when_the_other_server_goes_ours_takes_its_place(tmp_path: Path) -
 
 async def test_the_key_for_the_real_service_does_not_reach_it(tmp_path: Path) -> None:
     program = (
-        "import trio, sys, pathlib; from remotefs.cli.local_server import local_server\n"
+        "import trio, sys, pathlib; from remotefs.cli.launch.local_server import local_server\n"
         "async def main():\n"
         "    async with local_server(pathlib.Path(sys.argv[1]), program=sys.argv[2:]): pass\n"
         "trio.run(main)"
@@ -125,7 +125,7 @@ async def test_the_key_for_the_real_service_does_not_reach_it(tmp_path: Path) ->
 
 async def test_it_ends_with_a_mount_that_is_killed(tmp_path: Path) -> None:
     program = (
-        "import trio, sys, pathlib; from remotefs.cli.local_server import local_server\n"
+        "import trio, sys, pathlib; from remotefs.cli.launch.local_server import local_server\n"
         "async def main():\n"
         "    async with local_server(pathlib.Path(sys.argv[1]), program=sys.argv[2:]) as server:\n"
         "        print(server.port, flush=True); await trio.sleep_forever()\n"

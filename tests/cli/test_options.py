@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from remotefs.cli.options import MountOptions, parse_options
+from remotefs.cli.launch.mount_options import MountOptions, parse_options
 from remotefs.errors import UsageError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from remotefs.cli.preflight import check_apart, check_fuse, check_key, check_others_allowed, ready_mountpoint
+from remotefs.cli.launch.preflight import check_apart, check_fuse, check_key, check_others_allowed, ready_mountpoint
 from remotefs.config import Secret, ServiceConfig
 from remotefs.errors import LocalError, UsageError
 

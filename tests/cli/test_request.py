@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotefs.cli.options import MountOptions
-from remotefs.cli.request import MountOrder, absolute, decode_order
+from remotefs.cli.launch.mount_options import MountOptions
+from remotefs.cli.launch.request import MountOrder, absolute, decode_order
 from remotefs.errors import UsageError
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotefs.cli.blocks import content_block
-from remotefs.cli.caching import parse_size
+from remotefs.cli.commands.cache import parse_size
+from remotefs.cli.commands.content_block import content_block
+from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import describe, human_size, printable
-from remotefs.cli.failures import exit_status, sentence, sole_error
-from remotefs.cli.logs import start_logging
-from remotefs.cli.statustable import status_rows
+from remotefs.cli.exit_status import exit_status, sentence, sole_error
+from remotefs.cli.launch.logs import start_logging
 from remotefs.config import Secret, ServiceConfig
-from remotefs.control.messages import (
+from remotefs.control.messages.mount import (
     ContentUse,
     Draining,
     FailedRequest,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from remotefs.cli.startup import ReadyPipe, StartupLine, start_in_background
+from remotefs.cli.launch.startup import ReadyPipe, StartupLine, start_in_background
 
 PROLOGUE = """
 import os, signal, sys, time
 from pathlib import Path
-from remotefs.cli.startup import ReadyPipe, StartupLine, redirect_output
+from remotefs.cli.launch.startup import ReadyPipe, StartupLine, redirect_output
 pipe = ReadyPipe(int(sys.argv[-1]))
 """
 

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from remotefs.api.models import Account
-from remotefs.cli.state_dirs import account_dir, fingerprint, locate_state_dir, prepare_state_dir
+from remotefs.cli.launch.state_dirs import account_dir, fingerprint, locate_state_dir, prepare_state_dir
 from remotefs.config import Secret, ServiceConfig
 from remotefs.control.lock import Holder, lock_state
 from remotefs.errors import AuthenticationFailed, StateUnusable, Unreachable

@@ -19,7 +19,7 @@ import trio
 
 from remotefs.control.address import short_address
 from remotefs.control.client import ControlClient
-from remotefs.control.messages import (
+from remotefs.control.messages.mount import (
     FLUSH,
     STATUS,
     UMOUNT,

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import trio
 
-from remotefs.control.care import (
+from remotefs.control.client import ControlClient
+from remotefs.control.messages.check import (
     CACHE_CLEAR,
     CACHE_INFO,
     CACHE_TRIM,
@@ -25,8 +26,7 @@ from remotefs.control.care import (
     TrimParams,
     UnpinParams,
 )
-from remotefs.control.client import ControlClient
-from remotefs.control.messages import (
+from remotefs.control.messages.mount import (
     FLUSH,
     PATHS,
     RETRY,
@@ -41,7 +41,7 @@ from remotefs.control.messages import (
     UmountParams,
 )
 from remotefs.control.server import ControlServer
-from remotefs.mount.commands import Commands
+from remotefs.mount.commands.mount import Commands
 from tests.faults import Action, Call, FaultyServer
 from tests.parts import Host, running, server, settings
 

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import trio
 
-from remotefs.control.messages import Progress, RestoreParams
+from remotefs.control.messages.mount import Progress, RestoreParams
 from remotefs.errors import Unreachable
-from remotefs.mount.upkeep import Upkeep
+from remotefs.mount.commands.trash import Upkeep
 from remotefs.vfs.attributes import AttributeChange
 from tests.faults import KEY
 from tests.parts import Host

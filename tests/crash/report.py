@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from remotefs.errors import NotReadable
-from remotefs.mount.checkup import Scope, check_state
+from remotefs.mount.check.inspection import Scope, check_state
 from remotefs.store.records import Inode, Origin
 from tests.parts import Host
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.data.trash import Trash
+from remotefs.data.content.trash import Trash
 from tests.faults import FaultyServer, LostReply
 from tests.parts import clock, running, server
 

@@ -12,7 +12,7 @@ import pytest
 
 from remotefs.control.address import SOCKET_NAME
 from remotefs.control.client import ControlClient
-from remotefs.control.messages import FLUSH, Draining, FlushParams, Progress
+from remotefs.control.messages.mount import FLUSH, Draining, FlushParams, Progress
 from tests.mount.support import mounted
 from tests.server_process import ServerProcess, running_server
 

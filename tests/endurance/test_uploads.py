@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages import DedupeParams
-from remotefs.mount.upkeep import Upkeep
+from remotefs.control.messages.mount import DedupeParams
+from remotefs.mount.commands.trash import Upkeep
 from tests.endurance.support import (
     LAG_S,
     SPEED,

@@ -25,8 +25,8 @@ from remotefs.api.budget import Priority
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
 from remotefs.errors import RemotefsError
 from remotefs.fuse.translate import errno_of
-from remotefs.mount.checkup import Scope, check_state
-from remotefs.mount.parts import Parts
+from remotefs.mount.assembly import Parts
+from remotefs.mount.check.inspection import Scope, check_state
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.database import Database
 from remotefs.store.records import ROOT_INO, ContentState, Inode
@@ -310,7 +310,7 @@ class Mount:
         self.kernel = Kernel(self.parts.fs)
 
     async def open(self) -> None:
-        """Serve; like mount/life.py without the kernel, the control socket and what works by the clock."""
+        """Serve; like mount/session.py without the kernel, the control socket and what works by the clock."""
         await self._nursery.start(self._serve)
 
     async def _serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.test_odd_content import ALL
+from tests.data.download.test_odd_content import ALL
 from tests.faults import Action, Call
 from tests.mount.conftest import Scene
 from tests.mount.support import eventually

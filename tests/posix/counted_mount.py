@@ -17,8 +17,8 @@ from pathlib import Path
 import trio
 
 from remotefs import config
-from remotefs.mount.life import Life
-from remotefs.mount.parts import Parts
+from remotefs.mount.assembly import Parts
+from remotefs.mount.session import Life
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.database import Database
 

@@ -12,8 +12,8 @@ import msgspec
 
 from remotefs.clocks import Machine, boot_ns
 from remotefs.config import Config
-from remotefs.control.messages import Progress
-from remotefs.mount.upkeep import Upkeep
+from remotefs.control.messages.mount import Progress
+from remotefs.mount.commands.trash import Upkeep
 from tests.faults import FaultyServer
 from tests.parts import Host, running
 

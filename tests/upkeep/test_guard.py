@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotefs.config import RefreshConfig
-from remotefs.control.messages import Nothing
-from remotefs.data.removal import Census, is_believable
+from remotefs.control.messages.mount import Nothing
+from remotefs.data.reconcile.removal import Census, is_believable
 from remotefs.errors import AccountError
 from tests.faults import EditJson, FaultyServer, HoldReply, Reply, Rule
 from tests.upkeep.support import add, commands, machine, quietly, walks

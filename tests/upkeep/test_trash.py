@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from remotefs.config import Config
-from remotefs.control.messages import EmptyParams, Nothing, RestoreParams
-from remotefs.data.trash import Trash
+from remotefs.control.messages.mount import EmptyParams, Nothing, RestoreParams
+from remotefs.data.content.trash import Trash
 from remotefs.errors import AlreadyExists, CorruptionError, NotADirectory, NotFound, RemotefsError
 from tests.faults import EditJson, FaultyServer
 from tests.parts import Host

@@ -1,0 +1,1 @@
+"""Asks the service what its documentation leaves open."""

@@ -1,0 +1,43 @@
+"""While no answer comes from the service, one small question at a time finds out when it does again (R7).
+
+Readers do not try for themselves meanwhile, however many they are, and no listing is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from remotefs.api.connectivity import Link
+from remotefs.errors import DeadlineExceeded, RemotefsError, Unreachable
+
+
+class Probe:
+    """Asks by `question`, which ends, at the link's pace; `on_answer` is called after an answer."""
+
+    def __init__(self, link: Link, question: Callable[[], Awaitable[object]], on_answer: Callable[[], None]) -> None:
+        self._link = link
+        self._question = question
+        self._on_answer = on_answer
+
+    async def run(self) -> None:
+        """Ask whenever the link is down for want of an answer, until cancelled."""
+        while True:
+            if self._link.unanswered is None:
+                await self._link.changed()
+                continue
+            await trio.sleep(self._link.retry_s)
+            if self._link.unanswered is not None:
+                await self._try()
+
+    async def _try(self) -> None:
+        began = trio.current_time()
+        try:
+            await self._link.watch(self._question)
+        except (Unreachable, DeadlineExceeded) as error:
+            self._link.unheard(error, since=began)
+            return
+        except RemotefsError:
+            pass  # it answers; what it said is noted
+        self._on_answer()

@@ -1,0 +1,59 @@
+"""`remotefs accept-account`: the account that a state folder belongs to, where its address changes by right."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from remotefs.cli.console import say
+from remotefs.cli.exit_status import EXIT_FAILED
+from remotefs.cli.launch.preflight import check_key
+from remotefs.cli.launch.request import load_settings
+
+if TYPE_CHECKING:
+    from remotefs.mount.ownership import Owner
+
+
+def accept_account(
+    *,
+    state_dir: Annotated[
+        Path, typer.Option("--state-dir", metavar="DIR", help="The state folder of a mount that is not running.")
+    ],
+    base_url: Annotated[
+        str | None, typer.Option(help="Where the service is now. Default: ANTHROPIC_BASE_URL, else the vendor's.")
+    ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Bind a state folder to the address at which its account answers now.
+
+    A state folder belongs to the account that the replies of the service name, and where they name none to the address
+    of the service. Another one is refused, because the files here would be taken for deleted. When you know that the
+    service has only moved, this shows both and binds the folder to the new address. A folder of another account stays
+    refused.
+    """
+    settings = load_settings(os.environ, config_file, {"service": {"base_url": base_url}})
+    check_key(settings.service)
+    from remotefs.mount.moving import accept_account as accept  # noqa: PLC0415 - loads all of a mount
+
+    answered = True
+
+    def confirm(before: Owner, after: Owner) -> bool:
+        nonlocal answered
+        say(f"{state_dir} belongs to {before.describe()}")
+        say(f"now {after.describe()} answers")
+        answered = yes or typer.confirm("Are these the same files?", err=True)
+        return answered
+
+    if accept(state_dir.absolute(), settings, confirm):
+        say(f"{state_dir} belongs to it from now on")
+    elif answered:
+        say(f"{state_dir} belongs to the account that answers already")
+    else:
+        raise typer.Exit(EXIT_FAILED)

@@ -1,0 +1,154 @@
+"""`remotefs warm`, `pin`, `unpin` and `cache`: what is kept on this disk."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from remotefs.cli.choose_mount import MountOption, chosen_mount
+from remotefs.cli.console import bar_shown, human_size, print_table, say
+from remotefs.cli.exit_status import EXIT_FAILED
+from remotefs.control.find import find_mount
+from remotefs.control.messages.check import (
+    CACHE_CLEAR,
+    CACHE_INFO,
+    CACHE_TRIM,
+    UNPIN,
+    WARM,
+    ClearParams,
+    SoleCopies,
+    TrimParams,
+    UnpinParams,
+    WarmParams,
+)
+from remotefs.control.messages.mount import Nothing
+from remotefs.errors import UsageError
+
+# Fetching may take as long as it likes; the mount says how far it is.
+LONG_S = 7 * 86_400.0
+SHORT_S = 60.0
+_PATHS = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or folders of a mount.")]
+_YES = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+cache = typer.Typer(no_args_is_help=True, help="The content that is kept on this disk.")
+
+
+def warm(paths: _PATHS) -> None:
+    """Bring content to this disk, to be read fast, and offline.
+
+    What cannot be read is named: the service does not give back what was uploaded elsewhere. The exit status is 1 then.
+    """
+    _warm(paths, pin=False)
+
+
+def pin(paths: _PATHS) -> None:
+    """Bring content to this disk and keep it there, whatever room is wanted.
+
+    `remotefs unpin` lets it go again.
+    """
+    _warm(paths, pin=True)
+
+
+def unpin(paths: _PATHS, *, yes: _YES = False) -> None:
+    """Let content go when room is wanted.
+
+    Asks before it does so with files that were uploaded from here: the service does not give them back, so they cannot
+    be read any more once their content has gone.
+    """
+    for path in paths:
+        found = find_mount(path)
+        result = found.control.call(UNPIN, UnpinParams(path=found.path), timeout_s=SHORT_S)
+        count = result.files
+        if result.sole.files:
+            _say_unreadable(result.sole, "may become unreadable at any time")
+            if yes or typer.confirm("Unpin them too?", err=True):
+                params = UnpinParams(path=found.path, sole_too=True)
+                count += found.control.call(UNPIN, params, timeout_s=SHORT_S).files
+        say(f"{path}: {count:,} files unpinned")
+
+
+@cache.command("info")
+def info(*, mount: MountOption = None) -> None:
+    """Show what content takes on this disk, and what it may."""
+    told = chosen_mount(mount).control.call(CACHE_INFO, Nothing(), timeout_s=SHORT_S)
+    rows = [
+        ("pinned", f"{human_size(told.pinned_bytes)} in {told.pinned_files:,} files"),
+        ("of these only here", f"{human_size(told.sole.bytes)} in {told.sole.files:,} files"),
+        ("can be evicted", f"{human_size(told.evictable_bytes)} in {told.evictable_files:,} files"),
+        ("at most", human_size(told.limit_bytes)),
+        ("being written", human_size(told.staging_bytes)),
+        ("free on the disk", f"{human_size(told.free_bytes)}, {human_size(told.reserve_bytes)} of it in reserve"),
+    ]
+    print_table(rows, "<*")
+
+
+@cache.command("trim")
+def trim(
+    *,
+    to: Annotated[
+        str, typer.Option("--to", metavar="SIZE", help="What may stay, such as 500M or 2G (1024 each). Default: 0.")
+    ] = "0",
+    mount: MountOption = None,
+) -> None:
+    """Evict content that can be fetched again, what was not used for longest first."""
+    freed = chosen_mount(mount).control.call(CACHE_TRIM, TrimParams(parse_size(to)), timeout_s=SHORT_S)
+    say(f"{freed.files:,} files evicted, {human_size(freed.bytes)}")
+
+
+@cache.command("clear")
+def clear(
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Also what is pinned: see what it says first.")] = False,
+    yes: _YES = False,
+    mount: MountOption = None,
+) -> None:
+    """Remove all content that can be fetched again; with --force also what cannot.
+
+    Files that are open keep theirs. What waits to be uploaded is never touched.
+    """
+    control = chosen_mount(mount).control
+    sole = control.call(CACHE_INFO, Nothing(), timeout_s=SHORT_S).sole
+    if force and sole.files:
+        _say_unreadable(sole, "become unreadable for good")
+        if not (yes or typer.confirm("Remove their content?", err=True)):
+            raise typer.Exit(EXIT_FAILED)
+    freed = control.call(CACHE_CLEAR, ClearParams(pinned_too=force), timeout_s=LONG_S)
+    say(f"the content of {freed.files:,} files removed, {human_size(freed.bytes)}")
+    if sole.files and not force:
+        say(f"{sole.files:,} files stay, {human_size(sole.bytes)}: the service does not give them back")
+
+
+def parse_size(text: str) -> int:
+    """Bytes, from a number with K, M, G or T behind it, 1024 each. Raises UsageError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is no size: a number, with K, M, G or T behind it if you like")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+
+def _warm(paths: list[Path], *, pin: bool) -> None:
+    is_whole = True
+    for path in paths:
+        found = find_mount(path)
+        with bar_shown(str(path)) as report:
+            result = found.control.call(WARM, WarmParams(found.path, pin), timeout_s=LONG_S, report=report)
+        for leftover in result.failed:
+            say(f"{leftover.path}: {leftover.reason}")
+        if result.failed_count > len(result.failed):
+            say(f"… and {result.failed_count - len(result.failed):,} more")
+        say(f"{path}: {result.files:,} files are {'pinned' if pin else 'here'}, {human_size(result.bytes)}")
+        is_whole &= not result.failed_count
+    if not is_whole:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _say_unreadable(sole: SoleCopies, fate: str) -> None:
+    for path in sole.paths:
+        say(f"{path}")
+    if sole.files > len(sole.paths):
+        say(f"… and {sole.files - len(sole.paths):,} more")
+    say(f"{sole.files:,} files that only this machine has, {human_size(sole.bytes)}, {fate}")

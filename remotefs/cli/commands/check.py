@@ -1,0 +1,168 @@
+"""`remotefs check`, `export` and `backup`: of a mount, or of the state folder of one that is not running."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from remotefs.cli.choose_mount import chosen_mount
+from remotefs.cli.console import Say, describe, human_size, progress_shown, say
+from remotefs.cli.exit_status import EXIT_FAILED
+from remotefs.cli.launch.request import load_settings
+from remotefs.control.find import find_mount
+from remotefs.control.messages.check import (
+    BACKUP,
+    CHECK,
+    EXPORT,
+    BackupParams,
+    CheckParams,
+    CheckResult,
+    ExportParams,
+    ExportResult,
+)
+from remotefs.errors import NotFound, UsageError
+
+# Reading all that is pinned, or copying it, takes as long as it takes.
+LONG_S = 7 * 86_400.0
+_StateDir = Annotated[
+    Path | None,
+    typer.Option("--state-dir", metavar="DIR", help="The state folder of a mount that is not running."),
+]
+
+
+def check(
+    mountpoint: Annotated[
+        Path | None, typer.Argument(metavar="MOUNTPOINT", help="Default: the only remotefs mount.")
+    ] = None,
+    *,
+    state_dir: _StateDir = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Put right what can be, losing no bytes.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not list the service.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Do not read the content that only this machine has.")] = False,
+) -> None:
+    """Compare the parts of a mount with each other and with the service.
+
+    The tree, the pending changes, what is being written, the content and its sums, and one listing of the service; of
+    a state folder all but the listing. A line for each finding, and what to do about it. The exit status is 1 when
+    there are any.
+    """
+    with progress_shown("checking") as show:
+        if state_dir is not None:
+            result = _check_idle(state_dir, repair, quick, show)
+        else:
+            params = CheckParams(service=not offline, read=not quick, repair=repair)
+            control = chosen_mount(mountpoint).control
+            result = control.call(CHECK, params, timeout_s=LONG_S, report=lambda told: show(describe(told)))
+    for finding in result.findings:
+        done = "put right" if finding.repaired else finding.advice
+        say(f"{finding.path or '/'}: {finding.kind}: {finding.what}; {done}")
+    if result.count > len(result.findings):
+        say(f"… and {result.count - len(result.findings):,} more")
+    if result.count > result.repaired:
+        raise typer.Exit(EXIT_FAILED)
+    say("clean" if not result.count else f"clean, after {result.repaired:,} repairs")
+
+
+def export(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH... DEST", help="Files or folders, then where to.")],
+    *,
+    state_dir: _StateDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+) -> None:
+    """Copy files from this disk to a place outside of the mount, byte for byte.
+
+    Works offline, and with --state-dir without a mount: each PATH is then one within it, `.` for all. What is not on
+    this disk is named. The exit status is 1 then.
+    """
+    *sources, destination = paths
+    if not sources:
+        raise UsageError("export takes at least one PATH and then DEST")
+    into = destination.is_dir()
+    if len(sources) > 1 and not into:
+        raise UsageError(f"{destination} is no folder: several files need one")
+    results = []
+    with progress_shown("exporting") as show:
+        for source in sources:
+            name = source.absolute().name if state_dir is None else source.name
+            target = (destination / name if into else destination).absolute()
+            results.append(_export_one(source, target, state_dir, force=force, show=show))
+    _say_exported(results)
+
+
+def backup(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A folder that is new or empty.")],
+    mountpoint: Annotated[
+        Path | None, typer.Argument(metavar="MOUNTPOINT", help="Default: the only remotefs mount.")
+    ] = None,
+    *,
+    state_dir: _StateDir = None,
+) -> None:
+    """Copy the state folder of a mount while it works: all that the service does not give back.
+
+    The copy is as of one moment. To use it, mount with `--state-dir DEST`, in place of the original and never beside
+    it. What could not be copied is named. The exit status is 1 then.
+    """
+    target = destination.absolute()
+    with progress_shown("backing up") as show:
+        if state_dir is not None:
+            result = _back_up_idle(state_dir, target, show)
+        else:
+            control = chosen_mount(mountpoint).control
+            params = BackupParams(target=str(target))
+            result = control.call(BACKUP, params, timeout_s=LONG_S, report=lambda told: show(describe(told)))
+    _say_exported([result])
+
+
+def _export_one(source: Path, target: Path, state_dir: Path | None, *, force: bool, show: Say) -> ExportResult:
+    if state_dir is not None:
+        return _export_idle(state_dir, source, target, force, show)
+    found = find_mount(source)
+    params = ExportParams(path=found.path, target=str(target), force=force)
+    return found.control.call(EXPORT, params, timeout_s=LONG_S, report=lambda told: show(describe(told)))
+
+
+def _say_exported(results: list[ExportResult]) -> None:
+    for result in results:
+        for leftover in result.failed:
+            say(f"{leftover.path}: {leftover.reason}")
+        if result.failed_count > len(result.failed):
+            say(f"… and {result.failed_count - len(result.failed):,} more")
+    files, size = sum(result.files for result in results), sum(result.bytes for result in results)
+    say(f"{files:,} files copied, {human_size(size)}")
+    if any(result.failed_count for result in results):
+        raise typer.Exit(EXIT_FAILED)
+
+
+# -- without a mount; all of it is loaded for this alone
+
+
+def _check_idle(state_dir: Path, repair: bool, quick: bool, show: Callable[[str], None]) -> CheckResult:
+    from remotefs.mount import offline  # noqa: PLC0415 - see above
+
+    return offline.check(
+        _existing(state_dir), load_settings(os.environ, None, {}), repair=repair, read=not quick, say=show
+    )
+
+
+def _export_idle(state_dir: Path, source: Path, target: Path, force: bool, show: Callable[[str], None]) -> ExportResult:
+    from remotefs.mount import offline  # noqa: PLC0415 - see above
+
+    path = "" if source == Path() else str(source).strip("/")
+    settings = load_settings(os.environ, None, {})
+    return offline.export(_existing(state_dir), settings, path, target, force=force, say=show)
+
+
+def _back_up_idle(state_dir: Path, target: Path, show: Callable[[str], None]) -> ExportResult:
+    from remotefs.mount import offline  # noqa: PLC0415 - see above
+
+    return offline.backup(_existing(state_dir), load_settings(os.environ, None, {}), target, say=show)
+
+
+def _existing(state_dir: Path) -> Path:
+    if not state_dir.is_dir():
+        raise NotFound(f"{state_dir}: there is no such folder")
+    return state_dir.absolute()

@@ -1,0 +1,203 @@
+"""`remotefs status`, `flush`, `retry`, `id`: what the running mount says, asked over its control socket."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+import typer
+
+from remotefs.cli.choose_mount import all_mounts
+from remotefs.cli.commands.content_block import content_block
+from remotefs.cli.commands.status_table import status_rows
+from remotefs.cli.console import describe, print_table, printable, progress_shown, result_console, say
+from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
+from remotefs.control.find import FoundMount, find_mount, find_mount_at
+from remotefs.control.messages.mount import (
+    FLUSH,
+    IDENTIFY,
+    RETRY,
+    STATUS,
+    Count,
+    DrainResult,
+    FlushParams,
+    IdentifyParams,
+    Leftover,
+    Nothing,
+    PathParams,
+    Status,
+)
+from remotefs.errors import RemotefsError, UsageError
+
+T = TypeVar("T")
+
+STATUS_TIMEOUT_S = 10.0
+WATCH_EVERY_S = 1.0
+# Past the time given to the mount: for its answer to come.
+GRACE_S = 10.0
+
+
+def status(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="MOUNTPOINT", help="Default: every remotefs mount.")
+    ] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a mount, a line each.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew every second, until Ctrl-C.")] = False,
+) -> None:
+    """Say how a mount is doing.
+
+    Whether it is online, or why not; what waits for the service, what is on its way and what failed, and why; what is
+    kept on this disk; the last errors.
+    """
+    while True:
+        answers = dict(_ask_each(paths, _status_of))
+        if as_json:
+            typer.echo(b"\n".join(map(_status_line, answers, answers.values())))
+        else:
+            _show_status(answers, clear=watch)
+        if not watch:
+            break
+        time.sleep(WATCH_EVERY_S)
+    _fail_if_any(answers.values())
+
+
+def retry(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="Files or folders. Default: every remotefs mount.")
+    ] = None,
+) -> None:
+    """Try what failed again now.
+
+    What the service refused is tried again by itself, but ever more rarely, up to once an hour.
+    """
+    answers = dict(_ask_each(paths, _retry_at))
+    count = sum(answer.count for answer in answers.values() if not isinstance(answer, RemotefsError))
+    say(f"{count:,} changes are tried again; `remotefs status` tells what comes of it")
+    _tell_failures(answers)
+    _fail_if_any(answers.values())
+
+
+def flush(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH", help="Files or folders. Default: every remotefs mount.")
+    ] = None,
+    *,
+    timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait, for each path.")] = 300.0,
+) -> None:
+    """Wait until the service has what was written.
+
+    The exit status is 3 when something is left; it is said what and why, and the mount goes on with it.
+    """
+    answers = dict(_ask_each(paths, lambda found: _flush_at(found, timeout)))
+    _tell_failures(answers)
+    results = [answer for answer in answers.values() if not isinstance(answer, RemotefsError)]
+    left = sum(result.left for result in results)
+    if left:
+        _print_leftovers(left, [leftover for result in results for leftover in result.leftovers])
+        raise typer.Exit(EXIT_WORK_LEFT)
+    _fail_if_any(answers.values())
+
+
+def identify(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files of a mount.")],
+    *,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="A content block for the Messages API, a line each: document, image or upload."),
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait until the service has a file.")] = 60.0,
+) -> None:
+    """Print the file id of a path.
+
+    Waits until the service has what was written there: then it is the id for the messages of the API. Every later
+    edit or rename of a file changes its id.
+    """
+    for path in paths:
+        found = find_mount(path)
+        params = IdentifyParams(path=found.path, timeout_s=timeout)
+        with progress_shown(f"asking for {path}") as show:
+            file = found.control.call(
+                IDENTIFY,
+                params,
+                timeout_s=timeout + GRACE_S,
+                report=lambda progress: show(describe(progress)),
+            )
+        block = content_block(file.file_id, file.mime_type)
+        typer.echo(msgspec.json.encode(block) if as_json else printable(file.file_id))
+
+
+def _status_of(found: FoundMount) -> Status:
+    return found.control.call(STATUS, Nothing(), timeout_s=STATUS_TIMEOUT_S)
+
+
+def _retry_at(found: FoundMount) -> Count:
+    return found.control.call(RETRY, PathParams(found.path), timeout_s=STATUS_TIMEOUT_S)
+
+
+def _flush_at(found: FoundMount, timeout_s: float) -> DrainResult:
+    with progress_shown("flushing") as show:
+        return found.control.call(
+            FLUSH,
+            FlushParams(path=found.path, timeout_s=timeout_s),
+            timeout_s=timeout_s + GRACE_S,
+            report=lambda progress: show(describe(progress)),
+        )
+
+
+def _ask_each(paths: Sequence[Path] | None, ask: Callable[[FoundMount], T]) -> Iterator[tuple[Path, T | RemotefsError]]:
+    """Ask the mount of each path, or every mount of this machine: one that fails hides nothing of the others (H3).
+
+    A path that was given and is wrong raises UsageError at once.
+    """
+    finders = {path: partial(find_mount, path) for path in paths or ()}
+    if not finders:
+        finders = {mountpoint: partial(find_mount_at, mountpoint) for mountpoint in all_mounts()}
+    if not finders:
+        raise UsageError("nothing is mounted: there is no remotefs mount on this machine")
+    for path, find in finders.items():
+        try:
+            yield path, ask(find())
+        except UsageError:
+            raise
+        except RemotefsError as error:
+            yield path, error
+
+
+def _status_line(path: Path, answer: Status | RemotefsError) -> bytes:
+    if isinstance(answer, RemotefsError):
+        return msgspec.json.encode({"mountpoint": str(path), "error": str(answer)})
+    return msgspec.json.encode(answer)
+
+
+def _show_status(answers: Mapping[Path, Status | RemotefsError], *, clear: bool) -> None:
+    if clear and sys.stdout.isatty():
+        result_console().clear()
+    for index, (path, answer) in enumerate(answers.items()):
+        typer.echo("\n" * bool(index), nl=False)
+        if isinstance(answer, RemotefsError):
+            print_table([("mount", str(path)), ("error", str(answer))], "<*")
+        else:
+            print_table(status_rows(answer), "<*")
+
+
+def _tell_failures(answers: Mapping[Path, object]) -> None:
+    for path, answer in answers.items():
+        if isinstance(answer, RemotefsError):
+            say(f"{path}: {answer}")
+
+
+def _fail_if_any(answers: Iterable[object]) -> None:
+    if any(isinstance(answer, RemotefsError) for answer in answers):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_leftovers(left: int, leftovers: Sequence[Leftover]) -> None:
+    for leftover in leftovers:
+        say(f"{leftover.path}: {leftover.reason}")
+    say(f"{left:,} changes are left; the mount goes on with them")

@@ -1,0 +1,1 @@
+"""Brings a mount up, and ends it."""

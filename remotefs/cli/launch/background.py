@@ -1,0 +1,36 @@
+"""The process of a mount in the background: `python -m remotefs.cli.launch.background ORDER FD`.
+
+A program of its own, for it lives long and needs nothing of the command line. ORDER is a `MountOrder`, FD the pipe to
+the command that waits (see `startup`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from remotefs.cli.exit_status import exit_status, record, sentence, sole_error
+from remotefs.cli.launch.process import Parent, run_process
+from remotefs.cli.launch.request import decode_order
+from remotefs.cli.launch.startup import ReadyPipe, StartupLine
+
+
+def main() -> NoReturn:
+    """Mount and serve; whatever ends the start is told to the parent."""
+    # httpx does without its own command line where that cannot be loaded: half of its time to load, and 5 MB of rich.
+    sys.modules["httpx._main"] = None  # type: ignore[assignment]  # as "The import system" of Python's reference says
+    order, fd = sys.argv[1:]
+    pipe = ReadyPipe(int(fd))
+    try:
+        status = run_process(decode_order(order).request(os.environ), Parent(pipe))
+    except BaseException as error:  # noqa: BLE001 - there is nobody above to tell
+        cause = sole_error(error)
+        record(cause)
+        status = exit_status(cause)
+        pipe.write(StartupLine(error=sentence(cause), exit=status))
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""What has to hold before anything is started: the mountpoint, FUSE itself, a key."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from remotefs.cli.launch.unmount import detach
+from remotefs.config import ServiceConfig
+from remotefs.control.find import find_mount
+from remotefs.control.messages.mount import STATUS, Nothing
+from remotefs.control.mounts import MountEntry, is_dead, mount_at, read_mounts, real
+from remotefs.errors import LocalError, RemotefsError, UsageError
+
+FUSE_DEVICE = Path("/dev/fuse")
+FUSE_CONF = Path("/etc/fuse.conf")
+FUSE_HEADER = Path("/usr/include/fuse3/fuse.h")
+UNMOUNT_HELPER = "fusermount3"
+# Each mount on top of a dead one may be dead as well.
+MAX_DEAD_LAYERS = 8
+
+
+def check_fuse(device: Path = FUSE_DEVICE, helper: str = UNMOUNT_HELPER) -> None:
+    """Raises LocalError when this machine cannot mount."""
+    if find_spec("pyfuse3") is None:
+        raise LocalError(f"mounting needs the Python package pyfuse3, which is not installed: {_how_to_build(helper)}")
+    if shutil.which(helper) is None:
+        raise LocalError(f"{helper} is missing: install the package fuse3")
+    if not device.exists():
+        raise LocalError(
+            f"{device} is missing: load the kernel's module (modprobe fuse), or give the container the device "
+            f"(--device {device} --cap-add SYS_ADMIN)"
+        )
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        raise LocalError(
+            f"{device} cannot be opened: {error.strerror}; root opens it to all users with: chmod a+rw {device}"
+        ) from error
+
+
+def check_binding() -> None:
+    """Raises LocalError when what is installed of pyfuse3 does not work. Loads all of a mount."""
+    try:
+        import_module("remotefs.mount.session")
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in {"pyfuse3", "_pyfuse3"}:
+            raise
+        raise LocalError(
+            f"mounting needs the Python package pyfuse3, which cannot be loaded: {error}; "
+            "install the package libfuse3-3"
+        ) from error
+
+
+def check_others_allowed(conf: Path = FUSE_CONF, uid: int | None = None) -> None:
+    """Raises UsageError when an ordinary user asks for allow_other and the machine does not grant it."""
+    if (os.geteuid() if uid is None else uid) == 0:
+        return
+    lines = conf.read_text(encoding="utf-8").splitlines() if conf.exists() else []
+    if "user_allow_other" not in map(str.strip, lines):
+        raise UsageError(f"-o allow_other: {conf} has to say user_allow_other first; root can add that line")
+
+
+def check_key(service: ServiceConfig) -> None:
+    """Raises UsageError when there is nothing to sign in with."""
+    if service.api_key is None and service.auth_token is None:
+        raise UsageError(
+            "no key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or use --local for a server of your own"
+        )
+
+
+def ready_mountpoint(path: Path, notify: Callable[[str], None]) -> Path:
+    """The mountpoint, absolute and without links, fit to be mounted on; what is dead there is unmounted first.
+
+    Raises UsageError when it is missing, not a folder, not empty, or in use as a mountpoint by whatever.
+    """
+    mountpoint = real(path)
+    _clear_dead(mountpoint, notify)
+    entry = mount_at(mountpoint, read_mounts())
+    if entry is not None:
+        raise UsageError(f"{path} is already a mountpoint: {_describe(entry)}")
+    _check_empty_folder(path, mountpoint)
+    return mountpoint
+
+
+def check_apart(mountpoint: Path, folder: Path, what: str) -> None:
+    """Raises UsageError when `folder`, which the mount itself uses, and the mountpoint lie in one another."""
+    inner = real(folder)
+    if inner.is_relative_to(mountpoint) or mountpoint.is_relative_to(inner):
+        raise UsageError(f"{what} {folder} and the mountpoint {mountpoint} lie in one another; keep them apart")
+
+
+def _how_to_build(helper: str) -> str:
+    """The commands that bring pyfuse3, which has no wheels, with the Debian packages that are missing for it."""
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    there = {
+        "fuse3": shutil.which(helper) is not None,
+        "gcc": shutil.which("gcc") is not None,
+        "pkg-config": shutil.which("pkg-config") is not None,
+        "libfuse3-dev": FUSE_HEADER.exists(),
+        "python3-dev": header.exists(),
+    }
+    missing = " ".join(package for package, is_there in there.items() if not is_there)
+    first = f"as root, apt-get install {missing}; then " if missing else ""
+    return f"{first}pip install pyfuse3"
+
+
+def _clear_dead(mountpoint: Path, notify: Callable[[str], None]) -> None:
+    for _ in range(MAX_DEAD_LAYERS):
+        entry = mount_at(mountpoint, read_mounts())
+        if entry is None or not entry.is_fuse or not is_dead(mountpoint):
+            return
+        detach(mountpoint, lazy=True)
+        notify(f"{mountpoint} held a dead mount ({entry.fstype}), whose process had ended: unmounted it")
+
+
+def _describe(entry: MountEntry) -> str:
+    if not entry.is_fuse:
+        return f"{entry.fstype} ({entry.source}) is mounted there"
+    try:
+        found = find_mount(entry.mountpoint)
+        status = found.control.call(STATUS, Nothing(), timeout_s=5)
+    except RemotefsError:
+        return f"{entry.fstype} ({entry.source}) is mounted there"
+    return f"remotefs is mounted there by process {status.pid}, with its state in {status.state_dir}"
+
+
+def _check_empty_folder(path: Path, mountpoint: Path) -> None:
+    try:
+        with os.scandir(mountpoint) as entries:
+            occupied = next(entries, None)
+    except FileNotFoundError as error:
+        raise UsageError(f"the mountpoint {path} does not exist: make it with mkdir") from error
+    except NotADirectoryError as error:
+        raise UsageError(f"the mountpoint {path} is not a folder") from error
+    except OSError as error:
+        raise UsageError(f"the mountpoint {path} cannot be used: {error.strerror}") from error
+    if occupied is not None:
+        raise UsageError(f"the mountpoint {path} is not empty (there is {occupied.name!r}): mount on an empty folder")

@@ -1,0 +1,154 @@
+"""The mount's own process: from settings to a running mount, each step with its own way to fail."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import trio
+
+from remotefs.cli.console import describe, say
+from remotefs.cli.launch.local_server import local_server
+from remotefs.cli.launch.logs import start_logging
+from remotefs.cli.launch.preflight import check_apart, check_binding, check_key
+from remotefs.cli.launch.request import MountRequest
+from remotefs.cli.launch.startup import ReadyPipe, StartupLine, redirect_output
+from remotefs.cli.launch.state_dirs import data_dir, locate_state_dir, prepare_state_dir
+from remotefs.config import Config
+from remotefs.control.lock import Holder
+from remotefs.control.messages.mount import Notice, Progress, Ready
+from remotefs.control.takeover import take_state
+from remotefs.mount.settings import FuseOptions, MountSettings
+
+log = logging.getLogger(__name__)
+
+
+class Audience(Protocol):
+    """Who waits for the mount: a person at a terminal, or the command that started it in the background."""
+
+    @property
+    def at_terminal(self) -> bool:
+        """Whether the log is wanted on stderr too."""
+
+    def logging_to(self, path: Path) -> None:
+        """From now on everything is found there."""
+
+    def progress(self, progress: Progress) -> None:
+        """Something happened on the way."""
+
+
+class Terminal:
+    """The audience of `--foreground`."""
+
+    at_terminal = True
+
+    def logging_to(self, path: Path) -> None:
+        """Said once, for later."""
+        say(f"its log: {path}")
+
+    def progress(self, progress: Progress) -> None:
+        """A line each."""
+        say("mounted; Ctrl-C drains and unmounts" if isinstance(progress, Ready) else describe(progress))
+
+
+class Parent:
+    """The audience of a mount in the background."""
+
+    at_terminal = False
+
+    def __init__(self, pipe: ReadyPipe) -> None:
+        self._pipe = pipe
+
+    def logging_to(self, path: Path) -> None:
+        """The parent reads there if this process dies; so do its last words go there."""
+        stderr = path.with_name("stderr.log")
+        redirect_output(stderr)
+        self._pipe.write(StartupLine(log=str(stderr)))
+
+    def progress(self, progress: Progress) -> None:
+        """Ready is the last word that the parent waits for."""
+        match progress:
+            case Ready():
+                self._pipe.write(StartupLine(ready=True))
+            case Notice(text=text):
+                self._pipe.write(StartupLine(notice=text))
+            case _:
+                self._pipe.write(StartupLine(progress=describe(progress)))
+
+
+def run_process(request: MountRequest, audience: Audience) -> int:
+    """Give this process to the mount; the exit status. Raises as serve_mount does."""
+    check_binding()
+    os.umask(0o077)
+    # The key is in this process' memory, and so it would be in its core (A6).
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return trio.run(serve_mount, request, audience)
+
+
+async def serve_mount(request: MountRequest, audience: Audience) -> int:
+    """Mount, serve until unmounted, drain; returns the exit status.
+
+    Raises RemotefsError, possibly within an exception group, when it cannot mount.
+    """
+    async with _service(request) as config:
+        state_dir = await _state_dir(request, config)
+        check_apart(request.mountpoint, state_dir, "the state folder")
+        warning = prepare_state_dir(state_dir)
+        holder = Holder(pid=os.getpid(), mountpoint=str(request.mountpoint))
+        async with take_state(state_dir, holder, wait_s=config.mount.takeover_wait_s):
+            path = start_logging(state_dir, config.service, to_stderr=audience.at_terminal)
+            audience.logging_to(path)
+            if warning:
+                log.warning("%s", warning)
+            return await _run(request, config, state_dir, audience)
+
+
+@contextlib.asynccontextmanager
+async def _service(request: MountRequest) -> AsyncIterator[Config]:
+    """The settings with the service to use in them, the local one started if that is asked for."""
+    if request.local_root is None:
+        check_key(request.config.service)
+        yield request.config
+        return
+    async with local_server(request.local_root) as server:
+        service = request.config.service
+        service = msgspec.structs.replace(
+            service,
+            base_url=server.url,
+            api_key=server.key or service.api_key,
+            auth_token=None,
+            custom_headers=(),
+            # Nobody else's requests are counted there: no limit, unless one is set.
+            requests_per_minute=service.requests_per_minute or 0,
+        )
+        check_key(service)
+        yield msgspec.structs.replace(request.config, service=service)
+
+
+async def _state_dir(request: MountRequest, config: Config) -> Path:
+    if request.state_dir is not None:
+        return request.state_dir
+    from remotefs.mount.session import identify  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
+
+    # A local server is there to be asked, and its address, which changes, is nothing to remember.
+    remember = request.local_root is None
+    return await locate_state_dir(data_dir(), config.service, lambda: identify(config), remember=remember)
+
+
+async def _run(request: MountRequest, config: Config, state_dir: Path, audience: Audience) -> int:
+    from remotefs.mount.session import run_mount  # noqa: PLC0415 - see above
+
+    options = request.options
+    settings = MountSettings(
+        mountpoint=request.mountpoint,
+        state_dir=state_dir,
+        config=config,
+        options=FuseOptions(read_only=options.read_only, allow_other=options.allow_other, extra=options.extra),
+    )
+    return await run_mount(settings, report=audience.progress)

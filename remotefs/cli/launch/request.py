@@ -1,0 +1,92 @@
+"""What a mount is asked to be: the words of the command line, and what they come to with the settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from remotefs import config as settings
+from remotefs.cli.launch.mount_options import MountOptions, parse_options
+from remotefs.cli.launch.state_dirs import data_dir
+from remotefs.config import Config, Durability
+from remotefs.errors import UsageError
+
+
+@dataclass(frozen=True)
+class MountRequest:
+    """`mountpoint` is fit to be mounted on; paths are absolute.
+
+    `local_root` is None for the real service; `state_dir` None for the account's own.
+    """
+
+    mountpoint: Path
+    config: Config
+    options: MountOptions
+    local_root: Path | None = None
+    state_dir: Path | None = None
+
+
+class MountOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What stands behind `remotefs mount`, handed on to the process in the background among its arguments.
+
+    So it holds no key; that process reads the environment itself. Paths are absolute, as text.
+    """
+
+    mountpoint: str
+    local: bool = False
+    local_root: str | None = None
+    state_dir: str | None = None
+    base_url: str | None = None
+    durability: Durability | None = None
+    options: tuple[str, ...] = ()
+    config_file: str | None = None
+
+    def request(self, environ: Mapping[str, str]) -> MountRequest:
+        """With the settings that apply. Raises UsageError."""
+        if self.local and self.base_url is not None:
+            raise UsageError("--local and --base-url exclude each other: the local server has its own address")
+        if self.local_root is not None and not self.local:
+            raise UsageError("--local-root says where the local server keeps its files; it needs --local")
+        flags: dict[str, dict[str, Any]] = {"service": {"base_url": self.base_url}}
+        flags["writeback"] = {"durability": self.durability}
+        local_root = Path(self.local_root) if self.local_root else data_dir() / "local"
+        return MountRequest(
+            mountpoint=Path(self.mountpoint),
+            config=load_settings(environ, Path(self.config_file) if self.config_file else None, flags),
+            options=parse_options(self.options),
+            local_root=local_root if self.local else None,
+            state_dir=Path(self.state_dir) if self.state_dir else None,
+        )
+
+    def encode(self) -> str:
+        """As one word."""
+        return msgspec.json.encode(self).decode()
+
+
+def decode_order(word: str) -> MountOrder:
+    """What `encode` gave."""
+    return msgspec.json.decode(word, type=MountOrder)
+
+
+def absolute(path: Path | None) -> str | None:
+    """A path of the command line as text. Raises UsageError where it is not UTF-8: status could not tell it."""
+    if path is None:
+        return None
+    text = str(path.absolute())
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{os.fsencode(path)!r} is not UTF-8; remotefs takes no such path here") from error
+    return text
+
+
+def load_settings(environ: Mapping[str, str], file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Config:
+    """The settings, from `file` or from where they usually are. Raises UsageError."""
+    if file is not None and not file.is_file():
+        raise UsageError(f"--config {file}: there is no such file")
+    return settings.load(environ, file or settings.default_file(), flags)

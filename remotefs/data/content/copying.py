@@ -1,0 +1,92 @@
+"""Copying a file on this disk, for threads: its blocks are shared where the file system can, else its data copied."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from remotefs.data.content.labels import copy_label
+from remotefs.errors import CorruptionError
+
+# linux/fs.h: share the blocks of another file of the same file system (btrfs, XFS).
+_FICLONE = 0x40049409
+# copy_file_range(2): some file systems cannot, and most cannot to a file of another one.
+_NOT_BETWEEN = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
+# After each piece it is seen whether the time is up.
+_PIECE_BYTES = 8 << 20
+
+
+def duplicate(source: Path, target: Path) -> int:
+    """Copy a file with its times and its label to a new one on any disk, synced; return its size in bytes.
+
+    Raises OSError, CorruptionError where it is cut meanwhile.
+    """
+    with opened(source, os.O_RDONLY) as origin, opened(target, os.O_RDWR | os.O_CREAT | os.O_EXCL) as copy:
+        status = os.fstat(origin)
+        if not share_blocks(origin, copy):
+            copy_data(origin, copy, status.st_size)
+        os.ftruncate(copy, status.st_size)
+        copy_label(origin, copy)
+        os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.fsync(copy)
+        return status.st_size
+
+
+@contextmanager
+def opened(path: Path, flags: int) -> Iterator[int]:
+    """A descriptor for as long as the block lasts; a symbolic link is refused."""
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def share_blocks(origin: int, copy: int) -> bool:
+    """Whether the copy now shares all blocks of the origin."""
+    try:
+        fcntl.ioctl(copy, _FICLONE, origin)
+    except OSError:  # another file system, or one that cannot
+        return False
+    return True
+
+
+def copy_data(origin: int, copy: int, size: int, until_s: float = math.inf) -> None:
+    """Copy the first `size` bytes; holes stay holes.
+
+    Raises CorruptionError when there are fewer, TimeoutError once the monotonic clock is past `until_s`, OSError.
+    """
+    if os.fstat(origin).st_size < size:
+        raise CorruptionError(f"the file to copy has less than the {size} bytes that it should have")
+    position = 0
+    while position < size:
+        try:
+            position = os.lseek(origin, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                return
+            raise
+        end = min(os.lseek(origin, position, os.SEEK_HOLE), size)
+        while position < end:
+            if time.monotonic() > until_s:
+                raise TimeoutError(errno.ETIMEDOUT, "copying it takes too long")
+            copied = _copy_piece(origin, copy, min(end - position, _PIECE_BYTES), position)
+            if copied == 0:
+                raise CorruptionError("the file to copy was cut while it was copied")
+            position += copied
+
+
+def _copy_piece(origin: int, copy: int, size: int, position: int) -> int:
+    """Copy some of `size` bytes; their number, 0 at the end of the file."""
+    try:
+        return os.copy_file_range(origin, copy, size, position, position)
+    except OSError as error:
+        if error.errno not in _NOT_BETWEEN:
+            raise
+    return os.pwrite(copy, os.pread(origin, size, position), position)

@@ -1,0 +1,184 @@
+"""One file of the content store on disk: the bytes, sparse, and beside them the sums of their chunks.
+
+Nothing here is synced: after a power cut a chunk that did not reach the disk does not match its sum, which is damage.
+What must survive is synced by `write_durably`, which is made for threads.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import xxhash
+
+from remotefs import steps
+from remotefs.data.content.chunks import Layout, Sums, checksum
+from remotefs.errors import CorruptionError
+from remotefs.store.durability import sync_folder
+
+
+class DamagedChunk(CorruptionError):
+    """A chunk's bytes are not the ones that were put there; `index` says which."""
+
+    def __init__(self, path: Path, index: int) -> None:
+        super().__init__(f"{path}: the bytes of chunk {index} on this disk are damaged")
+        self.index = index
+
+
+class ContentFile:
+    """The open descriptors and the sums of one file. Raises OSError as the disk does."""
+
+    def __init__(self, path: Path, fd: int, sums_fd: int, sums: Sums) -> None:
+        self._path = path
+        self._fd = fd
+        self._sums_fd = sums_fd
+        self.sums = sums
+
+    @classmethod
+    def create(cls, path: Path, sidecar: Path, layout: Layout) -> ContentFile:
+        """An empty one; bytes that are there already stay where they are, unknown."""
+        sums = Sums(layout)
+        with ExitStack() as undo:
+            # Sums before bytes, so that bytes without sums can only be damage.
+            sums_fd = _open(sidecar, undo, os.O_CREAT | os.O_TRUNC)
+            os.pwrite(sums_fd, sums.encode(), 0)
+            steps.reached("cached sums are made", path.name)
+            fd = _open(path, undo, os.O_CREAT)
+            os.ftruncate(fd, layout.size)
+            undo.pop_all()
+        steps.reached("cached file is made", path.name)
+        return cls(path, fd, sums_fd, sums)
+
+    @classmethod
+    def open(cls, path: Path, sidecar: Path) -> ContentFile:
+        """One that is there. Raises CorruptionError when its sums cannot be read or its length is wrong."""
+        with ExitStack() as undo:
+            sums_fd, fd = _open(sidecar, undo), _open(path, undo)
+            try:
+                sums = Sums.decode(os.pread(sums_fd, os.fstat(sums_fd).st_size, 0))
+            except ValueError as error:
+                raise CorruptionError(f"{sidecar}: {error}") from error
+            if os.fstat(fd).st_size != sums.layout.size:
+                raise CorruptionError(f"{path}: it is not {sums.layout.size} bytes long any more")
+            undo.pop_all()
+        return cls(path, fd, sums_fd, sums)
+
+    def read(self, offset: int, size: int) -> bytes | None:
+        """Bytes, clipped to the file; None when any is not here. Raises DamagedChunk."""
+        layout = self.sums.layout
+        chunks = layout.touching(offset, size)
+        if not chunks:
+            return b""
+        if not all(index in self.sums for index in chunks):
+            return None
+        start, end = layout.start(chunks.start), layout.start(chunks.stop)
+        data = self._pread(start, end - start, chunks.start)
+        self._check(chunks, data)
+        return data if (offset, size) == (start, end - start) else data[offset - start : offset - start + size]
+
+    def write(self, chunks: range, data: bytes) -> None:
+        """Put whole chunks that lie one behind the other."""
+        layout = self.sums.layout
+        view, offset = memoryview(data), layout.start(chunks.start)
+        while view:
+            written = os.pwrite(self._fd, view, offset)
+            view, offset = view[written:], offset + written
+        steps.reached("cached chunk is written", self._path.name)
+        for index, piece in zip(chunks, layout.pieces(data), strict=True):
+            self.sums.set(index, checksum(piece))
+        self._save(chunks)
+        steps.reached("cached chunk has its sum", self._path.name)
+
+    def drop(self, index: int) -> None:
+        """Forget one chunk."""
+        self.sums.set(index, 0)
+        self._save(range(index, index + 1))
+
+    def duplicate(self) -> int:
+        """Another descriptor of the bytes, for the caller to close."""
+        return os.dup(self._fd)
+
+    def close(self, used_ns: int | None) -> None:
+        """Close it, leaving when it was last used as its modification time, by which eviction goes (None: it stays)."""
+        if used_ns is not None:
+            os.utime(self._fd, ns=(used_ns, used_ns))
+        os.close(self._fd)
+        os.close(self._sums_fd)
+
+    def _pread(self, offset: int, size: int, index: int) -> bytes:
+        try:
+            return os.pread(self._fd, size, offset)
+        except OSError as error:  # a bad sector
+            raise DamagedChunk(self._path, index) from error
+
+    def _check(self, chunks: range, data: bytes) -> None:
+        layout = self.sums.layout
+        if len(data) != layout.start(chunks.stop) - layout.start(chunks.start):
+            raise DamagedChunk(self._path, chunks.start)
+        for index, piece in zip(chunks, layout.pieces(data), strict=True):
+            if not self.sums.matches(index, piece):
+                raise DamagedChunk(self._path, index)
+
+    def _save(self, chunks: range) -> None:
+        offset, entries = self.sums.encode_some(chunks)
+        os.pwrite(self._sums_fd, entries, offset)
+
+
+def hash_file(path: Path, layout: Layout) -> Sums:
+    """Read a whole file, for a thread: the sums of its chunks and its xxh3-128 digest.
+
+    Raises CorruptionError when it is shorter or longer than the layout, OSError.
+    """
+    whole, sums = xxhash.xxh3_128(), Sums(layout)
+    buffer = memoryview(bytearray(layout.chunk_bytes))
+    with path.open("rb", buffering=0) as file:
+        if os.fstat(file.fileno()).st_size != layout.size:
+            raise CorruptionError(f"{path}: it is not {layout.size} bytes long")
+        for index in range(layout.count):
+            piece = buffer[: file.readinto(buffer)]
+            if len(piece) != layout.length(index):
+                raise CorruptionError(f"{path}: it ends before its {layout.size} bytes")
+            sums.set(index, checksum(piece))
+            whole.update(piece)
+    sums.digest = whole.hexdigest()
+    return sums
+
+
+def damaged_chunks(path: Path, expected: Sums) -> list[int]:
+    """Read a whole file, for a thread: the chunks that are here by `expected` and do not match it."""
+    layout = expected.layout
+    with path.open("rb", buffering=0) as file:
+        fd = file.fileno()
+        return [
+            index
+            for index in range(layout.count)
+            if index in expected
+            and not expected.matches(index, os.pread(fd, layout.length(index), layout.start(index)))
+        ]
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Replace a small file, for a thread: after a power cut it is whole, and the new one once its folder was synced."""
+    temporary = path.with_name(path.name + ".new")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, for its mode
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    steps.reached("sums are written", path.name)
+    temporary.replace(path)
+    steps.reached("sums have their name", path.name)
+
+
+def make_folder(folder: Path) -> None:
+    """A private folder, whose name survives a power cut; harmless when it is there."""
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True)
+        sync_folder(folder.parent)
+
+
+def _open(path: Path, undo: ExitStack, flags: int = 0) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+    undo.callback(os.close, fd)
+    return fd

@@ -1,0 +1,164 @@
+"""What the content folder holds: an entry an id, where its files lie, and which evictable one is to go next.
+
+    FOLDER/ab/<id>           the bytes, sparse; `ab` is a hash of the id
+    FOLDER/ab/<id>.pinned    the sums of its chunks; complete, and never evicted
+    FOLDER/ab/<id>.cached    the same of content that may be partial and goes when room is wanted
+
+One of the 256 folders is read when one of its ids is first asked for, the rest by `scan`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import os
+import re
+import time
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from remotefs.data.content.file import make_folder
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+PINNED, CACHED = ".pinned", ".cached"
+_FOLDERS = 256
+
+
+@dataclass(slots=True)
+class Entry:
+    """One id: `stored` bytes on the disk, `used` when it was last wanted (ns)."""
+
+    pinned: bool
+    stored: int
+    used: int
+    # Pinned, and its bytes were found damaged; or gone altogether.
+    is_damaged: bool = False
+    is_lost: bool = False
+
+
+class ContentIndex:
+    """The entries of one folder. It opens no content; of files it removes only what a crash left half made."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # Invariant: holds exactly the ids of the scanned folders that have sums on disk.
+        self._entries: dict[str, Entry] = {}
+        self._scanned: set[str] = set()
+        # Ids whose bytes are here without their sums.
+        self.orphans: set[str] = set()
+        # Invariant: the sum of `stored` over the evictable entries.
+        self.evictable_bytes = 0
+        # (used, id) of every evictable entry; an outdated `used` is put right when it comes up.
+        self._by_age: list[tuple[int, str]] = []
+        make_folder(folder)
+
+    @property
+    def is_scanned(self) -> bool:
+        """Whether all folders were read."""
+        return len(self._scanned) == _FOLDERS
+
+    def items(self) -> Iterator[tuple[str, Entry]]:
+        """All entries that are known so far."""
+        return iter(self._entries.items())
+
+    def data(self, file_id: str) -> Path:
+        """Where the bytes of an id lie."""
+        assert _ID.fullmatch(file_id), "ids are checked where they come in; no other is safe in a path"
+        return self._folder / _folder_of(file_id) / file_id
+
+    def sidecar(self, file_id: str, *, pinned: bool) -> Path:
+        """Where the sums of an id lie."""
+        return self.data(file_id).with_name(file_id + (PINNED if pinned else CACHED))
+
+    def find(self, file_id: str) -> Entry | None:
+        """The entry of an id."""
+        entry = self._entries.get(file_id)
+        if entry is None:
+            assert _ID.fullmatch(file_id), "ids are checked where they come in; no other is safe in a path"
+            self._load(_folder_of(file_id))
+            entry = self._entries.get(file_id)
+        return entry
+
+    def enter(self, file_id: str, entry: Entry) -> None:
+        """Add an id, or put another entry in its place."""
+        self.leave(file_id)
+        self._entries[file_id] = entry
+        if not entry.pinned:
+            self.evictable_bytes += entry.stored
+            heapq.heappush(self._by_age, (entry.used, file_id))
+
+    def leave(self, file_id: str) -> None:
+        """Forget an id."""
+        self.orphans.discard(file_id)
+        entry = self._entries.pop(file_id, None)
+        if entry is not None and not entry.pinned:
+            self.evictable_bytes -= entry.stored
+
+    def grow(self, entry: Entry, size: int) -> None:
+        """Evictable content has so many bytes more, or fewer."""
+        entry.stored += size
+        entry.used = time.time_ns()
+        self.evictable_bytes += size
+
+    def next_victim(self, spared: Container[str]) -> str | None:
+        """The evictable id that was not used for longest; None when all are spared."""
+        passed_over = []
+        victim = None
+        while victim is None and self._by_age:
+            used, file_id = heapq.heappop(self._by_age)
+            entry = self._entries.get(file_id)
+            if entry is None or entry.pinned:
+                continue
+            if entry.used != used:
+                heapq.heappush(self._by_age, (entry.used, file_id))
+                continue
+            passed_over.append((used, file_id))
+            if file_id not in spared:
+                victim = file_id
+        for item in passed_over:
+            heapq.heappush(self._by_age, item)
+        return victim
+
+    async def scan(self) -> None:
+        """Find all that is on the disk, a folder at a time, leaving the loop to others in between."""
+        for number in range(_FOLDERS):
+            self._load(f"{number:02x}")
+            await trio.lowlevel.checkpoint()
+
+    def _load(self, name: str) -> None:
+        if name in self._scanned:
+            return
+        self._scanned.add(name)
+        folder = self._folder / name
+        if not folder.exists():
+            return
+        with os.scandir(folder) as entries:
+            found = {entry.name: entry for entry in entries}
+        for entry in found.values():
+            file_id, dot, kind = entry.name.partition(".")
+            has_pinned, has_cached = file_id + PINNED in found, file_id + CACHED in found
+            if not _ID.fullmatch(file_id):
+                continue
+            if not dot and not (has_pinned or has_cached):
+                self.orphans.add(file_id)
+            elif dot and (kind == PINNED[1:] or (kind == CACHED[1:] and not has_pinned)):
+                self._recover(file_id, entry, found.get(file_id), pinned=has_pinned)
+            elif dot:  # sums that were being written, or were about to be removed, when a crash came
+                Path(entry).unlink()
+
+    def _recover(self, file_id: str, sidecar: os.DirEntry[str], data: os.DirEntry[str] | None, *, pinned: bool) -> None:
+        if data is not None:
+            status = data.stat(follow_symlinks=False)
+            stored = status.st_size if pinned else min(status.st_size, status.st_blocks * 512)
+            self.enter(file_id, Entry(pinned, stored, status.st_mtime_ns))
+        elif pinned:  # unless a crash came within `adopt`, which is then called again
+            self.enter(file_id, Entry(pinned=True, stored=0, used=0, is_damaged=True, is_lost=True))
+        else:
+            Path(sidecar).unlink()
+
+
+def _folder_of(file_id: str) -> str:
+    return hashlib.blake2b(file_id.encode(), digest_size=1).hexdigest()

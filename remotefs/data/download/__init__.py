@@ -1,0 +1,1 @@
+"""Brings bytes from the service to readers."""

@@ -1,0 +1,160 @@
+"""How long a reader waits for a service that sends nothing (R7).
+
+A file browser freezes while it waits in read(2), and a process that reads past the page cache cannot even be killed. So
+a reader waits `silence_s` without a byte, and the next one not at all: most likely it is the kernel, which asks twice.
+The request goes on, and its bytes are there for the next try. A request that has not gone out yet, because of the
+request limit or because too many downloads run, says nothing about the service: for that a reader waits `TURN_S`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import trio
+
+from remotefs.api.budget import Priority, Ticket
+from remotefs.api.connectivity import Link
+from remotefs.data.download.fetch import Fetch
+from remotefs.data.download.read_request import Want
+from remotefs.errors import DeadlineExceeded, NotAsked, SilentService, Unreachable
+
+T = TypeVar("T")
+
+# How long a reader waits at most for its request to go out (A1).
+TURN_S = 60.0
+
+
+class Question(Ticket):
+    """A request that ends when nothing comes for `silence_s`, or when it is held back here for `TURN_S`."""
+
+    __slots__ = ("_silence_s", "scope", "was_held")
+
+    def __init__(self, silence_s: float) -> None:
+        super().__init__(Priority.INTERACTIVE_READ)
+        self._silence_s = silence_s
+        self.scope = trio.CancelScope()
+        # Whether it is held back here, or was when it ended.
+        self.was_held = False
+        self.heard()
+
+    def heard(self) -> None:
+        """Something came of it."""
+        self.fresh_at = trio.current_time()
+        self.scope.deadline = self.fresh_at + self._silence_s
+
+    @contextmanager
+    def waiting(self, clock: Callable[[], float] = trio.current_time) -> Iterator[None]:
+        """See Ticket."""
+        self.scope.deadline, self.was_held = trio.current_time() + TURN_S, True
+        with super().waiting(clock):
+            yield
+        self.was_held = False
+        self.heard()
+
+
+class Patience:
+    """Ends waits with DeadlineExceeded, and tells `link` where nothing at all was heard meanwhile."""
+
+    def __init__(self, silence_s: float = math.inf, link: Link | None = None) -> None:
+        self._silence_s = silence_s
+        self._link = link or Link()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the service is out of reach, so that nothing is worth asking for."""
+        return self._link.lost is not None
+
+    @property
+    def times_lost(self) -> int:
+        """How often it has got out of reach so far."""
+        return self._link.times_lost
+
+    async def changed(self) -> None:
+        """Return when the service may have got out of reach, or back."""
+        await self._link.changed()
+
+    def check(self, fetch: Fetch, want: Want) -> None:
+        """Raise NotAsked or SilentService where others have found out that waiting is in vain."""
+        lost = self._link.lost
+        if isinstance(lost, Unreachable):
+            raise NotAsked(f"{fetch.file_id}: the service is out of reach: {lost}")
+        if lost is not None:
+            raise SilentService(f"{fetch.file_id}: the service is out of reach: {lost}")
+        if _is_urgent(want) and fetch.is_given_up(want):
+            raise SilentService(f"{fetch.file_id}: the service still sends nothing")
+
+    @asynccontextmanager
+    async def turn(self, limit: trio.CapacityLimiter) -> AsyncIterator[None]:
+        """Wait for a place among the reads that may wait for the network. Raises DeadlineExceeded."""
+        with trio.move_on_after(TURN_S) as waiting:
+            await limit.acquire()
+        if waiting.cancelled_caught:
+            raise DeadlineExceeded(f"{limit.borrowed_tokens} other reads have waited for the network for {TURN_S:g} s")
+        try:
+            yield
+        finally:
+            limit.release()
+
+    async def ask(self, subject: str, request: Callable[[Question], Awaitable[T]]) -> T:
+        """Return what a request gives that is of no use to anybody else, and so ends with the patience of its caller.
+
+        Raises DeadlineExceeded, and what it raises.
+        """
+        question = Question(self._silence_s)
+        with question.scope:
+            return await request(question)
+        raise _held(subject) if question.was_held else self._silent(subject, question.fresh_at)
+
+    def vigil(self, fetch: Fetch, want: Want) -> Vigil:
+        """The wait of a reader that came just now."""
+        return Vigil(fetch, want, self._silence_s if _is_urgent(want) else math.inf, self._silent)
+
+    def _silent(self, subject: str, since: float) -> DeadlineExceeded:
+        error = DeadlineExceeded(f"{subject}: the service has sent nothing for {self._silence_s:g} s")
+        self._link.unheard(error, since=since)
+        return error
+
+
+class Vigil:
+    """One reader's wait: at `look_at` it is to be seen whether there is any use in it."""
+
+    def __init__(
+        self, fetch: Fetch, want: Want, silence_s: float, silent: Callable[[str, float], DeadlineExceeded]
+    ) -> None:
+        self._fetch = fetch
+        self._want = want
+        self._silence_s = silence_s
+        self._silent = silent
+        self._began = trio.current_time()
+        self.look_at = self._began + silence_s
+
+    def look(self) -> None:
+        """Return to wait until the next `look_at`. Raises DeadlineExceeded, or what the want failed with."""
+        now, fresh_at = trio.current_time(), max(self._began, self._fetch.fresh_at(self._want))
+        is_held = self._fetch.is_held(self._want)
+        due = fresh_at + (TURN_S if is_held else self._silence_s)
+        if self._want.has_news:
+            self._want.take_news()  # in the same moment
+        elif now < due:
+            # Not only when it is due: the request may go out meanwhile, and then it is due earlier.
+            self.look_at = min(due, now + self._silence_s)
+        else:
+            self._give_up(now, fresh_at, is_held=is_held)
+
+    def _give_up(self, now: float, fresh_at: float, *, is_held: bool) -> None:
+        if is_held:
+            raise _held(self._fetch.file_id)
+        self._fetch.give_up(self._want, now)
+        raise self._silent(self._fetch.file_id, fresh_at)
+
+
+def _held(subject: str) -> DeadlineExceeded:
+    return DeadlineExceeded(f"{subject}: its request has waited {TURN_S:g} s for its turn; see the request limit")
+
+
+def _is_urgent(want: Want) -> bool:
+    """Whether a system call waits for it; a command can wait for as long as the request does."""
+    return want.priority is Priority.INTERACTIVE_READ

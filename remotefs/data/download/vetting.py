@@ -1,0 +1,96 @@
+"""Replies to downloads, held to what is known of the file: what cannot be its content is not read (R6, S4).
+
+A portal's page, an error in the shape of a success, an empty body: each would be kept as the content, or teach a false
+length. A length that differs is not judged here, for generated media may have one (`Lengths`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol
+
+from remotefs.api.budget import Ticket
+from remotefs.data.download.source import Reply
+from remotefs.errors import ReplyBroken
+from remotefs.store.records import Remote
+from remotefs.store.remotes import Remotes
+
+# Kinds that can carry credentials of their content, which are added on the way out.
+_MEDIA = ("image/", "video/", "audio/", "application/pdf")
+# A drawing is text.
+_TEXTUAL_MEDIA = "image/svg"
+_PAGES = ("text/html", "application/xhtml+xml")
+_PAGE_NAMES = (".html", ".htm", ".xhtml", ".xht", ".shtml", ".mhtml")
+_TEXTS = ("text/", "application/json", "application/problem+json", "application/xml")
+
+
+def may_differ(remote: Remote) -> bool:
+    """Whether the content of a file may have another length than is listed (R6); never of one that went up here."""
+    return bool(remote.downloadable) and remote.digest is None and remote.mime_type.lower().startswith(_MEDIA)
+
+
+def fault_of(remote: Remote, total_bytes: int | None, mime_type: str | None) -> str | None:
+    """Return why a reply cannot be the content of a file, for people; None where it can.
+
+    `total_bytes` is the length that the reply tells of the whole file, None where it tells none. A body of the listed
+    length is the content whatever it is called.
+    """
+    if total_bytes is not None and total_bytes in (remote.size, remote.size_as_listed):
+        return None
+    if total_bytes == 0:
+        return f"the service sent nothing of {remote.size_as_listed} bytes"
+    kind = (mime_type or "").partition(";")[0].strip().lower()
+    if kind in _PAGES and not _is_page(remote):
+        return "the service sent an HTML page in its place, as a proxy or a portal does"
+    if kind.startswith(_TEXTS) and _is_no_text(remote):
+        return f"the service sent {kind} in its place"
+    return None
+
+
+def _is_page(remote: Remote) -> bool:
+    return "html" in remote.mime_type.lower() or remote.filename.lower().endswith(_PAGE_NAMES)
+
+
+def _is_no_text(remote: Remote) -> bool:
+    kind = remote.mime_type.lower()
+    return kind.startswith(_MEDIA) and not kind.startswith(_TEXTUAL_MEDIA)
+
+
+class TypedReply(Reply, Protocol):
+    """A body under way whose type is told."""
+
+    @property
+    def mime_type(self) -> str | None:
+        """As the reply says it."""
+        ...
+
+
+class Service(Protocol):
+    """The one method of the API client that is needed here."""
+
+    def download(
+        self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Ticket
+    ) -> AbstractAsyncContextManager[TypedReply]:
+        """The content from `offset`; raises RefusedError, TransportError."""
+        ...
+
+
+class VettedService:
+    """The service, without the replies that cannot be."""
+
+    def __init__(self, service: Service, remotes: Remotes) -> None:
+        self._service = service
+        self._remotes = remotes
+
+    @asynccontextmanager
+    async def download(
+        self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Ticket
+    ) -> AsyncGenerator[Reply, None]:
+        """See Tier; raises ReplyBroken for a reply that cannot be the content of the file."""
+        async with self._service.download(file_id, offset=offset, length=length, priority=priority) as reply:
+            remote = self._remotes.find(file_id)
+            fault = fault_of(remote, reply.total_bytes, reply.mime_type) if remote is not None else None
+            if fault is not None:
+                raise ReplyBroken(f"{file_id}: {fault}")
+            yield reply

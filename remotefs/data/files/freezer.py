@@ -1,0 +1,124 @@
+"""Frozen versions: the bytes of a file as one close left them, kept beside its staged file until they went up (W4).
+
+A version is frozen under the inode's lock and before anything is written, so it holds exactly the bytes of a close.
+Only this process refers to it: a crash removes it, and the staged file, which is newer, is sent.
+
+The file system shares the blocks where it can; else a thread copies them while one write waits, some seconds at most.
+Moving the staged file away and giving the writer a copy would cost the same copy, and a sync before the row may say
+that the copy takes the place of bytes that are on the disk. Only where the writer keeps nothing, as `>` does, the
+staged file itself is set aside.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from remotefs.api.connectivity import Link
+from remotefs.data.files.staging import Staging
+from remotefs.data.intents.churn import Churn
+from remotefs.data.intents.lifecycle import Life
+from remotefs.data.intents.planner import Changes
+from remotefs.errors import RemotefsError
+from remotefs.store.records import ContentState, Inode
+
+_log = logging.getLogger(__name__)
+
+
+class Frozen(NamedTuple):
+    """A version of a file: `size` bytes at `path`, which do not change."""
+
+    generation: int
+    path: Path
+    size: int
+
+
+class Freezer:
+    """Owns the frozen versions; `Churn` says when there may be one."""
+
+    def __init__(self, staging: Staging, changes: Changes, churn: Churn, link: Link) -> None:
+        self._staging = staging
+        self._changes = changes
+        self._churn = churn
+        self._link = link
+        # Invariant: a file is in here exactly while `Churn` says that it is frozen.
+        self._frozen: dict[int, Frozen] = {}
+
+    def of(self, ino: int) -> Frozen | None:
+        """The frozen version of a file."""
+        return self._frozen.get(ino)
+
+    def overtaken(self, ino: int, *, cut: bool) -> None:
+        """Note that a closed version is written over; `cut`: while it was sent. Offline that says nothing."""
+        if cut or (self._link.is_up and ino not in self._frozen and self._changes.is_upload_wanted(ino)):
+            self._churn.overtaken(ino, cut=cut)
+
+    def wants(self, inode: Inode) -> bool:
+        """Whether the closed version of a file is to be frozen before anything changes it."""
+        return (
+            self._churn.may_freeze(inode.ino)
+            and self._link.is_up
+            and inode.state == ContentState.CLOSED
+            and inode.staged_gen is not None
+            and inode.size > 0
+            and not self._changes.is_local(inode)
+            and not self._changes.is_temporary(inode)
+        )
+
+    async def freeze(self, inode: Inode, is_wanted: Callable[[], bool]) -> None:
+        """Copy the closed version of a file, whose lock is held; where there is no room or no time, there is none.
+
+        `is_wanted` is asked once the copy is there.
+        """
+        assert inode.staged_gen is not None
+        generation = Life.of(inode).frozen()
+        try:
+            path = await self._staging.freeze(inode.ino, inode.staged_gen, generation, inode.size)
+        except RemotefsError as error:
+            self._note_failure(inode, error)
+            return
+        if is_wanted():
+            self._keep(inode, Frozen(generation, path, inode.size))
+        else:
+            self._staging.thaw(path)
+
+    def set_aside(self, inode: Inode) -> bool:
+        """Freeze the staged file of the closed version itself; whether that could be done.
+
+        The writer has to go on with a new one then.
+        """
+        assert inode.staged_gen is not None
+        generation = Life.of(inode).frozen()
+        try:
+            path = self._staging.set_aside(inode.ino, inode.staged_gen, generation)
+        except RemotefsError as error:
+            self._note_failure(inode, error)
+            return False
+        self._keep(inode, Frozen(generation, path, inode.size))
+        return True
+
+    def thaw(self, ino: int) -> None:
+        """The frozen version was sent, or will not be; harmless where there is none."""
+        frozen = self._frozen.pop(ino, None)
+        if frozen is not None:
+            self._churn.thawed(ino)
+            self._staging.thaw(frozen.path)
+
+    def calm(self, ino: int) -> None:
+        """Nothing of the file is to be sent any more."""
+        self.thaw(ino)
+        self._churn.calm(ino)
+
+    def inodes(self) -> list[int]:
+        """The files of which a version is frozen."""
+        return list(self._frozen)
+
+    def _note_failure(self, inode: Inode, error: RemotefsError) -> None:
+        _log.warning("%s keeps changing, and no version of it can be kept: %s", self._changes.path(inode), error)
+        self._churn.not_frozen(inode.ino)
+
+    def _keep(self, inode: Inode, frozen: Frozen) -> None:
+        self._churn.froze(inode.ino, frozen.generation)
+        self._frozen[inode.ino] = frozen

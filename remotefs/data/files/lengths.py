@@ -1,0 +1,127 @@
+"""Files that may not be as long as they are listed (R6).
+
+The service may add to generated media when it is downloaded. The kernel cuts a file at the size that it was told, so
+the length is verified before the kernel may keep any of it: by the head of the reply when the file is opened, else by
+reading it to its end.
+
+A length other than the listed one is believed of such media alone, when two replies to requests of their own say the
+same, and never when it is 0. Of any other file it is an answer that cannot be; metadata is asked for, for it may be the
+row here that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from remotefs.data.content.store import ContentStore
+from remotefs.data.download.downloader import Downloader
+from remotefs.data.download.vetting import may_differ
+from remotefs.data.files.resizing import Resizer
+from remotefs.data.reconcile.reported_missing import Suspects
+from remotefs.errors import LengthDiffers, OutOfSpace, ReplyBroken, StaleError
+from remotefs.store.records import Inode, Remote
+from remotefs.store.store import Store
+
+
+class Lengths:
+    """Knows which lengths are sure, and finds out about the others."""
+
+    def __init__(
+        self, store: Store, content: ContentStore, downloader: Downloader, resizer: Resizer, suspects: Suspects
+    ) -> None:
+        self._remotes = store.remotes
+        self._content = content
+        self._downloader = downloader
+        self._resizer = resizer
+        self._suspects = suspects
+        # Ids whose length a reply has confirmed in this run of the mount.
+        self._sure: set[str] = set()
+
+    def check_current(self, inode: Inode) -> None:
+        """Raise StaleError where another inode shows the file by now: what was read of this one may be wrong."""
+        if self._is_replaced(inode):
+            raise StaleError(
+                f"inode {inode.ino} was replaced: what its file holds was not what it seemed; open it again"
+            )
+
+    async def verify(self, inode: Inode) -> bool:
+        """Whether an inode that is about to be opened is as long as it says, as far as the service tells at once.
+
+        Raises StaleError when it is not: another inode has its name now. Raises as a read does.
+        """
+        self.check_current(inode)
+        remote = self._in_doubt(inode)
+        if remote is None:
+            return True
+        async with self.judging():
+            if await self._downloader.verify_length(remote.file_id, inode.size):
+                self._sure.add(remote.file_id)
+                return True
+        return False
+
+    async def true_size(self, inode: Inode) -> int:
+        """The length of a file that `verify` was not sure of: its end is seen first. Raises as a read does."""
+        remote = self._in_doubt(inode)
+        if remote is not None:
+            with suppress(StaleError):
+                async with self.judging():
+                    await self._see_the_end(remote)
+                    self._sure.add(remote.file_id)
+        bound = self._remotes.find(inode.file_id) if inode.file_id else None
+        return inode.size if bound is None else bound.size
+
+    @asynccontextmanager
+    async def judging(self) -> AsyncGenerator[None, None]:
+        """Find out, where content had another length than its inode, which of both is wrong.
+
+        Raises StaleError where the file has its true length now, else what was raised within.
+        """
+        try:
+            yield
+        except LengthDiffers as error:
+            raise await self._judged(error) from error
+
+    async def _judged(self, error: LengthDiffers) -> StaleError | ReplyBroken:
+        remote = self._remotes.find(error.file_id)
+        if remote is None:
+            return ReplyBroken(str(error))
+        size = await self._proven(remote, error.actual_bytes)
+        if size is None:
+            self._suspects.report(remote.file_id)
+            return ReplyBroken(f"{error}, which is not believed")
+        self._sure.add(remote.file_id)
+        if (current := self._remotes.find(remote.file_id)) is not None and size != current.size:
+            self._resizer.learned(current, size)
+        return StaleError(f"{error}: it has its true length now, open it again")
+
+    async def _see_the_end(self, remote: Remote) -> None:
+        try:
+            await self._downloader.fetch_all(remote.file_id, remote.size)
+        except OutOfSpace:
+            size = await self._downloader.measure(remote.file_id)
+            if size != remote.size:
+                raise LengthDiffers(remote.file_id, remote.size, size) from None
+
+    async def _proven(self, remote: Remote, seen: int | None) -> int | None:
+        """Return the length that is proven after one reply showed `seen` (None: another than expected), if any is."""
+        size = await self._downloader.measure(remote.file_id) if seen is None else seen
+        if size in (remote.size, remote.size_as_listed):
+            return size
+        if size == 0 or not may_differ(remote):
+            return None
+        return size if await self._downloader.measure(remote.file_id) == size else None
+
+    def _is_replaced(self, inode: Inode) -> bool:
+        if inode.nlink > 0 or inode.staged_gen is not None or inode.size == 0:
+            return False
+        remote = self._remotes.find(inode.file_id) if inode.file_id else None
+        return inode.file_id is None or (remote is not None and remote.ino not in (None, inode.ino))
+
+    def _in_doubt(self, inode: Inode) -> Remote | None:
+        if inode.file_id is None or inode.staged_gen is not None or inode.file_id in self._sure:
+            return None
+        remote = self._remotes.find(inode.file_id)
+        if remote is None or not may_differ(remote):
+            return None
+        return None if inode.size and self._content.has_all(remote.file_id) else remote

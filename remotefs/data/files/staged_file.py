@@ -1,0 +1,131 @@
+"""One file being written: its bytes, its size, and whether they survive a power cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+from cachetools import LRUCache
+
+from remotefs import steps
+from remotefs.errors import RemotefsError
+from remotefs.store.disk import Disk, local_error
+from remotefs.store.groupsync import GroupSync
+
+
+class Descriptors(LRUCache[Path, int]):
+    """Open descriptors by path; what falls out is closed."""
+
+    def popitem(self) -> tuple[Path, int]:
+        """Close the least recently used."""
+        path, fd = super().popitem()
+        os.close(fd)
+        return path, fd
+
+    def of(self, path: Path) -> int:
+        """The descriptor of a file, opened where it is not open."""
+        fd: int | None = self.get(path)
+        return self.open(path) if fd is None else fd
+
+    def open(self, path: Path, flags: int = 0) -> int:
+        """Open a file that is not open."""
+        fd = self[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        return fd
+
+    def release(self, path: Path) -> None:
+        """Close one, if it is open."""
+        fd = self.pop(path, None)
+        if fd is not None:
+            os.close(fd)
+
+
+class StagedFile:
+    """One file being written, `size` bytes long. It may be used again after close()."""
+
+    def __init__(
+        self,
+        path: Path,
+        disk: Disk,
+        descriptors: Descriptors,
+        on_lost: Callable[[StagedFile], None],
+        *,
+        create: bool,
+    ) -> None:
+        self.path = path
+        self._disk = disk
+        self._descriptors = descriptors
+        self._on_lost = on_lost
+        fd = descriptors.open(path, os.O_CREAT | os.O_EXCL) if create else descriptors.of(path)
+        self.size = os.fstat(fd).st_size
+        self._bytes = GroupSync(self._sync_bytes, self._refusal)
+        self._bytes.changed()
+        if create:
+            steps.reached("staged file is made", path.name)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes from `offset`, fewer only at the end of the file. Raises StateUnusable."""
+        try:
+            return os.pread(self._fd(), size, offset)
+        except OSError as error:
+            raise local_error(error, self.path) from error
+
+    def write(self, offset: int, data: bytes | memoryview) -> int:
+        """Write all of it; how much that is. Raises OutOfSpace before the reserve is touched, StateUnusable."""
+        self._disk.require(len(data))
+        view, position = memoryview(data), offset
+        try:
+            fd = self._fd()
+            while view:
+                written = os.pwrite(fd, view, position)
+                view, position = view[written:], position + written
+        except OSError as error:
+            raise local_error(error, self.path) from error
+        finally:
+            self._bytes.changed()
+            self.size = max(self.size, position) if position > offset else self.size
+        steps.reached("staged file has bytes", self.path.name)
+        return len(data)
+
+    def truncate(self, size: int) -> None:
+        """Cut, or extend by a hole. Raises StateUnusable."""
+        try:
+            os.ftruncate(self._fd(), size)
+        except OSError as error:
+            raise local_error(error, self.path) from error
+        self._bytes.changed()
+        self.size = size
+        steps.reached("staged file is cut", self.path.name)
+
+    async def sync(self) -> None:
+        """Return once all that was written before the call survives a power cut; its name does with the next commit.
+
+        Callers at one time share the work. Raises OutOfSpace, StateUnusable, after a failure for ever.
+        """
+        await self._bytes.wait()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a sync failed, so that no later one can vouch for its bytes."""
+        return self._bytes.is_lost
+
+    def close(self) -> None:
+        """Give the descriptor back; nothing is synced."""
+        self._descriptors.release(self.path)
+
+    def _fd(self) -> int:
+        return self._descriptors.of(self.path)
+
+    async def _sync_bytes(self) -> None:
+        fd = os.dup(self._fd())  # the other may fall out of the open ones meanwhile
+        try:
+            await trio.to_thread.run_sync(os.fdatasync, fd)
+        finally:
+            os.close(fd)
+        steps.reached("staged bytes are on the disk", self.path.name)
+
+    def _refusal(self, error: OSError) -> RemotefsError:
+        self._on_lost(self)
+        lost = local_error(error, self.path)
+        return type(lost)(f"{lost}: what was written may not be on the disk; write the whole file again, or mount anew")

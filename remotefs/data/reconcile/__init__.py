@@ -1,0 +1,1 @@
+"""Brings listings of the service into the tree."""

@@ -1,0 +1,158 @@
+"""Reading the service's listings: polls for what is new, walks for the whole.
+
+A poll reads the newest page and goes on until a page ends with a file that was there well before the last poll: a large
+upload can appear below a newer known id. All times that are compared are the service's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from remotefs.api.budget import Priority
+from remotefs.api.models import Page
+from remotefs.clocks import AHEAD_NS, ServiceClock
+from remotefs.config import RefreshConfig
+from remotefs.data.reconcile.merge import Merger
+from remotefs.data.reconcile.poll_schedule import Cadence
+from remotefs.data.reconcile.removal import Remover
+from remotefs.data.reconcile.timekeeping import Timekeeper
+from remotefs.store.store import Store
+
+_NS = 1_000_000_000
+
+
+class Lister(Protocol):
+    """The one method of the API client that is needed here."""
+
+    def pages(self, *, priority: Priority, limit: int = 1000) -> AsyncIterator[Page]:
+        """The whole listing, newest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class ListingStatistics:
+    """What `status` shows of listings; seconds since the epoch, 0 for never."""
+
+    polled_s: float
+    walked_s: float
+    known_files: int
+
+
+class Listings:
+    """Adds what is new, removes what is gone; `wall` tells our time in ns since the epoch, for `status` alone."""
+
+    def __init__(
+        self,
+        store: Store,
+        lister: Lister,
+        merger: Merger,
+        remover: Remover,
+        cadence: Cadence,
+        config: RefreshConfig,
+        clock: ServiceClock,
+        timekeeper: Timekeeper,
+        wall: Callable[[], int],
+    ) -> None:
+        self._meta = store.meta
+        self._remotes = store.remotes
+        self._lister = lister
+        self._merger = merger
+        self._remover = remover
+        self._cadence = cadence
+        self._overlap_ns = int(config.poll_overlap_s * _NS)
+        self._clock = clock
+        self._steady = store.steady
+        self._timekeeper = timekeeper
+        self._wall = wall
+        self._polled_ns = 0
+        # One at a time: two that were begun together are one look at the service, not two that agree (S4), and one that
+        # was begun before a person accepted removals must not hold them again (S1).
+        self._reading = trio.Lock()
+        # Whether the last poll was a complete listing: then nothing has to be asked for by its id.
+        self.shows_all = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether one was read since the mount began."""
+        return self._polled_ns > 0
+
+    @property
+    def walked_ago_s(self) -> float:
+        """Since the last walk, by the steady clock."""
+        return (self._steady() - self._meta.facts.walked_ns) / _NS
+
+    async def walk(
+        self, *, priority: Priority, report: Callable[[int], None] | None = None, accepted: bool = False
+    ) -> None:
+        """Read the whole listing; `accepted` overrules the guard against mass removal (S1).
+
+        Waits for a listing that is being read. Raises RefusedError, TransportError; what came before an error stays
+        added, and nothing is removed for it (S4).
+        """
+        async with self._reading:
+            await self._walk(priority, report, accepted=accepted)
+
+    async def _walk(self, priority: Priority, report: Callable[[int], None] | None, *, accepted: bool) -> None:
+        known, began_ns = self._remover.known_before(self._steady()), self._clock.now_ns()
+        listed: set[str] = set()
+        async for page in self._lister.pages(priority=priority):
+            await self._merger.merge(page.files)
+            listed.update(file.id for file in page.files)
+            if report is not None:
+                report(len(listed))
+        await self._remover.after_complete_listing(known, listed, accepted=accepted)
+        await self._finish(began_ns, walked=True, accepted=accepted)
+
+    async def poll(self) -> None:
+        """Read what is new. Waits and raises as walk() does."""
+        async with self._reading:
+            await self._poll()
+
+    async def _poll(self) -> None:
+        known, began_ns = self._remover.known_before(self._steady()), self._clock.now_ns()
+        horizon_ns = self._polled_at_ns() - self._overlap_ns
+        pages = 0
+        async for page in self._lister.pages(priority=Priority.POLL):
+            pages += 1
+            self._cadence.note_request()
+            await self._merger.merge(page.files)
+            self.shows_all = pages == 1 and page.next_cursor is None
+            if self.shows_all:
+                # A single page that is also the last is a complete listing (S4).
+                await self._remover.after_complete_listing(known, {file.id for file in page.files})
+            if page.ends_before(horizon_ns):
+                break
+        await self._finish(began_ns, walked=False)
+
+    def statistics(self) -> ListingStatistics:
+        """A record of now."""
+        return ListingStatistics(
+            self._wall_s(self._polled_ns), self._wall_s(self._meta.facts.walked_ns), self._remotes.known_count()
+        )
+
+    def _wall_s(self, steady_ns: int) -> float:
+        """Return a moment of the steady clock as people call it."""
+        return (self._wall() - self._steady() + steady_ns) / _NS if steady_ns else 0.0
+
+    def _polled_at_ns(self) -> int:
+        """Return when the last listing began (the service's clock): a time in the future hides what comes before it."""
+        polled_at_ns = self._meta.facts.polled_at_ns
+        return polled_at_ns if polled_at_ns <= self._clock.now_ns() + AHEAD_NS else 0
+
+    async def _finish(self, began_ns: int, *, walked: bool, accepted: bool = False) -> None:
+        """A listing that began at `began_ns` (the service's clock) was read."""
+        now = self._steady()
+        self._timekeeper.note()
+        await self._remover.remove_expired(accepted=accepted)
+        self._merger.settle_names()
+        if walked:
+            self._remover.empty_old_trash()
+            self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_at_ns=began_ns)
+        elif began_ns - self._polled_at_ns() >= self._overlap_ns // 2:
+            # Not for each poll: what a later start lists twice costs a request more at most.
+            self._meta.record(polled_at_ns=began_ns)
+        self._polled_ns = now

@@ -1,0 +1,78 @@
+"""Entries of listings into the tree: what is new is placed, what is known is renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import trio
+
+from remotefs.api.models import FileMetadata
+from remotefs.clocks import ServiceClock
+from remotefs.data.reconcile.placement import Placer
+from remotefs.data.reconcile.renewal import Renewer
+from remotefs.store.records import Origin, Remote
+from remotefs.store.store import Store
+
+# Rows that are put into the tree between two turns of the event loop: some 10 ms of work.
+_BATCH = 100
+
+
+class Merger:
+    """`folder_is_open` tells which folders keep their twins' spellings for now (N3)."""
+
+    def __init__(
+        self,
+        store: Store,
+        placer: Placer,
+        renewer: Renewer,
+        folder_is_open: Callable[[int], bool],
+        clock: ServiceClock,
+    ) -> None:
+        self._db = store.database
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
+        self._placer = placer
+        self._renewer = renewer
+        self._folder_is_open = folder_is_open
+        self._clock = clock
+
+    async def merge(self, files: Sequence[FileMetadata]) -> None:
+        """Take the entries of a page, leaving the loop to others in between."""
+        for start in range(0, len(files), _BATCH):
+            with self._db.transaction():
+                expected = self._expected()
+                for file in files[start : start + _BATCH]:
+                    self._merge_one(file, expected)
+            await trio.lowlevel.checkpoint()
+
+    def settle_names(self) -> None:
+        """Show what no path shows, and give twins their plain name where that is free (N3, W8)."""
+        with self._db.transaction():
+            for remote in self._remotes.unshown(self._clock.now_ns()):
+                self._placer.place(remote)
+            for twin in self._tree.twins():
+                if not any(self._folder_is_open(parent) for parent, _ in self._tree.names_of(twin.ino)):
+                    self._placer.promote(twin)
+
+    def _merge_one(self, file: FileMetadata, expected: set[tuple[str, int]]) -> None:
+        known = self._remotes.find(file.id)
+        if known is not None:
+            self._renewer.renew(known, file)
+            return
+        is_over = file.expires_ns is not None and file.expires_ns <= self._clock.now_ns()
+        if is_over or (file.filename, file.size_bytes) in expected:
+            return
+        remote = Remote(
+            file.id, file.filename, file.size_bytes, file.mime_type, file.created_ns, file.expires_ns,
+            file.downloadable, Origin.FOREIGN, foreseen=self._renewer.foreseen(file),
+        )  # fmt: skip
+        self._remotes.add(remote)
+        self._placer.place(remote)
+
+    def _expected(self) -> set[tuple[str, int]]:
+        """Names and sizes of uploads whose reply has not come, or was lost: a file like that may be ours, and the reply
+        or W6 decides.
+        """
+        attempts = (intent.attempt for intent in self._journal.attempts())
+        return {(attempt.name, attempt.size) for attempt in attempts if attempt is not None}

@@ -1,0 +1,157 @@
+"""Where a remote file is shown in the tree (N1, N3, N4), and how it leaves it.
+
+A path that holds something of this machine (a pending change, an alias, a link) keeps it; between two plain remote
+files the newer has the plain name, the other a twin's spelling.
+"""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from remotefs import names
+from remotefs.data.intents.planner import Changes
+from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
+from remotefs.store.store import Store
+
+
+class Invalidator(Protocol):
+    """How the kernel is told what changed behind its back; carried out by one thread, never by a handler."""
+
+    def entry(self, parent: int, name: str) -> None:
+        """What a name in a directory names has changed."""
+        ...
+
+    def inode(self, ino: int) -> None:
+        """An inode's attributes have changed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Whom the files of others belong to here."""
+
+    uid: int
+    gid: int
+    file_mode: int = 0o644
+    directory_mode: int = 0o755
+
+
+class Placer:
+    """Puts remote files into the tree; called inside a transaction."""
+
+    def __init__(
+        self,
+        store: Store,
+        changes: Changes,
+        invalidator: Invalidator,
+        ownership: Ownership,
+    ) -> None:
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
+        self._changes = changes
+        self._invalidator = invalidator
+        self._ownership = ownership
+
+    def place(self, remote: Remote) -> Inode:
+        """Show a remote file that no path shows yet."""
+        *folders, name = names.place(remote.filename, remote.file_id)
+        parent = self._directory(folders, remote)
+        if parent is None:
+            parent, name = ROOT_INO, names.safe_name(remote.filename, remote.file_id)
+        occupant = self._tree.lookup(parent, name)
+        spelled: str | None = None
+        if occupant is not None and occupant.is_dir:
+            name, spelled = names.clash_name(name, remote.file_id, self._taken(parent)), remote.file_id
+        elif occupant is not None and not self._yields(parent, name, occupant, remote):
+            name, spelled = names.twin_name(name, remote.file_id, self._taken(parent)), remote.file_id
+        return self._show(remote, parent, name, spelled)
+
+    def promote(self, twin: Inode) -> bool:
+        """Give a twin its plain name, if it lies where its remote name says and nobody newer has that; whether so."""
+        bound = self._remotes.find(twin.file_id) if twin.file_id else None
+        path = names.decode(bound.filename) if bound is not None else None
+        folder, _, plain = (path or "").rpartition("/")
+        parent = self._tree.resolve(folder)
+        if bound is None or not plain or parent is None or not parent.is_dir:
+            return False
+        occupant = self._tree.lookup(parent.ino, plain)
+        if occupant is not None and not self._yields(parent.ino, plain, occupant, bound):
+            return False
+        here = [name for where, name in self._tree.names_of(twin.ino) if where == parent.ino]
+        if here:
+            self._respell(parent.ino, here[0], plain, twin.ino, spelled=None)
+        return bool(here)
+
+    def _directory(self, folders: list[str], remote: Remote) -> int | None:
+        """The directory of that path, made where it is missing; None where something of this machine is in the way."""
+        parent = ROOT_INO
+        for name in folders:
+            inode = self._tree.lookup(parent, name)
+            if inode is not None and not inode.is_dir:
+                if not self._is_plain(inode):
+                    return None
+                assert inode.file_id is not None
+                clash = names.clash_name(name, inode.file_id, self._taken(parent))
+                self._respell(parent, name, clash, inode.ino, spelled=inode.file_id)
+                inode = None
+            parent = inode.ino if inode is not None else self._make_directory(parent, name, remote).ino
+        return parent
+
+    def _make_directory(self, parent: int, name: str, remote: Remote) -> Inode:
+        owner = self._ownership
+        made = self._tree.create(
+            parent, name, stat.S_IFDIR | owner.directory_mode,
+            uid=owner.uid, gid=owner.gid, now_ns=time.time_ns(), implied=1, mtime_ns=remote.created_ns,
+        )  # fmt: skip
+        self.tell(parent, name)
+        return made
+
+    def _show(self, remote: Remote, parent: int, name: str, spelled: str | None) -> Inode:
+        owner = self._ownership
+        inode = self._tree.create(
+            parent, name, stat.S_IFREG | owner.file_mode, uid=owner.uid, gid=owner.gid, now_ns=time.time_ns(),
+            size=remote.size, file_id=remote.file_id, spelled_id=spelled,
+            mtime_ns=remote.created_ns, atime_ns=remote.created_ns, ctime_ns=remote.created_ns,
+        )  # fmt: skip
+        self._remotes.show(remote.file_id, inode.ino)
+        self.tell(parent, name)
+        return inode
+
+    def _yields(self, parent: int, name: str, occupant: Inode, remote: Remote) -> bool:
+        """Whether an older plain remote file makes way; it then has a twin's spelling."""
+        bound = self._remotes.find(occupant.file_id) if occupant.file_id else None
+        if bound is None or not self._is_plain(occupant) or bound.age_key > remote.age_key or occupant.spelled_id:
+            return False
+        twin = names.twin_name(name, bound.file_id, self._taken(parent))
+        self._respell(parent, name, twin, occupant.ino, spelled=bound.file_id)
+        return True
+
+    def _is_plain(self, inode: Inode) -> bool:
+        """Whether the inode is nothing but a remote file under the name that it has at the service."""
+        return (
+            inode.is_file
+            and inode.file_id is not None
+            and inode.state == ContentState.CLEAN
+            and inode.nlink == 1
+            and self._journal.of_inode(inode.ino) is None
+            and not self._changes.is_alias(inode)
+        )
+
+    def _respell(self, parent: int, name: str, new_name: str, ino: int, *, spelled: str | None) -> None:
+        self._tree.respell(parent, name, new_name)
+        self._tree.update(ino, spelled_id=spelled)
+        self.tell(parent, name)
+        self.tell(parent, new_name)
+
+    def _taken(self, parent: int) -> Callable[[str], bool]:
+        return lambda name: self._tree.lookup(parent, name) is not None
+
+    def tell(self, parent: int, name: str) -> None:
+        """Have the kernel ask again for a name, and for its directory's attributes."""
+        self._invalidator.entry(parent, name)
+        self._invalidator.inode(parent)

@@ -1,0 +1,26 @@
+"""Ids that a download found missing: whoever reads reports them, the refresh looks for them (S4)."""
+
+from __future__ import annotations
+
+from remotefs.wakeup import Doorbell
+
+
+class Suspects:
+    """A set that rings when something is put into it."""
+
+    def __init__(self, doorbell: Doorbell) -> None:
+        self._doorbell = doorbell
+        self._file_ids: set[str] = set()
+
+    def report(self, file_id: str) -> None:
+        """The service said that it has no such file."""
+        self._file_ids.add(file_id)
+        self._doorbell.ring()
+
+    def take(self) -> set[str]:
+        """All that were reported since the last call."""
+        taken, self._file_ids = self._file_ids, set()
+        return taken
+
+    def __len__(self) -> int:
+        return len(self._file_ids)

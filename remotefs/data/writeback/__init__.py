@@ -1,0 +1,1 @@
+"""Carries the journal out at the service."""

@@ -1,0 +1,143 @@
+"""The one place that sends DELETE. Deletes are final, so one pure decision stands before every one of them (S3, S5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from remotefs import steps
+from remotefs.api.budget import Priority
+from remotefs.api.connectivity import Link
+from remotefs.data.intents.in_flight import Flights
+from remotefs.data.intents.planner import Usage, is_referred
+from remotefs.errors import RemoteNotFound
+from remotefs.store.records import NEVER_NS, Intent, Origin
+from remotefs.store.store import Store
+
+_NS = 1_000_000_000
+
+
+class Verdict(Enum):
+    """What to do with a DELETE."""
+
+    SEND = "send"
+    WAIT = "wait"
+    DROP = "drop"
+
+
+@dataclass(frozen=True)
+class DeletionFacts:
+    """All that the decision may look at."""
+
+    # Nobody has stopped the mount from changing the service (S1).
+    account_trusted: bool
+    known: bool
+    origin: Origin
+    # The user unlinked, replaced or named it here.
+    doomed: bool
+    # A path or an open handle here refers to it.
+    referred: bool
+    # A write handle of what replaces it is open.
+    replacement_open: bool
+
+
+def decide(facts: DeletionFacts) -> Verdict:
+    """S3 and S5: only what is ours or what the user gave up here, and only once nothing here needs it."""
+    if not facts.known or facts.referred:
+        return Verdict.DROP
+    if facts.origin != Origin.OURS and not facts.doomed:
+        return Verdict.DROP
+    if not facts.account_trusted or facts.replacement_open:
+        return Verdict.WAIT
+    return Verdict.SEND
+
+
+class Remover(Protocol):
+    """The one method of the API client that is needed here."""
+
+    async def delete(self, file_id: str, *, priority: Priority) -> None:
+        """Delete for good. Raises RemoteNotFound where it is gone already."""
+        ...
+
+
+class Deleter:
+    """Carries DELETE intents out."""
+
+    def __init__(
+        self,
+        store: Store,
+        remover: Remover,
+        link: Link,
+        usage: Usage,
+        flights: Flights,
+        clock: Callable[[], int],
+    ) -> None:
+        self._db = store.database
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
+        self._remover = remover
+        self._link = link
+        self._usage = usage
+        self._flights = flights
+        self._clock = clock
+        # Inodes whose write handles hold DELETEs back, which are due at no time until then.
+        self._holding: set[int] = set()
+
+    def facts(self, intent: Intent) -> DeletionFacts:
+        """What is known about the id of a DELETE now."""
+        assert intent.file_id is not None
+        remote = self._remotes.find(intent.file_id)
+        return DeletionFacts(
+            account_trusted=self._link.is_trusted,
+            known=remote is not None,
+            origin=Origin(remote.origin) if remote else Origin.FOREIGN,
+            doomed=bool(remote and remote.doomed),
+            referred=is_referred(intent.file_id, self._tree, self._usage),
+            replacement_open=intent.ino is not None and self._usage.is_open_for_write(intent.ino),
+        )
+
+    async def carry_out(self, intent: Intent) -> None:
+        """Send it, let it wait, or drop it, as decide() says. Raises RefusedError, TransportError; the intent stays."""
+        assert intent.file_id is not None
+        if self._journal.find(intent.seq) is None:
+            return
+        verdict = decide(self.facts(intent))
+        if verdict is Verdict.DROP:
+            self._journal.remove(intent.seq)
+        elif verdict is Verdict.WAIT:
+            self._hold(intent)
+        else:
+            await self._send(intent, intent.file_id)
+
+    def resume(self) -> None:
+        """Make due what was held back by write handles that are closed by now; cheap where none holds any."""
+        for ino in [ino for ino in self._holding if not self._usage.is_open_for_write(ino)]:
+            self._journal.resume_deletes(ino, due_ns=self._clock())
+            self._holding.discard(ino)
+
+    def _hold(self, intent: Intent) -> None:
+        if intent.ino is not None and self._usage.is_open_for_write(intent.ino):
+            # Not looked at again and again: a file that is open for days may have given up thousands of ids.
+            self._holding.add(intent.ino)
+            self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
+        else:
+            self._journal.reschedule(intent.seq, due_ns=self._clock() + _NS)
+
+    async def _send(self, intent: Intent, file_id: str) -> None:
+        # The intent itself is the record of the attempt: sent twice, the second answer is 404, which is as good.
+        await self._db.durable()
+        if self._journal.find(intent.seq) is None or decide(self.facts(intent)) is not Verdict.SEND:
+            # Something new of its name has taken it over (W5), or needs it.
+            return
+        steps.reached("delete: it is decided", file_id)
+        try:
+            with self._flights.delete(file_id):
+                await self._link.watch(lambda: self._remover.delete(file_id, priority=Priority.DELETE))
+        except RemoteNotFound:
+            pass
+        steps.reached("delete: the service has forgotten it", file_id)
+        # The row stays as a tombstone: the service may list the file for a while.
+        self._journal.remove(intent.seq)

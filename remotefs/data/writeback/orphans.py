@@ -1,0 +1,172 @@
+"""Staged bytes of which the database does not know what they are: they come back, or are kept for their user (S4, W3).
+
+    the database           says of <inode>-<generation>               then
+    lost its last commits  nothing, or that it has an older one       it goes back to where its label says
+    is whole               nothing; the label is void: given up       it goes
+    cannot tell            anything else                              it is kept in the trash
+
+A damaged log, a missing log and a new database look alike: rows that were acknowledged are not there. What comes back
+is uploaded as it would have been; an upload that the lost rows knew of is looked for in the listing first (W6).
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+import time
+from dataclasses import dataclass
+from enum import Enum
+
+from remotefs import names, steps
+from remotefs.data.content.labels import Label, NoLabel, read_label
+from remotefs.data.content.trash import Trash
+from remotefs.data.files.staging import StagedName, Staging
+from remotefs.data.intents.lifecycle import Life
+from remotefs.data.intents.planner import Changes
+from remotefs.data.writeback.readback import OVERLAP_NS
+from remotefs.errors import AccessDenied, RemotefsError
+from remotefs.store.records import ROOT_INO, Attempt, Inode
+from remotefs.store.store import Store
+
+_log = logging.getLogger(__name__)
+# Where files go whose place is taken.
+RECOVERED = "recovered"
+LOST_RECORD = "its record was lost"
+
+
+class Fate(Enum):
+    """What becomes of a staged file that no row names."""
+
+    # Nothing was acknowledged of it, or its user gave it up.
+    GO = "go"
+    # The inode that it belongs to is there, and knows an older version.
+    RENEW = "renew"
+    # It has a name and no inode.
+    RETURN = "return"
+    # Nobody knows what it is.
+    KEEP = "keep"
+
+
+def fate_of(file: StagedName, label: Label | NoLabel, inode: Inode | None) -> Fate:
+    """Decide what becomes of a staged file that no row names; `inode` is the row of its number, if there is one."""
+    if label is NoLabel.VOID or file.size == 0:
+        return Fate.GO
+    if inode is not None and inode.is_file and inode.nlink > 0 and file.generation > inode.content_gen:
+        return Fate.RENEW
+    return Fate.RETURN if inode is None and isinstance(label, Label) else Fate.KEEP
+
+
+@dataclass(frozen=True)
+class Rescued:
+    """How many files came back to the tree, and how many lie in the trash."""
+
+    returned: int = 0
+    trashed: int = 0
+
+
+class Orphans:
+    """One run at the start of a mount, before anything else looks at the folder."""
+
+    def __init__(self, store: Store, changes: Changes, staging: Staging, trash: Trash) -> None:
+        self._db = store.database
+        self._tree = store.tree
+        self._journal = store.journal
+        self._changes = changes
+        self._staging = staging
+        self._trash = trash
+
+    def rescue(self, files: list[StagedName]) -> Rescued:
+        """Decide of each file that no row names what it is. Raises StateUnusable, OSError."""
+        self._tree.skip_numbers(max((file.inode for file in files), default=0))
+        returned = trashed = 0
+        # The newest version first: it has the best claim to its name.
+        for file in sorted(files, key=lambda file: file.generation, reverse=True):
+            label = read_label(self._staging.place(file.inode, file.generation))
+            inode = self._tree.find(file.inode)
+            fate = fate_of(file, label, inode)
+            if fate is Fate.GO:
+                self._staging.discard(file.inode, file.generation)
+            elif fate is Fate.RENEW and inode is not None:
+                self._renew(inode, file)
+                returned += 1
+            elif fate is Fate.RETURN and isinstance(label, Label) and self._bring_back(file, label):
+                returned += 1
+            else:
+                self._keep(file, label)
+                trashed += 1
+            steps.reached("orphan is taken care of", file.inode)
+        return Rescued(returned, trashed)
+
+    def _renew(self, inode: Inode, file: StagedName) -> None:
+        _log.warning("%s: the record of its last version was lost, its bytes were not", self._changes.path(inode))
+        with self._db.transaction():
+            if inode.staged_gen is not None:
+                self._changes.drop_staged(inode.ino, inode.staged_gen)
+            self._attach(inode.ino, file)
+
+    def _bring_back(self, file: StagedName, label: Label) -> bool:
+        """Give a file its name back, with its old number; whether that could be."""
+        try:
+            with self._db.transaction():
+                parent, name = self._place(label)
+                inode = self._tree.create(
+                    parent, name, stat.S_IFREG | stat.S_IMODE(label.mode), uid=label.uid, gid=label.gid,
+                    now_ns=time.time_ns(), ino=file.inode,
+                )  # fmt: skip
+                self._attach(inode.ino, file)
+        except RemotefsError as error:
+            _log.warning("%s cannot be put back to its place: %s", label.path, error)
+            return False
+        _log.warning("%s: its record was lost, its bytes were not: it is back", self._changes.path(inode))
+        return True
+
+    def _attach(self, ino: int, file: StagedName) -> None:
+        """Let a row have the bytes, as closed ones; what became of an upload of them is looked for first."""
+        self._tree.update(
+            ino, size=file.size, mtime_ns=file.mtime_ns,
+            **Life.returned(file.generation)._asdict(),
+        )  # fmt: skip
+        inode = self._changes.closed(ino)
+        name, intent = self._changes.remote_name(inode), self._journal.of_inode(ino)
+        if name is not None and intent is not None:
+            # Not older than its bytes: an earlier version of the same length is not taken for it.
+            newest_ns = file.mtime_ns + OVERLAP_NS
+            attempt = Attempt(name, file.size, file.mtime_ns, newest_ns, inode.content_gen)
+            self._journal.begin_attempt(intent.seq, attempt)
+
+    def _place(self, label: Label) -> tuple[int, str]:
+        """The folder and the name for a file, made where they are missing; below `recovered` where they are taken."""
+        *folders, name = label.path.split("/")
+        for component in (*folders, name):
+            names.check_component(component.encode())
+        if (*folders, name)[0] == names.RESERVED:
+            raise AccessDenied(f"{names.RESERVED} at the root belongs to remotefs")
+        parent = self._folder(ROOT_INO, folders, label)
+        if parent is None or self._tree.lookup(parent, name) is not None:
+            parent = self._folder(ROOT_INO, [RECOVERED, *folders], label)
+        if parent is None or self._tree.lookup(parent, name) is not None:
+            name = f"{name[:200]}.{time.time_ns()}"
+            parent = parent or ROOT_INO
+        return parent, name
+
+    def _folder(self, parent: int, folders: list[str], label: Label) -> int | None:
+        """The folder of that path; None where something else is in the way."""
+        for name in folders:
+            found = self._tree.lookup(parent, name)
+            if found is None:
+                found = self._tree.create(
+                    parent, name, stat.S_IFDIR | 0o755, uid=label.uid, gid=label.gid, now_ns=time.time_ns()
+                )
+            if not found.is_dir:
+                return None
+            parent = found.ino
+        return parent
+
+    def _keep(self, file: StagedName, label: Label | NoLabel) -> None:
+        path = label.path if isinstance(label, Label) else f"unnamed {file.inode}-{file.generation}"
+        kept = self._trash.put(
+            self._staging.place(file.inode, file.generation), path=path, file_id="", size=file.size, mode=0o600,
+            mtime_ns=file.mtime_ns, reason=LOST_RECORD, keep=True,
+        )  # fmt: skip
+        self._staging.discard(file.inode, file.generation)
+        _log.warning("%s: %s; its bytes are number %d of `remotefs trash list`", path, LOST_RECORD, kept.number)

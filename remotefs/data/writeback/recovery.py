@@ -1,0 +1,142 @@
+"""Making the state folder whole at the start: what a crash may have left between two steps (W3, W9).
+
+Runs before the kernel asks for anything, so nothing is open and nothing is looked up.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from remotefs import steps
+from remotefs.data.content.store import ContentStore
+from remotefs.data.content.trash import Trash
+from remotefs.data.files.file_bytes import FileData
+from remotefs.data.files.staging import StagedName, Staging
+from remotefs.data.intents.lifecycle import Life
+from remotefs.data.intents.planner import Changes
+from remotefs.data.writeback.orphans import Orphans, Rescued
+from remotefs.errors import CorruptionError, LocalError
+from remotefs.store.records import NEVER_NS, ContentState, Inode
+from remotefs.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """One run at the start of a mount."""
+
+    def __init__(
+        self,
+        store: Store,
+        changes: Changes,
+        content: ContentStore,
+        staging: Staging,
+        filedata: FileData,
+        trash: Trash,
+    ) -> None:
+        self._store = store
+        self._db = store.database
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
+        self._changes = changes
+        self._content = content
+        self._staging = staging
+        self._filedata = filedata
+        self._trash = trash
+        # What the last run found of which the database knew nothing.
+        self.rescued = Rescued()
+
+    async def run(self) -> None:
+        """Bring rows, staged files and intents in line."""
+        steps.reached("recovery begins")
+        self.rescued = self._rescue_orphans()
+        self._release_unlinked()
+        # After a power cut no row may ask for what is removed here, so all is on the disk first, also without garbage.
+        await self._filedata.sweep()
+        staged = {(entry.inode, entry.generation): entry for entry in self._staging.scan()}
+        for inode in self._tree.staged():
+            entry = staged.get((inode.ino, inode.staged_gen or 0))
+            if entry is None:
+                self._staged_file_is_gone(inode)
+            elif inode.state == ContentState.DIRTY or _was_written_since(inode, entry):
+                self._close_what_was_open(inode, entry)
+            self._changes.label(self._tree.get(inode.ino))
+        self._wake_sleepers()
+        for inode in self._tree.staged():
+            await self._settle(inode, staged[inode.ino, inode.staged_gen or 0])
+        self._sweep_content()
+        steps.reached("recovery is done")
+
+    def _rescue_orphans(self) -> Rescued:
+        """Before anything else: bytes that no row names may be the only ones there are."""
+        named = {(inode.ino, inode.staged_gen) for inode in self._tree.staged()}
+        loose = [file for file in self._staging.scan() if (file.inode, file.generation) not in named]
+        return Orphans(self._store, self._changes, self._staging, self._trash).rescue(loose)
+
+    def _release_unlinked(self) -> None:
+        for inode in self._tree.unlinked():
+            self._changes.release(inode)
+
+    async def _settle(self, inode: Inode, entry: StagedName) -> None:
+        try:
+            await self._filedata.settle(inode.ino)
+        except CorruptionError:
+            # Not the bytes that the service has: it was written to again, and a power cut took the row that said so.
+            self._close_what_was_open(inode, entry)
+        except LocalError as error:
+            _log.warning("%s stays in staging: %s", self._changes.path(inode), error)
+
+    def _close_what_was_open(self, inode: Inode, entry: StagedName) -> None:
+        """Written and never closed: it is uploaded as it is (W3)."""
+        _log.warning("%s was being written when the mount ended: it is kept as it was", self._changes.path(inode))
+        with self._db.transaction():
+            life = Life.of(inode).found_written()
+            self._tree.update(inode.ino, size=entry.size, mtime_ns=entry.mtime_ns, **life._asdict())
+            self._changes.closed(inode.ino)
+
+    def _staged_file_is_gone(self, inode: Inode) -> None:
+        """The file has become content already, or it did not survive a power cut: it was never acknowledged then."""
+        remote = self._remotes.find(inode.file_id) if inode.file_id else None
+        if inode.nlink == 0 or (inode.state == ContentState.CLEAN and remote is not None):
+            # Unlinked, it is only kept until it is known what became of its upload (W9).
+            self._tree.update(inode.ino, staged_gen=None)
+            return
+        _log.error("%s: what was last written to it is missing from the state folder", self._changes.path(inode))
+        with self._db.transaction():
+            size = remote.size if remote is not None else 0
+            self._tree.update(inode.ino, size=size, **Life.of(inode).lost()._asdict())
+            intent = self._journal.of_inode(inode.ino)
+            if intent is not None:
+                self._journal.remove(intent.seq)
+                for file_id in intent.replaces:
+                    # Nothing takes their place any more: they are the only copy, and are shown again.
+                    self._remotes.spare(file_id)
+
+    def _wake_sleepers(self) -> None:
+        """Intents that slept while their file was open for writing: nobody has it open now."""
+        with self._db.transaction():
+            self._changes.resume()
+            for intent in self._journal.pending():
+                inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
+                if intent.due_ns == NEVER_NS and inode is not None:
+                    self._changes.schedule(inode)
+            for inode in self._tree.staged():
+                if inode.state == ContentState.CLOSED and self._journal.of_inode(inode.ino) is None:
+                    self._changes.schedule(inode)  # its intent is lost
+
+    def _sweep_content(self) -> None:
+        """Content of ids that were given up before the crash."""
+        for remote in self._remotes.doomed():
+            self._content.remove(remote.file_id)
+        for entry in self._trash.entries():
+            if not entry.file_id or self._tree.holders(entry.file_id):
+                continue
+            content = self._content.path_of(entry.file_id)
+            if content is None or content.samefile(self._trash.bytes_of(entry.number)):
+                self._content.remove(entry.file_id)
+
+
+def _was_written_since(inode: Inode, entry: StagedName) -> bool:
+    """Whether a closed file was written to again, and a power cut took the row that said so."""
+    return entry.size != inode.size or (inode.state == ContentState.CLOSED and entry.mtime_ns > inode.closed_ns)

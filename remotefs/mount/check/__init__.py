@@ -1,0 +1,1 @@
+"""Inspects and repairs the state of a mount."""

@@ -1,0 +1,131 @@
+"""`remotefs check`: the parts of a mount against each other and the service, while it works or while it does not.
+
+What is compared is read in a thread, on a connection of its own; the loop is left to others in between. On a mount that
+works, things move while they are read: there a finding counts once it was found twice, some time apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import trio
+
+from remotefs.api.budget import Priority
+from remotefs.check.consistency import Kept, Listed, Snapshot, inconsistencies
+from remotefs.check.findings import Finding, Kind
+from remotefs.data.content.digest import digest_of
+from remotefs.errors import CorruptionError, NotFound, RefusedError, TransportError
+from remotefs.mount.assembly import Parts
+from remotefs.store import audit, rescue
+from remotefs.store.records import ContentState, Inode
+
+# Between the two looks at a mount that works: what was between two steps has got to the next.
+LOOK_AGAIN_S = 1.0
+# A listing that hangs does not hold up the rest for ever.
+LISTING_S = 120.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is looked at. `working`: the workers of a mount are at work on it at the same time."""
+
+    working: bool = False
+    # One walk over the service's listing.
+    service: bool = False
+    # Read all pinned content and compare it with its sums.
+    read: bool = True
+
+
+async def check_state(parts: Parts, scope: Scope = Scope(), say: Say = lambda _: None) -> list[Finding]:
+    """Everything that is wrong with the state behind `parts`; `say` is told what goes on.
+
+    Nothing is changed. Raises StateUnusable, OSError when the folder cannot be read at all.
+    """
+    listed = await _list_service(parts, say) if scope.service else None
+    snapshot = await _snapshot(parts, listed)
+    found = await _compared(snapshot)
+    if found and scope.working:
+        await trio.sleep(LOOK_AGAIN_S)
+        again = {_subject(finding) for finding in await _compared(await _snapshot(parts, listed))}
+        found = [finding for finding in found if _subject(finding) in again]
+    damage = await trio.to_thread.run_sync(rescue.damage, parts.database.path)
+    found += [Finding(Kind.DATABASE, str(parts.database.path), what) for what in damage]
+    if scope.read:
+        seen = {finding.ino for finding in found}
+        found += [finding async for finding in _damaged(parts, snapshot, say) if finding.ino not in seen]
+    return found
+
+
+def _subject(finding: Finding) -> tuple[Kind, int, str, int]:
+    return (finding.kind, finding.ino, finding.file_id, finding.number)
+
+
+async def _compared(snapshot: Snapshot) -> list[Finding]:
+    return await trio.to_thread.run_sync(inconsistencies, snapshot)
+
+
+async def _snapshot(parts: Parts, listed: dict[str, Listed] | None) -> Snapshot:
+    parts.tree.save_notes()
+    await parts.content.scan()
+    rows = await trio.to_thread.run_sync(audit.read_rows, parts.database.path)
+    staged = await trio.to_thread.run_sync(parts.staging.scan)
+    kept = parts.content.kept()
+    loose = [inode.ino for inode in rows.inodes.values() if inode.nlink == 0 or inode.staged_gen is not None]
+    return Snapshot(
+        rows=rows,
+        staged={(entry.inode, entry.generation): entry.size for entry in staged},
+        content={id_: Kept(e.pinned, e.stored, e.is_damaged, e.is_lost) for id_, e in kept.items()},
+        stray_bytes=parts.content.statistics().orphans,
+        in_use=frozenset(ino for ino in loose if parts.handles.is_open(ino) or parts.handles.is_known(ino)),
+        stays_here=parts.naming.never_uploaded,
+        listed=listed,
+        now_ns=parts.service_clock.now_ns(),
+    )
+
+
+async def _list_service(parts: Parts, say: Say) -> dict[str, Listed] | None:
+    listed: dict[str, Listed] = {}
+    with trio.move_on_after(LISTING_S):
+        try:
+            async for page in parts.client.pages(priority=Priority.POLL):
+                listed |= {f.id: Listed(f.filename, f.size_bytes, f.created_ns) for f in page.files}
+                say(f"listed {len(listed):,} files of the service")
+        except (TransportError, RefusedError) as error:
+            say(f"the service was not asked: {error}")
+            return None
+        return listed
+    say(f"the service was not asked: its listing took more than {LISTING_S:.0f} s")
+    return None
+
+
+async def _damaged(parts: Parts, snapshot: Snapshot, say: Say) -> AsyncIterator[Finding]:
+    """Pinned content, and staged files that the service has confirmed, against the sums that were made of them."""
+    pinned = [file_id for file_id, kept in snapshot.content.items() if kept.pinned and not kept.is_lost]
+    for number, file_id in enumerate(pinned, start=1):
+        say(f"read {number:,} of {len(pinned):,} files that only this machine has")
+        try:
+            await parts.content.verify(file_id)
+        except CorruptionError as error:
+            remote = snapshot.rows.remotes.get(file_id)
+            ino = (remote.ino if remote else None) or 0
+            path = snapshot.path(ino) if ino else f"(content {file_id})"
+            yield Finding(Kind.DAMAGED, path, str(error), ino, file_id)
+    for inode in snapshot.rows.inodes.values():
+        if inode.staged_gen is not None and await _is_staged_otherwise(parts, inode):
+            what = "what is staged of it is not what was uploaded"
+            yield Finding(Kind.DAMAGED, snapshot.path(inode.ino), what, inode.ino)
+
+
+async def _is_staged_otherwise(parts: Parts, inode: Inode) -> bool:
+    """Whether the bytes of a confirmed staged file differ from those that went up; one that changes does not count."""
+    remote = parts.remotes.find(inode.file_id) if inode.file_id else None
+    if inode.state != ContentState.CLEAN or remote is None or remote.digest is None or inode.ino in parts.flights:
+        return False
+    try:
+        digest = await trio.to_thread.run_sync(digest_of, parts.filedata.source_of(inode))
+    except (NotFound, OSError):
+        return False
+    return digest != remote.digest and parts.tree.find(inode.ino) == inode

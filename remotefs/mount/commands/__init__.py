@@ -1,0 +1,1 @@
+"""Answers the control socket, one module a group of commands."""

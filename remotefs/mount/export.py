@@ -1,0 +1,89 @@
+"""`remotefs export`: copying what is on this disk to a place outside of the mount, byte for byte.
+
+It works by the state folder alone: without the network, and without a mount.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import trio
+
+from remotefs.errors import NotReadable, RemotefsError
+from remotefs.mount.assembly import Parts
+from remotefs.mount.copying import Looks, copy_file, placing
+from remotefs.store.records import Entry, Inode
+
+
+class Export:
+    """One run. `failed`: what was not copied, and why, by its path in the mount."""
+
+    def __init__(self, parts: Parts, *, force: bool, say: Callable[[str], None] = lambda _: None) -> None:
+        self._parts = parts
+        self._force = force
+        self._say = say
+        self.files = 0
+        self.bytes = 0
+        self.failed: dict[str, str] = {}
+
+    async def copy(self, inode: Inode, path: str, target: Path) -> None:
+        """Copy a file, a link or a folder with all in it to `target`, whose folder is there."""
+        # A stack of its own, for a tree can be deeper than Python's.
+        places = [(inode, path, target)]
+        while places:
+            inode, path, target = places.pop()
+            try:
+                if inode.is_dir:
+                    places += self._enter(inode, path, target)
+                else:
+                    await self._copy_one(inode, path, target)
+            except (RemotefsError, OSError) as error:
+                self.failed[path] = (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+    def _enter(self, folder: Inode, path: str, target: Path) -> list[tuple[Inode, str, Path]]:
+        if not target.is_dir():
+            target.mkdir()
+            target.chmod(stat.S_IMODE(folder.mode) | stat.S_IRWXU)
+        tree = self._parts.tree
+        return [
+            (tree.get(entry.ino), f"{path}/{entry.name}" if path else entry.name, target / entry.name)
+            for entry in self._entries(folder.ino)
+        ]
+
+    def _entries(self, folder: int) -> Iterator[Entry]:
+        after = 0
+        while page := self._parts.tree.entries(folder, after=after):
+            yield from page
+            after = page[-1].cookie
+
+    async def _copy_one(self, inode: Inode, path: str, target: Path) -> None:
+        if inode.target is not None:
+            with placing(target, force=self._force) as new:
+                new.symlink_to(os.fsdecode(inode.target))
+        elif inode.is_file:
+            self._say(path)
+            with await self._source(inode, path) as source:
+                await trio.to_thread.run_sync(partial(copy_file, source, target, _looks(inode), force=self._force))
+            self.files += 1
+            self.bytes += inode.size
+
+    async def _source(self, inode: Inode, path: str) -> BinaryIO:
+        """Its bytes, checked. Raises NotReadable, CorruptionError."""
+        if inode.size == 0:
+            return BytesIO()
+        if inode.staged_gen is None and inode.file_id is not None:
+            await self._parts.content.verify(inode.file_id)
+        source = await self._parts.filedata.open_source(inode.ino)
+        if source is None:
+            raise NotReadable(f"{path}: its bytes are not on this disk; `remotefs warm` fetches what can be fetched")
+        return source
+
+
+def _looks(inode: Inode) -> Looks:
+    return Looks(inode.size, inode.mode, inode.atime_ns, inode.mtime_ns)

@@ -1,0 +1,269 @@
+"""The life of a mount: start, serve, drain, end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pyfuse3
+import trio
+
+from remotefs.api.budget import Budget, Priority
+from remotefs.api.client import Client
+from remotefs.api.models import Account
+from remotefs.config import Config
+from remotefs.control.messages.mount import Listing, Notice, Progress, Ready
+from remotefs.control.server import ControlServer
+from remotefs.errors import LocalError, StateUnusable, TransportError
+from remotefs.fuse.connection import raise_background_limit, raise_readahead
+from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
+from remotefs.fuse.operations import Operations
+from remotefs.mount.assembly import Parts
+from remotefs.mount.commands.mount import Commands
+from remotefs.mount.settings import FuseOptions, MountSettings
+from remotefs.store.copies import copies_of
+from remotefs.store.database import RESCUE_ADVICE, Database
+from remotefs.store.rescue import damage, is_missing, rebuild
+
+_log = logging.getLogger(__name__)
+EXIT_WORK_LEFT = 3
+# Sizes and times that were only noted are written this often.
+_SAVE_NOTES_EVERY_S = 5.0
+# Of the 12 that the kernel lets wait where it cannot be told otherwise: the rest is for reads from memory.
+_SLOW_READS = 8
+# A mount whose tree is known does not wait longer than this for the first answer of the service.
+_GREETING_S = 2.0
+
+
+async def identify(config: Config) -> Account:
+    """Whose key it is, by one request. Raises RefusedError, TransportError."""
+    async with Client(config.service, Budget.for_service(config.service)) as client:
+        await client.list_page(None, priority=Priority.FIRST_LISTING, limit=1)
+        return client.account or Account(None, None)
+
+
+async def run_mount(settings: MountSettings, *, report: Callable[[Progress], None]) -> int:
+    """Mount, serve until unmounted, drain; the exit status: 3 when work is left for the next mount.
+
+    Raises RemotefsError when it cannot mount.
+    """
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = settings.state_dir / "state.db"
+    if is_missing(path) and (copies := copies_of(path)):
+        await trio.to_thread.run_sync(rebuild, path, copies)
+        report(Notice(text=f"the database was missing: the tree is that of its newest copy, {copies[0].name}"))
+    database = Database(path)
+    try:
+        await _check(database)
+        parts = Parts(settings, database)
+        status = await Life(settings, parts, report).run()
+    finally:
+        database.close()
+    await parts.supervisor.guard("copying the database", partial(trio.to_thread.run_sync, parts.copies.make_of_closed))
+    return status
+
+
+async def _check(database: Database) -> None:
+    """Look at what an earlier mount left without an end. Raises StateUnusable: a damaged tree is not to be changed."""
+    if database.lost_frames:
+        _log.error(
+            "%s: its log was damaged; %d pages of the last changes are lost", database.path, database.lost_frames
+        )
+    if database.was_left_open:
+        found = await trio.to_thread.run_sync(partial(damage, database.path, quick=True))
+        if found:
+            raise StateUnusable(f"{database.path} is damaged: {found[0]}; {RESCUE_ADVICE}")
+
+
+class Life:
+    """One mount from start to end."""
+
+    def __init__(self, settings: MountSettings, parts: Parts, report: Callable[[Progress], None]) -> None:
+        self._settings = settings
+        self._config = settings.config
+        self._parts = parts
+        self._report = report
+        self._stop = trio.Event()
+        self._is_serving = False
+        self._last_drain: trio.CancelScope | None = None
+
+    async def run(self) -> int:
+        """From recovery to the last drain; the exit status."""
+        parts, keep = self._parts, self._parts.supervisor.keep
+        parts.guard.check_address()
+        async with parts.client, trio.open_nursery() as nursery:
+            await nursery.start(parts.downloader.run)
+            await parts.recovery.run()
+            self._tell_what_is_left()
+            await self._greet_service()
+            await nursery.start(parts.writeback.run)
+            nursery.start_soon(keep, "listing the service", parts.refresh.run)
+            nursery.start_soon(keep, "asking whether the service is there", parts.probe.run)
+            nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
+            nursery.start_soon(keep, "saving sizes and times", self._save_notes)
+            nursery.start_soon(keep, "copying the database", parts.copies.run)
+            commands = Commands(self._settings, parts, stop=self._end, yield_state=self._yield_state)
+            await nursery.start(ControlServer(commands.socket, commands.all()).run)
+            async with self._mounted():
+                await self._serve()
+            left = await self._drain_after_unmount()
+            nursery.cancel_scope.cancel()
+        is_put_away = await parts.supervisor.guard("putting the state folder away", self._put_away)
+        return 0 if is_put_away and not left else EXIT_WORK_LEFT
+
+    async def _put_away(self) -> None:
+        """Leave the state folder as the next mount likes to find it; a crash leaves less. Raises LocalError."""
+        parts = self._parts
+        try:
+            parts.tree.save_notes()
+            await parts.database.durable()
+        finally:
+            parts.content.close()
+            parts.staging.close()
+
+    def _tell_what_is_left(self) -> None:
+        """What an earlier mount could not bring to the service in time is announced, and goes on (A3)."""
+        rescued, lost = self._parts.recovery.rescued, self._parts.database.lost_frames
+        if lost:
+            self._report(Notice(text="the log of the database was damaged: the last changes of names may be lost"))
+        if rescued.returned:
+            self._report(
+                Notice(text=f"{rescued.returned:,} files whose records were lost are back; the log names them")
+            )
+        if rescued.trashed:
+            told = f"{rescued.trashed:,} files whose records were lost are in the trash: see `remotefs trash list`"
+            self._report(Notice(text=told))
+        left = self._parts.journal.count()
+        if left:
+            self._report(Notice(text=f"{left:,} changes of an earlier mount are pending and go on"))
+
+    # -- the service
+
+    async def _greet_service(self) -> None:
+        """List, where nothing is known yet; else see who answers, without waiting long for it (A2)."""
+        if self._parts.meta.facts.listed_ns == 0:
+            await self._list_first()
+            return
+        with trio.move_on_after(_GREETING_S) as patience:
+            try:
+                await self._parts.link.watch(
+                    lambda: self._parts.client.list_page(None, priority=Priority.FIRST_LISTING, limit=1)
+                )
+            except TransportError as error:
+                self._report(Notice(text=f"starting with what is known: {error}"))
+        if patience.cancelled_caught:
+            self._report(Notice(text="starting with what is known: the service does not answer"))
+
+    async def _list_first(self) -> None:
+        parts = self._parts
+        with trio.move_on_after(self._config.refresh.first_listing_wait_s) as patience:
+            await parts.link.watch(
+                lambda: parts.listings.walk(
+                    priority=Priority.FIRST_LISTING, report=lambda files: self._report(Listing(files=files))
+                )
+            )
+        if patience.cancelled_caught:
+            self._report(Notice(text="the listing is long: the rest follows while the mount is in use"))
+        parts.meta.record(shape=parts.client.shape if parts.client.shape != "auto" else None)
+
+    # -- the kernel
+
+    @asynccontextmanager
+    async def _mounted(self) -> AsyncIterator[None]:
+        timeout_s = self._config.mount.entry_timeout_s
+        operations = Operations(self._parts.fs, timeout_s=timeout_s, note_use=self._parts.refresh.note_use)
+        try:
+            pyfuse3.init(operations, str(self._settings.mountpoint), kernel_options(self._settings.options))
+        except RuntimeError as error:
+            raise LocalError(f"{self._settings.mountpoint} cannot be mounted: {error}") from error
+        self._parts.notifier.start(invalidate_entry, invalidate_attributes)
+        try:
+            yield
+        finally:
+            self._parts.notifier.stop()
+            pyfuse3.close(unmount=True)
+
+    async def _serve(self) -> None:
+        """Answer the kernel until somebody unmounts, a signal comes or a command asks for the end."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._answer_kernel, nursery.cancel_scope)
+            nursery.start_soon(self._await_signal)
+            await self._announce()
+
+    async def _answer_kernel(self, whole: trio.CancelScope) -> None:
+        self._is_serving = True
+        if not self._stop.is_set():
+            await pyfuse3.main(min_tasks=1, max_tasks=self._config.mount.max_tasks)
+        self._is_serving = False
+        whole.cancel()
+
+    def _end(self) -> None:
+        """Take no more requests of the kernel: at once, so that what the caller has just seen is still so.
+
+        Those that were taken are answered.
+        """
+        self._stop.set()
+        if self._is_serving:
+            pyfuse3.terminate()
+
+    async def _await_signal(self) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                drain_s = self._config.mount.signal_drain_s
+                _log.info("asked to end: draining for at most %g s", drain_s)
+                await self._parts.supervisor.guard("draining", partial(self._drain, drain_s))
+                self._end()
+                return
+
+    async def _announce(self) -> None:
+        """Ready is when the kernel's first question was answered."""
+        await trio.to_thread.run_sync(os.stat, self._settings.mountpoint)
+        raised = await trio.to_thread.run_sync(
+            raise_background_limit, self._settings.mountpoint, self._config.mount.max_background
+        )
+        if not raised:
+            _log.info("only root can raise the kernel's limit of reads under way: at most %d wait", _SLOW_READS)
+            self._parts.downloader.limit_waiting_reads(_SLOW_READS)
+        await trio.to_thread.run_sync(
+            raise_readahead, self._settings.mountpoint, self._config.mount.kernel_readahead_bytes
+        )
+        self._report(Ready())
+
+    # -- the end
+
+    async def _drain_after_unmount(self) -> int:
+        """What an unmount from outside left to do; one that was asked for has drained already. How much is left."""
+        if not self._stop.is_set():
+            drain = partial(self._drain, self._config.mount.signal_drain_s)
+            with trio.CancelScope() as self._last_drain:
+                await self._parts.supervisor.guard("draining", drain)
+        return self._parts.journal.count()
+
+    async def _drain(self, timeout_s: float) -> None:
+        await self._parts.writeback.drain(timeout_s, leaves_open=True)
+
+    def _yield_state(self) -> bool:
+        """Another mount wants this state folder: whether this one is draining, and so ends now (A3)."""
+        if self._last_drain is None:
+            return False
+        self._last_drain.cancel()
+        return True
+
+    async def _save_notes(self) -> None:
+        while True:
+            await trio.sleep(_SAVE_NOTES_EVERY_S)
+            self._parts.tree.save_notes()
+
+
+def kernel_options(options: FuseOptions) -> set[str]:
+    """The words for libfuse. The kernel checks permissions (A6)."""
+    words = {*pyfuse3.default_options, "default_permissions", "fsname=remotefs", "subtype=remotefs", *options.extra}
+    if options.allow_other:
+        words.add("allow_other")
+    if options.read_only:
+        words.add("ro")
+    return words

@@ -1,0 +1,196 @@
+"""What requests tell about the way to the service (A2, S1)."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from remotefs import errors
+from remotefs.api.connectivity import MAX_RETRY_S, Link
+
+
+def refusal(kind: type[errors.RefusedError], status: int) -> errors.RefusedError:
+    return kind("no", status=status)
+
+
+async def answer() -> str:
+    return "answer"
+
+
+@pytest.fixture
+def link() -> Link:
+    """One over which an answer came."""
+    link = Link()
+    link.up()
+    return link
+
+
+def test_s1_before_the_first_answer_nothing_is_worth_sending() -> None:
+    assert not Link().is_up
+
+
+def test_s1_a_refusal_is_an_answer_once_the_account_was_vouched_for() -> None:
+    link = Link(vouched=False)
+    for _ in range(3):
+        link.learn(refusal(errors.BadRequest, 400))
+        assert not link.is_up
+    assert link.retry_s == 4.0
+    link.vouch()
+    link.learn(refusal(errors.BadRequest, 400))
+    assert (link.is_up, link.is_trusted) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_up"),
+    [
+        (errors.Unreachable("x"), False),
+        (errors.DeadlineExceeded("x"), False),
+        (errors.ReplyBroken("x"), False),
+        (errors.AmbiguousOutcome("x"), True),
+        (refusal(errors.AuthenticationFailed, 401), False),
+        (refusal(errors.BillingProblem, 402), False),
+        (refusal(errors.PermissionRefused, 403), False),
+        (refusal(errors.SpendCapReached, 429), False),
+        (refusal(errors.RateLimited, 429), True),
+        (refusal(errors.BadRequest, 400), True),
+        (refusal(errors.TooLarge, 413), True),
+        (refusal(errors.ServerFailure, 500), True),
+        (errors.OutOfSpace("x"), True),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+async def test_what_an_error_tells(link: Link, error: errors.RemotefsError, is_up: bool) -> None:
+    async def failing() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await link.watch(failing)
+    assert link.is_up is is_up
+    assert link.statistics().reason == (None if is_up else str(error))
+
+
+async def test_an_answer_means_up_again(link: Link) -> None:
+    link.down(errors.Unreachable("no route"))
+    assert await link.watch(answer) == "answer"
+    assert (link.is_up, link.retry_s) == (True, 0.0)
+
+
+def test_tries_grow_apart_up_to_a_limit(link: Link) -> None:
+    waits = []
+    for _ in range(10):
+        link.down(errors.Unreachable("no route"))
+        waits.append(link.retry_s)
+    assert waits[:4] == [1, 2, 4, 8]
+    assert waits[-1] == MAX_RETRY_S
+
+
+async def test_requests_that_were_under_way_together_count_as_one_try(link: Link) -> None:
+    async def failing() -> None:
+        await trio.sleep(0.01)
+        raise errors.Unreachable("no route")
+
+    async def request() -> None:
+        with pytest.raises(errors.Unreachable):
+            await link.watch(failing)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(request)
+    assert link.retry_s == 1
+    await request()
+    assert link.retry_s == 2
+
+
+# -- out of reach (R7)
+
+
+def at(now: float) -> Link:
+    """One over which an answer came, and that takes it to be `now`."""
+    link = Link(clock=lambda: now)
+    link.up()
+    return link
+
+
+@pytest.mark.parametrize("error", [errors.DeadlineExceeded("silent"), errors.Unreachable("refused")])
+def test_r7_a_question_without_any_answer_is_out_of_reach(error: errors.DeadlineExceeded | errors.Unreachable) -> None:
+    link = at(100)
+    link.unheard(error, since=90)
+    assert (link.lost, link.unanswered, link.is_up) == (error, error, False)
+    link.heard()
+    assert (link.lost, link.unanswered, link.is_up) == (None, None, True)
+
+
+def test_r7_where_anything_was_heard_meanwhile_it_is_that_question_alone() -> None:
+    link = at(100)
+    link.heard()
+    link.unheard(errors.DeadlineExceeded("silent"), since=90)
+    assert link.lost is None
+    assert link.is_up
+
+
+def test_r7_readers_that_wait_in_vain_are_no_tries() -> None:
+    link = at(100)
+    for _ in range(20):
+        link.unheard(errors.DeadlineExceeded("silent"), since=90)
+    assert link.retry_s == 0, "the first question is asked at once"
+    link.down(errors.DeadlineExceeded("silent"))
+    assert link.retry_s == 1
+
+
+async def test_r7_an_upload_without_an_answer_does_not_keep_readers_from_trying(link: Link) -> None:
+    async def failing() -> None:
+        raise errors.Unreachable("broke before all was sent")
+
+    with pytest.raises(errors.Unreachable):
+        await link.watch(failing)
+    assert link.lost is None
+    assert link.unanswered is not None
+    link.heard()
+    assert not link.is_up, "a download that goes on does not have it sent again at once"
+
+
+def test_r7_a_refusal_is_an_answer() -> None:
+    link = at(100)
+    link.unheard(errors.DeadlineExceeded("silent"), since=90)
+    link.learn(refusal(errors.AuthenticationFailed, 401))
+    assert link.lost is None
+    assert not link.is_up
+
+
+async def test_s1_suspended_stays_so_whatever_answers(link: Link) -> None:
+    link.suspend(errors.AccountError("another account answers"))
+    await link.watch(answer)
+    assert not link.is_up
+    assert link.statistics().suspended == "another account answers"
+
+
+async def test_changes_are_told_once_each(link: Link, autojump_clock: trio.testing.MockClock) -> None:
+    told = []
+
+    async def listen() -> None:
+        while True:
+            await link.changed()
+            told.append(link.is_up)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen)
+        for change in (
+            lambda: link.down(errors.Unreachable("x")),
+            lambda: link.down(errors.Unreachable("y")),
+            link.up,
+            link.up,
+            lambda: link.suspend(errors.AccountError("z")),
+        ):
+            await trio.testing.wait_all_tasks_blocked()
+            change()
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert told == [False, True, False]
+
+
+def test_a_service_that_is_out_of_reach_for_a_day_is_tried_on() -> None:
+    link = Link()
+    for _ in range(3000):
+        link.down(errors.Unreachable("no route"))
+    assert link.retry_s == MAX_RETRY_S

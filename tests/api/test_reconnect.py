@@ -1,0 +1,118 @@
+"""One question at a time for all who would like to know whether the service answers again (R7)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
+
+import trio
+import trio.testing
+
+from remotefs.api.budget import Ticket
+from remotefs.api.connectivity import MAX_RETRY_S, Link
+from remotefs.api.reconnect import Probe
+from remotefs.data.download.patience import Patience
+from remotefs.errors import AuthenticationFailed, DeadlineExceeded, Unreachable
+
+Clock = trio.testing.MockClock
+WAIT_S = 10.0
+
+
+class Scene:
+    """A link that is lost, and what its probe does."""
+
+    def __init__(self, answer: Callable[[], Awaitable[object]]) -> None:
+        self.link = Link()
+        self.link.up()
+        self.asked_at: list[float] = []
+        self.rung = 0
+        # Seconds for which a question waits for its turn.
+        self.held_s = 0.0
+        self._answer = answer
+        self.patience = Patience(WAIT_S, self.link)
+        self.probe = Probe(self.link, lambda: self.patience.ask("the service", self._ask), self._ring)
+
+    async def _ask(self, ticket: Ticket) -> None:
+        self.asked_at.append(trio.current_time())
+        with ticket.waiting() if self.held_s else nullcontext():
+            await trio.sleep(self.held_s)
+        await self._answer()
+
+    def _ring(self) -> None:
+        self.rung += 1
+
+    def lose(self) -> None:
+        self.link.unheard(DeadlineExceeded("silent"), since=trio.current_time())
+
+
+@asynccontextmanager
+async def probing(answer: Callable[[], Awaitable[object]]) -> AsyncIterator[Scene]:
+    scene = Scene(answer)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scene.probe.run)
+        yield scene
+        nursery.cancel_scope.cancel()
+
+
+async def test_it_asks_only_while_no_answer_comes(autojump_clock: Clock) -> None:
+    async with probing(trio.lowlevel.checkpoint) as scene:
+        await trio.sleep(1000)
+        assert scene.asked_at == []
+        scene.lose()
+        lost_at = trio.current_time()
+        await trio.sleep(1000)
+        assert scene.asked_at == [lost_at]
+        assert scene.link.is_up
+        assert scene.rung == 1, "who lists is told"
+
+
+async def test_a_service_that_hangs_is_asked_again_and_again_but_once_at_a_time(autojump_clock: Clock) -> None:
+    async with probing(trio.sleep_forever) as scene:
+        scene.lose()
+        await trio.sleep(400)
+        pauses = [later - earlier - WAIT_S for earlier, later in itertools.pairwise(scene.asked_at)]
+        assert pauses[:5] == [1, 2, 4, 8, 16]
+        assert pauses[-1] == MAX_RETRY_S
+        assert isinstance(scene.link.lost, DeadlineExceeded)
+        assert scene.rung == 0
+
+
+async def test_it_tells_what_it_met_last(autojump_clock: Clock) -> None:
+    async def refused() -> None:
+        raise Unreachable("no connection")
+
+    async with probing(refused) as scene:
+        scene.lose()
+        await trio.sleep(2)
+        assert isinstance(scene.link.lost, Unreachable)
+
+
+async def test_a_refusal_of_the_account_is_for_others_to_ask_about(autojump_clock: Clock) -> None:
+    async def denied() -> None:
+        raise AuthenticationFailed("wrong key", status=401)
+
+    async with probing(denied) as scene:
+        scene.lose()
+        await trio.sleep(1000)
+        assert len(scene.asked_at) == 1
+        assert scene.link.lost is None
+        assert not scene.link.is_up
+        assert scene.rung == 1
+
+
+async def test_a_question_that_waits_for_its_turn_is_not_unanswered(autojump_clock: Clock) -> None:
+    async with probing(trio.lowlevel.checkpoint) as scene:
+        scene.held_s = 30
+        scene.lose()
+        await trio.sleep(31)
+        assert len(scene.asked_at) == 1
+        assert scene.link.is_up
+
+
+async def test_heard_by_another_way_it_does_not_ask(autojump_clock: Clock) -> None:
+    async with probing(trio.lowlevel.checkpoint) as scene:
+        scene.lose()
+        scene.link.heard()
+        await trio.sleep(1000)
+        assert scene.asked_at == []

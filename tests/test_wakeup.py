@@ -1,0 +1,31 @@
+"""A ring is never lost, and rings are not counted."""
+
+from __future__ import annotations
+
+import trio
+import trio.testing
+
+from remotefs.wakeup import Doorbell
+
+
+async def test_a_ring_before_the_wait_is_enough(autojump_clock: trio.testing.MockClock) -> None:
+    bell = Doorbell()
+    bell.ring()
+    bell.ring()
+    await bell.wait(100)
+    assert trio.current_time() == 0
+    await bell.wait(100)
+    assert trio.current_time() == 100
+
+
+async def test_a_ring_ends_the_wait(autojump_clock: trio.testing.MockClock) -> None:
+    bell = Doorbell()
+
+    async def ring() -> None:
+        await trio.sleep(3)
+        bell.ring()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ring)
+        await bell.wait(100)
+        assert trio.current_time() == 3
