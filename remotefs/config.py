@@ -7,6 +7,7 @@ Nobody but this module and `cli` reads the environment.
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +18,23 @@ import platformdirs
 
 from remotefs.errors import UsageError
 
+_log = logging.getLogger(__name__)
+
 Shape = Literal["auto", "ga", "beta"]
 Durability = Literal["remote", "local", "strict"]
 
 MIB = 1 << 20
 GIB = 1 << 30
 DEFAULT_BASE_URL = "https://api.anthropic.com"
+
+# Former names of settings, which are accepted with a warning.
+RENAMED = {
+    ("writeback", "settle_s"): "upload_delay_s",
+    ("writeback", "relabel_wait_s"): "reupload_wait_s",
+    ("writeback", "relabel_max_files"): "reupload_max_files",
+    ("writeback", "relabel_max_bytes"): "reupload_max_bytes",
+    ("refresh", "view_every_s"): "check_viewed_every_s",
+}
 
 
 class Secret:
@@ -104,7 +116,7 @@ class WritebackConfig(Section, frozen=True, kw_only=True):
     # A process in close cannot be killed: hence the bound (W2).
     close_wait_s: float = 10.0
     # `durability = local`: the upload follows the last close after this.
-    settle_s: float = 2.0
+    upload_delay_s: float = 2.0
     # A file closed empty waits this long for its bytes (W10).
     empty_grace_s: float = 5.0
     # Temporary shapes wait this long after their last close (N6).
@@ -112,9 +124,9 @@ class WritebackConfig(Section, frozen=True, kw_only=True):
     # A removed file waits this long at the service for a new one of its name, which is uploaded first (W5).
     delete_wait_s: float = 1.0
     # A rename waits this long to merge with later ones (W7).
-    relabel_wait_s: float = 30.0
-    relabel_max_files: int = 100
-    relabel_max_bytes: int = 100 * MIB
+    reupload_wait_s: float = 30.0
+    reupload_max_files: int = 100
+    reupload_max_bytes: int = 100 * MIB
     # When the listing is read back after a lost reply: files show up in it a few seconds late (W6).
     readback_after_s: tuple[float, ...] = (5.0, 15.0)
     # A file that keeps changing: how long after one version the next is frozen and sent at the earliest, and how long
@@ -135,7 +147,7 @@ class RefreshConfig(Section, frozen=True, kw_only=True):
     idle_after_s: float = 60.0
     walk_every_s: float = 3600.0
     # Files of folders that are looked at are asked for by their ids this often, where a poll does not show them all.
-    view_every_s: float = 30.0
+    check_viewed_every_s: float = 30.0
     # Polls and walks together use at most this part of the learned request limit.
     budget_fraction: float = 0.02
     # A large upload can appear below a newer known id.
@@ -218,7 +230,8 @@ def load(environ: Mapping[str, str], file: Path | None, overrides: Mapping[str, 
     ]
     merged: dict[str, dict[str, Any]] = {}
     for origin, sections in sources:
-        for section, fields in sections.items():
+        for section, found in sections.items():
+            fields = _with_present_names(origin, section, found)
             _check(origin, section, fields)
             merged.setdefault(section, {}).update({k: v for k, v in fields.items() if v is not None})
     return _build(Config, merged, "settings")
@@ -240,11 +253,13 @@ def _read_file(file: Path | None) -> Mapping[str, Mapping[str, Any]]:
 def _from_environment(environ: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for section in Config.__struct_fields__:
-        for field in type(getattr(Config(), section)).__struct_fields__:
+        values = getattr(Config(), section)
+        former = [old for where, old in RENAMED if where == section]
+        for field in (*type(values).__struct_fields__, *former):
             name = f"REMOTEFS_{section}_{field}".upper()
             if name in environ:
                 value = environ[name]
-                several = isinstance(getattr(getattr(Config(), section), field), tuple)
+                several = isinstance(getattr(values, field, None), tuple)
                 found.setdefault(section, {})[field] = value.split() if several else value
     service = {
         "base_url": environ.get("ANTHROPIC_BASE_URL") or None,
@@ -264,6 +279,19 @@ def _header_lines(text: str) -> list[tuple[str, str]]:
             raise UsageError("ANTHROPIC_CUSTOM_HEADERS: each line is `Name: value`")
         pairs.append((name.strip(), value.strip()))
     return pairs
+
+
+def _with_present_names(origin: str, section: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields under the names that settings have now; the present name wins where both are given."""
+    present: dict[str, Any] = {}
+    for field, value in fields.items():
+        name = RENAMED.get((section, field), field)
+        if name == field:
+            present[name] = value
+            continue
+        _log.warning("%s: %s.%s has the name %s now; please change it", origin, section, field, name)
+        present.setdefault(name, value)
+    return present
 
 
 def _check(origin: str, section: str, fields: Mapping[str, Any]) -> None:

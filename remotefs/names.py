@@ -2,7 +2,7 @@
 
 A path is `a/b/c.txt`: components joined by `/`, nothing at either end. Its remote filename is the same text with
 
-    < > : " | ? * \\ /      as their fullwidth twins (U+FF1C ... U+FF0F), for the service forbids them
+    < > : " | ? * \\ /      as their fullwidth counterparts (U+FF1C ... U+FF0F), for the service forbids them
     U+0001..U+001F         as the pictures U+2401..U+241F, for the service forbids them
     such a twin or picture  behind QUOTE (U+201B), for it would read as the character that it stands for
     QUOTE itself            doubled, for it would quote what follows
@@ -123,7 +123,7 @@ def place(remote: str, file_id: str) -> tuple[str, ...]:
     return components
 
 
-def twin_name(component: str, file_id: str, taken: Callable[[str], bool]) -> str:
+def conflict_name(component: str, file_id: str, taken: Callable[[str], bool]) -> str:
     """`stem [file_id].ext`: how an older file of one path is called (N3), its stem cut so that it fits 255 bytes.
 
     Where that is taken, `stem [file_id] 2.ext` and on, until `taken` says no. Every answer is a legal component.
@@ -137,7 +137,7 @@ def twin_name(component: str, file_id: str, taken: Callable[[str], bool]) -> str
 
 def clash_name(component: str, file_id: str, taken: Callable[[str], bool]) -> str:
     """How a file is called whose path is also a folder's (N3): as a twin, so that one reading serves both."""
-    return twin_name(component, file_id, taken)
+    return conflict_name(component, file_id, taken)
 
 
 def split_twin(component: str) -> tuple[str, str] | None:
@@ -152,7 +152,7 @@ def split_twin(component: str) -> tuple[str, str] | None:
 
 def safe_name(remote: str, file_id: str) -> str:
     """One legal component, told apart by the id, for a remote name that no path has (N4): `notes. [file_id]`."""
-    return twin_name(remote.translate(_TO_SAFE) or "unnamed", file_id, lambda _: False)
+    return conflict_name(remote.translate(_TO_SAFE) or "unnamed", file_id, lambda _: False)
 
 
 def _read(match: re.Match[str]) -> str:

@@ -1,17 +1,17 @@
-"""A doorbell: whoever has made work rings it, the one task that does the work waits at it."""
+"""A wakeup: whoever has made work rings it, the one task that does the work waits at it."""
 
 from __future__ import annotations
 
 import trio
 
 
-class Doorbell:
+class Wakeup:
     """Rings are not counted: one that came before the wait is enough."""
 
     def __init__(self) -> None:
         self._event = trio.Event()
 
-    def ring(self) -> None:
+    def set(self) -> None:
         """There is something to do."""
         self._event.set()
 

@@ -32,7 +32,7 @@ from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
 from remotefs.clocks import Machine
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.server.queries import ListQuery
 from remotefs.server.records import FileRecord
@@ -62,7 +62,7 @@ class User:
 
 def settings(state_dir: Path, url: str, *, key: str = KEY, **writeback: Any) -> MountSettings:
     """Settings whose timeouts no jump of the clock reaches; `writeback` changes that section."""
-    defaults = {"settle_s": 0.0, "empty_grace_s": 5.0, "close_wait_s": FOR_EVER_S}
+    defaults = {"upload_delay_s": 0.0, "empty_grace_s": 5.0, "close_wait_s": FOR_EVER_S}
     config = Config(
         service=ServiceConfig(
             base_url=url, api_key=Secret(key), shape="ga", requests_per_minute=0,
@@ -131,7 +131,7 @@ async def running(
     try:
         if wall is not None:
             machine = Machine(wall, wall, "this run of the machine")
-        parts = Parts(chosen, database, machine=machine)
+        parts = Components(chosen, database, machine=machine)
         async with parts.client, trio.open_nursery() as nursery:
             trios = trio.lowlevel.current_clock()
             if isinstance(trios, trio.testing.MockClock):
@@ -151,7 +151,7 @@ async def running(
 class Host:
     """One machine: its parts, and the system calls of a user on paths."""
 
-    def __init__(self, parts: Parts, server: FaultyServer, state_dir: Path, nursery: trio.Nursery) -> None:
+    def __init__(self, parts: Components, server: FaultyServer, state_dir: Path, nursery: trio.Nursery) -> None:
         self.parts = parts
         self.fs = parts.fs
         self.server = server
@@ -165,9 +165,9 @@ class Host:
         """Let the workers run that send what the journal asks for; with `greeting` the service is asked first."""
         if greeting:
             client = self.parts.client
-            await self.parts.link.watch(lambda: client.list_page(None, priority=Priority.POLL, limit=1))
+            await self.parts.connectivity.watch(lambda: client.list_page(None, priority=Priority.POLL, limit=1))
         await self.nursery.start(self.parts.writeback.run)
-        self.nursery.start_soon(self.parts.probe.run)
+        self.nursery.start_soon(self.parts.reconnect.run)
 
     def kill_copy(self, state: str) -> Path:
         """The state folder as a kill would leave it now, beside it and called `state`."""
@@ -175,31 +175,31 @@ class Host:
 
     async def walk(self) -> None:
         """One complete listing."""
-        await self.parts.link.watch(lambda: self.parts.listings.walk(priority=Priority.POLL))
+        await self.parts.connectivity.watch(lambda: self.parts.listings.walk(priority=Priority.POLL))
 
     def make_due(self) -> None:
         """The time of all that waits for its time has come."""
         for intent in self.pending():
             if intent.due_ns != NEVER_NS:
                 self.parts.journal.reschedule(intent.seq, due_ns=0)
-        self.parts.doorbell.ring()
+        self.parts.wakeup.set()
 
     async def confirm(self, path: str, file_id: str, **fields: Any) -> None:
         """The service confirms the upload of a file as it is now; without a request."""
         inode = self.stat(path)
-        name = self.parts.changes.remote_name(inode)
+        name = self.parts.planner.remote_name(inode)
         assert name is not None
         known: dict[str, Any] = {"filename": name, "size": inode.size, "mime_type": "text/plain", "created_ns": 1}
         known |= {"expires_ns": None, "downloadable": False, "origin": Origin.OURS} | fields
-        self.parts.changes.bound(inode.ino, Remote(file_id, **known), inode.content_gen)
-        await self.parts.filedata.settle(inode.ino)
+        self.parts.planner.bound(inode.ino, Remote(file_id, **known), inode.content_gen)
+        await self.parts.file_bytes.promote_to_content(inode.ino)
 
     async def settled(self, *, tries: int = 300) -> None:
         """Return once the journal is empty, whatever it is waiting for, and what went up is content."""
         for _ in range(tries):
             if not self.pending():
                 with trio.move_on_after(60.0):
-                    await self.parts.settler.finish()
+                    await self.parts.promoter.finish()
                 return
             self.make_due()
             await trio.sleep(1.0)

@@ -269,13 +269,13 @@ class TestTwins:
     )
     def test_spelling(self, component: str, twin: str) -> None:
         shown = twin.replace("ID", ID)
-        assert names.twin_name(component, ID, free) == shown
+        assert names.conflict_name(component, ID, free) == shown
         assert names.clash_name(component, ID, free) == shown
         assert names.split_twin(shown) == (component, ID)
 
     def test_a_taken_name_passes_to_the_next_free(self) -> None:
         taken = {f"f [{ID}].txt", f"f [{ID}] 2.txt"}
-        shown = names.twin_name("f.txt", ID, taken.__contains__)
+        shown = names.conflict_name("f.txt", ID, taken.__contains__)
         assert shown == f"f [{ID}] 3.txt"
         assert names.split_twin(shown) == ("f.txt", ID)
 
@@ -284,7 +284,7 @@ class TestTwins:
 
     @pytest.mark.parametrize("component", ["é" * 127, "x" * 251 + ".txt", "😀" * 60 + ".safetensors"])
     def test_a_long_stem_is_cut_between_characters(self, component: str) -> None:
-        shown = names.twin_name(component, ID, free)
+        shown = names.conflict_name(component, ID, free)
         assert 252 <= len(shown.encode()) <= 255
         assert f" [{ID}]" in shown
         assert os.path.splitext(shown)[1] == os.path.splitext(component)[1]
@@ -297,7 +297,7 @@ class TestTwins:
             seen.append(name)
             return len(seen) <= tries
 
-        shown = names.twin_name(component, file_id, taken)
+        shown = names.conflict_name(component, file_id, taken)
         assert shown == seen[-1]
         assert len(set(seen)) == tries + 1
         assert_legal(shown)
@@ -305,7 +305,7 @@ class TestTwins:
     @given(components, good_ids)
     def test_split_gives_name_and_id_back(self, component: str, file_id: str) -> None:
         assume(len(component.encode()) + len(file_id) + 3 <= 255)
-        assert names.split_twin(names.twin_name(component, file_id, free)) == (component, file_id)
+        assert names.split_twin(names.conflict_name(component, file_id, free)) == (component, file_id)
 
     @pytest.mark.parametrize(
         "name", ["f", "f.txt", "[id]", " [id]", "f[id].txt", "f [].txt", "f [a b].txt", "f [id] x"]

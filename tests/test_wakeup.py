@@ -5,27 +5,27 @@ from __future__ import annotations
 import trio
 import trio.testing
 
-from remotefs.wakeup import Doorbell
+from remotefs.wakeup import Wakeup
 
 
 async def test_a_ring_before_the_wait_is_enough(autojump_clock: trio.testing.MockClock) -> None:
-    bell = Doorbell()
-    bell.ring()
-    bell.ring()
+    bell = Wakeup()
+    bell.set()
+    bell.set()
     await bell.wait(100)
     assert trio.current_time() == 0
     await bell.wait(100)
     assert trio.current_time() == 100
 
 
-async def test_a_ring_ends_the_wait(autojump_clock: trio.testing.MockClock) -> None:
-    bell = Doorbell()
+async def test_set_ends_the_wait(autojump_clock: trio.testing.MockClock) -> None:
+    bell = Wakeup()
 
-    async def ring() -> None:
+    async def set_later() -> None:
         await trio.sleep(3)
-        bell.ring()
+        bell.set()
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(ring)
+        nursery.start_soon(set_later)
         await bell.wait(100)
         assert trio.current_time() == 3

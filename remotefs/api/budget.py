@@ -42,7 +42,7 @@ class Priority(IntEnum):
     FIRST_LISTING = 2
     QUEUED_UPLOAD = 3
     DELETE = 4
-    RELABEL = 5
+    REUPLOAD = 5
     POLL = 6
     PREFETCH = 7
 

@@ -42,7 +42,7 @@ _BLOCKING = (AuthenticationFailed, BillingProblem, PermissionRefused, SpendCapRe
 
 
 @dataclass(frozen=True)
-class FailedRequest:
+class RequestFailure:
     """A request that failed `at_s` (seconds since the epoch); `request_id` where the service answered."""
 
     at_s: float
@@ -51,17 +51,17 @@ class FailedRequest:
 
 
 @dataclass(frozen=True)
-class LinkStatistics:
+class ConnectivityStatistics:
     """What `status` shows of the way to the service."""
 
     online: bool
     reason: str | None
     suspended: str | None
     # The newest first.
-    errors: tuple[FailedRequest, ...]
+    errors: tuple[RequestFailure, ...]
 
 
-class Link:
+class Connectivity:
     """Starts out as down: nothing is changed at a service that has not yet shown whose it is (S1).
 
     Without `vouched` a refusal is no answer until a success was vouched for: it does not show whose files these are.
@@ -83,7 +83,7 @@ class Link:
         self._failures = 0
         self._tried_at = -math.inf
         self._changed = trio.Event()
-        self._errors: deque[FailedRequest] = deque(maxlen=_ERRORS_KEPT)
+        self._errors: deque[RequestFailure] = deque(maxlen=_ERRORS_KEPT)
 
     @property
     def is_up(self) -> bool:
@@ -176,7 +176,7 @@ class Link:
         try:
             reply = await request()
         except RemotefsError as error:
-            self._errors.appendleft(FailedRequest(time.time(), str(error), error.request_id))
+            self._errors.appendleft(RequestFailure(time.time(), str(error), error.request_id))
             self.learn(error, since=began)
             raise
         self.up()
@@ -193,9 +193,9 @@ class Link:
         elif isinstance(error, RefusedError):
             self.down(error, since=since)
 
-    def statistics(self) -> LinkStatistics:
+    def statistics(self) -> ConnectivityStatistics:
         """A record of now."""
-        return LinkStatistics(self.is_up, self._reason, self._suspended, tuple(self._errors))
+        return ConnectivityStatistics(self.is_up, self._reason, self._suspended, tuple(self._errors))
 
     def _notify(self) -> None:
         self._changed.set()

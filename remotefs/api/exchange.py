@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.api import bounds
 from remotefs.api.budget import Budget, Priority, Ticket
 from remotefs.api.download import Pieces
@@ -226,7 +226,7 @@ class Exchange:
 
     async def _send(self, call: Call, request: httpx.Request, body: UploadBody | None) -> httpx.Response:
         failure: TransportError
-        steps.reached("request goes out", call.action)
+        crashpoints.reached("request goes out", call.action)
         try:
             response = await self._http.send(request, stream=True)
         except httpx.RequestError as error:
@@ -238,7 +238,7 @@ class Exchange:
                 whole=body is None or body.all_sent,
             )
         else:
-            steps.reached("reply has begun", call.action)
+            crashpoints.reached("reply has begun", call.action)
             self._on_heard()
             return response
         raise failure

@@ -9,34 +9,36 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from remotefs.api.connectivity import Link
+from remotefs.api.connectivity import Connectivity
 from remotefs.errors import DeadlineExceeded, RemotefsError, Unreachable
 
 
-class Probe:
+class Reconnect:
     """Asks by `question`, which ends, at the link's pace; `on_answer` is called after an answer."""
 
-    def __init__(self, link: Link, question: Callable[[], Awaitable[object]], on_answer: Callable[[], None]) -> None:
-        self._link = link
+    def __init__(
+        self, connectivity: Connectivity, question: Callable[[], Awaitable[object]], on_answer: Callable[[], None]
+    ) -> None:
+        self._connectivity = connectivity
         self._question = question
         self._on_answer = on_answer
 
     async def run(self) -> None:
         """Ask whenever the link is down for want of an answer, until cancelled."""
         while True:
-            if self._link.unanswered is None:
-                await self._link.changed()
+            if self._connectivity.unanswered is None:
+                await self._connectivity.changed()
                 continue
-            await trio.sleep(self._link.retry_s)
-            if self._link.unanswered is not None:
+            await trio.sleep(self._connectivity.retry_s)
+            if self._connectivity.unanswered is not None:
                 await self._try()
 
     async def _try(self) -> None:
         began = trio.current_time()
         try:
-            await self._link.watch(self._question)
+            await self._connectivity.watch(self._question)
         except (Unreachable, DeadlineExceeded) as error:
-            self._link.unheard(error, since=began)
+            self._connectivity.unheard(error, since=began)
             return
         except RemotefsError:
             pass  # it answers; what it said is noted

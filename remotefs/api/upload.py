@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import trio
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.api.http import httpx
 from remotefs.api.multipart import Form
 from remotefs.config import MIB
@@ -109,7 +109,7 @@ class UploadBody(httpx.AsyncByteStream):
     async def __anext__(self) -> bytes:
         if self.handed_over_bytes == self.content_length:
             self.all_sent = True
-            steps.reached("request is sent whole")
+            crashpoints.reached("request is sent whole")
             raise StopAsyncIteration
         piece = b"" if self.handed_over_bytes else self._form.prefix
         if self._left:
@@ -117,7 +117,7 @@ class UploadBody(httpx.AsyncByteStream):
         if not self._left:
             piece += self._form.suffix
         self.handed_over_bytes += len(piece)
-        steps.reached("request gets a piece")
+        crashpoints.reached("request gets a piece")
         if not self._left and self._on_all_sent is not None:
             self._on_all_sent()
         return piece

@@ -71,7 +71,7 @@ class Snapshot:
 
     @cached_property
     def upload_of(self) -> Mapping[int, Intent]:
-        """The pending UPLOAD or RELABEL by inode."""
+        """The pending UPLOAD or REUPLOAD by inode."""
         return {i.ino: i for i in self.rows.intents if i.kind is not IntentKind.DELETE and i.ino is not None}
 
     @cached_property
@@ -244,7 +244,7 @@ def _strays(state: Snapshot) -> Iterator[Finding]:
 
 def _is_free(state: Snapshot, remote: Remote | None, file_id: str) -> bool:
     holders = [inode for inode in state.holders.get(file_id, ()) if inode.nlink or inode.ino in state.in_use]
-    return not holders and (remote is None or bool(remote.doomed))
+    return not holders and (remote is None or bool(remote.tombstoned))
 
 
 # -- remote files
@@ -258,7 +258,7 @@ def _bindings(state: Snapshot) -> Iterator[Finding]:
         path = state.path(inode.ino)
         if remote is None:
             yield Finding(Kind.UNKNOWN_ID, path, f"{inode.file_id} is not known", inode.ino, inode.file_id)
-        elif remote.doomed:
+        elif remote.tombstoned:
             what = f"{inode.file_id} is marked for deletion"
             yield Finding(Kind.GIVEN_UP_ID, path, what, inode.ino, inode.file_id)
         elif remote.ino != inode.ino:
@@ -268,7 +268,7 @@ def _bindings(state: Snapshot) -> Iterator[Finding]:
 
 def _remotes(state: Snapshot) -> Iterator[Finding]:
     for file_id, remote in state.rows.remotes.items():
-        if remote.doomed or (remote.expires_ns is not None and remote.expires_ns <= state.now_ns):
+        if remote.tombstoned or (remote.expires_ns is not None and remote.expires_ns <= state.now_ns):
             continue
         inode = state.rows.inodes.get(remote.ino) if remote.ino is not None else None
         if remote.ino is None:
@@ -281,7 +281,7 @@ def _remotes(state: Snapshot) -> Iterator[Finding]:
 def _pins(state: Snapshot) -> Iterator[Finding]:
     for file_id, kept in state.content.items():
         remote = state.rows.remotes.get(file_id)
-        if remote is not None and _is_sole(remote) and not kept.pinned and not remote.doomed:
+        if remote is not None and _is_sole(remote) and not kept.pinned and not remote.tombstoned:
             path = state.path(remote.ino) if remote.ino else remote.filename
             yield Finding(Kind.NOT_PINNED, path, "its bytes might be evicted", remote.ino or 0, file_id)
 
@@ -306,10 +306,10 @@ def _service(state: Snapshot) -> Iterator[Finding]:
     for file_id, remote in state.rows.remotes.items():
         listed = state.listed.get(file_id)
         is_recent = state.now_ns - remote.created_ns < LAG_NS
-        if listed is not None and remote.doomed and file_id not in state.to_go and not is_recent:
+        if listed is not None and remote.tombstoned and file_id not in state.to_go and not is_recent:
             what = f"nothing deletes {file_id}, and the listing has it"
             yield Finding(Kind.LEFT_REMOTE, remote.filename, what, file_id=file_id)
-        elif listed is None and not remote.doomed and not is_recent:
+        elif listed is None and not remote.tombstoned and not is_recent:
             yield Finding(Kind.MISSING_REMOTE, _shown(state, remote), f"the listing lacks {file_id}", file_id=file_id)
         elif listed is not None and (listed.filename, listed.size) != (remote.filename, remote.size_as_listed):
             what = f"{file_id} is listed as {listed.filename!r} with {listed.size} bytes"

@@ -11,21 +11,21 @@ import trio
 
 from remotefs.api.budget import Budget
 from remotefs.api.client import Client
-from remotefs.api.connectivity import Link
-from remotefs.api.reconnect import Probe
+from remotefs.api.connectivity import Connectivity
+from remotefs.api.reconnect import Reconnect
 from remotefs.clocks import Machine, ServiceClock
 from remotefs.config import Config, ServiceConfig, Shape
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
-from remotefs.data.download.concurrency import Lanes
+from remotefs.data.download.concurrency import StreamConcurrency
 from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.folder_readahead import Scans
 from remotefs.data.download.memory_cache import ChunkMemory
 from remotefs.data.download.patience import Patience
-from remotefs.data.download.source import ServiceTier
+from remotefs.data.download.source import ServiceSource
 from remotefs.data.download.vetting import VettedService
-from remotefs.data.files.file_bytes import FileData
+from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.files.freezer import Freezer
 from remotefs.data.files.labelling import Labels
 from remotefs.data.files.lengths import Lengths
@@ -33,23 +33,23 @@ from remotefs.data.files.locks import InodeLocks
 from remotefs.data.files.resizing import Resizer
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.churn import Churn
-from remotefs.data.intents.in_flight import Flights
-from remotefs.data.intents.planner import Changes
-from remotefs.data.reconcile.existence_check import Lookout
+from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.reconcile.existence_check import ExistenceCheck
 from remotefs.data.reconcile.listing import Listings
 from remotefs.data.reconcile.merge import Merger
-from remotefs.data.reconcile.placement import Ownership, Placer
-from remotefs.data.reconcile.poll_schedule import Cadence
+from remotefs.data.reconcile.placement import Ownership, TreePlacer
+from remotefs.data.reconcile.poll_schedule import PollSchedule
 from remotefs.data.reconcile.refresh import Refresh
-from remotefs.data.reconcile.removal import Remover
+from remotefs.data.reconcile.removal import VanishedFiles
 from remotefs.data.reconcile.renewal import Renewer
-from remotefs.data.reconcile.reported_missing import Suspects
+from remotefs.data.reconcile.reported_missing import ReportedMissing
 from remotefs.data.reconcile.timekeeping import Timekeeper
-from remotefs.data.reconcile.viewed_folders import View
+from remotefs.data.reconcile.viewed_folders import ViewedFolders
 from remotefs.data.writeback.closer import Closer
-from remotefs.data.writeback.deleter import Deleter
+from remotefs.data.writeback.deleter import RemoteDeleter
 from remotefs.data.writeback.dispatcher import Writeback
-from remotefs.data.writeback.promoter import Settler
+from remotefs.data.writeback.promoter import Promoter
 from remotefs.data.writeback.readback import Readback
 from remotefs.data.writeback.recovery import Recovery
 from remotefs.data.writeback.uploader import Uploader
@@ -69,10 +69,10 @@ from remotefs.vfs.filesystem import FileSystem
 from remotefs.vfs.handles import Handles
 from remotefs.vfs.namespace import Namespace
 from remotefs.vfs.policy import NamePolicy
-from remotefs.wakeup import Doorbell
+from remotefs.wakeup import Wakeup
 
 
-class Parts:
+class Components:
     """The parts of one mount, from the lowest layer up; `database` is open, and closed by whoever opened it.
 
     `machine` has the clocks, by default those of this one.
@@ -87,22 +87,26 @@ class Parts:
         self.clock = store.steady
         self.service_clock = ServiceClock(self._machine, store.steady, self.meta.facts.service_clock)
         self.supervisor = Supervisor()
-        self._view = View(self.tree, self.remotes)
-        self.handles = Handles(self._view.note_listing)
+        self._viewed_folders = ViewedFolders(self.tree, self.remotes)
+        self.handles = Handles(self._viewed_folders.note_listing)
         self.naming = NamePolicy(config.names)
-        self.link = Link(vouched=False)
-        self.doorbell = Doorbell()
-        self.flights = Flights()
+        self.connectivity = Connectivity(vouched=False)
+        self.wakeup = Wakeup()
+        self.in_flight = UploadsInFlight()
         self.locks = InodeLocks()
         self.notifier = KernelNotifier(self.handles.is_known)
 
         service = _remembered_shape(config.service, self.meta.facts.shape)
         self.budget = Budget.for_service(service)
-        self.guard = AccountGuard(self.meta, self.link, service.base_url, str(state))
+        self.guard = AccountGuard(self.meta, self.connectivity, service.base_url, str(state))
         self.client = Client(
-            service, self.budget, on_account=self.guard.check, on_heard=self.link.heard, clock=self.service_clock
+            service,
+            self.budget,
+            on_account=self.guard.check,
+            on_heard=self.connectivity.heard,
+            clock=self.service_clock,
         )
-        self.patience = Patience(service.read_wait_s, self.link)
+        self.patience = Patience(service.read_wait_s, self.connectivity)
         self.disk = Disk(state, config.cache)
         self.copies = Copies(database.path, state / COPIES_NAME, self.disk.room_for)
         self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
@@ -110,9 +114,9 @@ class Parts:
         self.timekeeper = Timekeeper(self.meta, store.steady, self.service_clock)
         self.trash = Trash(state / "trash", self.timekeeper.aged_ns)
         self.downloader = Downloader(
-            ServiceTier(VettedService(self.client, self.remotes), self.link),
+            ServiceSource(VettedService(self.client, self.remotes), self.connectivity),
             self.content, ChunkMemory(config.cache.memory_bytes), config.cache, self.supervisor,
-            Lanes(self.meta.facts.lanes, self._remember_lanes),
+            StreamConcurrency(self.meta.facts.concurrency, self._remember_concurrency),
             lambda: self.budget.limit_per_minute,
             self.patience, self._distrust,
         )  # fmt: skip
@@ -120,50 +124,53 @@ class Parts:
         self.fs = self._build_fs(config, settings)
 
     def _build_data(self, config: Config) -> None:
-        refresh_bell = Doorbell()
-        self.suspects = Suspects(refresh_bell)
+        wake_refresh = Wakeup()
+        self.reported_missing = ReportedMissing(wake_refresh)
         self.resizer = Resizer(self.store, self.content, self.notifier, self.handles, self.downloader.forget)
         churn = Churn(config.writeback.changing_pause_s, trio.current_time)
-        self.changes = Changes(
-            self.store, self.content, self.naming, self.handles, config.writeback, self.doorbell, self.flights,
+        self.planner = IntentPlanner(
+            self.store, self.content, self.naming, self.handles, config.writeback, self.wakeup, self.in_flight,
             self.clock, Labels(self.database, self.staging, self.content), churn,
         )  # fmt: skip
-        self.filedata = FileData(
-            self.store, self.changes, self.content, self.staging, self.downloader, self.locks,
-            Freezer(self.staging, self.changes, churn, self.link), self.flights,
-            self.handles, config.service.max_file_bytes, self.suspects,
+        self.file_bytes = FileBytes(
+            self.store, self.planner, self.content, self.staging, self.downloader, self.locks,
+            Freezer(self.staging, self.planner, churn, self.connectivity), self.in_flight,
+            self.handles, config.service.max_file_bytes, self.reported_missing,
         )  # fmt: skip
-        self.settler = Settler(self.filedata)
-        self.closer = Closer(self.store, self.changes, self.filedata, self.handles, self.settler.want)
+        self.promoter = Promoter(self.file_bytes)
+        self.closer = Closer(self.store, self.planner, self.file_bytes, self.handles, self.promoter.want)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
         uploader = Uploader(
-            self.store, self.changes, self.filedata, churn, self.flights, self.client, readback, self.link,
+            self.store, self.planner, self.file_bytes, churn, self.in_flight, self.client, readback, self.connectivity,
             self.service_clock,
         )  # fmt: skip
-        deleter = Deleter(self.store, self.client, self.link, self.handles, self.flights, self.clock)
+        deleter = RemoteDeleter(self.store, self.client, self.connectivity, self.handles, self.in_flight, self.clock)
         self.writeback = Writeback(
-            self.store, self.changes, self.filedata, self.settler, self.closer, churn, uploader, deleter, self.link,
-            self.budget, self.handles, config.writeback, self.doorbell, self.clock, self.supervisor,
+            self.store, self.planner, self.file_bytes, self.promoter, self.closer, churn, uploader, deleter,
+            self.connectivity, self.budget, self.handles, config.writeback, self.wakeup, self.clock, self.supervisor,
         )  # fmt: skip
-        placer = Placer(self.store, self.changes, self.notifier, Ownership(os.getuid(), os.getgid()))
-        remover = Remover(
-            self.store, self.changes, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
+        placer = TreePlacer(self.store, self.planner, self.notifier, Ownership(os.getuid(), os.getgid()))
+        vanished = VanishedFiles(
+            self.store, self.planner, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
             self.service_clock, self.downloader.forget,
         )  # fmt: skip
-        cadence = Cadence(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
+        poll_schedule = PollSchedule(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
         renewer = Renewer(self.remotes, self.resizer, self.service_clock)
-        lookout = Lookout(self.store, self.client, remover, renewer, self._view, cadence, config.refresh)
+        existence_check = ExistenceCheck(
+            self.store, self.client, vanished, renewer, self._viewed_folders, poll_schedule, config.refresh
+        )
         merger = Merger(self.store, placer, renewer, self.handles.is_directory_open, self.service_clock)
         self.listings = Listings(
-            self.store, self.client, merger, remover, cadence, config.refresh, self.service_clock, self.timekeeper,
-            self._machine.wall,
+            self.store, self.client, merger, vanished, poll_schedule, config.refresh, self.service_clock,
+            self.timekeeper, self._machine.wall,
         )  # fmt: skip
         self.refresh = Refresh(
-            self.listings, self.link, config.refresh, cadence, lookout, self.suspects, refresh_bell
+            self.listings, self.connectivity, config.refresh, poll_schedule, existence_check, self.reported_missing,
+            wake_refresh,
         )  # fmt: skip
-        self.probe = Probe(self.link, self._ask_service, refresh_bell.ring)
+        self.reconnect = Reconnect(self.connectivity, self._ask_service, wake_refresh.set)
         self.recovery = Recovery(
-            self.store, self.changes, self.content, self.staging, self.filedata, self.trash
+            self.store, self.planner, self.content, self.staging, self.file_bytes, self.trash
         )  # fmt: skip
 
     def _distrust(self, file_id: str) -> None:
@@ -173,23 +180,24 @@ class Parts:
         """The smallest question that there is."""
         await self.patience.ask("the service", lambda ticket: self.client.list_page(None, priority=ticket, limit=1))
 
-    def _remember_lanes(self, count: int) -> None:
+    def _remember_concurrency(self, count: int) -> None:
         with suppress(LocalError):  # it is found out again
-            self.meta.record(lanes=count)
+            self.meta.record(concurrency=count)
 
     def _is_open(self, file_id: str) -> bool:
         return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
 
     def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
-        namespace = Namespace(self.store, self.changes, self.filedata, self.handles, ById(self.tree, self.remotes))
+        namespace = Namespace(self.store, self.planner, self.file_bytes, self.handles, ById(self.tree, self.remotes))
         files = Files(
-            self.store, self.changes, self.filedata, self.settler, self.closer, self.writeback, self.handles, namespace,
-            config.writeback, self.doorbell.ring,
-            Scans(self.tree, self.filedata.prefetch, lambda: self.budget.limit_per_minute),
-            Lengths(self.store, self.content, self.downloader, self.resizer, self.suspects),
+            self.store, self.planner, self.file_bytes, self.promoter, self.closer, self.writeback, self.handles,
+            namespace,
+            config.writeback, self.wakeup.set,
+            Scans(self.tree, self.file_bytes.prefetch, lambda: self.budget.limit_per_minute),
+            Lengths(self.store, self.content, self.downloader, self.resizer, self.reported_missing),
         )  # fmt: skip
         attributes = Attributes(
-            self.store, self.changes, self.filedata, self.flights, self.writeback, namespace, files, self.disk,
+            self.store, self.planner, self.file_bytes, self.in_flight, self.writeback, namespace, files, self.disk,
             config.service.storage_bytes, settings.state_dir / SOCKET_NAME,
         )  # fmt: skip
         return FileSystem(namespace, files, attributes, self.handles)

@@ -2,8 +2,9 @@
 
 The copy is the folder as of one commit, so its rows come first and say which bytes belong to them:
 
-1. From here on no bytes are removed that a row may name: nothing is swept (`Changes.holding_garbage`), and no staged
-   file becomes content (`Settler.resting`).
+1. From here on no bytes are removed that a row may name: nothing is swept (`IntentPlanner.holding_garbage`), and no
+staged
+   file becomes content (`Promoter.resting`).
 2. The database is copied, as of one commit.
 3. Each staged file that a row of the copy names is copied under its inode's lock, so between two writes; then pinned
    content with its sums, which does not change, and the trash.
@@ -23,7 +24,7 @@ import trio
 
 from remotefs.data.content.copying import duplicate
 from remotefs.errors import AlreadyExists, InvalidArgument, LocalError, OutOfSpace, RemotefsError
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.store.copies import copy_live, staged_in
 from remotefs.store.durability import sync_folder
 
@@ -33,7 +34,7 @@ _SAY_EVERY = 100
 class Backup:
     """One run on the folder `state_dir`. `failed`: what was not copied, and why."""
 
-    def __init__(self, parts: Parts, state_dir: Path, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, parts: Components, state_dir: Path, say: Callable[[str], None] = lambda _: None) -> None:
         self._parts = parts
         self._state_dir = state_dir
         self._say = say
@@ -49,8 +50,8 @@ class Backup:
         await trio.to_thread.run_sync(self._check, target)
         new = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")
         try:
-            with self._parts.changes.holding_garbage():
-                async with self._parts.settler.resting():
+            with self._parts.planner.holding_garbage():
+                async with self._parts.promoter.resting():
                     await trio.to_thread.run_sync(_begin, new)
                     await self._copy_all(new)
             await trio.to_thread.run_sync(_finish, new, target)

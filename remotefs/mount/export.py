@@ -16,7 +16,7 @@ from typing import BinaryIO
 import trio
 
 from remotefs.errors import NotReadable, RemotefsError
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.mount.copying import Looks, copy_file, placing
 from remotefs.store.records import Entry, Inode
 
@@ -24,7 +24,7 @@ from remotefs.store.records import Entry, Inode
 class Export:
     """One run. `failed`: what was not copied, and why, by its path in the mount."""
 
-    def __init__(self, parts: Parts, *, force: bool, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, parts: Components, *, force: bool, say: Callable[[str], None] = lambda _: None) -> None:
         self._parts = parts
         self._force = force
         self._say = say
@@ -79,7 +79,7 @@ class Export:
             return BytesIO()
         if inode.staged_gen is None and inode.file_id is not None:
             await self._parts.content.verify(inode.file_id)
-        source = await self._parts.filedata.open_source(inode.ino)
+        source = await self._parts.file_bytes.open_source(inode.ino)
         if source is None:
             raise NotReadable(f"{path}: its bytes are not on this disk; `remotefs warm` fetches what can be fetched")
         return source

@@ -13,7 +13,7 @@ from remotefs.config import Config
 from remotefs.control.lock import Holder, lock_state
 from remotefs.control.messages.check import CheckResult, ExportResult
 from remotefs.errors import NotFound, StateUnusable
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.mount.check.inspection import Say, Scope
 from remotefs.mount.commands import check as checking
 from remotefs.mount.loose_files import LooseExport
@@ -86,14 +86,14 @@ def _held(state_dir: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _parts(state_dir: Path, config: Config) -> AsyncIterator[Parts]:
+async def _parts(state_dir: Path, config: Config) -> AsyncIterator[Components]:
     """The parts of a state folder whose lock is held. Raises StateUnusable."""
     if rescue.is_missing(state_dir / "state.db"):
         raise StateUnusable(f"{state_dir}: its database is missing")
     settings = MountSettings(state_dir, state_dir, config, FuseOptions())
     database = Database(state_dir / "state.db")
     try:
-        parts = Parts(settings, database)
+        parts = Components(settings, database)
         async with parts.client:
             yield parts
         parts.content.close()

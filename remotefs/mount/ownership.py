@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from remotefs.api.connectivity import Link
+from remotefs.api.connectivity import Connectivity
 from remotefs.api.models import Account
 from remotefs.errors import AccountError
 from remotefs.store.meta import Facts, Meta
@@ -102,9 +102,9 @@ def _agree(one: str | None, other: str | None, *, silence_is_consent: bool) -> b
 class AccountGuard:
     """Compares every new account that replies name with the owner of the state folder."""
 
-    def __init__(self, meta: Meta, link: Link, base_url: str, state_dir: str) -> None:
+    def __init__(self, meta: Meta, connectivity: Connectivity, base_url: str, state_dir: str) -> None:
         self._meta = meta
-        self._link = link
+        self._connectivity = connectivity
         self._base_url = base_url
         self._state_dir = state_dir
 
@@ -124,13 +124,13 @@ class AccountGuard:
         known = judge(owner, answer)
         if known is None:
             error = self._refusal(owner, answer)
-            self._link.suspend(error)
+            self._connectivity.suspend(error)
             raise error
         if not success:
             return
         if known != owner:
             record_owner(self._meta, known)
-        self._link.vouch()
+        self._connectivity.vouch()
 
     def _refusal(self, owner: Owner, answer: Owner) -> AccountError:
         advice = "use a key of the first, or another --state-dir"

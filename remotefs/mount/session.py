@@ -22,7 +22,7 @@ from remotefs.errors import LocalError, StateUnusable, TransportError
 from remotefs.fuse.connection import raise_background_limit, raise_readahead
 from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.mount.commands.mount import Commands
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.copies import copies_of
@@ -59,8 +59,8 @@ async def run_mount(settings: MountSettings, *, report: Callable[[Progress], Non
     database = Database(path)
     try:
         await _check(database)
-        parts = Parts(settings, database)
-        status = await Life(settings, parts, report).run()
+        parts = Components(settings, database)
+        status = await MountSession(settings, parts, report).run()
     finally:
         database.close()
     await parts.supervisor.guard("copying the database", partial(trio.to_thread.run_sync, parts.copies.make_of_closed))
@@ -79,10 +79,10 @@ async def _check(database: Database) -> None:
             raise StateUnusable(f"{database.path} is damaged: {found[0]}; {RESCUE_ADVICE}")
 
 
-class Life:
+class MountSession:
     """One mount from start to end."""
 
-    def __init__(self, settings: MountSettings, parts: Parts, report: Callable[[Progress], None]) -> None:
+    def __init__(self, settings: MountSettings, parts: Components, report: Callable[[Progress], None]) -> None:
         self._settings = settings
         self._config = settings.config
         self._parts = parts
@@ -102,7 +102,7 @@ class Life:
             await self._greet_service()
             await nursery.start(parts.writeback.run)
             nursery.start_soon(keep, "listing the service", parts.refresh.run)
-            nursery.start_soon(keep, "asking whether the service is there", parts.probe.run)
+            nursery.start_soon(keep, "asking whether the service is there", parts.reconnect.run)
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
             nursery.start_soon(keep, "saving sizes and times", self._save_notes)
             nursery.start_soon(keep, "copying the database", parts.copies.run)
@@ -150,7 +150,7 @@ class Life:
             return
         with trio.move_on_after(_GREETING_S) as patience:
             try:
-                await self._parts.link.watch(
+                await self._parts.connectivity.watch(
                     lambda: self._parts.client.list_page(None, priority=Priority.FIRST_LISTING, limit=1)
                 )
             except TransportError as error:
@@ -161,7 +161,7 @@ class Life:
     async def _list_first(self) -> None:
         parts = self._parts
         with trio.move_on_after(self._config.refresh.first_listing_wait_s) as patience:
-            await parts.link.watch(
+            await parts.connectivity.watch(
                 lambda: parts.listings.walk(
                     priority=Priority.FIRST_LISTING, report=lambda files: self._report(Listing(files=files))
                 )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.errors import StateUnusable
 
 _log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class Copies:
         new.unlink(missing_ok=True)
         new.touch(mode=0o600)
         write(new)
-        steps.reached("database is copied", target.name)
+        crashpoints.reached("database is copied", target.name)
         new.replace(target)
         for old in existing[_KEPT - 1 :]:
             old.unlink()

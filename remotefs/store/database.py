@@ -23,7 +23,7 @@ from typing import Any
 
 import trio
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.errors import OutOfSpace, StateUnusable
 from remotefs.store.durability import Durability
 from remotefs.store.pages import frames_of
@@ -136,7 +136,7 @@ class Database:
             raise self._translated(error) from error
 
     def _commit(self) -> None:
-        steps.reached("transaction is about to commit")
+        crashpoints.reached("transaction is about to commit")
         try:
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -144,7 +144,7 @@ class Database:
                 raise self._translated(error) from error
             self._run("COMMIT", ())
         self.trouble = None
-        steps.reached("transaction is committed", self.durability.committed())
+        crashpoints.reached("transaction is committed", self.durability.committed())
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -207,7 +207,7 @@ class Database:
     def _begin_log_anew(self, mode: str) -> None:
         """Take what is left of the log in. Who reads an older state of the rows elsewhere puts that off."""
         self._connection.execute(f"PRAGMA wal_checkpoint({mode})")
-        steps.reached("log begins anew")
+        crashpoints.reached("log begins anew")
 
     def _log_bytes(self) -> int:
         try:
@@ -219,7 +219,7 @@ class Database:
         """Close; SQLite folds the log into the database."""
         self.durability.close()
         self._connection.close()
-        steps.reached("database is closed")
+        crashpoints.reached("database is closed")
 
     def _keep_reserve(self) -> None:
         if self._reserve.exists():
@@ -257,7 +257,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if version > len(MIGRATIONS):
         raise StateUnusable(f"{path} was written by a newer remotefs; update remotefs, or use another --state-dir")
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        steps.reached("database gets a new form", number)
+        crashpoints.reached("database gets a new form", number)
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
 
 
@@ -266,7 +266,7 @@ def _checkpoint(path: Path) -> int:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         _, frames, taken = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        steps.reached("database has taken its log in")
+        crashpoints.reached("database has taken its log in")
         return int(frames) - int(taken)
     finally:
         connection.close()

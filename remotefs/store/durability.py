@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trio
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.errors import RemotefsError, StateUnusable
 from remotefs.store.groupsync import GroupSync
 
@@ -64,14 +64,14 @@ class Durability:
         """Raises OSError that names what could not be synced."""
         for folder in sorted(folders):
             sync_folder(folder)
-            steps.reached("names are on the disk", folder.name)
+            crashpoints.reached("names are on the disk", folder.name)
         if log_fd is None:
             return
         try:
             os.fdatasync(log_fd)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._log)) from error
-        steps.reached("database is on the disk")
+        crashpoints.reached("database is on the disk")
 
     def _opened_log(self) -> int:
         # SQLite keeps one log file for as long as a connection is open.

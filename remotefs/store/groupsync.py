@@ -21,15 +21,15 @@ class GroupSync:
         self._sync = sync
         self._refusal = refusal
         # Invariant: changes up to number _synced survive a power cut.
-        self._changes = 0
+        self._planner = 0
         self._synced = 0
         self._syncing: trio.Event | None = None
         self._lost: RemotefsError | None = None
 
     def changed(self) -> int:
         """Something was changed; the number of that change."""
-        self._changes += 1
-        return self._changes
+        self._planner += 1
+        return self._planner
 
     @property
     def is_lost(self) -> bool:
@@ -38,7 +38,7 @@ class GroupSync:
 
     async def wait(self, change: int | None = None) -> None:
         """Return once that change, or every one so far, survives a power cut. Raises the refusal."""
-        wanted = self._changes if change is None else change
+        wanted = self._planner if change is None else change
         while self._synced < wanted:
             if self._lost is not None:
                 raise self._lost.with_traceback(None)
@@ -48,7 +48,7 @@ class GroupSync:
                 await self._sync_once()
 
     async def _sync_once(self) -> None:
-        reached, self._syncing = self._changes, trio.Event()
+        reached, self._syncing = self._planner, trio.Event()
         try:
             await self._sync()
             self._synced = reached

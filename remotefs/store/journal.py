@@ -1,6 +1,6 @@
 """The journal: remote work that is still to be done, as rows that commit together with the change that asks for it.
 
-An inode has at most one UPLOAD or RELABEL row, a remote file at most one DELETE row. `replaces` names the ids that may
+An inode has at most one UPLOAD or REUPLOAD row, a remote file at most one DELETE row. `replaces` names the ids that may
 go once the row's upload is confirmed: superseded, the list is inherited; cancelled, it is given back to the caller.
 
 A row may be carried out or cancelled whenever its reader awaits something. A change to a row that is gone raises
@@ -38,7 +38,7 @@ class Journal:
         return self._first("WHERE seq = ?", seq)
 
     def of_inode(self, ino: int) -> Intent | None:
-        """The pending UPLOAD or RELABEL of an inode."""
+        """The pending UPLOAD or REUPLOAD of an inode."""
         return self._first("WHERE ino = ? AND kind != 'delete'", ino)
 
     def has_deletes(self) -> bool:
@@ -54,9 +54,9 @@ class Journal:
         return self._rows("WHERE path = ? ORDER BY seq", path)
 
     def due_uploads(self, now_ns: int, limit: int) -> list[Intent]:
-        """UPLOADs whose time has come, the longest due first; then RELABELs."""
+        """UPLOADs whose time has come, the longest due first; then REUPLOADs."""
         return self._rows(
-            "WHERE kind != 'delete' AND due_ns <= ? ORDER BY kind = 'relabel', due_ns, seq LIMIT ?", now_ns, limit
+            "WHERE kind != 'delete' AND due_ns <= ? ORDER BY kind = 'reupload', due_ns, seq LIMIT ?", now_ns, limit
         )
 
     def due_deletes(self, now_ns: int, limit: int) -> list[Intent]:
@@ -89,7 +89,7 @@ class Journal:
     # -- writing
 
     def put(self, kind: IntentKind, ino: int, *, due_ns: int, replaces: Iterable[str] = ()) -> Intent:
-        """The UPLOAD or RELABEL of an inode, in place of the one it had, whose `replaces` it inherits.
+        """The UPLOAD or REUPLOAD of an inode, in place of the one it had, whose `replaces` it inherits.
 
         A begun attempt is inherited too: what became of it still has to be found out (W6).
         """

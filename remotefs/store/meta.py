@@ -34,7 +34,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     aged_ns: int = 0
     aged_to: Reading | None = None
     # How many replies at a time were found to pay for one reader of a large file.
-    lanes: int = 1
+    concurrency: int = 1
 
 
 class Meta:

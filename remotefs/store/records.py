@@ -36,7 +36,7 @@ class IntentKind(StrEnum):
     """Kinds of pending remote work."""
 
     UPLOAD = "upload"
-    RELABEL = "relabel"
+    REUPLOAD = "reupload"
     DELETE = "delete"
 
 
@@ -60,7 +60,7 @@ class Inode(NamedTuple):
     content_gen: int
     staged_gen: int | None
     file_id: str | None
-    spelled_id: str | None
+    conflict_id: str | None
     replaced_by: int | None
     closed_ns: int
 
@@ -122,7 +122,7 @@ class Remote(NamedTuple):
     downloadable: bool | int
     origin: Origin | int
     ino: int | None = None
-    doomed: int = 0
+    tombstoned: int = 0
     missed: int = 0
     digest: str | None = None
     known_ns: int = 0
@@ -142,7 +142,7 @@ class Remote(NamedTuple):
 
     @property
     def age_key(self) -> tuple[int, str]:
-        """Orders twins: the largest is the newest (N3)."""
+        """Orders conflict copies: the largest is the newest (N3)."""
         return (self.created_ns, self.file_id)
 
 

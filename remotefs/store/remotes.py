@@ -1,7 +1,7 @@
 """What is known of the service's files: one row for each id that was ever listed or that an upload returned.
 
-A row is *shown* while it is bound to an inode, *doomed* once the user unlinked or replaced it here (it is masked from
-then on, and stays as a tombstone until two complete listings came without it), and otherwise merely known.
+A row is *shown* while it is bound to an inode, *tombstoned* once the user unlinked or replaced it here (it is masked
+from then on, and stays as a tombstone until two complete listings came without it), and otherwise merely known.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ class Remotes:
 
     def unshown(self, now_ns: int) -> list[Remote]:
         """Files that nobody here gave up, that have not expired, and that no path shows."""
-        return self._where("ino IS NULL AND doomed = 0 AND (expires_ns IS NULL OR expires_ns > ?)", now_ns)
+        return self._where("ino IS NULL AND tombstoned = 0 AND (expires_ns IS NULL OR expires_ns > ?)", now_ns)
 
     def namesakes(self) -> list[list[Remote]]:
         """Shown files that share their remote filename with another, name by name, the newest first."""
         names = self._db.all(
-            "SELECT filename FROM remote WHERE doomed = 0 AND ino IS NOT NULL GROUP BY filename HAVING count(*) > 1"
+            "SELECT filename FROM remote WHERE tombstoned = 0 AND ino IS NOT NULL GROUP BY filename HAVING count(*) > 1"
         )
-        return [[r for r in self.named(name) if r.ino is not None and not r.doomed] for (name,) in names]
+        return [[r for r in self.named(name) if r.ino is not None and not r.tombstoned] for (name,) in names]
 
-    def doomed(self) -> list[Remote]:
+    def tombstoned(self) -> list[Remote]:
         """Tombstones: what the user gave up here and the service may still list."""
-        return self._where("doomed = 1")
+        return self._where("tombstoned = 1")
 
     def known_count(self) -> int:
         """How many ids a listing is expected to show."""
-        row = self._db.one("SELECT count(*) FROM remote WHERE doomed = 0")
+        row = self._db.one("SELECT count(*) FROM remote WHERE tombstoned = 0")
         assert row is not None
         return int(row[0])
 
     def shown_count(self) -> int:
         """Return how many files paths here show."""
-        row = self._db.one("SELECT count(*) FROM remote WHERE doomed = 0 AND ino IS NOT NULL")
+        row = self._db.one("SELECT count(*) FROM remote WHERE tombstoned = 0 AND ino IS NOT NULL")
         assert row is not None
         return int(row[0])
 
@@ -69,9 +69,9 @@ class Remotes:
         """Every id that there was a row of at that time (by `now`), tombstones included."""
         return {row[0] for row in self._db.all("SELECT file_id FROM remote WHERE known_ns <= ?", (at_ns,))}
 
-    def doomed_ids(self) -> set[str]:
+    def tombstoned_ids(self) -> set[str]:
         """Tombstones."""
-        return {row[0] for row in self._db.all("SELECT file_id FROM remote WHERE doomed = 1")}
+        return {row[0] for row in self._db.all("SELECT file_id FROM remote WHERE tombstoned = 1")}
 
     def missed(self, times: int) -> list[Remote]:
         """Rows that at least so many complete listings in a row came without."""
@@ -79,7 +79,7 @@ class Remotes:
 
     def expired(self, now_ns: int) -> list[Remote]:
         """Shown rows that have expired."""
-        return self._where("expires_ns <= ? AND doomed = 0 AND ino IS NOT NULL", now_ns)
+        return self._where("expires_ns <= ? AND tombstoned = 0 AND ino IS NOT NULL", now_ns)
 
     def add(self, remote: Remote) -> None:
         """Insert or renew a row; it is known from now on."""
@@ -115,15 +115,15 @@ class Remotes:
         with self._db.transaction():
             self._db.execute("UPDATE remote SET ino = ? WHERE file_id = ?", (ino, file_id))
 
-    def doom(self, file_id: str) -> None:
+    def tombstone(self, file_id: str) -> None:
         """The user unlinked or replaced it here: masked from now on, and may be deleted (S3)."""
         with self._db.transaction():
-            self._db.execute("UPDATE remote SET doomed = 1, ino = NULL WHERE file_id = ?", (file_id,))
+            self._db.execute("UPDATE remote SET tombstoned = 1, ino = NULL WHERE file_id = ?", (file_id,))
 
-    def spare(self, file_id: str) -> None:
+    def restore(self, file_id: str) -> None:
         """It was given up for something that is lost: show it again."""
         with self._db.transaction():
-            self._db.execute("UPDATE remote SET doomed = 0 WHERE file_id = ?", (file_id,))
+            self._db.execute("UPDATE remote SET tombstoned = 0 WHERE file_id = ?", (file_id,))
 
     def forget(self, file_id: str) -> None:
         """Remove the row: the service has forgotten the file too."""

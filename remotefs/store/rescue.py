@@ -29,7 +29,7 @@ _TEXT, _NUMBER = str | None, int | None
 # What may stand in each column.
 _INODE_TYPES = tuple(
     {"target": bytes | None, "parent": _NUMBER, "staged_gen": _NUMBER, "replaced_by": _NUMBER, "file_id": _TEXT,
-     "spelled_id": _TEXT}.get(column, int)
+     "conflict_id": _TEXT}.get(column, int)
     for column in Inode._fields
 )  # fmt: skip
 _REMOTE_TYPES = tuple(
@@ -187,7 +187,7 @@ def _take_copy(copy: Path, new: Path) -> None:
         with database.transaction():
             database.execute("DELETE FROM intent")
             database.execute("DELETE FROM inode WHERE nlink <= 0")
-            database.execute("UPDATE remote SET doomed = 0, missed = 0 WHERE doomed OR missed")
+            database.execute("UPDATE remote SET tombstoned = 0, missed = 0 WHERE tombstoned OR missed")
     finally:
         database.close()
 
@@ -218,7 +218,7 @@ def _insert(database: Database, table: str, columns: Sequence[str], rows: Iterab
 
 def _shown_again(remotes: Iterable[tuple[Value, ...]]) -> Iterable[tuple[Value, ...]]:
     """No tombstones, and nothing that counts as missed: the service's listings say what is gone."""
-    cleared = {"doomed": 0, "missed": 0}
+    cleared = {"tombstoned": 0, "missed": 0}
     for remote in remotes:
         yield tuple(cleared.get(name, value) for name, value in zip(Remote._fields, remote, strict=True))
 

@@ -2,8 +2,8 @@
 
 inode ──< dentry     a directory entry; `cookie` orders a directory and never changes, also over renames
   │  └──< xattr      user.*
-  │  └──< remote     every remote file that is known: bound to an inode, shown nowhere, or doomed
-  └────── intent     pending remote work: at most one UPLOAD or RELABEL an inode, one DELETE a remote file
+  │  └──< remote     every remote file that is known: bound to an inode, shown nowhere, or a tombstone
+  └────── intent     pending remote work: at most one UPLOAD or REUPLOAD an inode, one DELETE a remote file
 meta                 account, shape, times of polls
 """
 
@@ -115,4 +115,16 @@ ALTER TABLE remote ADD COLUMN foreseen INTEGER;
 ALTER TABLE remote ADD COLUMN listed_size INTEGER;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS)
+_FIELD_TERMS = """
+-- Columns and kinds get the names that the code uses now.
+ALTER TABLE inode RENAME COLUMN spelled_id TO conflict_id;   -- the id in a conflict copy's name, `stem [id].ext`
+DROP INDEX inode_spelled;
+CREATE INDEX inode_conflict ON inode (ino) WHERE conflict_id IS NOT NULL;
+ALTER TABLE remote RENAME COLUMN doomed TO tombstoned;       -- unlinked or replaced here: masked, and may be deleted
+DROP INDEX remote_doomed;
+CREATE INDEX remote_tombstoned ON remote (file_id) WHERE tombstoned = 1;
+UPDATE intent SET kind = 'reupload' WHERE kind = 'relabel';  -- records.IntentKind
+UPDATE meta SET value = CAST(replace(CAST(value AS TEXT), '"lanes":', '"concurrency":') AS BLOB) WHERE key = 'facts';
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS)

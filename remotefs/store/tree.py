@@ -154,9 +154,9 @@ class Tree:
         """Inodes with a name that were written to and not closed."""
         return self._where("i.staged_gen IS NOT NULL AND i.state = ? AND i.nlink > 0", ContentState.DIRTY)
 
-    def twins(self) -> list[Inode]:
+    def conflict_copies(self) -> list[Inode]:
         """Inodes shown under a twin's spelling."""
-        return self._where("i.spelled_id IS NOT NULL")
+        return self._where("i.conflict_id IS NOT NULL")
 
     def usage(self) -> tuple[int, int]:
         """(number of inodes, sum of the sizes of regular files in bytes)."""
@@ -261,7 +261,7 @@ class Tree:
             self._moved(one, parent, new_parent, now_ns)
             self._moved(other, new_parent, parent, now_ns)
 
-    def respell(self, parent: int, name: str, new_name: str) -> None:
+    def rename_entry(self, parent: int, name: str, new_name: str) -> None:
         """Show an entry under another name in the same directory, which is free; no times change."""
         with self._db.transaction():
             self._move_entry(parent, name, parent, new_name)
@@ -305,7 +305,7 @@ class Tree:
         self._touch_directory(parent, now_ns, nlink=-1 if crosses else 0)
         self._touch_directory(new_parent, now_ns, nlink=1 if crosses else 0)
         # A name given here is the user's own: it is no twin's spelling any more.
-        self.update(inode.ino, ctime_ns=now_ns, spelled_id=None, **({"parent": new_parent} if inode.is_dir else {}))
+        self.update(inode.ino, ctime_ns=now_ns, conflict_id=None, **({"parent": new_parent} if inode.is_dir else {}))
 
     def _add_entry(self, parent: int, name: str, ino: int) -> None:
         self._db.execute("INSERT INTO dentry (parent, name, ino) VALUES (?, ?, ?)", (parent, name, ino))

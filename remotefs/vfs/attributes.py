@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from remotefs.data.files.file_bytes import FileData
-from remotefs.data.intents.in_flight import Flights
-from remotefs.data.intents.planner import Changes
+from remotefs.data.files.file_bytes import FileBytes
+from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.writeback.dispatcher import Writeback
 from remotefs.errors import AttributeTooBig, InvalidArgument, NoAttribute, NotPermitted, Unsupported
 from remotefs.store.disk import Disk
@@ -61,9 +61,9 @@ class Attributes:
     def __init__(
         self,
         store: Store,
-        changes: Changes,
-        filedata: FileData,
-        flights: Flights,
+        planner: IntentPlanner,
+        file_bytes: FileBytes,
+        in_flight: UploadsInFlight,
         writeback: Writeback,
         namespace: Namespace,
         files: Files,
@@ -74,9 +74,9 @@ class Attributes:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
-        self._changes = changes
-        self._filedata = filedata
-        self._flights = flights
+        self._planner = planner
+        self._file_bytes = file_bytes
+        self._in_flight = in_flight
         self._writeback = writeback
         self._namespace = namespace
         self._files = files
@@ -86,7 +86,7 @@ class Attributes:
 
     def getattr(self, ino: int) -> Inode:
         """The inode. Raises NotFound."""
-        return self._namespace.directory(ino)
+        return self._namespace.inode(ino)
 
     async def setattr(self, ino: int, change: AttributeChange, fh: int | None) -> Inode:
         """Change what is told; only a new size touches the content, and may wait (A1)."""
@@ -172,7 +172,7 @@ class Attributes:
     def state(self, inode: Inode) -> str:
         """clean, dirty, pending, uploading, alias, local, or `failed: reason`."""
         intent = self._journal.of_inode(inode.ino)
-        if inode.ino in self._flights:
+        if inode.ino in self._in_flight:
             return "uploading"
         if refusal := self._writeback.refusal(inode.ino):
             return f"failed: {refusal}"
@@ -180,10 +180,10 @@ class Attributes:
             return "dirty"
         if inode.state == ContentState.CLOSED:
             return "local" if intent is None else "pending"
-        return "alias" if self._changes.is_alias(inode) else "clean"
+        return "alias" if self._planner.is_alias(inode) else "clean"
 
     def _readable(self, inode: Inode) -> str:
-        if self._filedata.is_readable(inode):
+        if self._file_bytes.is_readable(inode):
             return "yes"
         return "no: uploaded elsewhere, and the service gives uploads back to nobody"
 

@@ -30,7 +30,7 @@ class ById:
         """Whether it is one of the directories here."""
         return ino in {_RESERVED_INO, _BY_ID_INO}
 
-    def directory(self, ino: int) -> Inode:
+    def inode(self, ino: int) -> Inode:
         """The virtual directory of that number; it looks like the root, without its write bits."""
         root = self._tree.get(ROOT_INO)
         parent = ROOT_INO if ino == _RESERVED_INO else _RESERVED_INO
@@ -40,8 +40,8 @@ class ById:
     def lookup(self, parent: int, name: str) -> Inode | None:
         """What a name is, in the root or in one of the directories here."""
         if parent == ROOT_INO:
-            return self.directory(_RESERVED_INO) if name == names.RESERVED else None
+            return self.inode(_RESERVED_INO) if name == names.RESERVED else None
         if parent == _RESERVED_INO:
-            return self.directory(_BY_ID_INO) if name == _BY_ID else None
+            return self.inode(_BY_ID_INO) if name == _BY_ID else None
         remote = self._remotes.find(name)
         return self._tree.find(remote.ino) if remote is not None and remote.ino is not None else None

@@ -13,12 +13,12 @@ from contextlib import contextmanager, suppress
 
 from remotefs.config import WritebackConfig
 from remotefs.data.download.folder_readahead import Scans
-from remotefs.data.files.file_bytes import FileData
+from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.files.lengths import Lengths
-from remotefs.data.intents.planner import Changes
+from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.writeback.closer import Closer
 from remotefs.data.writeback.dispatcher import Outcome, Writeback
-from remotefs.data.writeback.promoter import Settler
+from remotefs.data.writeback.promoter import Promoter
 from remotefs.errors import (
     AlreadyExists,
     IsADirectory,
@@ -43,29 +43,29 @@ class Files:
     def __init__(
         self,
         store: Store,
-        changes: Changes,
-        filedata: FileData,
-        settler: Settler,
+        planner: IntentPlanner,
+        file_bytes: FileBytes,
+        promoter: Promoter,
         closer: Closer,
         writeback: Writeback,
         handles: Handles,
         namespace: Namespace,
         config: WritebackConfig,
-        ring: Callable[[], None],
+        wake_writeback: Callable[[], None],
         scans: Scans,
         lengths: Lengths,
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
-        self._changes = changes
-        self._filedata = filedata
-        self._settler = settler
+        self._planner = planner
+        self._file_bytes = file_bytes
+        self._promoter = promoter
         self._closer = closer
         self._writeback = writeback
         self._handles = handles
         self._namespace = namespace
         self._config = config
-        self._ring = ring
+        self._wake_writeback = wake_writeback
         self._scans = scans
         self._lengths = lengths
 
@@ -79,7 +79,7 @@ class Files:
         sure = True
         if not flags & os.O_TRUNC:
             sure = await self._lengths.verify(inode)
-            self._filedata.check_readable(inode)
+            self._file_bytes.check_readable(inode)
         handle = self._handles.open_file(ino, flags)
         handle.direct = not sure
         if flags & os.O_TRUNC:
@@ -106,7 +106,7 @@ class Files:
     async def _empty(self, inode: Inode, caller: Caller) -> None:
         """O_TRUNC: of an empty file it changes the times alone, as `> stamp` relies on."""
         if inode.size > 0:
-            await self._filedata.truncate(inode.ino, 0)
+            await self._file_bytes.truncate(inode.ino, 0)
         else:
             now = time.time_ns()
             self._tree.update(inode.ino, mtime_ns=now, ctime_ns=now)
@@ -129,7 +129,7 @@ class Files:
         else:
             self._lengths.check_current(inode)
         async with self._lengths.judging():
-            data = await self._filedata.read(handle.ino, offset, size, handle.window, length=length)
+            data = await self._file_bytes.read(handle.ino, offset, size, handle.window, length=length)
         handle.read_to = max(handle.read_to, offset + len(data))
         self._note_read(handle.ino)
         return data
@@ -140,21 +140,21 @@ class Files:
         if self._journal.is_longer_than(self._config.backlog_intents):
             raise OutOfSpace("more uploads are pending than the backlog may hold; see `remotefs status`")
         async with self._lengths.judging():
-            written = await self._filedata.write(handle.ino, offset, data)
+            written = await self._file_bytes.write(handle.ino, offset, data)
         handle.wrote = True
         return written
 
     async def truncate(self, ino: int, size: int, fh: int | None) -> None:
         """ftruncate(2) through a handle is a write; truncate(2) without one counts as a close (W4)."""
         async with self._lengths.judging():
-            await self._filedata.truncate(ino, size)
+            await self._file_bytes.truncate(ino, size)
         if fh is not None:
             self._handles.file(fh).wrote = True
         else:
             with self._making_up_for_failure(ino):
-                await self._filedata.close(ino)
+                await self._file_bytes.close(ino)
             # What was cut to the bytes that the service has is content already.
-            self._settler.want(ino)
+            self._promoter.want(ino)
 
     # -- closing
 
@@ -180,16 +180,16 @@ class Files:
 
     async def _close(self, ino: int, *, waits: bool) -> None:
         """Make what was written the content, by whichever handle, and return once it is as safe as a close promises."""
-        await self._filedata.close(ino)
+        await self._file_bytes.close(ino)
         inode = self._tree.get(ino)
         if waits and inode.state != ContentState.CLEAN and self._close_waits(inode):
             await self._wait_for_upload(ino)
         else:
-            await self._filedata.sync(ino)
+            await self._file_bytes.sync(ino)
 
     async def fsync(self, fh: int) -> None:
         """What was written survives a power cut of this machine (W3)."""
-        await self._filedata.sync(self._handles.file(fh).ino)
+        await self._file_bytes.sync(self._handles.file(fh).ino)
 
     async def release(self, fh: int) -> None:
         """The last descriptor of the handle is gone."""
@@ -198,7 +198,7 @@ class Files:
             with self._making_up_for_failure(handle.ino), suppress(NotFound):  # gone meanwhile
                 await self._after_release(handle)
         finally:
-            self._ring()
+            self._wake_writeback()
 
     @contextmanager
     def _making_up_for_failure(self, ino: int) -> Iterator[None]:
@@ -212,7 +212,7 @@ class Files:
     async def _after_release(self, handle: OpenFile) -> None:
         inode = self._tree.get(handle.ino)
         if not self._handles.is_open(inode.ino):
-            self._filedata.rest(inode)
+            self._file_bytes.on_last_close(inode)
         if not handle.writable and not self._was_read_through(handle, inode):
             self._scans.looked_at(inode.ino)
         if inode.nlink == 0:
@@ -222,31 +222,31 @@ class Files:
 
     def _was_read_through(self, handle: OpenFile, inode: Inode) -> bool:
         """Whether a reader saw the end of a file; of one that is here the kernel may have had all pages."""
-        return handle.read_to >= inode.size or (handle.read_to == 0 and self._filedata.is_here(inode))
+        return handle.read_to >= inode.size or (handle.read_to == 0 and self._file_bytes.is_here(inode))
 
     def _release_unlinked(self, inode: Inode) -> None:
         if self._handles.is_open(inode.ino):
             return
-        self._changes.release(inode)
+        self._planner.release(inode)
         if inode.staged_gen is not None:
-            self._filedata.discard(inode.ino, inode.staged_gen)
+            self._file_bytes.discard(inode.ino, inode.staged_gen)
 
     async def _last_writer_left(self, inode: Inode) -> None:
         # A generation that no FLUSH told of: O_TRUNC alone, or a mapping written after close (W4).
-        await self._filedata.close(inode.ino)
+        await self._file_bytes.close(inode.ino)
         inode = self._tree.get(inode.ino)
         if inode.state == ContentState.CLEAN:
-            self._settler.want(inode.ino)
+            self._promoter.want(inode.ino)
         elif inode.size == 0:
-            self._changes.closed(inode.ino)
+            self._planner.closed(inode.ino)
 
     def _close_waits(self, inode: Inode) -> bool:
         return (
             self._config.durability != "local"
             and inode.nlink > 0
             and inode.size > 0
-            and not self._changes.is_local(inode)
-            and not self._changes.is_temporary(inode)
+            and not self._planner.is_local(inode)
+            and not self._planner.is_temporary(inode)
         )
 
     async def _wait_for_upload(self, ino: int) -> None:
@@ -255,9 +255,9 @@ class Files:
         if outcome is Outcome.DONE and inode.state == ContentState.CLEAN:
             return
         # close returns with the state pending, or it is not to be uploaded any more: then it has to survive here.
-        await self._filedata.sync(ino)
+        await self._file_bytes.sync(ino)
         if outcome is Outcome.PENDING and self._config.durability == "strict":
-            path = self._changes.path(inode)
+            path = self._planner.path(inode)
             raise TransportError(f"{path}: not with the service yet; it stays pending and is retried")
 
     def _note_read(self, ino: int) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from remotefs import names
-from remotefs.data.files.file_bytes import FileData
-from remotefs.data.intents.planner import Changes
+from remotefs.data.files.file_bytes import FileBytes
+from remotefs.data.intents.planner import IntentPlanner
 from remotefs.errors import AccessDenied, AlreadyExists, InvalidArgument, NotFound, NotPermitted
 from remotefs.store.records import ROOT_INO, Entry, Inode
 from remotefs.store.store import Store
@@ -44,15 +44,15 @@ class Namespace:
     def __init__(
         self,
         store: Store,
-        changes: Changes,
-        filedata: FileData,
+        planner: IntentPlanner,
+        file_bytes: FileBytes,
         handles: Handles,
         byid: ById,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
-        self._changes = changes
-        self._filedata = filedata
+        self._planner = planner
+        self._file_bytes = file_bytes
         self._handles = handles
         self._byid = byid
 
@@ -61,8 +61,8 @@ class Namespace:
     def lookup(self, parent: int, name: bytes) -> Inode:
         """What the name names. Raises NotFound, NameTooLong, BadName."""
         if name in {b".", b".."}:
-            inode = self.directory(parent)
-            return self.directory(inode.parent or ROOT_INO) if name == b".." else inode
+            inode = self.inode(parent)
+            return self.inode(inode.parent or ROOT_INO) if name == b".." else inode
         text = names.check_component(name)
         found = self._tree.lookup(parent, text)
         if found is None and (self._byid.is_virtual(parent) or text == names.RESERVED):
@@ -75,9 +75,9 @@ class Namespace:
         """Whether the kernel is told when a name of the directory comes to mean something else."""
         return not self._byid.is_virtual(parent)
 
-    def directory(self, ino: int) -> Inode:
+    def inode(self, ino: int) -> Inode:
         """An inode, virtual or not. Raises NotFound."""
-        return self._byid.directory(ino) if self._byid.is_virtual(ino) else self._tree.get(ino)
+        return self._byid.inode(ino) if self._byid.is_virtual(ino) else self._tree.get(ino)
 
     def readlink(self, ino: int) -> bytes:
         """The target of a symbolic link. Raises InvalidArgument."""
@@ -88,16 +88,16 @@ class Namespace:
 
     def opendir(self, ino: int) -> int:
         """A directory handle."""
-        return self._handles.open_directory(self.directory(ino).ino)
+        return self._handles.open_directory(self.inode(ino).ino)
 
     def readdir(self, fh: int, cookie: int) -> Iterator[Entry]:
         """Entries behind `cookie` (0: from the start), `.` and `..` first; stable while entries come and go."""
         ino = self._handles.directory(fh)
         if cookie < COOKIES_BELOW:
-            directory = self.directory(ino)
+            directory = self.inode(ino)
             if cookie < 1:
                 yield Entry.of(1, ".", directory)
-            yield Entry.of(2, "..", self.directory(directory.parent or ROOT_INO))
+            yield Entry.of(2, "..", self.inode(directory.parent or ROOT_INO))
         while page := self._tree.entries(ino, after=max(cookie, COOKIES_BELOW), limit=_PAGE):
             yield from page
             if len(page) < _PAGE:
@@ -120,7 +120,7 @@ class Namespace:
         now = time.time_ns()
         with self._db.transaction():
             inode = self._make(parent, text, mode, caller, now, rdev=rdev)
-            return self._changes.closed(inode.ino) if inode.is_file else inode
+            return self._planner.closed(inode.ino) if inode.is_file else inode
 
     def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Inode:
         """A directory."""
@@ -144,7 +144,7 @@ class Namespace:
         with self._db.transaction():
             inode = self._tree.link(ino, parent, text, now_ns=now)
             self._own(parent)
-            self._changes.schedule(inode)
+            self._planner.schedule(inode)
             return inode
 
     # -- taking away
@@ -156,7 +156,7 @@ class Namespace:
         with self._db.transaction():
             inode = self._tree.unlink(parent, text, now_ns=now)
             self._own(parent)
-            self._changes.unlinked(inode, path=self._tree.path_of(parent, text))
+            self._planner.unlinked(inode, path=self._tree.path_of(parent, text))
         self._discard_if_gone(inode)
 
     def rmdir(self, parent: int, name: bytes) -> None:
@@ -173,7 +173,7 @@ class Namespace:
             return
         inode = self._tree.find(ino)
         if inode is not None and inode.nlink == 0 and not self._handles.is_open(ino):
-            self._changes.release(inode)
+            self._planner.release(inode)
 
     # -- moving
 
@@ -200,7 +200,7 @@ class Namespace:
             if replaced is not None and replaced.is_dir:
                 self._forget_unknown(replaced)
             elif replaced is not None:
-                self._changes.replaced(replaced, moving.ino)
+                self._planner.replaced(replaced, moving.ino)
         if replaced is not None:
             self._discard_if_gone(replaced)
 
@@ -221,13 +221,13 @@ class Namespace:
         """The path of an inode changed, or of all beneath it: bring the intents in line, within W7's limits."""
         inode = self._tree.get(ino)
         if not inode.is_dir:
-            self._changes.schedule(inode)
+            self._planner.schedule(inode)
             return
         self._own(ino)
         files = list(self._tree.files_beneath(ino))
-        relabel = self._changes.may_relabel(files)
+        relabel = self._planner.may_reupload(files)
         for file in files:
-            self._changes.schedule(file, relabel=relabel)
+            self._planner.schedule(file, reupload=relabel)
 
     def _check_not_beneath(self, moving: Inode, new_parent: int) -> None:
         if moving.is_dir and self._tree.is_beneath(new_parent, moving.ino):
@@ -274,4 +274,4 @@ class Namespace:
 
     def _discard_if_gone(self, inode: Inode) -> None:
         if inode.nlink == 0 and inode.staged_gen is not None and not self._handles.is_open(inode.ino):
-            self._filedata.discard(inode.ino, inode.staged_gen)
+            self._file_bytes.discard(inode.ino, inode.staged_gen)

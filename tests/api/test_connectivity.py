@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from remotefs import errors
-from remotefs.api.connectivity import MAX_RETRY_S, Link
+from remotefs.api.connectivity import MAX_RETRY_S, Connectivity
 
 
 def refusal(kind: type[errors.RefusedError], status: int) -> errors.RefusedError:
@@ -19,19 +19,19 @@ async def answer() -> str:
 
 
 @pytest.fixture
-def link() -> Link:
+def link() -> Connectivity:
     """One over which an answer came."""
-    link = Link()
+    link = Connectivity()
     link.up()
     return link
 
 
 def test_s1_before_the_first_answer_nothing_is_worth_sending() -> None:
-    assert not Link().is_up
+    assert not Connectivity().is_up
 
 
 def test_s1_a_refusal_is_an_answer_once_the_account_was_vouched_for() -> None:
-    link = Link(vouched=False)
+    link = Connectivity(vouched=False)
     for _ in range(3):
         link.learn(refusal(errors.BadRequest, 400))
         assert not link.is_up
@@ -60,7 +60,7 @@ def test_s1_a_refusal_is_an_answer_once_the_account_was_vouched_for() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-async def test_what_an_error_tells(link: Link, error: errors.RemotefsError, is_up: bool) -> None:
+async def test_what_an_error_tells(connectivity: Connectivity, error: errors.RemotefsError, is_up: bool) -> None:
     async def failing() -> None:
         raise error
 
@@ -70,13 +70,13 @@ async def test_what_an_error_tells(link: Link, error: errors.RemotefsError, is_u
     assert link.statistics().reason == (None if is_up else str(error))
 
 
-async def test_an_answer_means_up_again(link: Link) -> None:
+async def test_an_answer_means_up_again(connectivity: Connectivity) -> None:
     link.down(errors.Unreachable("no route"))
     assert await link.watch(answer) == "answer"
     assert (link.is_up, link.retry_s) == (True, 0.0)
 
 
-def test_tries_grow_apart_up_to_a_limit(link: Link) -> None:
+def test_tries_grow_apart_up_to_a_limit(connectivity: Connectivity) -> None:
     waits = []
     for _ in range(10):
         link.down(errors.Unreachable("no route"))
@@ -85,7 +85,7 @@ def test_tries_grow_apart_up_to_a_limit(link: Link) -> None:
     assert waits[-1] == MAX_RETRY_S
 
 
-async def test_requests_that_were_under_way_together_count_as_one_try(link: Link) -> None:
+async def test_requests_that_were_under_way_together_count_as_one_try(connectivity: Connectivity) -> None:
     async def failing() -> None:
         await trio.sleep(0.01)
         raise errors.Unreachable("no route")
@@ -105,9 +105,9 @@ async def test_requests_that_were_under_way_together_count_as_one_try(link: Link
 # -- out of reach (R7)
 
 
-def at(now: float) -> Link:
+def at(now: float) -> Connectivity:
     """One over which an answer came, and that takes it to be `now`."""
-    link = Link(clock=lambda: now)
+    link = Connectivity(clock=lambda: now)
     link.up()
     return link
 
@@ -138,7 +138,7 @@ def test_r7_readers_that_wait_in_vain_are_no_tries() -> None:
     assert link.retry_s == 1
 
 
-async def test_r7_an_upload_without_an_answer_does_not_keep_readers_from_trying(link: Link) -> None:
+async def test_r7_an_upload_without_an_answer_does_not_keep_readers_from_trying(connectivity: Connectivity) -> None:
     async def failing() -> None:
         raise errors.Unreachable("broke before all was sent")
 
@@ -158,14 +158,14 @@ def test_r7_a_refusal_is_an_answer() -> None:
     assert not link.is_up
 
 
-async def test_s1_suspended_stays_so_whatever_answers(link: Link) -> None:
+async def test_s1_suspended_stays_so_whatever_answers(connectivity: Connectivity) -> None:
     link.suspend(errors.AccountError("another account answers"))
     await link.watch(answer)
     assert not link.is_up
     assert link.statistics().suspended == "another account answers"
 
 
-async def test_changes_are_told_once_each(link: Link, autojump_clock: trio.testing.MockClock) -> None:
+async def test_changes_are_told_once_each(connectivity: Connectivity, autojump_clock: trio.testing.MockClock) -> None:
     told = []
 
     async def listen() -> None:
@@ -190,7 +190,7 @@ async def test_changes_are_told_once_each(link: Link, autojump_clock: trio.testi
 
 
 def test_a_service_that_is_out_of_reach_for_a_day_is_tried_on() -> None:
-    link = Link()
+    link = Connectivity()
     for _ in range(3000):
         link.down(errors.Unreachable("no route"))
     assert link.retry_s == MAX_RETRY_S

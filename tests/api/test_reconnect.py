@@ -10,8 +10,8 @@ import trio
 import trio.testing
 
 from remotefs.api.budget import Ticket
-from remotefs.api.connectivity import MAX_RETRY_S, Link
-from remotefs.api.reconnect import Probe
+from remotefs.api.connectivity import MAX_RETRY_S, Connectivity
+from remotefs.api.reconnect import Reconnect
 from remotefs.data.download.patience import Patience
 from remotefs.errors import AuthenticationFailed, DeadlineExceeded, Unreachable
 
@@ -23,15 +23,17 @@ class Scene:
     """A link that is lost, and what its probe does."""
 
     def __init__(self, answer: Callable[[], Awaitable[object]]) -> None:
-        self.link = Link()
-        self.link.up()
+        self.connectivity = Connectivity()
+        self.connectivity.up()
         self.asked_at: list[float] = []
         self.rung = 0
         # Seconds for which a question waits for its turn.
         self.held_s = 0.0
         self._answer = answer
-        self.patience = Patience(WAIT_S, self.link)
-        self.probe = Probe(self.link, lambda: self.patience.ask("the service", self._ask), self._ring)
+        self.patience = Patience(WAIT_S, self.connectivity)
+        self.probe = Reconnect(
+            self.connectivity, lambda: self.patience.ask("the service", self._ask), self._wake_writeback
+        )
 
     async def _ask(self, ticket: Ticket) -> None:
         self.asked_at.append(trio.current_time())
@@ -39,11 +41,11 @@ class Scene:
             await trio.sleep(self.held_s)
         await self._answer()
 
-    def _ring(self) -> None:
+    def _wake_writeback(self) -> None:
         self.rung += 1
 
     def lose(self) -> None:
-        self.link.unheard(DeadlineExceeded("silent"), since=trio.current_time())
+        self.connectivity.unheard(DeadlineExceeded("silent"), since=trio.current_time())
 
 
 @asynccontextmanager

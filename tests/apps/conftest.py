@@ -20,9 +20,9 @@ from tests.mount.support import Mounted, mounted, ops, shell
 # with it, so that whatever of that goes up was sent without need. `remotefs flush` waits for none of it.
 PATIENT = {
     "REMOTEFS_WRITEBACK_TEMPORARY_GRACE_S": "30",
-    "REMOTEFS_WRITEBACK_RELABEL_WAIT_S": "30",
+    "REMOTEFS_WRITEBACK_REUPLOAD_WAIT_S": "30",
     "REMOTEFS_WRITEBACK_EMPTY_GRACE_S": "5",
-    "REMOTEFS_WRITEBACK_SETTLE_S": "2",
+    "REMOTEFS_WRITEBACK_UPLOAD_DELAY_S": "2",
     "REMOTEFS_REFRESH_POLL_IN_USE_S": "6",
     "REMOTEFS_REFRESH_POLL_IDLE_S": "300",
 }

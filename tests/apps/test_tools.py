@@ -145,9 +145,9 @@ def test_sqlite_recovers_what_a_killed_writer_left(desk: Desk) -> None:
     with subprocess.Popen(["sqlite3", path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdin is not None
         assert writer.stdout is not None
-        writer.stdin.write(big + "\nselect 'spilled';\n")
+        writer.stdin.write(big + "\nselect 'not_on_disk';\n")
         writer.stdin.flush()
-        assert writer.stdout.readline() == "spilled\n"
+        assert writer.stdout.readline() == "not_on_disk\n"
         writer.kill()
     assert "data.db-journal" in desk.names()
 

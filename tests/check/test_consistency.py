@@ -22,7 +22,7 @@ def inode(ino: int, *, folder: bool = False, **fields: Any) -> Inode:
     values: dict[str, Any] = dict.fromkeys(Inode._fields, 0) | {
         "ino": ino, "mode": (stat.S_IFDIR if folder else stat.S_IFREG) | 0o700, "nlink": 2 if folder else 1,
         "target": None, "parent": ROOT_INO if folder else None, "staged_gen": None, "file_id": None,
-        "spelled_id": None, "replaced_by": None,
+        "conflict_id": None, "replaced_by": None,
     }  # fmt: skip
     return Inode(**(values | fields))
 
@@ -55,7 +55,7 @@ SOUND = Snapshot(
         inode(3, size=3, file_id="a"), inode(4, size=5, state=ContentState.CLOSED, staged_gen=1, nlink=2),
         inode(5, size=3, file_id="g"), inode(6, size=2, nlink=0, state=ContentState.DIRTY, staged_gen=2),
         Name(1, "d", 2), Name(2, "ours", 3), Name(1, "new", 4), Name(2, "again", 4), Name(1, "made", 5),
-        remote("a", 3), remote("g", 5, origin=Origin.FOREIGN, downloadable=True), remote("old", None, doomed=1),
+        remote("a", 3), remote("g", 5, origin=Origin.FOREIGN, downloadable=True), remote("old", None, tombstoned=1),
         remote("gone", None, expires_ns=1),
         intent(1, IntentKind.UPLOAD, 4), intent(2, IntentKind.DELETE, None, "old"),
     ),
@@ -131,10 +131,10 @@ CASES: dict[str, tuple[Snapshot, list[Kind]]] = {
     "content of what was given up": (replace(SOUND, content=dict(SOUND.content) | {"old": Kept(True, 1)}), [Kind.STRAY_CONTENT]),
     "bytes without sums": (replace(SOUND, stray_bytes=["z"]), [Kind.STRAY_BYTES]),
     "bound to an unknown id": (change(SOUND, of(5, file_id="z"), without=("g",)), [Kind.UNKNOWN_ID, Kind.UNKNOWN_REMOTE]),
-    "bound to what was given up": (change(SOUND, about("g", doomed=1)), [Kind.GIVEN_UP_ID, Kind.LEFT_REMOTE]),
+    "bound to what was given up": (change(SOUND, about("g", tombstoned=1)), [Kind.GIVEN_UP_ID, Kind.LEFT_REMOTE]),
     "shown by another": (change(SOUND, about("g", ino=3)), [Kind.WRONG_INODE, Kind.WRONG_INODE]),
-    "shown by nothing": (change(SOUND, about("old", doomed=0)), [Kind.NOT_SHOWN]),
-    "shown by what is gone": (change(SOUND, about("old", doomed=0, ino=99)), [Kind.WRONG_INODE]),
+    "shown by nothing": (change(SOUND, about("old", tombstoned=0)), [Kind.NOT_SHOWN]),
+    "shown by what is gone": (change(SOUND, about("old", tombstoned=0, ino=99)), [Kind.WRONG_INODE]),
     "the only copy may go": (replace(SOUND, content={"a": Kept(False, 3)}), [Kind.NOT_PINNED]),
     "an upload of nothing": (change(SOUND, intent(3, IntentKind.UPLOAD, 99)), [Kind.STRAY_INTENT]),
     "a delete of nothing": (change(SOUND, intent(3, IntentKind.DELETE, None, "z")), [Kind.STRAY_INTENT]),
@@ -174,7 +174,7 @@ inodes = st.builds(
     state=st.sampled_from(list(ContentState)), staged_gen=st.none() | st.integers(0, 2),
     file_id=st.none() | st.sampled_from("xyz"),
 )  # fmt: skip
-remotes = st.builds(remote, st.sampled_from("xyz"), st.none() | st.integers(1, 8), doomed=st.integers(0, 1))
+remotes = st.builds(remote, st.sampled_from("xyz"), st.none() | st.integers(1, 8), tombstoned=st.integers(0, 1))
 intents = st.builds(
     intent,
     st.integers(1, 9),

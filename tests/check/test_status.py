@@ -41,7 +41,7 @@ async def test_an_upload_under_way_is_told_by_its_bytes(tmp_path: Path, server: 
         held = server.script.add(ReadSome(), op="upload", times=None)
         await host.write("big", bytes(LARGE))
         await held.until_hit()
-        [flight] = host.parts.flights.under_way.values()
+        [flight] = host.parts.in_flight.under_way.values()
         await host.until(lambda: flight.sent_bytes >= LARGE // 8)
         [upload] = (await commands(host).status(Nothing(), quietly)).uploading
         assert (upload.path, upload.size) == ("big", LARGE)

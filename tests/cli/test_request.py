@@ -10,27 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotefs.cli.launch.mount_options import MountOptions
-from remotefs.cli.launch.request import MountOrder, absolute, decode_order
+from remotefs.cli.launch.request import MountArgs, absolute, decode_args
+from remotefs.config import RENAMED, load
 from remotefs.errors import UsageError
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 maybe = st.none() | words
 orders = st.builds(
-    MountOrder, mountpoint=words, local=st.booleans(), local_root=maybe, state_dir=maybe, base_url=maybe,
+    MountArgs, mountpoint=words, local=st.booleans(), local_root=maybe, state_dir=maybe, base_url=maybe,
     durability=st.sampled_from([None, "remote", "local", "strict"]), options=st.lists(words, max_size=3).map(tuple),
     config_file=maybe,
 )  # fmt: skip
 
 
 @given(orders)
-def test_an_order_survives_being_handed_to_the_child(order: MountOrder) -> None:
-    assert decode_order(order.encode()) == order
+def test_an_order_survives_being_handed_to_the_child(order: MountArgs) -> None:
+    assert decode_args(order.encode()) == order
 
 
 def test_flags_win_over_the_environment_and_keys_come_from_it_alone() -> None:
-    order = MountOrder(mountpoint="/mnt", base_url="http://flag", options=("ro",), state_dir="/state")
+    order = MountArgs(mountpoint="/mnt", base_url="http://flag", options=("ro",), state_dir="/state")
     environ = {"ANTHROPIC_BASE_URL": "http://environment", "ANTHROPIC_API_KEY": "sk-hush"}
-    request = order.request(environ)
+    request = order.plan(environ)
     assert request.config.service.base_url == "http://flag"
     assert request.options == MountOptions(read_only=True)
     assert (request.mountpoint, request.state_dir, request.local_root) == (Path("/mnt"), Path("/state"), None)
@@ -39,19 +40,19 @@ def test_flags_win_over_the_environment_and_keys_come_from_it_alone() -> None:
 
 
 def test_a_local_server_has_a_folder_of_its_own_unless_it_is_told() -> None:
-    assert MountOrder(mountpoint="/mnt", local=True, local_root="/files").request({}).local_root == Path("/files")
-    assert MountOrder(mountpoint="/mnt", local=True).request({}).local_root is not None
+    assert MountArgs(mountpoint="/mnt", local=True, local_root="/files").plan({}).local_root == Path("/files")
+    assert MountArgs(mountpoint="/mnt", local=True).plan({}).local_root is not None
 
 
 @pytest.mark.parametrize("order", [
-    MountOrder(mountpoint="/mnt", local=True, base_url="http://x"),
-    MountOrder(mountpoint="/mnt", local_root="/files"),
-    MountOrder(mountpoint="/mnt", options=("bogus",)),
-    MountOrder(mountpoint="/mnt", config_file="/missing.toml"),
+    MountArgs(mountpoint="/mnt", local=True, base_url="http://x"),
+    MountArgs(mountpoint="/mnt", local_root="/files"),
+    MountArgs(mountpoint="/mnt", options=("bogus",)),
+    MountArgs(mountpoint="/mnt", config_file="/missing.toml"),
 ])  # fmt: skip
-def test_what_cannot_be_is_refused(order: MountOrder) -> None:
+def test_what_cannot_be_is_refused(order: MountArgs) -> None:
     with pytest.raises(UsageError):
-        order.request({})
+        order.plan({})
 
 
 def test_a_path_that_no_answer_could_tell_is_refused() -> None:
@@ -59,3 +60,21 @@ def test_a_path_that_no_answer_could_tell_is_refused() -> None:
     assert absolute(Path("/ü")) == "/ü"
     with pytest.raises(UsageError, match="not UTF-8"):
         absolute(Path(os.fsdecode(b"/\xff")))
+
+
+@pytest.mark.parametrize(("section", "former"), sorted(RENAMED))
+@pytest.mark.parametrize("source", ["file", "environment"])
+def test_a_setting_keeps_its_former_name_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, section: str, former: str, source: str
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"[{section}]\n{former} = 7\n" if source == "file" else "")
+    environ = {f"REMOTEFS_{section}_{former}".upper(): "7"} if source == "environment" else {}
+    present = RENAMED[section, former]
+    assert getattr(getattr(load(environ, file, {}), section), present) == 7
+    assert f"{section}.{former} has the name {present} now" in caplog.text
+
+
+def test_the_present_name_of_a_setting_wins_over_the_former(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[writeback]\nupload_delay_s = 1\nsettle_s = 7\n")
+    assert load({}, tmp_path / "config.toml", {}).writeback.upload_delay_s == 1

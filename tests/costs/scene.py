@@ -20,10 +20,10 @@ from tests.server_process import ServerProcess, running_server
 SETTINGS = {
     "REMOTEFS_REFRESH_POLL_IN_USE_S": "3600",
     "REMOTEFS_REFRESH_POLL_IDLE_S": "3600",
-    "REMOTEFS_WRITEBACK_RELABEL_WAIT_S": "30",
+    "REMOTEFS_WRITEBACK_REUPLOAD_WAIT_S": "30",
     "REMOTEFS_WRITEBACK_TEMPORARY_GRACE_S": "30",
     "REMOTEFS_WRITEBACK_EMPTY_GRACE_S": "5",
-    "REMOTEFS_WRITEBACK_SETTLE_S": "2",
+    "REMOTEFS_WRITEBACK_UPLOAD_DELAY_S": "2",
     # A close on a busy test machine waits for its upload however long that takes.
     "REMOTEFS_WRITEBACK_CLOSE_WAIT_S": "60",
 }
@@ -78,18 +78,18 @@ class Scene:
         """A file that somebody else uploaded; another one each time."""
         return self.mount.path / OTHERS / next(self.foreign)
 
-    def settle(self) -> None:
+    def promote_to_content(self) -> None:
         """Wait until nothing is pending."""
         self.mount.flush()
 
     def cost_of(self, steps: Iterator[None]) -> Cost:
         """What comes after the `yield` of an action cost, all that it leads to later included."""
         next(steps)
-        self.settle()
+        self.promote_to_content()
         before = len(self._requests())
         for _ in steps:
             raise AssertionError("an action yields once")
-        self.settle()
+        self.promote_to_content()
         return cost(self._requests()[before:])
 
     def _requests(self) -> list[dict[str, object]]:

@@ -27,7 +27,7 @@ class _Executioner(logging.Handler):
 
 
 if __name__ == "__main__":
-    steps = logging.getLogger("remotefs.steps")
+    steps = logging.getLogger("remotefs.crashpoints")
     steps.setLevel(logging.DEBUG)
     steps.propagate = False
     steps.addHandler(_Executioner(sys.argv[1], int(sys.argv[2])))

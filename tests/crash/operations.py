@@ -153,10 +153,10 @@ class Overtake(Operation):
     async def do(self, scene: Scene) -> None:
         host = scene.host
         ino = host.stat(self.path).ino
-        while ino not in host.parts.flights:
+        while ino not in host.parts.in_flight:
             await trio.lowlevel.checkpoint()
         if self.unsent:
-            host.parts.link.down(Unreachable("no route"))
+            host.parts.connectivity.down(Unreachable("no route"))
         handle = await host.open(self.path, os.O_WRONLY)
         try:
             await host.fs.files.write(handle.fh, host.stat(self.path).size, self.data)
@@ -173,7 +173,7 @@ class WriteUnsent(Write):
     """`echo > path` over what an `Overtake` left unsent, as soon as it could be sent."""
 
     async def do(self, scene: Scene) -> None:
-        scene.host.parts.link.up()
+        scene.host.parts.connectivity.up()
         await super().do(scene)
 
 
@@ -350,7 +350,7 @@ class Poll(Walk):
     """The same by what a running mount does every few seconds."""
 
     async def do(self, scene: Scene) -> None:
-        await scene.host.parts.link.watch(scene.host.parts.listings.poll)
+        await scene.host.parts.connectivity.watch(scene.host.parts.listings.poll)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ SCENARIOS: dict[str, Scenario] = {
         (Arm(), MakeFolder("d"), MakeFolder("d/e"), Write("d/e/f", SMALL), Rename("d", "x"), Settle(), Unlink("x/e/f"),
          RemoveFolder("x/e"), RemoveFolder("x"), Settle())
     ),
-    "relabel": Scenario((Write("a", LARGE), Settle(), Arm(), Rename("a", "b"), Settle(), Rename("b", "a"), Settle())),
+    "reupload": Scenario((Write("a", LARGE), Settle(), Arm(), Rename("a", "b"), Settle(), Rename("b", "a"), Settle())),
     "replace what others changed": Scenario(
         (Write("a", SMALL), Settle(), UploadElsewhere("a", LONGER), Arm(), Write("a", OTHER), Settle()),
         beside=(LONGER,), may_send_twice=True, aliases=True,

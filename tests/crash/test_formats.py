@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import tarfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,13 +19,15 @@ from remotefs.errors import FileTooBig, OutOfSpace
 from remotefs.fuse.translate import errno_of
 from remotefs.store.schema import MIGRATIONS
 from tests.crash.herd import Herd, Place, place
-from tests.faults import FaultyServer
+from tests.faults import FaultyServer, faulty_server
 from tests.mount.support import environment, remotefs
 from tests.parts import Host, clock, running, server
 
 __all__ = ["clock", "server"]
 Server, Clock = FaultyServer, trio.abc.Clock
 _OLD = Path(__file__).with_name("state-v1.sql")
+# Of the older of two files of one name in `state-v3.tar.gz`.
+_OLDER_ID = "file_aDpc1ius3PHpxY1whMXZHEgg"
 _STAGED = {"6-1": b"bound", "7-1": b"pending bytes", "8-1": b"never closed"}
 
 
@@ -43,6 +47,21 @@ def old_state(folder: Path, server: FaultyServer) -> Path:
     with closing(sqlite3.connect(folder / "state.db")) as connection:
         connection.executescript(script)
     return folder
+
+
+@pytest.fixture
+def third(tmp_path: Path) -> Iterator[FaultyServer]:
+    """A state folder of format 3, as that version left it when it was killed, and the service that it belongs to.
+
+    In it are a file that is bound and pinned, with a second name, an attribute and a symbolic link to it; two files of
+    somebody else's under one name; one that was deleted elsewhere and lies in the trash; one that waits for its upload,
+    one that was being written, one that waits to go up again under its new name, and one that waits for its DELETE.
+    """
+    with tarfile.open(Path(__file__).with_name("state-v3.tar.gz")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / "state").chmod(0o700)
+    with faulty_server(tmp_path / "server", uploads_downloadable=False) as running_server:
+        yield running_server
 
 
 def version(state: Path) -> int:
@@ -67,6 +86,42 @@ async def test_the_first_format_is_taken_over_with_all_that_was_pending(
         assert host.fs.attributes.getxattr(host.stat("also").ino, b"user.note") == b"kept"
         assert host.remote_names() == ["dirty", "folder\uff0fbound", "pending", "theirs.txt"]
     assert version(state) == len(MIGRATIONS)
+
+
+async def test_the_third_format_is_taken_over_with_all_that_was_pending(
+    tmp_path: Path, third: FaultyServer, clock: Clock
+) -> None:
+    assert version(tmp_path / "state") == 3
+    async with running(tmp_path, third, working=False) as host:
+        kinds = sorted(intent.kind.value for intent in host.pending())
+        assert kinds == ["delete", "reupload", "upload", "upload"]
+        assert host.parts.meta.facts.concurrency == 4
+        assert set(host.ls()) == {
+            "also", "dirty", "folder", "link", f"same [{_OLDER_ID}].txt", "same.txt", "pending", "theirs.txt",
+        }  # fmt: skip
+        await host.start_working()
+        await host.settled()
+        paths = [
+            "also",
+            "dirty",
+            "pending",
+            "theirs.txt",
+            "folder/bound",
+            "folder/renamed",
+            f"same [{_OLDER_ID}].txt",
+            "same.txt",
+        ]
+        assert [await host.read(path) for path in paths] == [
+            b"bound bytes", b"never closed", b"pending bytes", b"theirs", b"bound bytes", b"to be sent again", b"first", b"second!",
+        ]  # fmt: skip
+        assert host.ls("folder") == ["bound", "empty", "renamed"]
+        assert host.fs.attributes.getxattr(host.stat("also").ino, b"user.note") == b"kept"
+        assert host.fs.namespace.readlink(host.stat("link").ino) == b"folder/bound"
+        assert [(entry.path, entry.size) for entry in host.parts.trash.entries()] == [("goes", 9)]
+        assert host.remote_names() == [
+            "dirty", "folder\uff0fbound", "folder\uff0frenamed", "pending", "same.txt", "same.txt", "theirs.txt",
+        ]  # fmt: skip
+    assert version(tmp_path / "state") == len(MIGRATIONS)
 
 
 @pytest.mark.parametrize("nth", range(1, len(MIGRATIONS)))

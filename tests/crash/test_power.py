@@ -57,7 +57,7 @@ SAMPLE = [
     (Point("create", "sums are on the disk", 1), Persistence.NOTHING),
     (Point("overwrite", "content is on the disk", 1), Persistence.NOTHING),
     (Point("edit", "staged file has bytes", 1), Persistence.NAMES),
-    (Point("relabel", "content is removed", 1), Persistence.NOTHING),
+    (Point("reupload", "content is removed", 1), Persistence.NOTHING),
     (Point("rename over after fsync", "transaction is committed", 8), Persistence.BYTES),
 ]
 

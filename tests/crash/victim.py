@@ -6,7 +6,7 @@ reads one `Job` a line, forks a process for each, which runs a mount's parts on 
 and answers with a line when that process is gone. The fork is what makes hundreds of them affordable: nothing is
 imported twice. No thread runs and no database is open in this process itself.
 
-A process kills itself by SIGKILL in a handler of the logger `remotefs.steps`, in whatever thread the step was reached.
+A process kills itself by SIGKILL in a handler of the logger `remotefs.crashpoints`, in whatever thread the step was reached.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _be_the_victim(job: Job) -> None:
         logging.basicConfig(level=logging.INFO, force=True, format="%(levelname)s %(name)s: %(message)s")
         logging.getLogger("httpx").setLevel(logging.WARNING)
         executioner = Executioner(job)
-        steps = logging.getLogger("remotefs.steps")
+        steps = logging.getLogger("remotefs.crashpoints")
         steps.setLevel(logging.DEBUG)
         steps.propagate = False
         steps.addHandler(executioner)
@@ -208,7 +208,7 @@ async def _mount(job: Job, durability: str) -> AsyncIterator[Host]:
 async def _greet(host: Host) -> None:
     """List where nothing is known yet, as a mount does; of a scenario it is an operation of its own."""
     client = host.parts.client
-    await host.parts.link.watch(lambda: client.list_page(None, priority=Priority.FIRST_LISTING, limit=1))
+    await host.parts.connectivity.watch(lambda: client.list_page(None, priority=Priority.FIRST_LISTING, limit=1))
 
 
 def _believing_at_once(config: Config) -> Config:

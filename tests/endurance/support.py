@@ -138,7 +138,7 @@ async def _hurry(host: Host) -> None:
         for intent in host.pending():
             if intent.reason is not None and intent.due_ns != NEVER_NS:
                 host.parts.journal.reschedule(intent.seq, due_ns=0)
-        host.parts.doorbell.ring()
+        host.parts.wakeup.set()
 
 
 @dataclass
@@ -192,7 +192,7 @@ def has(host: Host, path: str, content: bytes) -> bool:
     return file_id is not None and blob.exists() and blob.read_bytes() == content
 
 
-async def settle(*hosts: Host) -> None:
+async def promote_to_content(*hosts: Host) -> None:
     """Wait until no change is pending anywhere."""
     for _ in range(3000):
         if not any(host.pending() for host in hosts):

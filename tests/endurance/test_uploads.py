@@ -18,7 +18,7 @@ from tests.endurance.support import (
     all_stored,
     mounted,
     persist,
-    settle,
+    promote_to_content,
     spoil,
     stored,
 )
@@ -37,7 +37,7 @@ async def test_w6_one_writer_and_every_fault_but_a_late_commit(tmp_path: Path, u
             writer = Writer(host, seed=uploads)
             await writer.work(uploads)
             assert not writer.untrue
-            await settle(host)
+            await promote_to_content(host)
             for path, content in writer.written.items():
                 assert await host.read(path) == content
         assert stored(server, tmp_path) == Counter(writer.written.items())
@@ -59,7 +59,7 @@ async def test_w6_two_writers_and_late_commits(tmp_path: Path, uploads: int, clo
                 nursery.start_soon(one.work, uploads // 2)
                 nursery.start_soon(two.work, uploads // 2)
             assert not one.untrue + two.untrue
-            await settle(host, other_host)
+            await promote_to_content(host, other_host)
             await trio.sleep(LATEST_S + LAG_S)
             kept = stored(server, tmp_path)
             assert of_others.items() | one.written.items() | two.written.items() <= kept.keys()

@@ -156,7 +156,7 @@ async def test_a_cancellation_passes() -> None:
 INODE = Inode(
     ino=7, mode=stat.S_IFREG | 0o640, uid=3, gid=4, nlink=2, rdev=0, size=1025, atime_ns=11, mtime_ns=12, ctime_ns=13,
     target=None, parent=None, implied=0, state=ContentState.CLEAN, content_gen=0, staged_gen=None, file_id=None,
-    spelled_id=None, replaced_by=None, closed_ns=0,
+    conflict_id=None, replaced_by=None, closed_ns=0,
 )  # fmt: skip
 
 

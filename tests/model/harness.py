@@ -25,7 +25,7 @@ from remotefs.api.budget import Priority
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
 from remotefs.errors import RemotefsError
 from remotefs.fuse.translate import errno_of
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.mount.check.inspection import Scope, check_state
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.database import Database
@@ -306,7 +306,7 @@ class Mount:
         self._end = trio.CancelScope()
         self._ended = trio.Event()
         self.database = Database(settings.state_dir / "state.db")
-        self.parts = Parts(settings, self.database)
+        self.parts = Components(settings, self.database)
         self.kernel = Kernel(self.parts.fs)
 
     async def open(self) -> None:
@@ -319,7 +319,7 @@ class Mount:
             async with parts.client, trio.open_nursery() as nursery:
                 await nursery.start(parts.downloader.run)
                 await parts.recovery.run()
-                await parts.link.watch(lambda: parts.listings.walk(priority=Priority.FIRST_LISTING))
+                await parts.connectivity.watch(lambda: parts.listings.walk(priority=Priority.FIRST_LISTING))
                 await nursery.start(parts.writeback.run)
                 task_status.started()
                 await trio.sleep_forever()
@@ -339,7 +339,7 @@ class Mount:
 
     async def _stop(self) -> None:
         # A reply that is lost is looked for at the next start, for 15 s (W6): that has tests of its own.
-        await _until(lambda: not len(self.parts.flights))
+        await _until(lambda: not len(self.parts.in_flight))
         self._end.cancel()
         await self._ended.wait()
         self.parts.content.close()

@@ -17,7 +17,7 @@ from tests.model.machine import MountMachine, run
 
 # Whatever may be put off is put off to a drain, or done at once.
 _AT_A_DRAIN: dict[str, Any] = dict.fromkeys(
-    ("empty_grace_s", "temporary_grace_s", "relabel_wait_s", "delete_wait_s", "settle_s"), 1e6
+    ("empty_grace_s", "temporary_grace_s", "reupload_wait_s", "delete_wait_s", "upload_delay_s"), 1e6
 )
 _AT_ONCE: dict[str, Any] = dict.fromkeys(_AT_A_DRAIN, 0)
 # Closing waits for the upload.

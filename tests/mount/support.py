@@ -28,11 +28,11 @@ QUICK = {
     "REMOTEFS_REFRESH_POLL_IN_USE_S": "0.2",
     "REMOTEFS_REFRESH_POLL_IDLE_S": "0.2",
     "REMOTEFS_REFRESH_REMOVAL_MIN_AGE_S": "0",
-    "REMOTEFS_WRITEBACK_RELABEL_WAIT_S": "0.3",
+    "REMOTEFS_WRITEBACK_REUPLOAD_WAIT_S": "0.3",
     "REMOTEFS_WRITEBACK_TEMPORARY_GRACE_S": "0.6",
     "REMOTEFS_WRITEBACK_EMPTY_GRACE_S": "1.0",
     "REMOTEFS_WRITEBACK_READBACK_AFTER_S": "0.2 0.6",
-    "REMOTEFS_WRITEBACK_SETTLE_S": "0.1",
+    "REMOTEFS_WRITEBACK_UPLOAD_DELAY_S": "0.1",
     "REMOTEFS_CACHE_RESERVE_BYTES": "1048576",
     "REMOTEFS_CACHE_RESERVE_FRACTION": "0",
     # The budget has its own tests; here 500 requests a minute would be most of the time.
@@ -209,7 +209,7 @@ def stored(server: FaultyServer, folder: str = "") -> dict[str, bytes]:
 
 
 def ids(server: FaultyServer) -> dict[str, str]:
-    """The id of each file at the service by its filename; of twins the oldest."""
+    """The id of each file at the service by its filename; of conflict_copies the oldest."""
     return {record.filename: record.id for record in server.store.list(ListQuery(limit=1000)).records}
 
 

@@ -25,7 +25,7 @@ from tests.mount.support import Mounted, detach, eventually, is_mounted, is_runn
 LOCAL = ("--durability", "local")
 # So far away that only a drain can be why it went up.
 LATER = {
-    "REMOTEFS_WRITEBACK_SETTLE_S": "3600",
+    "REMOTEFS_WRITEBACK_UPLOAD_DELAY_S": "3600",
     "REMOTEFS_WRITEBACK_EMPTY_GRACE_S": "3600",
     "REMOTEFS_MOUNT_SIGNAL_DRAIN_S": "30",
 }

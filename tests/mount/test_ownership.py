@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from remotefs.api.connectivity import Link
+from remotefs.api.connectivity import Connectivity
 from remotefs.api.models import Account
 from remotefs.errors import AccountError
 from remotefs.mount.ownership import AccountGuard, Owner, address_of, contradicts, is_elsewhere, judge
@@ -120,8 +120,8 @@ def test_two_addresses_have_two(other: str) -> None:
 
 
 @pytest.fixture
-def link() -> Link:
-    return Link(vouched=False)
+def link() -> Connectivity:
+    return Connectivity(vouched=False)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def meta(tmp_path: Path) -> Iterator[Meta]:
         yield Meta(database)
 
 
-def test_s1_a_refusal_names_nobodys_folder(meta: Meta, link: Link) -> None:
+def test_s1_a_refusal_names_nobodys_folder(meta: Meta, connectivity: Connectivity) -> None:
     """It may be refused because the key is of the wrong account."""
     keeper = AccountGuard(meta, link, HERE, "the folder")
     keeper.check(Account("org2", None), False)
@@ -139,7 +139,7 @@ def test_s1_a_refusal_names_nobodys_folder(meta: Meta, link: Link) -> None:
     assert (Owner.of(meta.facts), link.is_trusted) == (ORG, True)
 
 
-def test_s1_a_refusal_of_another_account_stops_everything(meta: Meta, link: Link) -> None:
+def test_s1_a_refusal_of_another_account_stops_everything(meta: Meta, connectivity: Connectivity) -> None:
     keeper = AccountGuard(meta, link, HERE, "the folder")
     keeper.check(Account("org", None), True)
     with pytest.raises(AccountError, match="use a key of the first"):
@@ -148,7 +148,7 @@ def test_s1_a_refusal_of_another_account_stops_everything(meta: Meta, link: Link
     assert not link.is_trusted
 
 
-def test_s1_what_only_may_be_the_same_is_told_how_to_move_on(meta: Meta, link: Link) -> None:
+def test_s1_what_only_may_be_the_same_is_told_how_to_move_on(meta: Meta, connectivity: Connectivity) -> None:
     keeper = AccountGuard(meta, link, HERE, "the folder")
     keeper.check(Account(None, None), True)
     assert Owner.of(meta.facts) == URL

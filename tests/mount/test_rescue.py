@@ -27,7 +27,7 @@ def server(tmp_path: Path) -> Iterator[FaultyServer]:
 @pytest.fixture
 def killed(make_mount: MakeMount, server: FaultyServer) -> Mounted:
     """Twelve files were written while nothing could be uploaded, then the process was killed."""
-    mount = make_mount("--durability", "local", settings={"REMOTEFS_WRITEBACK_SETTLE_S": "3600"})
+    mount = make_mount("--durability", "local", settings={"REMOTEFS_WRITEBACK_UPLOAD_DELAY_S": "3600"})
     (mount.path / "d").mkdir()
     for name in NAMES:
         (mount.path / name).write_bytes(name.encode() * 100)
@@ -55,7 +55,7 @@ def test_files_whose_rows_are_lost_are_back_at_the_next_mount(
     killed: Mounted, server: FaultyServer, damage: Callable[[Path], None]
 ) -> None:
     damage(killed.state)
-    killed.env["REMOTEFS_WRITEBACK_SETTLE_S"] = "0.1"
+    killed.env["REMOTEFS_WRITEBACK_UPLOAD_DELAY_S"] = "0.1"
     begun = killed.start()
     assert (begun.returncode, "records were lost are back" in begun.stderr) == (0, True), begun.stderr
     assert {name: (killed.path / name).read_bytes() for name in NAMES} == {name: name.encode() * 100 for name in NAMES}
@@ -98,7 +98,7 @@ def test_with_a_damaged_database_export_saves_the_bytes_and_repair_the_folder(
     )
     repaired = remotefs("check", "--repair", "--state-dir", killed.state)
     assert repaired.returncode == 0, repaired.stderr
-    killed.env["REMOTEFS_WRITEBACK_SETTLE_S"] = "0.1"
+    killed.env["REMOTEFS_WRITEBACK_UPLOAD_DELAY_S"] = "0.1"
     killed.started()
     found = {path.name: path.read_bytes() for path in killed.path.rglob("f*") if path.is_file()}
     assert found == {name.removeprefix("d/"): name.encode() * 100 for name in NAMES}
@@ -159,7 +159,7 @@ def test_a_clean_end_leaves_a_copy_from_which_the_tree_is_made_again(
 def test_a_backup_of_a_working_mount_can_be_mounted(
     make_mount: MakeMount, server: FaultyServer, tmp_path: Path
 ) -> None:
-    mount = make_mount("--durability", "local", settings={"REMOTEFS_WRITEBACK_SETTLE_S": "3600"})
+    mount = make_mount("--durability", "local", settings={"REMOTEFS_WRITEBACK_UPLOAD_DELAY_S": "3600"})
     (mount.path / "sent").write_text("sent")
     mount.flush()
     (mount.path / "waits").write_text("waits")

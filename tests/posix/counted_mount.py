@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 from remotefs import config
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.mount.session import Life
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.database import Database
@@ -27,7 +27,7 @@ async def main(mountpoint: Path, state_dir: Path) -> None:
     settings = MountSettings(mountpoint, state_dir, config.load(os.environ, None, {}), FuseOptions(allow_other=True))
     database = Database(state_dir / "state.db")
     try:
-        parts = Parts(settings, database)
+        parts = Components(settings, database)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tell, parts)
             await Life(settings, parts, report=lambda progress: print(type(progress).__name__, flush=True)).run()
@@ -36,7 +36,7 @@ async def main(mountpoint: Path, state_dir: Path) -> None:
         database.close()
 
 
-async def tell(parts: Parts) -> None:
+async def tell(parts: Components) -> None:
     stdin = trio.lowlevel.FdStream(os.dup(0))
     async for _ in stdin:
         print(json.dumps(asdict(parts.handles.statistics())), flush=True)

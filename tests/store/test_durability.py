@@ -35,7 +35,7 @@ def durability(tmp_path: Path) -> Iterator[Durability]:
 @pytest.fixture
 def steps(caplog: pytest.LogCaptureFixture) -> Steps:
     """What was reached since the last call."""
-    caplog.set_level(logging.DEBUG, "remotefs.steps")
+    caplog.set_level(logging.DEBUG, "remotefs.crashpoints")
 
     def reached() -> list[str]:
         messages = [record.getMessage().strip() for record in caplog.records]

@@ -21,7 +21,7 @@ def seqs(intents: list[Intent]) -> list[int]:
 
 
 def test_an_inode_has_one_upload_or_relabel(journal: Journal) -> None:
-    first = journal.put(IntentKind.RELABEL, 7, due_ns=100)
+    first = journal.put(IntentKind.REUPLOAD, 7, due_ns=100)
     second = journal.put(IntentKind.UPLOAD, 7, due_ns=50)
     assert (second.seq, second.kind, second.due_ns) == (first.seq, IntentKind.UPLOAD, 50)
     assert journal.pending() == [second]
@@ -88,12 +88,12 @@ def test_a_delete_that_an_inode_holds_back_is_not_its_upload(journal: Journal) -
 
 
 def test_due_are_the_longest_due_first_and_relabels_last(journal: Journal) -> None:
-    relabel = journal.put(IntentKind.RELABEL, 1, due_ns=1)
+    reupload = journal.put(IntentKind.REUPLOAD, 1, due_ns=1)
     late = journal.put(IntentKind.UPLOAD, 2, due_ns=30)
     early = journal.put(IntentKind.UPLOAD, 3, due_ns=20)
     journal.put(IntentKind.UPLOAD, 4, due_ns=1000)
     journal.put_delete("file_1", due_ns=0)
-    assert seqs(journal.due_uploads(100, 10)) == seqs([early, late, relabel])
+    assert seqs(journal.due_uploads(100, 10)) == seqs([early, late, reupload])
     assert seqs(journal.due_uploads(100, 1)) == [early.seq]
     assert [intent.file_id for intent in journal.due_deletes(100, 10)] == ["file_1"]
 

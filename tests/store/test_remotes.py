@@ -37,15 +37,15 @@ def test_of_one_name_the_newest_comes_first_and_ids_break_ties(remotes: Remotes)
 def test_doomed_it_is_masked_and_stays_known(remotes: Remotes) -> None:
     remotes.add(remote("file_1", ino=7))
     remotes.add(remote("file_2", ino=8))
-    remotes.doom("file_1")
+    remotes.tombstone("file_1")
     found = remotes.find("file_1")
     assert found is not None
-    assert (found.ino, found.doomed) == (None, 1)
-    assert [tombstone.file_id for tombstone in remotes.doomed()] == ["file_1"]
+    assert (found.ino, found.tombstoned) == (None, 1)
+    assert [tombstone.file_id for tombstone in remotes.tombstoned()] == ["file_1"]
     assert remotes.known_count() == 1
-    assert remotes.doomed_ids() == {"file_1"}
+    assert remotes.tombstoned_ids() == {"file_1"}
     assert remotes.ids_known_since(time.time_ns()) == {"file_1", "file_2"}
-    remotes.spare("file_1")
+    remotes.restore("file_1")
     assert remotes.known_count() == 2
 
 
@@ -86,7 +86,7 @@ def test_unshown_is_what_nobody_gave_up_and_no_path_shows(remotes: Remotes) -> N
     for file_id, fields in {
         "file_shown": {"ino": 7},
         "file_1": {},
-        "file_doomed": {"doomed": 1},
+        "file_doomed": {"tombstoned": 1},
         "file_expired": {"expires_ns": 50},
         "file_later": {"expires_ns": 51},
     }.items():

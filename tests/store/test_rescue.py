@@ -36,7 +36,7 @@ def populate(path: Path, files: int = FILES) -> None:
         )  # fmt: skip
         store.remotes.show(file_id, inode.ino)
     store.tree.set_xattr(folder.ino, b"user.long", bytes(range(256)) * 30, now_ns=5)
-    store.remotes.doom("file_000001")
+    store.remotes.tombstone("file_000001")
     store.journal.put_delete("file_000001", due_ns=NEVER_NS)
     store.journal.put(IntentKind.UPLOAD, 5, due_ns=7, replaces=["file_000002"])
     store.meta.record(organization="org_1", listed_ns=9)
@@ -108,7 +108,7 @@ def test_a_sound_database_is_salvaged_whole_but_for_what_deletes(tmp_path: Path)
     database = Database(tmp_path / "state.db")
     store = Store.of(database, root_uid=1, root_gid=2)
     assert store.journal.pending() == []
-    assert store.remotes.doomed() == []
+    assert store.remotes.tombstoned() == []
     assert store.meta.facts.organization == "org_1"
     assert store.tree.resolve("d/n3" + "é" * 3) is not None
     database.close()
@@ -160,7 +160,7 @@ def test_a_copy_alone_gives_the_tree_back_and_nothing_that_deletes(tmp_path: Pat
     assert len(names_in(tmp_path / "state.db")) == FILES
     database = Database(tmp_path / "state.db")
     store = Store.of(database, root_uid=1, root_gid=2)
-    assert (store.journal.pending(), store.remotes.doomed()) == ([], [])
+    assert (store.journal.pending(), store.remotes.tombstoned()) == ([], [])
     database.close()
 
 

@@ -38,7 +38,7 @@ async def test_s1_another_address_that_cannot_show_that_it_is_the_same_is_refuse
             assert (other.script.count("delete"), other.script.count("upload")) == (0, 0)
             assert host.ls() == sorted(f"f{number}" for number in range(1, 15))
             assert host.parts.trash.entries() == []
-            assert "belongs to" in (host.parts.link.suspended or "")
+            assert "belongs to" in (host.parts.connectivity.suspended or "")
 
 
 async def test_s1_a_service_that_begins_to_name_its_account_is_followed(
@@ -80,7 +80,7 @@ async def test_s1_a_refusal_does_not_show_whose_files_a_service_has(
             host.make_due()
             await trio.sleep(60)
             assert (other.script.count("delete"), other.script.count("upload")) == (0, 0)
-            assert not host.parts.link.is_up
+            assert not host.parts.connectivity.is_up
             await host.nursery.start(host.parts.refresh.run)
             before = other.script.count("list")
             await trio.sleep(300)

@@ -164,7 +164,7 @@ async def test_s1_a_listing_of_another_account_in_mid_run_changes_nothing(
             with pytest.raises(AccountError):
                 await host.walk()
         assert (host.ls(), rule.hits > 0) == (["f"], True)
-        assert "belongs to organization" in (host.parts.link.suspended or "")
+        assert "belongs to organization" in (host.parts.connectivity.suspended or "")
 
 
 def _listing_of_somebody_else(server: FaultyServer) -> Rule:

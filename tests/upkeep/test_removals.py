@@ -127,7 +127,7 @@ async def test_s4_a_404_on_reading_that_metadata_denies_removes_nothing(
         with pytest.raises(StaleError):
             await host.read("there")
         await host.until(lambda: server.script.count("metadata") > 0)
-        await host.until(lambda: host.parts.link.is_up)
+        await host.until(lambda: host.parts.connectivity.is_up)
         assert await host.read("there") == b"x" * 100
 
 
@@ -141,7 +141,7 @@ async def test_s4_another_refusal_on_reading_removes_nothing(
         server.script.add(Reply(status), op="content", times=None)
         with pytest.raises(RemotefsError):
             await host.read("there")
-        assert (host.ls(), len(host.parts.suspects)) == (["there"], 0)
+        assert (host.ls(), len(host.parts.reported_missing)) == (["there"], 0)
         server.script.clear()
         assert await host.read("there") == b"x" * 100
 
@@ -150,14 +150,14 @@ async def test_a_folder_that_only_remote_names_made_goes_with_its_last_file(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
     add(server, "kept")
-    doomed = [add(server, "theirs/deep/f"), add(server, "made/f"), add(server, "used/f")]
+    tombstoned = [add(server, "theirs/deep/f"), add(server, "made/f"), add(server, "used/f")]
     async with machine(tmp_path, server, working=False) as host:
         host.mkdir("made")
         await host.walk()
         # Something of this machine was put into it, and taken out again.
         host.mkdir("used/here")
         host.fs.namespace.rmdir(host.stat("used").ino, b"here")
-        for file_id in doomed:
+        for file_id in tombstoned:
             server.store.delete(file_id)
         await walks(host)
         assert (host.ls(), host.ls("made"), host.ls("used")) == (["kept", "made", "used"], [], [])

@@ -35,7 +35,7 @@ async def _tree_of(host: Host, count: int, size: int = 1) -> None:
 def _few(config: Config) -> Config:
     """At most so many files follow a rename at once; 100 are many uploads for a test."""
     return msgspec.structs.replace(
-        at_once(config), writeback=msgspec.structs.replace(config.writeback, relabel_max_files=FEW)
+        at_once(config), writeback=msgspec.structs.replace(config.writeback, reupload_max_files=FEW)
     )
 
 
@@ -82,7 +82,7 @@ async def test_w7_more_bytes_than_the_limit_are_renamed_here_alone(
 ) -> None:
     def limited(config: Config) -> Config:
         return msgspec.structs.replace(
-            at_once(config), writeback=msgspec.structs.replace(config.writeback, relabel_max_bytes=limit)
+            at_once(config), writeback=msgspec.structs.replace(config.writeback, reupload_max_bytes=limit)
         )
 
     async with machine(tmp_path, server, change=limited) as host:
@@ -94,7 +94,7 @@ async def test_w7_more_bytes_than_the_limit_are_renamed_here_alone(
 
 
 def test_w7_the_limits_are_100_files_and_100_mib() -> None:
-    assert (Config().writeback.relabel_max_files, Config().writeback.relabel_max_bytes) == (100, 100 * MIB)
+    assert (Config().writeback.reupload_max_files, Config().writeback.reupload_max_bytes) == (100, 100 * MIB)
 
 
 async def test_w7_renamed_back_nothing_is_an_alias_and_nothing_was_sent(
@@ -149,7 +149,7 @@ async def test_w7_what_changes_while_sync_fetches_others_is_left_to_its_change(
 ) -> None:
     for name in ("a", "b", "c", "d", "e"):
         add(server, name, name.encode())
-    async with machine(tmp_path, server, durability="local", settle_s=1e6) as host:
+    async with machine(tmp_path, server, durability="local", upload_delay_s=1e6) as host:
         await host.walk()
         for name in ("a", "b", "c", "d", "e"):
             host.rename(name, name * 2)

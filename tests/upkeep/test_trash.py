@@ -121,7 +121,7 @@ async def test_s2_after_a_404_too(tmp_path: Path, server: Server, clock: Clock) 
         file_id = host.id("f")
         server.store.delete(file_id)
         await host.nursery.start(host.parts.refresh.run)
-        host.parts.suspects.report(file_id)
+        host.parts.reported_missing.report(file_id)
         await host.until(lambda: host.ls() == [])
         assert [entry.path for entry in host.parts.trash.entries()] == ["f"]
 
@@ -339,7 +339,7 @@ def test_s2_what_was_not_synced_once_is_not_taken_for_kept(tmp_path: Path) -> No
     def put() -> None:
         trash.put(source, path="f", file_id="file_1", size=8, mode=0o600, mtime_ns=0, reason="test")
 
-    steps = logging.getLogger("remotefs.steps")
+    steps = logging.getLogger("remotefs.crashpoints")
     fault = _AtStep("trash has the bytes", lambda: (tmp_path / "trash").rename(tmp_path / "hidden"))
     steps.addHandler(fault)
     level, _ = steps.level, steps.setLevel(logging.DEBUG)

@@ -134,7 +134,7 @@ class Step:
 STEPS = st.lists(
     st.builds(
         Step, st.integers(0, 2),
-        st.sampled_from(["write", "write", "append", "begin", "end", "unlink", "rename", "poll", "settle"]),
+        st.sampled_from(["write", "write", "append", "begin", "end", "unlink", "rename", "poll", "promote_to_content"]),
         st.sampled_from(NAMES), st.sampled_from(NAMES),
     ),
     min_size=4, max_size=14,
@@ -159,7 +159,7 @@ class Writers:
         host = self.hosts[step.who]
         if step.verb == "poll":
             await host.parts.listings.poll()
-        elif step.verb == "settle":
+        elif step.verb == "promote_to_content":
             await self.end(step.who)
             await host.settled()
         elif step.verb == "end":

@@ -18,7 +18,7 @@ from remotefs.api.budget import Budget
 from remotefs.api.exchange import Exchange
 from remotefs.api.http import httpx
 from remotefs.api.models import FileMetadata, Page
-from remotefs.api.probe.single_requests import Answer, Asker
+from remotefs.api.probe.single_requests import Answer, SingleRequests
 from remotefs.api.upload import BytesSource
 from remotefs.config import MIB, ServiceConfig
 
@@ -35,7 +35,7 @@ _WRONG_SHAPE = (400, 404)
 _TOLD_OF_CONTENT = ("etag", "content-disposition", "accept-ranges", "content-encoding", "cache-control")
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Observation(msgspec.Struct, frozen=True):
     """One question and what this server answers."""
 
     question: str
@@ -49,7 +49,7 @@ class Report(msgspec.Struct, frozen=True):
     organization: str | None
     shape: str
     requests: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Observation, ...]
     left_over: tuple[str, ...]
 
 
@@ -67,26 +67,26 @@ async def run_probe(
     """
     budget = Budget.for_service(config)
     exchange = Exchange(config, budget, transport=transport)
-    async with aclosing(exchange), aclosing(Asker(exchange, budget, say, warn)) as asker:
-        prober = _Prober(asker)
+    async with aclosing(exchange), aclosing(SingleRequests(exchange, budget, say, warn)) as single_requests:
+        prober = _Prober(single_requests)
         await prober.run(size_limit=size_limit)
     account = exchange.account
     return Report(
         base_url=str(exchange.base),
         organization=account.organization if account else None,
-        shape="beta" if asker.beta else "ga",
+        shape="beta" if single_requests.beta else "ga",
         requests=budget.statistics().granted,
         findings=tuple(prober.findings),
-        left_over=tuple(asker.left_over),
+        left_over=tuple(single_requests.left_over),
     )
 
 
 class _Prober:
     """The questions, in an order in which one request answers several."""
 
-    def __init__(self, asker: Asker) -> None:
-        self.findings: list[Finding] = []
-        self._asker = asker
+    def __init__(self, single_requests: SingleRequests) -> None:
+        self.findings: list[Observation] = []
+        self._single_requests = single_requests
         self._name = f"{PREFIX}{secrets.token_hex(6)}"
 
     async def run(self, *, size_limit: bool) -> None:
@@ -104,16 +104,16 @@ class _Prober:
         await self._after_delete(first, expiring)
 
     def _found(self, question: str, answer: str) -> None:
-        self.findings.append(Finding(question, answer))
+        self.findings.append(Observation(question, answer))
 
     async def _learn_shape(self) -> Page:
-        answer = await self._asker.list(beta=False)
+        answer = await self._single_requests.list(beta=False)
         if answer.status in _WRONG_SHAPE:
-            answer = await self._asker.list(beta=True)
+            answer = await self._single_requests.list(beta=True)
         if answer.error is not None:
             raise answer.error
         decoded = models.decode_page(answer.body)
-        self._asker.beta = decoded.beta
+        self._single_requests.beta = decoded.beta
         self._found("shape of the API", "beta" if decoded.beta else "GA")
         rates = sorted(name for name in answer.headers if name.startswith("anthropic-ratelimit-"))
         limit = answer.headers.get("anthropic-ratelimit-requests-limit", "?")
@@ -130,22 +130,22 @@ class _Prober:
         return file
 
     async def _is_visible(self, file: FileMetadata) -> None:
-        answer = await self._asker.metadata(file.id)
+        answer = await self._single_requests.metadata(file.id)
         self._found("metadata at once after an upload", "yes" if answer.status == 200 else answer.describe())
         listed = await self._listed()
         self._found("listed at once after an upload", UNKNOWN if listed is None else _yes_no(file.id in listed))
-        if not self._asker.beta:
-            answer = await self._asker.list(beta=False, ids=(file.id,))
+        if not self._single_requests.beta:
+            answer = await self._single_requests.list(beta=False, ids=(file.id,))
             self._found("ids[] together with limit", "taken" if answer.status == 200 else answer.describe())
 
     async def _listed(self) -> Mapping[str, FileMetadata] | None:
-        answer = await self._asker.list(beta=self._asker.beta)
+        answer = await self._single_requests.list(beta=self._single_requests.beta)
         if answer.error is not None:
             return None
         return {file.id: file for file in models.decode_page(answer.body).page.files}
 
     async def _upload(self, name: str, content: bytes) -> tuple[Answer, FileMetadata | None]:
-        return await self._asker.upload(name, BytesSource(content, "text/plain"))
+        return await self._single_requests.upload(name, BytesSource(content, "text/plain"))
 
     async def _normalisation(self) -> None:
         sent = f"{self._name}-e\u0301.txt"
@@ -172,7 +172,9 @@ class _Prober:
 
     async def _expiry_in_beta(self) -> FileMetadata | None:
         source = BytesSource(b"soon\n", "text/plain")
-        answer, file = await self._asker.upload(f"{self._name}-expiry.txt", source, beta=True, expires_in_s=_EXPIRY_S)
+        answer, file = await self._single_requests.upload(
+            f"{self._name}-expiry.txt", source, beta=True, expires_in_s=_EXPIRY_S
+        )
         if file is None:
             self._found("expires_in_seconds in the beta shape", answer.describe())
         return file
@@ -180,7 +182,7 @@ class _Prober:
     async def _content(self, own: FileMetadata | None, known: Page) -> None:
         others = [file for file in known.files if file.downloadable and file.size_bytes > 1]
         for file in filter(None, [own, *others[:1]]):
-            answer = await self._asker.content_head(file.id)
+            answer = await self._single_requests.content_head(file.id)
             whose = "an own upload" if file is own else "a generated file"
             self._found(f"content of {whose}", "served" if answer.error is None else answer.describe())
             if answer.error is None:
@@ -205,13 +207,13 @@ class _Prober:
             self._found(question, f"{UNKNOWN}: --size-limit uploads so much")
             return
         source = _Zeros(_DISPUTED_BYTES)
-        answer, file = await self._asker.upload(f"{self._name}.bin", source, wait_s=_LARGE_UPLOAD_WAIT_S)
+        answer, file = await self._single_requests.upload(f"{self._name}.bin", source, wait_s=_LARGE_UPLOAD_WAIT_S)
         refused = f"{answer.describe()}: MB are 10^6" if answer.status == 413 else answer.describe()
         self._found(question, "taken: MB are 2^20" if file else refused)
 
     async def _after_delete(self, file: FileMetadata | None, expiring: FileMetadata | None) -> None:
-        if file is not None and await self._asker.delete(file.id):
-            answer = await self._asker.metadata(file.id)
+        if file is not None and await self._single_requests.delete(file.id):
+            answer = await self._single_requests.metadata(file.id)
             self._found("metadata at once after a delete", "404" if answer.status == 404 else f"still {answer.status}")
         listed = await self._listed()
         if file is not None and listed is not None:
@@ -221,7 +223,7 @@ class _Prober:
 
     def _expiry_kept(self, file: FileMetadata, listed: Mapping[str, FileMetadata] | None) -> str:
         """Only a listing in the GA shape tells."""
-        seen = None if listed is None or self._asker.beta else listed.get(file.id)
+        seen = None if listed is None or self._single_requests.beta else listed.get(file.id)
         return "taken; whether it is kept is not told" if seen is None else _either(seen.expires_ns, "kept", "ignored")
 
 

@@ -49,7 +49,7 @@ class Answer(msgspec.Struct, frozen=True):
         return "no answer" if self.error else f"answered {self.status}"
 
 
-class Asker:
+class SingleRequests:
     """Used inside `aclosing`. `say` is told what is done; `warn`, and `left_over`, what may be there still.
 
     Invariant: `_made` holds the id and the name of every file of ours that is not known to be deleted.

@@ -15,7 +15,7 @@ import typer
 from remotefs.cli.console import describe, progress_shown, say
 from remotefs.cli.exit_status import EXIT_WORK_LEFT
 from remotefs.cli.launch.preflight import check_apart, check_fuse, check_key, check_others_allowed, ready_mountpoint
-from remotefs.cli.launch.request import MountOrder, MountRequest, absolute, load_settings
+from remotefs.cli.launch.request import MountArgs, MountPlan, absolute, load_settings
 from remotefs.cli.launch.startup import start_in_background
 from remotefs.cli.launch.state_dirs import prepare_state_dir
 from remotefs.cli.launch.unmount import unmount
@@ -66,7 +66,7 @@ def mount(
     Returns when the mount answers, or with what went wrong. The key comes from ANTHROPIC_API_KEY (or
     ANTHROPIC_AUTH_TOKEN).
     """
-    order = MountOrder(
+    order = MountArgs(
         mountpoint=absolute(mountpoint) or "",
         local=local,
         local_root=absolute(local_root),
@@ -76,11 +76,11 @@ def mount(
         options=tuple(options or ()),
         config_file=absolute(config_file),
     )
-    ready = _checked(order.request(os.environ), mountpoint)
+    ready = _checked(order.plan(os.environ), mountpoint)
     if foreground:
-        from remotefs.cli.launch.process import Terminal, run_process  # noqa: PLC0415 - loads all of a mount
+        from remotefs.cli.launch.process import TerminalReporter, run_process  # noqa: PLC0415 - loads all of a mount
 
-        raise typer.Exit(run_process(ready, Terminal()))
+        raise typer.Exit(run_process(ready, TerminalReporter()))
     _mount_in_background(msgspec.structs.replace(order, mountpoint=str(ready.mountpoint)))
 
 
@@ -109,7 +109,7 @@ def umount(
         raise typer.Exit(EXIT_WORK_LEFT)
 
 
-def _checked(request: MountRequest, typed: Path) -> MountRequest:
+def _checked(request: MountPlan, typed: Path) -> MountPlan:
     """The request with its mountpoint made fit. Raises RemotefsError for what can be known before a start."""
     if request.local_root is None:
         check_key(request.config.service)
@@ -125,7 +125,7 @@ def _checked(request: MountRequest, typed: Path) -> MountRequest:
     return replace(request, mountpoint=mountpoint)
 
 
-def _mount_in_background(order: MountOrder) -> None:
+def _mount_in_background(order: MountArgs) -> None:
     with progress_shown(f"mounting {order.mountpoint}") as show:
         last = start_in_background([sys.executable, "-m", "remotefs.cli.launch.background", order.encode()], show, say)
     if last.error is not None:

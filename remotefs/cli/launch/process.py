@@ -17,7 +17,7 @@ from remotefs.cli.console import describe, say
 from remotefs.cli.launch.local_server import local_server
 from remotefs.cli.launch.logs import start_logging
 from remotefs.cli.launch.preflight import check_apart, check_binding, check_key
-from remotefs.cli.launch.request import MountRequest
+from remotefs.cli.launch.request import MountPlan
 from remotefs.cli.launch.startup import ReadyPipe, StartupLine, redirect_output
 from remotefs.cli.launch.state_dirs import data_dir, locate_state_dir, prepare_state_dir
 from remotefs.config import Config
@@ -29,7 +29,7 @@ from remotefs.mount.settings import FuseOptions, MountSettings
 log = logging.getLogger(__name__)
 
 
-class Audience(Protocol):
+class StartupReporter(Protocol):
     """Who waits for the mount: a person at a terminal, or the command that started it in the background."""
 
     @property
@@ -43,8 +43,8 @@ class Audience(Protocol):
         """Something happened on the way."""
 
 
-class Terminal:
-    """The audience of `--foreground`."""
+class TerminalReporter:
+    """The reporter of `--foreground`."""
 
     at_terminal = True
 
@@ -57,8 +57,8 @@ class Terminal:
         say("mounted; Ctrl-C drains and unmounts" if isinstance(progress, Ready) else describe(progress))
 
 
-class Parent:
-    """The audience of a mount in the background."""
+class ParentReporter:
+    """The reporter of a mount in the background."""
 
     at_terminal = False
 
@@ -82,16 +82,16 @@ class Parent:
                 self._pipe.write(StartupLine(progress=describe(progress)))
 
 
-def run_process(request: MountRequest, audience: Audience) -> int:
+def run_process(request: MountPlan, reporter: StartupReporter) -> int:
     """Give this process to the mount; the exit status. Raises as serve_mount does."""
     check_binding()
     os.umask(0o077)
     # The key is in this process' memory, and so it would be in its core (A6).
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return trio.run(serve_mount, request, audience)
+    return trio.run(serve_mount, request, reporter)
 
 
-async def serve_mount(request: MountRequest, audience: Audience) -> int:
+async def serve_mount(request: MountPlan, reporter: StartupReporter) -> int:
     """Mount, serve until unmounted, drain; returns the exit status.
 
     Raises RemotefsError, possibly within an exception group, when it cannot mount.
@@ -102,15 +102,15 @@ async def serve_mount(request: MountRequest, audience: Audience) -> int:
         warning = prepare_state_dir(state_dir)
         holder = Holder(pid=os.getpid(), mountpoint=str(request.mountpoint))
         async with take_state(state_dir, holder, wait_s=config.mount.takeover_wait_s):
-            path = start_logging(state_dir, config.service, to_stderr=audience.at_terminal)
-            audience.logging_to(path)
+            path = start_logging(state_dir, config.service, to_stderr=reporter.at_terminal)
+            reporter.logging_to(path)
             if warning:
                 log.warning("%s", warning)
-            return await _run(request, config, state_dir, audience)
+            return await _run(request, config, state_dir, reporter)
 
 
 @contextlib.asynccontextmanager
-async def _service(request: MountRequest) -> AsyncIterator[Config]:
+async def _service(request: MountPlan) -> AsyncIterator[Config]:
     """The settings with the service to use in them, the local one started if that is asked for."""
     if request.local_root is None:
         check_key(request.config.service)
@@ -131,7 +131,7 @@ async def _service(request: MountRequest) -> AsyncIterator[Config]:
         yield msgspec.structs.replace(request.config, service=service)
 
 
-async def _state_dir(request: MountRequest, config: Config) -> Path:
+async def _state_dir(request: MountPlan, config: Config) -> Path:
     if request.state_dir is not None:
         return request.state_dir
     from remotefs.mount.session import identify  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
@@ -141,7 +141,7 @@ async def _state_dir(request: MountRequest, config: Config) -> Path:
     return await locate_state_dir(data_dir(), config.service, lambda: identify(config), remember=remember)
 
 
-async def _run(request: MountRequest, config: Config, state_dir: Path, audience: Audience) -> int:
+async def _run(request: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter) -> int:
     from remotefs.mount.session import run_mount  # noqa: PLC0415 - see above
 
     options = request.options
@@ -151,4 +151,4 @@ async def _run(request: MountRequest, config: Config, state_dir: Path, audience:
         config=config,
         options=FuseOptions(read_only=options.read_only, allow_other=options.allow_other, extra=options.extra),
     )
-    return await run_mount(settings, report=audience.progress)
+    return await run_mount(settings, report=reporter.progress)

@@ -18,7 +18,7 @@ from remotefs.errors import UsageError
 
 
 @dataclass(frozen=True)
-class MountRequest:
+class MountPlan:
     """`mountpoint` is fit to be mounted on; paths are absolute.
 
     `local_root` is None for the real service; `state_dir` None for the account's own.
@@ -31,7 +31,7 @@ class MountRequest:
     state_dir: Path | None = None
 
 
-class MountOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What stands behind `remotefs mount`, handed on to the process in the background among its arguments.
 
     So it holds no key; that process reads the environment itself. Paths are absolute, as text.
@@ -46,7 +46,7 @@ class MountOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     options: tuple[str, ...] = ()
     config_file: str | None = None
 
-    def request(self, environ: Mapping[str, str]) -> MountRequest:
+    def plan(self, environ: Mapping[str, str]) -> MountPlan:
         """With the settings that apply. Raises UsageError."""
         if self.local and self.base_url is not None:
             raise UsageError("--local and --base-url exclude each other: the local server has its own address")
@@ -55,7 +55,7 @@ class MountOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         flags: dict[str, dict[str, Any]] = {"service": {"base_url": self.base_url}}
         flags["writeback"] = {"durability": self.durability}
         local_root = Path(self.local_root) if self.local_root else data_dir() / "local"
-        return MountRequest(
+        return MountPlan(
             mountpoint=Path(self.mountpoint),
             config=load_settings(environ, Path(self.config_file) if self.config_file else None, flags),
             options=parse_options(self.options),
@@ -68,9 +68,9 @@ class MountOrder(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
-def decode_order(word: str) -> MountOrder:
+def decode_args(word: str) -> MountArgs:
     """What `encode` gave."""
-    return msgspec.json.decode(word, type=MountOrder)
+    return msgspec.json.decode(word, type=MountArgs)
 
 
 def absolute(path: Path | None) -> str | None:

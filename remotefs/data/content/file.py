@@ -12,7 +12,7 @@ from pathlib import Path
 
 import xxhash
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.data.content.chunks import Layout, Sums, checksum
 from remotefs.errors import CorruptionError
 from remotefs.store.durability import sync_folder
@@ -43,11 +43,11 @@ class ContentFile:
             # Sums before bytes, so that bytes without sums can only be damage.
             sums_fd = _open(sidecar, undo, os.O_CREAT | os.O_TRUNC)
             os.pwrite(sums_fd, sums.encode(), 0)
-            steps.reached("cached sums are made", path.name)
+            crashpoints.reached("cached sums are made", path.name)
             fd = _open(path, undo, os.O_CREAT)
             os.ftruncate(fd, layout.size)
             undo.pop_all()
-        steps.reached("cached file is made", path.name)
+        crashpoints.reached("cached file is made", path.name)
         return cls(path, fd, sums_fd, sums)
 
     @classmethod
@@ -84,11 +84,11 @@ class ContentFile:
         while view:
             written = os.pwrite(self._fd, view, offset)
             view, offset = view[written:], offset + written
-        steps.reached("cached chunk is written", self._path.name)
+        crashpoints.reached("cached chunk is written", self._path.name)
         for index, piece in zip(chunks, layout.pieces(data), strict=True):
             self.sums.set(index, checksum(piece))
         self._save(chunks)
-        steps.reached("cached chunk has its sum", self._path.name)
+        crashpoints.reached("cached chunk has its sum", self._path.name)
 
     def drop(self, index: int) -> None:
         """Forget one chunk."""
@@ -166,9 +166,9 @@ def write_durably(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    steps.reached("sums are written", path.name)
+    crashpoints.reached("sums are written", path.name)
     temporary.replace(path)
-    steps.reached("sums have their name", path.name)
+    crashpoints.reached("sums have their name", path.name)
 
 
 def make_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.config import CacheConfig
 from remotefs.data.content.chunks import Layout
 from remotefs.data.content.file import (
@@ -213,7 +213,7 @@ class ContentStore:
                 self._take_over(file_id, staged, size, pinned=pinned)
             self._durability.named(self._data(file_id).parent)
             await self._durability.wait()
-            steps.reached("content is on the disk", file_id)
+            crashpoints.reached("content is on the disk", file_id)
         except OSError as error:
             self._drop_stray_sums(file_id)
             raise local_error(error, staged) from error
@@ -262,12 +262,12 @@ class ContentStore:
         entry = self._index.find(file_id)
         # The bytes go first: sums without bytes say what was lost, bytes without sums would be orphans.
         self._data(file_id).unlink(missing_ok=True)
-        steps.reached("content has lost its bytes", file_id)
+        crashpoints.reached("content has lost its bytes", file_id)
         if entry is not None:
             self._open.release(file_id)
             self._sidecar(file_id, pinned=entry.pinned).unlink(missing_ok=True)
         self._index.leave(file_id)
-        steps.reached("content is removed", file_id)
+        crashpoints.reached("content is removed", file_id)
 
     def reclaim(self, size: int) -> None:
         """Evict what was not used for longest until about `size` bytes and some slack are free; maybe fewer."""
@@ -382,7 +382,7 @@ class ContentStore:
                 self._durability.named(self._folder)
                 self._named.add(sidecar.parent)
             await self._durability.wait()
-            steps.reached("sums are on the disk", file_id)
+            crashpoints.reached("sums are on the disk", file_id)
         finally:
             self._adopting.discard(file_id)
 
@@ -390,7 +390,7 @@ class ContentStore:
         """Invariant: no await in here; a reader sees the old content or the new."""
         self._open.release(file_id)  # of the pinned content that it replaces
         staged.replace(self._data(file_id))
-        steps.reached("staged file is content", file_id)
+        crashpoints.reached("staged file is content", file_id)
         self._index.enter(file_id, Entry(pinned=pinned, stored=size, used=time.time_ns()))
 
     def _drop_stray_sums(self, file_id: str) -> None:
@@ -404,5 +404,5 @@ class ContentStore:
         if entry.pinned != pinned:
             self._open.release(file_id)
             self._sidecar(file_id, pinned=entry.pinned).replace(self._sidecar(file_id, pinned=pinned))
-            steps.reached("content is pinned" if pinned else "content may be evicted", file_id)
+            crashpoints.reached("content is pinned" if pinned else "content may be evicted", file_id)
             self._index.enter(file_id, Entry(pinned, entry.stored, entry.used))

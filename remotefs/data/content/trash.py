@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.data.content.file import make_folder
 from remotefs.errors import NotFound
 from remotefs.store.durability import sync_folder
@@ -87,11 +87,11 @@ class Trash:
             removed_at=time.time(), reason=reason, aged_ns=self._aged_ns(), kept=keep,
         )  # fmt: skip
         _write(self._record(number), record)
-        steps.reached("trash has the record", number)
+        crashpoints.reached("trash has the record", number)
         os.link(source, self.bytes_of(number))
-        steps.reached("trash has the bytes", number)
+        crashpoints.reached("trash has the bytes", number)
         self._sync()
-        steps.reached("trash is on the disk", number)
+        crashpoints.reached("trash is on the disk", number)
         return record
 
     def entries(self) -> list[Trashed]:
@@ -116,9 +116,9 @@ class Trash:
     def remove(self, number: int) -> None:
         """For good."""
         self.bytes_of(number).unlink(missing_ok=True)
-        steps.reached("trash has lost the bytes", number)
+        crashpoints.reached("trash has lost the bytes", number)
         self._record(number).unlink(missing_ok=True)
-        steps.reached("trash has lost the record", number)
+        crashpoints.reached("trash has lost the record", number)
 
     def empty(self, *, older_than_days: float = 0.0) -> int:
         """Remove for good, at a person's word, what has been there for longer; return how many files that were."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-MAX_LANES = 8
-# A rate is that of at least so long, and of so many bytes over each lane.
+MAX_CONCURRENCY = 8
+# A rate is that of at least so long, and of so many bytes over each stream.
 _SAMPLE_S = 0.2
 _SAMPLE_BYTES = 1 << 20
 _GAIN = 1.5
@@ -30,14 +30,14 @@ class _Sample:
     began: float
     size: int = 0
     # Of it, what came while a reader waited for the network.
-    hungry: int = 0
+    reader_waiting: int = 0
 
 
-class Lanes:
+class StreamConcurrency:
     """`count` is how many to use now; `remember` is told what was found to pay."""
 
     def __init__(self, paying: int = 1, remember: Callable[[int], None] = lambda _: None) -> None:
-        self._paying = max(1, min(paying, MAX_LANES))
+        self._paying = max(1, min(paying, MAX_CONCURRENCY))
         self._remember = remember
         self.count = self._paying
         self._rate, self._rated_at = 0.0, 0.0
@@ -45,8 +45,8 @@ class Lanes:
         self._unverified = 0
         self._sample: _Sample | None = None
 
-    def received(self, size: int, *, flowing: int, hungry: bool, now: float) -> None:
-        """A piece came while `flowing` replies were coming in; `hungry`: a reader waits for the network."""
+    def received(self, size: int, *, flowing: int, reader_waiting: bool, now: float) -> None:
+        """A piece came while `flowing` replies were coming in; `reader_waiting`: a reader waits for the network."""
         sample = self._sample
         if flowing > self.count or (sample is None and flowing < self.count):
             self._sample = None
@@ -55,15 +55,15 @@ class Lanes:
             self._sample = _Sample(now)
             return
         sample.size += size
-        sample.hungry += size if hungry else 0
+        sample.reader_waiting += size if reader_waiting else 0
         if now - sample.began >= _SAMPLE_S and sample.size >= _SAMPLE_BYTES * self.count:
             self._sample = None
             self._unverified += sample.size
-            if 2 * sample.hungry >= sample.size:
+            if 2 * sample.reader_waiting >= sample.size:
                 self._judge(sample.size / (now - sample.began), now)
 
     def not_all_used(self) -> None:
-        """Something else than the number of lanes sets the pace."""
+        """Something else than the number of concurrency sets the pace."""
         self._sample = None
 
     def _judge(self, rate: float, now: float) -> None:
@@ -78,8 +78,8 @@ class Lanes:
             self._end_trial(rate, now, pays=rate >= _ENOUGH * self._rate)
 
     def _try_another(self, now: float) -> None:
-        if self._paying < MAX_LANES and now >= self._rest_until:
-            self.count = MAX_LANES
+        if self._paying < MAX_CONCURRENCY and now >= self._rest_until:
+            self.count = MAX_CONCURRENCY
         elif self._paying > 1 and self._unverified >= _VERIFY_BYTES:
             self._unverified = 0
             self.count = self._paying // 2

@@ -1,11 +1,11 @@
 """From the service to readers: a file is fetched at most once while it stays here, however many read it.
 
-A read that misses becomes a Want and joins a Stream that is about to bring its bytes, or starts one. A stream stores
-chunks as they arrive and fills the wants of them at once. At its goal (what readers asked for and their readahead) it
-pauses, then ends. Whether the service honours Range is learned from its answers: where it does, a read far from every
-stream gets a request of its own (R1), and a file that is read in order is fetched in parts side by side where that was
-found to be faster (`lanes`); where it does not, there is one stream a file, from byte 0, and it goes on to the end, for
-the bytes will be needed.
+A read that misses becomes a ReadRequest and joins a Stream that is about to bring its bytes, or starts one. A stream
+stores chunks as they arrive and fills the wants of them at once. At its readahead_until (what readers asked for and
+their readahead) it pauses, then ends. Whether the service honours Range is learned from its answers: where it does, a
+read far from every stream gets a request of its own (R1), and a file that is read in order is fetched in parts side by
+side where that was found to be faster (`concurrency`); where it does not, there is one stream a file, from byte 0, and
+it goes on to the end, for the bytes will be needed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from remotefs.api.budget import Priority
 from remotefs.config import CacheConfig
 from remotefs.data.content.chunks import Layout
 from remotefs.data.content.store import ContentStore
-from remotefs.data.download.concurrency import Lanes
+from remotefs.data.download.concurrency import StreamConcurrency
 from remotefs.data.download.division import PARALLEL_BYTES, Division
 from remotefs.data.download.drop_behind import DropBehind
 from remotefs.data.download.fetch import Fetch
 from remotefs.data.download.memory_cache import ChunkMemory
 from remotefs.data.download.patience import Patience
-from remotefs.data.download.read_request import Want, WholeWant
+from remotefs.data.download.read_request import ReadRequest, WholeFileRequest
 from remotefs.data.download.readahead import LOOK_BYTES, ReadWindow
 from remotefs.data.download.shelf import Shelf
-from remotefs.data.download.source import Tier
+from remotefs.data.download.source import ContentSource
 from remotefs.data.download.stream import Stream
-from remotefs.data.download.transfer import Carrier
+from remotefs.data.download.transfer import Transfer
 from remotefs.errors import DeadlineExceeded, LengthDiffers, StaleError
 from remotefs.supervision import Supervisor
 
@@ -54,12 +54,12 @@ class Downloader:
 
     def __init__(
         self,
-        tier: Tier,
+        source: ContentSource,
         content: ContentStore,
         memory: ChunkMemory,
         config: CacheConfig,
         supervisor: Supervisor,
-        lanes: Lanes | None = None,
+        concurrency: StreamConcurrency | None = None,
         requests_per_minute: Callable[[], float | None] = lambda: None,
         patience: Patience | None = None,
         distrust: Callable[[str], None] = lambda _: None,
@@ -67,14 +67,14 @@ class Downloader:
         self._content = content
         self._memory = memory
         self._supervisor = supervisor
-        self._lanes = lanes or Lanes()
+        self._concurrency = concurrency or StreamConcurrency()
         self._patience = patience or Patience()
         self._division = Division(
-            self._lanes, requests_per_minute,
+            self._concurrency, requests_per_minute,
             readahead_bytes=config.readahead_bytes, content_bytes=content.limit_bytes,
         )  # fmt: skip
         self._shelf = Shelf(content, memory)
-        self._carrier = Carrier(tier, content, self._shelf, self._lanes, distrust)
+        self._transfer = Transfer(source, content, self._shelf, self._concurrency, distrust)
         self._behind = DropBehind(content.duplicate)
         self._waiting = trio.CapacityLimiter(math.inf)
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)
@@ -90,7 +90,7 @@ class Downloader:
             nursery.start_soon(supervisor.keep, "telling readers whether the service is there", self._follow_link)
             task_status.started()
             async for fetch, stream in self._receive:
-                nursery.start_soon(supervisor.guard, "a download", partial(self._carry, fetch, stream))
+                nursery.start_soon(supervisor.guard, "a download", partial(self._run_transfer, fetch, stream))
 
     def limit_waiting_reads(self, reads: int) -> None:
         """Let at most so many reads wait for the network at a time, where the kernel would hold up others for more."""
@@ -103,7 +103,7 @@ class Downloader:
             await self._patience.changed()
             for fetch in self._fetches.values():
                 if self._patience.is_lost:
-                    fetch.nudge()
+                    fetch.wake()
                 elif self._patience.times_lost > recovered:
                     fetch.forsake()
             if not self._patience.is_lost:
@@ -126,11 +126,11 @@ class Downloader:
         if data is not None:
             self._move_on(file_id, layout, offset, size, ahead)
         elif window is not None and window.is_look:
-            look = Want(layout, offset, size, max(LOOK_BYTES - size, 0), is_look=True)
+            look = ReadRequest(layout, offset, size, max(LOOK_BYTES - size, 0), is_look=True)
             data = await self._fetched(self._fetch(file_id, layout), look, 0)
         else:
-            want = Want(layout, offset, size, division.worthwhile(layout, offset, size, ahead))
-            data = await self._fetched(self._fetch(file_id, layout), want, ahead)
+            request = ReadRequest(layout, offset, size, division.worthwhile(layout, offset, size, ahead))
+            data = await self._fetched(self._fetch(file_id, layout), request, ahead)
         if ahead and size_bytes >= PARALLEL_BYTES:
             self._behind.passed(file_id, offset, size)
         return data
@@ -143,7 +143,7 @@ class Downloader:
             self._content.put(file_id, 0, 0, b"")
             return
         layout = Layout(size_bytes, self._content.chunk_bytes)
-        await self._obtain(self._fetch(file_id, layout), WholeWant(layout, priority))
+        await self._obtain(self._fetch(file_id, layout), WholeFileRequest(layout, priority))
 
     async def verify_length(self, file_id: str, size_bytes: int) -> bool:
         """Whether a reply tells that a file has this length, or all of it is here; False where it does not tell.
@@ -156,36 +156,36 @@ class Downloader:
             raise LengthDiffers(file_id, 0, actual)
         if missing < layout.count:
             # Whether it is read through is not known yet: the stream is there if so, and brings no more if not.
-            await self._obtain(self._fetch(file_id, layout), Want(layout, layout.start(missing), 1, LOOK_BYTES))
-        return file_id not in self._carrier.unannounced or self._content.has_all(file_id)
+            await self._obtain(self._fetch(file_id, layout), ReadRequest(layout, layout.start(missing), 1, LOOK_BYTES))
+        return file_id not in self._transfer.unannounced or self._content.has_all(file_id)
 
     async def measure(self, file_id: str) -> int:
         """The length of a file as a reply announces it, or as its body turns out to have. Raises as read() does."""
-        return await self._patience.ask(file_id, partial(self._carrier.measure, file_id))
+        return await self._patience.ask(file_id, partial(self._transfer.measure, file_id))
 
     def prefetch(self, file_id: str, size_bytes: int) -> None:
         """Begin to bring a file that nobody waits for yet, unless it is on its way or room is short."""
         layout = Layout(size_bytes, self._content.chunk_bytes)
-        if (file_id, size_bytes) in self._fetches or self._carrier.is_crowded or size_bytes == 0:
+        if (file_id, size_bytes) in self._fetches or self._transfer.is_crowded or size_bytes == 0:
             return
         if self._patience.is_lost:
             return
         missing = self._content.next_missing(file_id, layout, 0)
         if missing < layout.count:
             fetch = self._fetch(file_id, layout)
-            stream = fetch.begin(missing, layout.count, goal=layout.count, priority=Priority.PREFETCH)
+            stream = fetch.begin(missing, layout.count, readahead_until=layout.count, priority=Priority.PREFETCH)
             self._start(fetch, [stream])
 
-    def slacken(self, file_id: str) -> None:
+    def stop_readahead(self, file_id: str) -> None:
         """No handle is open on a file any more: what was to be read ahead of its readers is not."""
         for fetch in self._fetches.values():
-            if fetch.file_id != file_id or fetch.wants:
+            if fetch.file_id != file_id or fetch.requests:
                 continue
             # A small file that was being read through is fetched to its end all the same.
             if self._division.is_small(fetch.layout):
                 fetch.linger()
             else:
-                fetch.slacken()
+                fetch.stop_readahead()
 
     def forget(self, file_id: str) -> None:
         """Stop what goes on for a file that is gone; its readers get StaleError."""
@@ -199,26 +199,26 @@ class Downloader:
         return DownloadStatistics(
             streams=len(streams),
             paused=sum(stream.is_paused for stream in streams),
-            readers_waiting=sum(len(fetch.wants) for fetch in self._fetches.values()),
-            requests=self._carrier.requests,
-            bytes_received=self._carrier.bytes_received,
-            ranges=self._carrier.ranges,
+            readers_waiting=sum(len(fetch.requests) for fetch in self._fetches.values()),
+            requests=self._transfer.requests,
+            bytes_received=self._transfer.bytes_received,
+            ranges=self._transfer.ranges,
         )
 
     # -- the reader's side
 
-    async def _fetched(self, fetch: Fetch, want: Want, ahead: int) -> bytes:
+    async def _fetched(self, fetch: Fetch, request: ReadRequest, ahead: int) -> bytes:
         try:
             if self._waiting.available_tokens < 1:
                 # Who would be told at once does not wait for its turn.
-                self._shelf.fill(fetch, want)
-                if want.missing:
-                    self._patience.check(fetch, want)
+                self._shelf.fill(fetch, request)
+                if request.missing_chunks:
+                    self._patience.check(fetch, request)
             async with self._patience.turn(self._waiting):
-                await self._obtain(fetch, want, ahead)
+                await self._obtain(fetch, request, ahead)
         finally:
             self._drop_if_idle(fetch)
-        return want.result()
+        return request.result()
 
     def _fetch(self, file_id: str, layout: Layout) -> Fetch:
         key = (file_id, layout.size)
@@ -226,39 +226,39 @@ class Downloader:
             self._fetches[key] = Fetch(file_id, layout)
         return self._fetches[key]
 
-    async def _obtain(self, fetch: Fetch, want: Want, ahead: int = 0) -> None:
-        vigil = self._patience.vigil(fetch, want)
-        fetch.wants.add(want)
+    async def _obtain(self, fetch: Fetch, request: ReadRequest, ahead: int = 0) -> None:
+        vigil = self._patience.vigil(fetch, request)
+        fetch.requests.add(request)
         try:
             with self._content.hold(fetch.file_id):
                 while True:
                     with trio.move_on_at(vigil.look_at):
-                        await self._follow(fetch, want, ahead)
+                        await self._follow(fetch, request, ahead)
                         return
                     vigil.look()
         except DeadlineExceeded:
-            if self._carrier.is_full:
+            if self._transfer.is_full:
                 self._make_way()
             raise
         finally:
-            fetch.wants.discard(want)
+            fetch.requests.discard(request)
             self._drop_if_idle(fetch)
 
-    async def _follow(self, fetch: Fetch, want: Want, ahead: int) -> None:
-        """Return once all of a want is there; see to it that streams bring it. May be cancelled and called again."""
+    async def _follow(self, fetch: Fetch, request: ReadRequest, ahead: int) -> None:
+        """Return once all of a request is there; see to it that streams bring it. May be cancelled and called again."""
         while True:
-            self._shelf.fill(fetch, want)
-            if not want.missing:
+            self._shelf.fill(fetch, request)
+            if not request.missing_chunks:
                 return
-            self._patience.check(fetch, want)
-            self._plan(fetch, want, ahead)
-            await want.changed()
+            self._patience.check(fetch, request)
+            self._plan(fetch, request, ahead)
+            await request.changed()
 
-    def _plan(self, fetch: Fetch, want: Want, ahead: int) -> None:
-        part = self._division.first_part(fetch.layout, self._lanes_each())
-        self._start(fetch, fetch.plan(want, ranges=self._carrier.ranges, part=part))
+    def _plan(self, fetch: Fetch, request: ReadRequest, ahead: int) -> None:
+        part = self._division.first_part(fetch.layout, self._streams_each())
+        self._start(fetch, fetch.plan(request, ranges=self._transfer.ranges, part=part))
         if ahead:
-            fetch.look_ahead(want.asked, want.goal, ahead)
+            fetch.look_ahead(request.asked, request.readahead_until, ahead)
             self._extend(fetch)
 
     # -- reading ahead
@@ -276,23 +276,23 @@ class Downloader:
                 self._extend(fetch)
 
     def _extend(self, fetch: Fetch) -> None:
-        """Let the lanes bring what lies between a sequential reader and the end of its window."""
-        lanes, layout = self._lanes_each(), fetch.layout
-        if self._carrier.ranges is not True or fetch.spilled or layout.size < PARALLEL_BYTES:
+        """Let the concurrency bring what lies between a sequential reader and the end of its window."""
+        concurrency, layout = self._streams_each(), fetch.layout
+        if self._transfer.ranges is not True or fetch.not_on_disk or layout.size < PARALLEL_BYTES:
             return
         started = fetch.extend(
-            lanes,
-            self._division.parts(layout, lanes, fetch.window_bytes),
+            concurrency,
+            self._division.parts(layout, concurrency, fetch.window_bytes),
             lambda index: self._content.next_missing(fetch.file_id, layout, index),
         )
         self._start(fetch, started)
-        if len(fetch.streams) < lanes:
-            self._lanes.not_all_used()
+        if len(fetch.streams) < concurrency:
+            self._concurrency.not_all_used()
 
-    def _lanes_each(self) -> int:
+    def _streams_each(self) -> int:
         """Several files that are read at the same time share the link."""
         others = sum(other.is_read for other in self._fetches.values())
-        return max(1, self._lanes.count // max(1, others))
+        return max(1, self._concurrency.count // max(1, others))
 
     # -- streams
 
@@ -300,8 +300,8 @@ class Downloader:
         for stream in streams:
             self._send.send_nowait((fetch, stream))
 
-    async def _carry(self, fetch: Fetch, stream: Stream) -> None:
-        await self._carrier.carry(fetch, stream, self._make_way)
+    async def _run_transfer(self, fetch: Fetch, stream: Stream) -> None:
+        await self._transfer.run(fetch, stream, self._make_way)
         if fetch.reach > fetch.position:
             self._extend(fetch)
         self._drop_if_idle(fetch)

@@ -2,8 +2,8 @@
 
 `cat *` goes by name, `grep -r` as the folder is listed. Once a few files were opened in one of these orders, the next
 are fetched, twice as many each time. A file opened out of order ends it, and so does one that was not read to its end,
-because a program that looks at the beginnings of files does not want the next ones whole. Nothing is fetched but by an
-open, so it stops when the reader does.
+because a program that looks at the beginnings of files does not request the next ones whole. Nothing is fetched but by
+an open, so it stops when the reader does.
 """
 
 from __future__ import annotations

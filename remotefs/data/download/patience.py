@@ -16,9 +16,9 @@ from typing import TypeVar
 import trio
 
 from remotefs.api.budget import Priority, Ticket
-from remotefs.api.connectivity import Link
+from remotefs.api.connectivity import Connectivity
 from remotefs.data.download.fetch import Fetch
-from remotefs.data.download.read_request import Want
+from remotefs.data.download.read_request import ReadRequest
 from remotefs.errors import DeadlineExceeded, NotAsked, SilentService, Unreachable
 
 T = TypeVar("T")
@@ -58,32 +58,32 @@ class Question(Ticket):
 class Patience:
     """Ends waits with DeadlineExceeded, and tells `link` where nothing at all was heard meanwhile."""
 
-    def __init__(self, silence_s: float = math.inf, link: Link | None = None) -> None:
+    def __init__(self, silence_s: float = math.inf, connectivity: Connectivity | None = None) -> None:
         self._silence_s = silence_s
-        self._link = link or Link()
+        self._connectivity = connectivity or Connectivity()
 
     @property
     def is_lost(self) -> bool:
         """Whether the service is out of reach, so that nothing is worth asking for."""
-        return self._link.lost is not None
+        return self._connectivity.lost is not None
 
     @property
     def times_lost(self) -> int:
         """How often it has got out of reach so far."""
-        return self._link.times_lost
+        return self._connectivity.times_lost
 
     async def changed(self) -> None:
         """Return when the service may have got out of reach, or back."""
-        await self._link.changed()
+        await self._connectivity.changed()
 
-    def check(self, fetch: Fetch, want: Want) -> None:
+    def check(self, fetch: Fetch, request: ReadRequest) -> None:
         """Raise NotAsked or SilentService where others have found out that waiting is in vain."""
-        lost = self._link.lost
+        lost = self._connectivity.lost
         if isinstance(lost, Unreachable):
             raise NotAsked(f"{fetch.file_id}: the service is out of reach: {lost}")
         if lost is not None:
             raise SilentService(f"{fetch.file_id}: the service is out of reach: {lost}")
-        if _is_urgent(want) and fetch.is_given_up(want):
+        if _is_urgent(request) and fetch.is_given_up(request):
             raise SilentService(f"{fetch.file_id}: the service still sends nothing")
 
     @asynccontextmanager
@@ -108,13 +108,13 @@ class Patience:
             return await request(question)
         raise _held(subject) if question.was_held else self._silent(subject, question.fresh_at)
 
-    def vigil(self, fetch: Fetch, want: Want) -> Vigil:
+    def vigil(self, fetch: Fetch, request: ReadRequest) -> Vigil:
         """The wait of a reader that came just now."""
-        return Vigil(fetch, want, self._silence_s if _is_urgent(want) else math.inf, self._silent)
+        return Vigil(fetch, request, self._silence_s if _is_urgent(request) else math.inf, self._silent)
 
     def _silent(self, subject: str, since: float) -> DeadlineExceeded:
         error = DeadlineExceeded(f"{subject}: the service has sent nothing for {self._silence_s:g} s")
-        self._link.unheard(error, since=since)
+        self._connectivity.unheard(error, since=since)
         return error
 
 
@@ -122,22 +122,22 @@ class Vigil:
     """One reader's wait: at `look_at` it is to be seen whether there is any use in it."""
 
     def __init__(
-        self, fetch: Fetch, want: Want, silence_s: float, silent: Callable[[str, float], DeadlineExceeded]
+        self, fetch: Fetch, request: ReadRequest, silence_s: float, silent: Callable[[str, float], DeadlineExceeded]
     ) -> None:
         self._fetch = fetch
-        self._want = want
+        self._request = request
         self._silence_s = silence_s
         self._silent = silent
         self._began = trio.current_time()
         self.look_at = self._began + silence_s
 
     def look(self) -> None:
-        """Return to wait until the next `look_at`. Raises DeadlineExceeded, or what the want failed with."""
-        now, fresh_at = trio.current_time(), max(self._began, self._fetch.fresh_at(self._want))
-        is_held = self._fetch.is_held(self._want)
+        """Return to wait until the next `look_at`. Raises DeadlineExceeded, or what the request failed with."""
+        now, fresh_at = trio.current_time(), max(self._began, self._fetch.fresh_at(self._request))
+        is_held = self._fetch.is_held(self._request)
         due = fresh_at + (TURN_S if is_held else self._silence_s)
-        if self._want.has_news:
-            self._want.take_news()  # in the same moment
+        if self._request.has_news:
+            self._request.take_news()  # in the same moment
         elif now < due:
             # Not only when it is due: the request may go out meanwhile, and then it is due earlier.
             self.look_at = min(due, now + self._silence_s)
@@ -147,7 +147,7 @@ class Vigil:
     def _give_up(self, now: float, fresh_at: float, *, is_held: bool) -> None:
         if is_held:
             raise _held(self._fetch.file_id)
-        self._fetch.give_up(self._want, now)
+        self._fetch.give_up(self._request, now)
         raise self._silent(self._fetch.file_id, fresh_at)
 
 
@@ -155,6 +155,6 @@ def _held(subject: str) -> DeadlineExceeded:
     return DeadlineExceeded(f"{subject}: its request has waited {TURN_S:g} s for its turn; see the request limit")
 
 
-def _is_urgent(want: Want) -> bool:
+def _is_urgent(request: ReadRequest) -> bool:
     """Whether a system call waits for it; a command can wait for as long as the request does."""
-    return want.priority is Priority.INTERACTIVE_READ
+    return request.priority is Priority.INTERACTIVE_READ

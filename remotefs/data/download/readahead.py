@@ -26,7 +26,7 @@ _MAX_RUNS = 4
 
 
 @dataclass
-class _Run:
+class _SequentialRun:
     """One place where a handle is being read on."""
 
     end: int
@@ -42,7 +42,7 @@ class ReadWindow:
 
     def __init__(self) -> None:
         # A reader that starts at 0 is taken to go on. The last used comes last.
-        self._runs = deque([_Run(0, 0)], maxlen=_MAX_RUNS)
+        self._runs = deque([_SequentialRun(0, 0)], maxlen=_MAX_RUNS)
         self._is_new = True
         # Whether its only read so far is a look at the beginning.
         self.is_look = False
@@ -62,7 +62,7 @@ class ReadWindow:
         if run is None:
             for other in self._runs:
                 other.ahead //= 2
-            self._runs.append(_Run(offset + size, 0))
+            self._runs.append(_SequentialRun(offset + size, 0))
             return 0
         run.ahead = min(max(growth * run.ahead, FIRST_WINDOW_BYTES), max_bytes)
         run.end = max(run.end, offset + size)

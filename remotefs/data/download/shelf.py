@@ -7,8 +7,8 @@ import logging
 from remotefs.data.content.store import ContentStore
 from remotefs.data.download.fetch import Fetch
 from remotefs.data.download.memory_cache import ChunkMemory
-from remotefs.data.download.read_request import Want, WholeWant
-from remotefs.data.download.stream import Run
+from remotefs.data.download.read_request import ReadRequest, WholeFileRequest
+from remotefs.data.download.stream import ChunkRun
 from remotefs.errors import LocalError, OutOfSpace
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class Shelf:
         self._content = content
         self._memory = memory
 
-    def put(self, fetch: Fetch, run: Run) -> bool:
+    def put(self, fetch: Fetch, run: ChunkRun) -> bool:
         """Keep chunks; whether they are on the disk. Else they are in memory, and reading goes on."""
         layout = fetch.layout
         try:
@@ -34,22 +34,22 @@ class Shelf:
             return False
         return True
 
-    def fill(self, fetch: Fetch, want: Want) -> None:
-        """Give a want what is here of its chunks. Raises CorruptionError."""
-        for index in sorted(want.missing):
-            while index in want.missing and (run := self._take(fetch, want, index)) is not None:
-                want.fill(run, on_disk=True)
+    def fill(self, fetch: Fetch, request: ReadRequest) -> None:
+        """Give a request what is here of its chunks. Raises CorruptionError."""
+        for index in sorted(request.missing_chunks):
+            while index in request.missing_chunks and (run := self._take(fetch, request, index)) is not None:
+                request.fill(run, on_disk=True)
 
-    def _take(self, fetch: Fetch, want: Want, index: int) -> Run | None:
+    def _take(self, fetch: Fetch, request: ReadRequest, index: int) -> ChunkRun | None:
         """The chunks from `index` on that are here, as far as they are wanted."""
         layout = fetch.layout
         while (stop := self._content.next_missing(fetch.file_id, layout, index)) > index:
-            if isinstance(want, WholeWant):
-                return Run(range(index, stop), b"")
-            stop = min(stop, want.asked)
+            if isinstance(request, WholeFileRequest):
+                return ChunkRun(range(index, stop), b"")
+            stop = min(stop, request.asked)
             data = self._content.read(fetch.file_id, layout.start(index), layout.start(stop) - layout.start(index))
             if data is not None:
-                return Run(range(index, stop), data)
+                return ChunkRun(range(index, stop), data)
             # A chunk of it was damaged, and is not here any more.
-        chunk = None if isinstance(want, WholeWant) else self._memory.get(fetch.file_id, index)
-        return Run(range(index, index + 1), chunk) if chunk is not None else None
+        chunk = None if isinstance(request, WholeFileRequest) else self._memory.get(fetch.file_id, index)
+        return ChunkRun(range(index, index + 1), chunk) if chunk is not None else None

@@ -1,8 +1,8 @@
 """One reply being read in order: how far it is, how far it is wanted, and when it waits (back-pressure).
 
-All positions are indexes of chunks. A stream that has reached its goal reads no further, so the service's own sending
-stops; a later read that needs what comes next moves the goal on, and no new request is made. Who waits for it sees
-whether the service is what keeps it waiting (`is_held`, `fresh_at`), and may give it up.
+All positions are indexes of chunks. A stream that has reached its readahead_until reads no further, so the service's
+own sending stops; a later read that needs what comes next moves the readahead_until on, and no new request is made.
+Who waits for it sees whether the service is what keeps it waiting (`is_held`, `fresh_at`), and may give it up.
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ LINGER_S = 1.0
 
 @dataclass(eq=False)
 class Stream:
-    """Brings the chunks from `next` up to `stop`, as far as `goal`; `asked` is how far somebody waits for them."""
+    """Brings the chunks from `next` up to `stop`, as far as `readahead_until`; `asked` is how far somebody waits
+    for them.
+    """
 
     next: int
     stop: int
     asked: int
-    goal: int
+    readahead_until: int
     # Its place in the queue for requests, which moves forward once somebody waits for it.
     ticket: Ticket
     # So many chunks before `stop` it is as good as over, and the next part may be asked for.
@@ -73,14 +75,14 @@ class Stream:
         return not self.is_paused and self.given_up_at is None
 
     @property
-    def fills_lane(self) -> bool:
+    def fills_stream(self) -> bool:
         """Whether it counts as one of those that bring a file side by side, and for more than a moment."""
         # Asked for each piece of each reply: hence all in one.
         is_over = self.next >= self.stop - self.ending
         return not is_over and not self.is_brief and self.is_flowing and not self.is_paused and self.given_up_at is None
 
     @property
-    def is_slack(self) -> bool:
+    def has_stopped_readahead(self) -> bool:
         """Whether no handle is open on its file."""
         return self._pause_s < PAUSE_S
 
@@ -95,23 +97,23 @@ class Stream:
             return False
         return not soon or index <= max(self.next, self.asked) + _NEAR_CHUNKS
 
-    def join(self, asked: int, goal: int, priority: Priority = Priority.PREFETCH) -> None:
-        """Somebody waits for the chunks before `asked`, and those before `goal` are worth having."""
+    def join(self, asked: int, readahead_until: int, priority: Priority = Priority.PREFETCH) -> None:
+        """Somebody waits for the chunks before `asked`, and those before `readahead_until` are worth having."""
         self.ticket.promote(priority)
         self._linger(PAUSE_S)
         self.asked = max(self.asked, min(asked, self.stop))
-        if min(goal, self.stop) > self.goal:
-            self.goal = min(goal, self.stop)
+        if min(readahead_until, self.stop) > self.readahead_until:
+            self.readahead_until = min(readahead_until, self.stop)
             self._more.set()
 
-    def cut(self, chunks: int) -> None:
+    def shorten(self, chunks: int) -> None:
         """Bring no more than so many beyond what is waited for: others bring the rest."""
         self.stop = min(self.stop, max(self.next, self.asked) + chunks)
         self.join(0, self.stop)
 
-    def slacken(self) -> None:
+    def stop_readahead(self) -> None:
         """Bring only what somebody waits for, and end a moment later unless somebody comes."""
-        self.goal = max(self.next, self.asked)
+        self.readahead_until = max(self.next, self.asked)
         self.linger()
 
     def linger(self) -> None:
@@ -137,18 +139,20 @@ class Stream:
         self._more.set()
 
     async def pause(self) -> bool:
-        """Wait until the goal moves; False when it did not for `PAUSE_S`, or `LINGER_S` while no handle is open."""
+        """Wait until the readahead_until moves; False when it did not for `PAUSE_S`, or `LINGER_S` while no handle
+        is open.
+        """
         self.is_paused, self._more = True, trio.Event()
         if self._may_pause:
             with trio.move_on_after(self._pause_s) as self._pause:
                 await self._more.wait()
             self._pause = None
         self.is_paused = False
-        return self.next < self.goal
+        return self.next < self.readahead_until
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ChunkRun:
     """Whole chunks that lie one behind the other, and their bytes."""
 
     chunks: range
@@ -185,7 +189,7 @@ class Assembler:
         if skipped < len(piece):
             self._pieces.append(memoryview(piece)[skipped:] if skipped else piece)
 
-    def take(self, stop: int) -> Run:
+    def take(self, stop: int) -> ChunkRun:
         """The whole chunks before `stop`: at least one, and no more than are ready."""
         chunks = range(self.index, stop)
         assert self.index < stop <= self.ready.stop
@@ -194,4 +198,4 @@ class Assembler:
         rest = len(data) - length
         self._pieces = [memoryview(data)[length:]] if rest and stop < self._layout.count else []
         self.index = stop
-        return Run(chunks, data[:length] if rest else data)
+        return ChunkRun(chunks, data[:length] if rest else data)

@@ -13,12 +13,12 @@ from collections.abc import Callable
 import trio
 
 from remotefs.data.content.store import ContentStore
-from remotefs.data.download.concurrency import Lanes
+from remotefs.data.download.concurrency import StreamConcurrency
 from remotefs.data.download.division import PARALLEL_BYTES
 from remotefs.data.download.fetch import REDUNDANT_BYTES, Fetch
 from remotefs.data.download.patience import Question
 from remotefs.data.download.shelf import Shelf
-from remotefs.data.download.source import Reply, Tier
+from remotefs.data.download.source import ContentSource, ContentStream
 from remotefs.data.download.stream import Assembler, Stream
 from remotefs.errors import (
     LengthDiffers,
@@ -42,23 +42,28 @@ _BATCH_CHUNKS = 4
 _TURN_BYTES = 16 << 20
 
 
-class Carrier:
+class Transfer:
     """Reads the replies of streams. What it learns of the service is `ranges`: None until a reply has told.
 
     `distrust` is told of an id that a body was handed out for whose end showed that it cannot have been the content.
     """
 
     def __init__(
-        self, tier: Tier, content: ContentStore, shelf: Shelf, lanes: Lanes, distrust: Callable[[str], None]
+        self,
+        source: ContentSource,
+        content: ContentStore,
+        shelf: Shelf,
+        concurrency: StreamConcurrency,
+        distrust: Callable[[str], None],
     ) -> None:
-        self._tier = tier
+        self._source = source
         self._distrust = distrust
         self._content = content
         self._shelf = shelf
-        self._lanes = lanes
+        self._concurrency = concurrency
         self._slots = trio.CapacityLimiter(MAX_STREAMS)
         # Those that have a slot.
-        self._carried: set[Stream] = set()
+        self._running: set[Stream] = set()
         self.ranges: bool | None = None
         # Ids of which no reply has told the length.
         self.unannounced: set[str] = set()
@@ -73,9 +78,9 @@ class Carrier:
     @property
     def is_crowded(self) -> bool:
         """Whether so many replies are read already that one that nobody waits for would be in the way."""
-        return sum(stream.is_active for stream in self._carried) > MAX_STREAMS // 2
+        return sum(stream.is_active for stream in self._running) > MAX_STREAMS // 2
 
-    async def carry(self, fetch: Fetch, stream: Stream, make_way: Callable[[], None]) -> None:
+    async def run(self, fetch: Fetch, stream: Stream, make_way: Callable[[], None]) -> None:
         """Bring what a stream is to bring, and tell all that wait for it; `make_way` ends one that nobody waits for."""
         if self._slots.available_tokens == 0:
             make_way()
@@ -86,14 +91,14 @@ class Carrier:
         except Exception as error:  # noqa: BLE001 - a bug in here must reach the readers, not end the mount
             fetch.fail(stream, self._blame(fetch, error), ranges=self.ranges)
         finally:
-            self._carried.discard(stream)
+            self._running.discard(stream)
             stream.is_flowing = False
             fetch.end(stream)
 
     async def measure(self, file_id: str, question: Question) -> int:
         """The length of a file: as its reply announces it, else as its body turns out to have."""
         self.requests += 1
-        async with self._tier.download(file_id, priority=question) as reply:
+        async with self._source.download(file_id, priority=question) as reply:
             question.heard()
             if reply.total_bytes is not None:
                 return reply.total_bytes
@@ -102,12 +107,12 @@ class Carrier:
     async def _follow(self, fetch: Fetch, stream: Stream) -> None:
         """Read replies until the stream is at its end, going on where a body was cut."""
         stream.got_slot(trio.current_time())
-        self._carried.add(stream)
+        self._running.add(stream)
         furthest, cuts = -1, 0
         while (error := await self._read_reply(fetch, stream)) is not None:
             cuts = 0 if stream.next > furthest else cuts + 1
             furthest = max(furthest, stream.next)
-            if isinstance(error, LengthDiffers) or cuts > _MAX_CUTS or not fetch.wants:
+            if isinstance(error, LengthDiffers) or cuts > _MAX_CUTS or not fetch.requests:
                 raise error
             _log.info("%s: going on after %s", fetch.file_id, error)
             await trio.sleep(_FIRST_RETRY_S * 2**cuts)
@@ -116,7 +121,7 @@ class Carrier:
         """One request from where the stream is; what cut its body, if anything did. Raises what came before a body."""
         start = fetch.layout.start(stream.next)
         self.requests += 1
-        async with self._tier.download(
+        async with self._source.download(
             fetch.file_id, offset=start, length=self._length(fetch, stream), priority=stream.ticket
         ) as reply:
             try:
@@ -133,7 +138,7 @@ class Carrier:
         is_part = stream.stop < layout.count or (self.ranges is None and layout.size >= PARALLEL_BYTES)
         return layout.start(stream.stop) - layout.start(stream.next) if is_part else None
 
-    async def _pump(self, fetch: Fetch, stream: Stream, reply: Reply) -> None:
+    async def _pump(self, fetch: Fetch, stream: Stream, reply: ContentStream) -> None:
         if not self._learn(fetch, stream, reply):
             return
         assembler = Assembler(fetch.layout, reply.offset)
@@ -162,13 +167,15 @@ class Carrier:
         self.bytes_received += size
         fetch.heard(stream, now)
         if not stream.is_brief:
-            flowing = sum(other.fills_lane for other in self._carried)
-            self._lanes.received(size, flowing=flowing, hungry=bool(fetch.wants), now=now)
+            flowing = sum(other.fills_stream for other in self._running)
+            self._concurrency.received(size, flowing=flowing, reader_waiting=bool(fetch.requests), now=now)
 
-    async def _take(self, fetch: Fetch, stream: Stream, reply: Reply, assembler: Assembler) -> bool:
+    async def _take(self, fetch: Fetch, stream: Stream, reply: ContentStream, assembler: Assembler) -> bool:
         """Store what has come, once it is enough for whoever waits; whether more is to be read."""
         ready = self._sure(fetch, reply, assembler)
-        if not ready or not (len(ready) >= _BATCH_CHUNKS or ready.stop >= stream.goal or fetch.is_awaiting(ready)):
+        if not ready or not (
+            len(ready) >= _BATCH_CHUNKS or ready.stop >= stream.readahead_until or fetch.is_awaiting(ready)
+        ):
             return True
         self._accept(fetch, stream, assembler, ready)
         # After its last byte only the end of the body is read, so that the connection can be used again.
@@ -179,13 +186,13 @@ class Carrier:
         batch = min(assembler.index + _BATCH_CHUNKS, stream.stop)
         return fetch.layout.start(fetch.first_due(assembler.index, batch)) - assembler.position
 
-    def _sure(self, fetch: Fetch, reply: Reply, assembler: Assembler) -> range:
+    def _sure(self, fetch: Fetch, reply: ContentStream, assembler: Assembler) -> range:
         """The chunks that are whole; where the length is not told, only the end of the body shows which is the last."""
         ready = assembler.ready
         is_last = reply.total_bytes is None and ready.stop == fetch.layout.count
         return range(ready.start, max(ready.stop - 1, ready.start)) if is_last else ready
 
-    def _learn(self, fetch: Fetch, stream: Stream, reply: Reply) -> bool:
+    def _learn(self, fetch: Fetch, stream: Stream, reply: ContentStream) -> bool:
         """Take from a reply's head whether ranges work and where the stream really is; False: it is not needed."""
         layout = fetch.layout
         fetch.heard(stream, trio.current_time())
@@ -206,7 +213,7 @@ class Carrier:
         elif self.ranges is False:
             fetch.widen(stream)
         stream.is_flowing = True
-        fetch.nudge()  # whoever waited for this to be known, or may join it now
+        fetch.wake()  # whoever waited for this to be known, or may join it now
         return True
 
     def _accept(self, fetch: Fetch, stream: Stream, assembler: Assembler, ready: range) -> None:
@@ -214,10 +221,10 @@ class Carrier:
             return
         run = assembler.take(ready.stop)
         stored = self._shelf.put(fetch, run)
-        fetch.spilled |= not stored
+        fetch.not_on_disk |= not stored
         stream.next = ready.stop
-        for want in list(fetch.wants):
-            want.fill(run, on_disk=stored)
+        for request in list(fetch.requests):
+            request.fill(run, on_disk=stored)
 
     async def _may_go_on(self, fetch: Fetch, stream: Stream) -> bool:
         """Whether the next bytes are wanted, now or before the pause is over."""
@@ -227,7 +234,9 @@ class Carrier:
             return False
         if self.is_full and self.ranges and fetch.brought_by(stream) >= _TURN_BYTES:
             return False
-        if stream.next < stream.goal or (self.ranges is False and not fetch.spilled and not stream.is_slack):
+        if stream.next < stream.readahead_until or (
+            self.ranges is False and not fetch.not_on_disk and not stream.has_stopped_readahead
+        ):
             return True
         return not self.is_full and await stream.pause()
 
@@ -247,7 +256,7 @@ class Carrier:
         return error
 
 
-async def _length_in_all(reply: Reply, so_far: int, heard: Callable[[], None] = lambda: None) -> int:
+async def _length_in_all(reply: ContentStream, so_far: int, heard: Callable[[], None] = lambda: None) -> int:
     """Read a body to its end, for nothing but its length."""
     async for piece in reply:
         heard()
@@ -255,7 +264,7 @@ async def _length_in_all(reply: Reply, so_far: int, heard: Callable[[], None] = 
     return so_far
 
 
-def _ended_early(fetch: Fetch, stream: Stream, reply: Reply, position: int) -> ReplyBroken:
+def _ended_early(fetch: Fetch, stream: Stream, reply: ContentStream, position: int) -> ReplyBroken:
     """What an end means that the transport took for a good one."""
     if reply.total_bytes is None and stream.stop == fetch.layout.count:
         return LengthDiffers(fetch.file_id, fetch.layout.size, position, in_body=True)

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from remotefs.api.budget import Ticket
-from remotefs.data.download.source import Reply
+from remotefs.data.download.source import ContentStream
 from remotefs.errors import ReplyBroken
 from remotefs.store.records import Remote
 from remotefs.store.remotes import Remotes
@@ -57,7 +57,7 @@ def _is_no_text(remote: Remote) -> bool:
     return kind.startswith(_MEDIA) and not kind.startswith(_TEXTUAL_MEDIA)
 
 
-class TypedReply(Reply, Protocol):
+class TypedReply(ContentStream, Protocol):
     """A body under way whose type is told."""
 
     @property
@@ -86,8 +86,8 @@ class VettedService:
     @asynccontextmanager
     async def download(
         self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Ticket
-    ) -> AsyncGenerator[Reply, None]:
-        """See Tier; raises ReplyBroken for a reply that cannot be the content of the file."""
+    ) -> AsyncGenerator[ContentStream, None]:
+        """See ContentSource; raises ReplyBroken for a reply that cannot be the content of the file."""
         async with self._service.download(file_id, offset=offset, length=length, priority=priority) as reply:
             remote = self._remotes.find(file_id)
             fault = fault_of(remote, reply.total_bytes, reply.mime_type) if remote is not None else None

@@ -15,9 +15,9 @@ from remotefs.data.download.downloader import Downloader
 from remotefs.data.files.freezer import Freezer
 from remotefs.data.files.staged_file import StagedFile
 from remotefs.data.files.staging import Staging
-from remotefs.data.intents.in_flight import Flights
-from remotefs.data.intents.lifecycle import Life
-from remotefs.data.intents.planner import Changes
+from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.lifecycle import ContentLifecycle
+from remotefs.data.intents.planner import IntentPlanner
 from remotefs.errors import DeadlineExceeded, NotReadable
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
@@ -29,22 +29,22 @@ class CopyOnWrite:
     def __init__(
         self,
         store: Store,
-        changes: Changes,
+        planner: IntentPlanner,
         content: ContentStore,
         staging: Staging,
         downloader: Downloader,
         freezer: Freezer,
-        flights: Flights,
+        in_flight: UploadsInFlight,
         check_readable: Callable[[Inode], None],
     ) -> None:
         self._db = store.database
         self._tree = store.tree
-        self._changes = changes
+        self._planner = planner
         self._content = content
         self._staging = staging
         self._downloader = downloader
         self._freezer = freezer
-        self._flights = flights
+        self._in_flight = in_flight
         self._check_readable = check_readable
 
     async def writable(self, inode: Inode, *, keep: int | None = None) -> StagedFile:
@@ -60,11 +60,11 @@ class CopyOnWrite:
             return self._staged(inode)
         if inode.staged_gen is not None:
             return await self._write_over(inode, keep)
-        generation = Life.of(inode).staged_as()
+        generation = ContentLifecycle.of(inode).staged_as()
         staged = await self.copy(inode, generation, keep)
         with self._discarding_at_failure(inode.ino, generation):
             inode = self._tree.get(inode.ino)
-            self._save_dirty(inode, Life.of(inode).written())
+            self._save_dirty(inode, ContentLifecycle.of(inode).written())
         self._overtake(inode)
         return staged
 
@@ -76,7 +76,7 @@ class CopyOnWrite:
                 inode = self._tree.get(inode.ino)
             elif self._freezer.set_aside(inode):
                 return self._begin_anew_beside_frozen(inode)
-        self._save_dirty(inode, Life.of(inode).written())
+        self._save_dirty(inode, ContentLifecycle.of(inode).written())
         self._overtake(inode)
         return self._staged(inode)
 
@@ -95,24 +95,24 @@ class CopyOnWrite:
     def _begin_anew(self, inode: Inode) -> StagedFile:
         """A new, empty staged file instead of the one that there is."""
         assert inode.staged_gen is not None
-        life = Life.of(inode).restarted()
+        life = ContentLifecycle.of(inode).restarted()
         staged = self._staging.create(inode.ino, life.staged_as())
         with self._discarding_at_failure(inode.ino, life.staged_as()), self._db.transaction():
             self._save_dirty(inode, life)
-            self._changes.drop_staged(inode.ino, inode.staged_gen)
+            self._planner.drop_staged(inode.ino, inode.staged_gen)
         self._overtake(inode)
         return staged
 
-    def _save_dirty(self, before: Inode, life: Life) -> None:
+    def _save_dirty(self, before: Inode, life: ContentLifecycle) -> None:
         with self._db.transaction():
             self._tree.update(before.ino, **life._asdict())
-            self._changes.dirtied(before.ino)
+            self._planner.dirtied(before.ino)
 
     def _overtake(self, before: Inode) -> None:
         """What was to be sent is about to change: its row says so."""
-        cut = self._flights.overtake(before.ino)
+        cut = self._in_flight.overtake(before.ino)
         is_unsent = before.state == ContentState.CLOSED and before.size > 0
-        if is_unsent and not self._flights.will_arrive(before.ino):
+        if is_unsent and not self._in_flight.will_arrive(before.ino):
             self._freezer.overtaken(before.ino, cut=cut)
 
     @contextmanager
@@ -142,7 +142,7 @@ class CopyOnWrite:
             try:
                 await self._downloader.fetch_all(inode.file_id, inode.size)
             except DeadlineExceeded as error:
-                raise type(error)(f"{self._changes.path(inode)}: {error}") from None
+                raise type(error)(f"{self._planner.path(inode)}: {error}") from None
             source = self._content.path_of(inode.file_id)
             if source is None:
                 raise NotReadable(f"inode {inode.ino}: its content cannot be kept on this disk to be written to")
@@ -150,7 +150,7 @@ class CopyOnWrite:
 
     def may_be_frozen(self, inode: Inode | None) -> bool:
         """Whether what the last close left is to be frozen before it changes or is sent (W4)."""
-        return inode is not None and not self._flights.will_arrive(inode.ino) and self._freezer.wants(inode)
+        return inode is not None and not self._in_flight.will_arrive(inode.ino) and self._freezer.wants(inode)
 
     async def freeze(self, inode: Inode) -> None:
         """Freeze it, if there is room. Invariant: called with the inode's lock held."""

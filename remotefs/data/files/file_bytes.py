@@ -24,10 +24,10 @@ from remotefs.data.files.freezer import Freezer, Frozen
 from remotefs.data.files.locks import InodeLocks
 from remotefs.data.files.staged_file import StagedFile
 from remotefs.data.files.staging import Staging
-from remotefs.data.intents.in_flight import Flights
-from remotefs.data.intents.lifecycle import Life
-from remotefs.data.intents.planner import Changes, Usage, is_referred
-from remotefs.data.reconcile.reported_missing import Suspects
+from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.lifecycle import ContentLifecycle
+from remotefs.data.intents.planner import IntentPlanner, Usage, is_referred
+from remotefs.data.reconcile.reported_missing import ReportedMissing
 from remotefs.errors import (
     DeadlineExceeded,
     FileTooBig,
@@ -42,43 +42,43 @@ from remotefs.store.store import Store
 _log = logging.getLogger(__name__)
 
 
-class FileData:
+class FileBytes:
     """Reads, writes, truncates and closes by inode.
 
     More than `max_file_bytes` is refused here, before the service does; an id that the service turned out
-    not to have goes to `suspects`.
+    not to have goes to `reported_missing`.
     """
 
     def __init__(
         self,
         store: Store,
-        changes: Changes,
+        planner: IntentPlanner,
         content: ContentStore,
         staging: Staging,
         downloader: Downloader,
         locks: InodeLocks,
         freezer: Freezer,
-        flights: Flights,
+        in_flight: UploadsInFlight,
         usage: Usage,
         max_file_bytes: int,
-        suspects: Suspects,
+        reported_missing: ReportedMissing,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
         self._remotes = store.remotes
-        self._changes = changes
+        self._planner = planner
         self._content = content
         self._staging = staging
         self._downloader = downloader
         self._locks = locks
         self._freezer = freezer
-        self._flights = flights
+        self._in_flight = in_flight
         self._usage = usage
         self._max_file_bytes = max_file_bytes
-        self._suspects = suspects
+        self._reported_missing = reported_missing
         # By inode the staged generation and the id of which it became the content, where the row could not be written.
         self._untold: dict[int, tuple[int | None, str | None]] = {}
-        self._cow = CopyOnWrite(store, changes, content, staging, downloader, freezer, flights, self.check_readable)
+        self._cow = CopyOnWrite(store, planner, content, staging, downloader, freezer, in_flight, self.check_readable)
 
     # -- reading
 
@@ -124,7 +124,7 @@ class FileData:
         try:
             return await self._downloader.read(inode.file_id, length, offset, size, window)
         except StaleError:
-            self._suspects.report(inode.file_id)
+            self._reported_missing.report(inode.file_id)
             raise
         except DeadlineExceeded as error:
             raise self._about(inode, error) from None
@@ -150,7 +150,7 @@ class FileData:
     def thaw_unwanted(self) -> None:
         """Let frozen versions go that nobody asks to send any more."""
         for ino in self._freezer.inodes():
-            if not self._changes.is_upload_wanted(ino):
+            if not self._planner.is_upload_wanted(ino):
                 self._freezer.calm(ino)
 
     # -- writing
@@ -188,12 +188,12 @@ class FileData:
                 return False
             unchanged = await self._is_unchanged(inode)
             # An upload of what the file held in between makes that the service's version: by its reply, come or coming.
-            if unchanged and self._tree.get(ino).file_id == inode.file_id and not self._changes.may_be_rebound(ino):
+            if unchanged and self._tree.get(ino).file_id == inode.file_id and not self._planner.may_be_rebound(ino):
                 with self._db.transaction():
-                    self._changes.schedule(self._save(ino, Life.of(self._tree.get(ino)).as_before()))
+                    self._planner.schedule(self._save(ino, ContentLifecycle.of(self._tree.get(ino)).as_before()))
                 self._freezer.calm(ino)
                 return False
-            self._changes.closed(ino)
+            self._planner.closed(ino)
             return True
 
     async def create(self, source: Path, size: int, make: Callable[[], Inode]) -> Inode:
@@ -205,12 +205,12 @@ class FileData:
         async with self._staging.copied(source, size) as give_name:
             with self._db.transaction():
                 inode = make()
-                life = Life.of(inode)
+                life = ContentLifecycle.of(inode)
                 give_name(inode.ino, life.staged_as())
                 # Else it would be in the way of the next file, which gets the same number then.
                 self._db.on_rollback(lambda: self._staging.discard(inode.ino, life.staged_as()))
                 self._tree.update(inode.ino, size=size, **life.written()._asdict())
-                closed = self._changes.closed(inode.ino)
+                closed = self._planner.closed(inode.ino)
         await self.sync(closed.ino)
         return closed
 
@@ -234,7 +234,7 @@ class FileData:
                 # All its bytes were given up meanwhile: those that came in their stead are to be synced.
 
     async def stage(self, ino: int) -> None:
-        """Copy clean content into staging: there it outlives the id that a RELABEL is about to replace (W7)."""
+        """Copy clean content into staging: there it outlives the id that a REUPLOAD is about to replace (W7)."""
         async with self._locks.hold(ino):
             inode = self._told(ino)
             if inode.staged_gen is not None or inode.size == 0:
@@ -243,10 +243,10 @@ class FileData:
             if not self._still_holds(inode):
                 self._staging.discard(ino, inode.content_gen)
                 return
-            self._changes.label(self._save(ino, Life.of(self._tree.get(ino)).staged()))
+            self._planner.label(self._save(ino, ContentLifecycle.of(self._tree.get(ino)).staged()))
 
-    async def settle(self, ino: int) -> None:
-        """Turn a confirmed staged file into content, once no write handle is open (see `Settler`)."""
+    async def promote_to_content(self, ino: int) -> None:
+        """Turn a confirmed staged file into content, once no write handle is open (see `Promoter`)."""
         if self._confirmed(ino) is None:
             return  # and so does not wait for whoever downloads what it is about to write to
         async with self._locks.hold(ino):
@@ -273,15 +273,15 @@ class FileData:
                 self._tell_settled(inode)
             else:
                 # Unlinked meanwhile, which waits for no lock (A1): nobody else would free what came in just now.
-                self._changes.drop_content(remote.file_id)
+                self._planner.drop_content(remote.file_id)
             self._staging.discard(ino, inode.staged_gen)
 
     def _tell_settled(self, inode: Inode) -> None:
         """Write down that staged bytes are content. Raises OutOfSpace, StateUnusable: then only this process knows."""
         assert inode.staged_gen is not None
         with self._db.transaction():
-            self._changes.drop_staged(inode.ino, inode.staged_gen)
-            self._save(inode.ino, Life.of(self._tree.get(inode.ino)).settled())
+            self._planner.drop_staged(inode.ino, inode.staged_gen)
+            self._save(inode.ino, ContentLifecycle.of(self._tree.get(inode.ino)).promoted())
         self._untold.pop(inode.ino, None)
 
     def _told(self, ino: int) -> Inode:
@@ -299,13 +299,13 @@ class FileData:
     def _confirmed(self, ino: int) -> Inode | None:
         """The inode, if the service has what is staged of it, and nothing is under way that may change that."""
         inode = self._tree.find(ino)
-        if inode is None or inode.staged_gen is None or self._usage.is_open_for_write(ino) or ino in self._flights:
+        if inode is None or inode.staged_gen is None or self._usage.is_open_for_write(ino) or ino in self._in_flight:
             return None
         # An attempt whose end is not known may still give it another id, and the content of this one would go.
-        is_bound = inode.state == ContentState.CLEAN and not self._changes.may_be_rebound(ino)
+        is_bound = inode.state == ContentState.CLEAN and not self._planner.may_be_rebound(ino)
         return inode if is_bound else None
 
-    def _save(self, ino: int, life: Life) -> Inode:
+    def _save(self, ino: int, life: ContentLifecycle) -> Inode:
         return self._tree.update(ino, **life._asdict())
 
     def _still_holds(self, before: Inode) -> bool:
@@ -314,17 +314,17 @@ class FileData:
 
     def discard(self, ino: int, generation: int) -> None:
         """Let the staged bytes of a file that is gone go (see `sweep`)."""
-        self._flights.cut(ino)
+        self._in_flight.cancel(ino)
         self._freezer.calm(ino)
-        self._changes.drop_staged(ino, generation)
+        self._planner.drop_staged(ino, generation)
 
     async def sweep(self) -> None:
         """Remove the bytes of what was given up, once a power cut cannot bring back the names that it had."""
-        file_ids, staged = self._changes.take_garbage()
+        file_ids, staged = self._planner.take_garbage()
         try:
             await self._db.durable()
         except BaseException:
-            self._changes.give_garbage_back(file_ids, staged)
+            self._planner.give_garbage_back(file_ids, staged)
             raise
         for file_id in file_ids:
             if not is_referred(file_id, self._tree, self._usage):
@@ -341,7 +341,7 @@ class FileData:
     async def fetch(self, inode: Inode) -> None:
         """Bring all its bytes to this disk, for a command. Raises as read() does, and OutOfSpace."""
         if not self.is_here(inode) and inode.file_id is not None:
-            await self._downloader.fetch_all(inode.file_id, inode.size, priority=Priority.RELABEL)
+            await self._downloader.fetch_all(inode.file_id, inode.size, priority=Priority.REUPLOAD)
 
     def prefetch(self, inode: Inode) -> None:
         """Begin to bring its bytes to this disk, for somebody who will probably want them."""
@@ -349,10 +349,10 @@ class FileData:
         if inode.staged_gen is None and remote is not None and remote.downloadable:
             self._downloader.prefetch(remote.file_id, inode.size)
 
-    def rest(self, inode: Inode) -> None:
+    def on_last_close(self, inode: Inode) -> None:
         """Nobody has it open any more."""
         if inode.file_id is not None:
-            self._downloader.slacken(inode.file_id)
+            self._downloader.stop_readahead(inode.file_id)
 
     def source_of(self, inode: Inode) -> Path | None:
         """The local file with all bytes of the inode, to be uploaded; None when it is empty or they are not here."""
@@ -367,7 +367,7 @@ class FileData:
             return path.open("rb") if path is not None else None
 
     def _path(self, inode: Inode) -> str:
-        return self._changes.path(inode) or f"inode {inode.ino}"
+        return self._planner.path(inode) or f"inode {inode.ino}"
 
     def _about(self, inode: Inode, error: DeadlineExceeded) -> DeadlineExceeded:
         """The same for a person, who knows the file by its path."""
@@ -390,7 +390,7 @@ class FileData:
 
     async def _is_unchanged(self, inode: Inode) -> bool:
         remote = self._bound(inode)
-        if remote is None or remote.digest is None or remote.size != inode.size or self._changes.is_alias(inode):
+        if remote is None or remote.digest is None or remote.size != inode.size or self._planner.is_alias(inode):
             return False
         digest = await trio.to_thread.run_sync(digest_of, self._staged(inode).path)
         return digest == remote.digest

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from remotefs.api.connectivity import Link
+from remotefs.api.connectivity import Connectivity
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.churn import Churn
-from remotefs.data.intents.lifecycle import Life
-from remotefs.data.intents.planner import Changes
+from remotefs.data.intents.lifecycle import ContentLifecycle
+from remotefs.data.intents.planner import IntentPlanner
 from remotefs.errors import RemotefsError
 from remotefs.store.records import ContentState, Inode
 
@@ -38,11 +38,11 @@ class Frozen(NamedTuple):
 class Freezer:
     """Owns the frozen versions; `Churn` says when there may be one."""
 
-    def __init__(self, staging: Staging, changes: Changes, churn: Churn, link: Link) -> None:
+    def __init__(self, staging: Staging, planner: IntentPlanner, churn: Churn, connectivity: Connectivity) -> None:
         self._staging = staging
-        self._changes = changes
+        self._planner = planner
         self._churn = churn
-        self._link = link
+        self._connectivity = connectivity
         # Invariant: a file is in here exactly while `Churn` says that it is frozen.
         self._frozen: dict[int, Frozen] = {}
 
@@ -52,19 +52,19 @@ class Freezer:
 
     def overtaken(self, ino: int, *, cut: bool) -> None:
         """Note that a closed version is written over; `cut`: while it was sent. Offline that says nothing."""
-        if cut or (self._link.is_up and ino not in self._frozen and self._changes.is_upload_wanted(ino)):
+        if cut or (self._connectivity.is_up and ino not in self._frozen and self._planner.is_upload_wanted(ino)):
             self._churn.overtaken(ino, cut=cut)
 
     def wants(self, inode: Inode) -> bool:
         """Whether the closed version of a file is to be frozen before anything changes it."""
         return (
             self._churn.may_freeze(inode.ino)
-            and self._link.is_up
+            and self._connectivity.is_up
             and inode.state == ContentState.CLOSED
             and inode.staged_gen is not None
             and inode.size > 0
-            and not self._changes.is_local(inode)
-            and not self._changes.is_temporary(inode)
+            and not self._planner.is_local(inode)
+            and not self._planner.is_temporary(inode)
         )
 
     async def freeze(self, inode: Inode, is_wanted: Callable[[], bool]) -> None:
@@ -73,7 +73,7 @@ class Freezer:
         `is_wanted` is asked once the copy is there.
         """
         assert inode.staged_gen is not None
-        generation = Life.of(inode).frozen()
+        generation = ContentLifecycle.of(inode).frozen()
         try:
             path = await self._staging.freeze(inode.ino, inode.staged_gen, generation, inode.size)
         except RemotefsError as error:
@@ -90,7 +90,7 @@ class Freezer:
         The writer has to go on with a new one then.
         """
         assert inode.staged_gen is not None
-        generation = Life.of(inode).frozen()
+        generation = ContentLifecycle.of(inode).frozen()
         try:
             path = self._staging.set_aside(inode.ino, inode.staged_gen, generation)
         except RemotefsError as error:
@@ -116,7 +116,7 @@ class Freezer:
         return list(self._frozen)
 
     def _note_failure(self, inode: Inode, error: RemotefsError) -> None:
-        _log.warning("%s keeps changing, and no version of it can be kept: %s", self._changes.path(inode), error)
+        _log.warning("%s keeps changing, and no version of it can be kept: %s", self._planner.path(inode), error)
         self._churn.not_frozen(inode.ino)
 
     def _keep(self, inode: Inode, frozen: Frozen) -> None:

@@ -18,7 +18,7 @@ from remotefs.data.content.store import ContentStore
 from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.vetting import may_differ
 from remotefs.data.files.resizing import Resizer
-from remotefs.data.reconcile.reported_missing import Suspects
+from remotefs.data.reconcile.reported_missing import ReportedMissing
 from remotefs.errors import LengthDiffers, OutOfSpace, ReplyBroken, StaleError
 from remotefs.store.records import Inode, Remote
 from remotefs.store.store import Store
@@ -28,13 +28,18 @@ class Lengths:
     """Knows which lengths are sure, and finds out about the others."""
 
     def __init__(
-        self, store: Store, content: ContentStore, downloader: Downloader, resizer: Resizer, suspects: Suspects
+        self,
+        store: Store,
+        content: ContentStore,
+        downloader: Downloader,
+        resizer: Resizer,
+        reported_missing: ReportedMissing,
     ) -> None:
         self._remotes = store.remotes
         self._content = content
         self._downloader = downloader
         self._resizer = resizer
-        self._suspects = suspects
+        self._reported_missing = reported_missing
         # Ids whose length a reply has confirmed in this run of the mount.
         self._sure: set[str] = set()
 
@@ -88,7 +93,7 @@ class Lengths:
             return ReplyBroken(str(error))
         size = await self._proven(remote, error.actual_bytes)
         if size is None:
-            self._suspects.report(remote.file_id)
+            self._reported_missing.report(remote.file_id)
             return ReplyBroken(f"{error}, which is not believed")
         self._sure.add(remote.file_id)
         if (current := self._remotes.find(remote.file_id)) is not None and size != current.size:

@@ -92,7 +92,7 @@ class Resizer:
             if new is None:
                 new = tree.create(
                     parent, name, old.mode, uid=old.uid, gid=old.gid, now_ns=now, size=size, file_id=old.file_id,
-                    spelled_id=old.spelled_id, atime_ns=old.atime_ns, mtime_ns=old.mtime_ns, ctime_ns=old.ctime_ns,
+                    conflict_id=old.conflict_id, atime_ns=old.atime_ns, mtime_ns=old.mtime_ns, ctime_ns=old.ctime_ns,
                 )  # fmt: skip
             else:
                 tree.link(new.ino, parent, name, now_ns=now)

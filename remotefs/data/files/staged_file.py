@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 from cachetools import LRUCache
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.errors import RemotefsError
 from remotefs.store.disk import Disk, local_error
 from remotefs.store.groupsync import GroupSync
@@ -62,7 +62,7 @@ class StagedFile:
         self._bytes = GroupSync(self._sync_bytes, self._refusal)
         self._bytes.changed()
         if create:
-            steps.reached("staged file is made", path.name)
+            crashpoints.reached("staged file is made", path.name)
 
     def read(self, offset: int, size: int) -> bytes:
         """The bytes from `offset`, fewer only at the end of the file. Raises StateUnusable."""
@@ -85,7 +85,7 @@ class StagedFile:
         finally:
             self._bytes.changed()
             self.size = max(self.size, position) if position > offset else self.size
-        steps.reached("staged file has bytes", self.path.name)
+        crashpoints.reached("staged file has bytes", self.path.name)
         return len(data)
 
     def truncate(self, size: int) -> None:
@@ -96,7 +96,7 @@ class StagedFile:
             raise local_error(error, self.path) from error
         self._bytes.changed()
         self.size = size
-        steps.reached("staged file is cut", self.path.name)
+        crashpoints.reached("staged file is cut", self.path.name)
 
     async def sync(self) -> None:
         """Return once all that was written before the call survives a power cut; its name does with the next commit.
@@ -123,7 +123,7 @@ class StagedFile:
             await trio.to_thread.run_sync(os.fdatasync, fd)
         finally:
             os.close(fd)
-        steps.reached("staged bytes are on the disk", self.path.name)
+        crashpoints.reached("staged bytes are on the disk", self.path.name)
 
     def _refusal(self, error: OSError) -> RemotefsError:
         self._on_lost(self)

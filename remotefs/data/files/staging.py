@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 import trio
 from cachetools import LRUCache
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.data.content.copying import copy_data, opened, share_blocks
 from remotefs.data.content.file import make_folder
 from remotefs.data.content.labels import write_label
@@ -120,7 +120,7 @@ class Staging:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise local_error(error, path) from error
-        steps.reached("staged file is discarded", path.name)
+        crashpoints.reached("staged file is discarded", path.name)
 
     async def clone(self, inode: int, generation: int, source: Path, size: int) -> StagedFile:
         """A new file with the first `size` bytes of another: blocks shared where that works, else copied with holes.
@@ -142,7 +142,7 @@ class Staging:
             with opened(source, os.O_RDONLY) as origin, opened(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
                 try:
                     await self._fill(origin, copy, size)
-                    steps.reached("staged copy is whole", part.name)
+                    crashpoints.reached("staged copy is whole", part.name)
                     yield lambda inode, generation: self._name(part, self.place(inode, generation))
                 finally:
                     part.unlink()
@@ -170,7 +170,7 @@ class Staging:
             if isinstance(error, OSError):
                 raise local_error(error, path) from error
             raise
-        steps.reached("staged file is frozen", path.name)
+        crashpoints.reached("staged file is frozen", path.name)
         return path
 
     def set_aside(self, inode: int, generation: int, version: int) -> Path:
@@ -180,14 +180,14 @@ class Staging:
             os.link(self.place(inode, generation), path)
         except OSError as error:
             raise local_error(error, path) from error
-        steps.reached("staged file is set aside", path.name)
+        crashpoints.reached("staged file is set aside", path.name)
         return path
 
     def thaw(self, path: Path) -> None:
         """Remove a frozen version; one that cannot be removed goes at the next start."""
         with suppress(OSError):
             path.unlink(missing_ok=True)
-        steps.reached("frozen version is removed", path.name)
+        crashpoints.reached("frozen version is removed", path.name)
 
     def used_bytes(self) -> int:
         """The sizes of all that lies here, in bytes. Raises StateUnusable."""
@@ -206,7 +206,7 @@ class Staging:
         except OSError as error:
             raise _refusal(error, path) from error
         self._durability.named(self._folder)
-        steps.reached("staged copy has its name", path.name)
+        crashpoints.reached("staged copy has its name", path.name)
         return self._staged(path, create=False)
 
     def statistics(self) -> StagingStatistics:

@@ -15,7 +15,7 @@ import trio
 from remotefs.api.upload import UploadSource
 
 
-class Flight:
+class UploadInFlight:
     """One upload under way; of `size_bytes` (0 until its body is made) `sent_bytes` went out.
 
     What a `frozen` one sends is not changed by writes.
@@ -37,7 +37,7 @@ class Flight:
 class MeteredSource:
     """What a flight sends, counted as the kernel takes it; each attempt starts anew."""
 
-    def __init__(self, source: UploadSource, flight: Flight) -> None:
+    def __init__(self, source: UploadSource, flight: UploadInFlight) -> None:
         self._source = source
         self._flight = flight
         flight.size_bytes = source.size_bytes
@@ -61,33 +61,33 @@ class MeteredSource:
                 self._flight.sent_bytes += len(piece)
 
 
-class Flights:
+class UploadsInFlight:
     """At most one upload an inode, one delete an id."""
 
     def __init__(self) -> None:
-        self._flights: dict[int, Flight] = {}
+        self._in_flight: dict[int, UploadInFlight] = {}
         self._deletes: set[str] = set()
 
     @contextmanager
-    def fly(self, ino: int, generation: int, *, frozen: bool = False) -> Iterator[Flight]:
+    def register(self, ino: int, generation: int, *, frozen: bool = False) -> Iterator[UploadInFlight]:
         """Register an upload for as long as it takes; when it is cut, the block ends with `scope.cancelled_caught`."""
-        assert ino not in self._flights, "one upload an inode at a time"
-        flight = self._flights[ino] = Flight(generation, frozen=frozen)
+        assert ino not in self._in_flight, "one upload an inode at a time"
+        flight = self._in_flight[ino] = UploadInFlight(generation, frozen=frozen)
         try:
             with flight.scope:
                 yield flight
         finally:
-            del self._flights[ino]
+            del self._in_flight[ino]
 
-    def cut(self, ino: int) -> None:
+    def cancel(self, ino: int) -> None:
         """What is being sent is no longer wanted."""
-        flight = self._flights.get(ino)
+        flight = self._in_flight.get(ino)
         if flight is not None and not flight.all_sent:
             flight.scope.cancel()
 
     def overtake(self, ino: int) -> bool:
         """What is being sent is about to change, unless it is frozen; whether its upload was cut."""
-        flight = self._flights.get(ino)
+        flight = self._in_flight.get(ino)
         if flight is None or flight.frozen or flight.all_sent:
             return False
         flight.scope.cancel()
@@ -95,13 +95,13 @@ class Flights:
 
     def will_arrive(self, ino: int) -> bool:
         """Whether the upload of an inode goes on whatever is written."""
-        flight = self._flights.get(ino)
+        flight = self._in_flight.get(ino)
         return flight is not None and (flight.frozen or flight.all_sent)
 
     @property
-    def under_way(self) -> Mapping[int, Flight]:
+    def under_way(self) -> Mapping[int, UploadInFlight]:
         """By inode."""
-        return MappingProxyType(self._flights)
+        return MappingProxyType(self._in_flight)
 
     @contextmanager
     def delete(self, file_id: str) -> Iterator[None]:
@@ -117,7 +117,7 @@ class Flights:
         return file_id in self._deletes
 
     def __contains__(self, ino: int) -> bool:
-        return ino in self._flights
+        return ino in self._in_flight
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._in_flight)

@@ -40,7 +40,7 @@ from typing import NamedTuple
 from remotefs.store.records import ContentState, Inode
 
 
-class Life(NamedTuple):
+class ContentLifecycle(NamedTuple):
     """The columns of an inode that say where its bytes stand; `_asdict()` is what is to be saved."""
 
     state: ContentState | int
@@ -48,7 +48,7 @@ class Life(NamedTuple):
     staged_gen: int | None
 
     @classmethod
-    def of(cls, inode: Inode) -> Life:
+    def of(cls, inode: Inode) -> ContentLifecycle:
         """That of an inode."""
         return cls(inode.state, inode.content_gen, inode.staged_gen)
 
@@ -56,16 +56,16 @@ class Life(NamedTuple):
         """The generation in the name of the staged file that a write goes to; a new one where there is none."""
         return self.content_gen + 1 if self.staged_gen is None else self.staged_gen
 
-    def written(self) -> Life:
+    def written(self) -> ContentLifecycle:
         """The first write, or any other, went into the staged file."""
         if self.state == ContentState.DIRTY:
             return self
-        return Life(ContentState.DIRTY, self.content_gen + 1, self.staged_as())
+        return ContentLifecycle(ContentState.DIRTY, self.content_gen + 1, self.staged_as())
 
-    def restarted(self) -> Life:
+    def restarted(self) -> ContentLifecycle:
         """Nothing of the staged bytes stays, and what comes in their stead goes into a new staged file."""
         assert self.staged_gen is not None, "there is nothing to begin anew"
-        return Life(ContentState.DIRTY, self.content_gen + 1, self.content_gen + 1)
+        return ContentLifecycle(ContentState.DIRTY, self.content_gen + 1, self.content_gen + 1)
 
     def frozen(self) -> int:
         """The generation that the staged bytes are, to be kept before they change."""
@@ -73,39 +73,39 @@ class Life(NamedTuple):
         assert self.staged_gen is not None, "there are no bytes to keep"
         return self.content_gen
 
-    def closed(self) -> Life:
+    def closed(self) -> ContentLifecycle:
         """What it holds is to be uploaded."""
         return self._replace(state=ContentState.CLOSED)
 
-    def as_before(self) -> Life:
+    def as_before(self) -> ContentLifecycle:
         """What was written is what the service has."""
         assert self.state == ContentState.DIRTY, "only what was written can turn out to be equal"
         return self._replace(state=ContentState.CLEAN)
 
-    def confirmed(self, generation: int) -> Life:
+    def confirmed(self, generation: int) -> ContentLifecycle:
         """The service has `generation`."""
         newest = self.content_gen == generation and self.state != ContentState.DIRTY
         return self._replace(state=ContentState.CLEAN) if newest else self
 
-    def staged(self) -> Life:
+    def staged(self) -> ContentLifecycle:
         """Clean content was copied into staging, to outlive the id that it is kept under (W7)."""
         assert self.staged_gen is None, "it is staged already"
         return self._replace(staged_gen=self.content_gen)
 
-    def settled(self) -> Life:
+    def promoted(self) -> ContentLifecycle:
         """The staged file became content, or is not needed beside it."""
         assert self.state == ContentState.CLEAN, "staged bytes that the service does not have"
         return self._replace(staged_gen=None)
 
-    def found_written(self) -> Life:
+    def found_written(self) -> ContentLifecycle:
         """After a crash: the staged file holds something that nobody recorded. It is a version of its own."""
         return self._replace(state=ContentState.CLOSED, content_gen=self.content_gen + 1)
 
     @classmethod
-    def returned(cls, generation: int) -> Life:
+    def returned(cls, generation: int) -> ContentLifecycle:
         """After its record was lost: a staged file of that generation is all that is known, and the newest there is."""
         return cls(ContentState.CLOSED, generation, generation)
 
-    def lost(self) -> Life:
+    def lost(self) -> ContentLifecycle:
         """After a power cut: the staged file is not there, so it was never acknowledged."""
         return self._replace(state=ContentState.CLEAN, staged_gen=None)

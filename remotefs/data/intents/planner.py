@@ -6,7 +6,7 @@ Synchronous and inside the caller's transaction. The rules, in the words of the 
 * an id is freed when nothing here refers to it any more. A freed id goes behind the upload that replaces it, if one is
   pending, and else gets a DELETE of its own (W5, S5). That waits a moment: what takes the path meanwhile and is to be
   uploaded is a successor, and takes the id behind its upload;
-* a file of ours whose path no longer says its remote name is uploaded again under the new one (RELABEL, W7).
+* a file of ours whose path no longer says its remote name is uploaded again under the new one (REUPLOAD, W7).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from remotefs import names
 from remotefs.backoff import backoff_s
 from remotefs.config import WritebackConfig
 from remotefs.data.intents.churn import Churn
-from remotefs.data.intents.in_flight import Flights
-from remotefs.data.intents.lifecycle import Life
+from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.lifecycle import ContentLifecycle
 from remotefs.store.records import NEVER_NS, ContentState, Inode, Intent, IntentKind, Origin, Remote
 from remotefs.store.store import Store
 from remotefs.store.tree import Tree
-from remotefs.wakeup import Doorbell
+from remotefs.wakeup import Wakeup
 
 _NS = 1_000_000_000
 # A change that the service refused is tried again at least once an hour.
@@ -84,8 +84,8 @@ class Labelling(Protocol):
         ...
 
 
-class Changes:
-    """Turns changes of the tree into intents; `doorbell` is rung when there is something to do.
+class IntentPlanner:
+    """Turns changes of the tree into intents; `wakeup` is rung when there is something to do.
 
     `clock` gives the time that due times are told by, in ns since the epoch.
     """
@@ -97,8 +97,8 @@ class Changes:
         naming: Naming,
         usage: Usage,
         config: WritebackConfig,
-        doorbell: Doorbell,
-        flights: Flights,
+        wakeup: Wakeup,
+        in_flight: UploadsInFlight,
         clock: Callable[[], int],
         labels: Labelling,
         churn: Churn,
@@ -111,8 +111,8 @@ class Changes:
         self._naming = naming
         self._usage = usage
         self._config = config
-        self._doorbell = doorbell
-        self._flights = flights
+        self._wakeup = wakeup
+        self._in_flight = in_flight
         self._clock = clock
         self._labels = labels
         self._churn = churn
@@ -138,7 +138,7 @@ class Changes:
         path = self.path(inode)
         if path is None:
             return None
-        bound = self._remotes.find(inode.file_id) if inode.spelled_id and inode.file_id else None
+        bound = self._remotes.find(inode.file_id) if inode.conflict_id and inode.file_id else None
         if bound is not None and names.decode(bound.asked_name) is not None:
             return bound.asked_name
         return names.remote_name(path).name
@@ -155,7 +155,7 @@ class Changes:
 
     def is_alias(self, inode: Inode) -> bool:
         """Whether a bound file's path is not the one that its remote name says."""
-        if inode.spelled_id is not None:
+        if inode.conflict_id is not None:
             return False
         remote = self._remotes.find(inode.file_id) if inode.file_id else None
         return remote is not None and remote.asked_name != self.remote_name(inode)
@@ -179,20 +179,20 @@ class Changes:
 
     # -- what happened
 
-    def relabel(self, ino: int) -> None:
+    def reupload(self, ino: int) -> None:
         """The user wants the service to follow a rename whatever it costs (`remotefs sync`, W7).
 
         Bytes that are to be uploaded anyway go up under the new name by themselves.
         """
         inode = self._tree.find(ino)
         if inode is not None and inode.state == ContentState.CLEAN and inode.nlink > 0 and self.is_alias(inode):
-            self._journal.put(IntentKind.RELABEL, ino, due_ns=self._clock())
-            self._doorbell.ring()
+            self._journal.put(IntentKind.REUPLOAD, ino, due_ns=self._clock())
+            self._wakeup.set()
 
     def closed(self, ino: int) -> Inode:
         """New content was closed: it is to be uploaded."""
         with self._db.transaction():
-            life = Life.of(self._tree.get(ino)).closed()
+            life = ContentLifecycle.of(self._tree.get(ino)).closed()
             inode = self._tree.update(ino, closed_ns=time.time_ns(), **life._asdict())
             self.schedule(inode)
         return inode
@@ -207,7 +207,7 @@ class Changes:
             # What it held is kept, and is sent whatever it holds; after a failure when its time has come.
             if intent.reason is None:
                 self._journal.reschedule(intent.seq, due_ns=self._clock())
-                self._doorbell.ring()
+                self._wakeup.set()
         elif intent.due_ns != NEVER_NS:
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
 
@@ -217,7 +217,7 @@ class Changes:
         if path is not None:
             self._labels.write(inode, path)
 
-    def schedule(self, inode: Inode, *, relabel: bool | None = None) -> None:
+    def schedule(self, inode: Inode, *, reupload: bool | None = None) -> None:
         """Bring the inode's intent in line with its state and its names; after a close, a rename, a link, an unlink."""
         if not inode.is_file or inode.nlink == 0:
             return
@@ -225,25 +225,25 @@ class Changes:
         intent = self._journal.of_inode(inode.ino)
         if self.is_local(inode):
             # What has not gone out entirely does not.
-            self._flights.cut(inode.ino)
+            self._in_flight.cancel(inode.ino)
             if intent is not None and intent.attempt is None:
                 self._cancel(intent)
         elif inode.state == ContentState.CLOSED:
             if not self._is_retrying(intent):
                 self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=self._clock() + self._left_ns(inode))
         elif inode.state == ContentState.CLEAN:
-            self._relabel(inode, intent, wanted=self._may(inode, relabel))
+            self._reupload(inode, intent, wanted=self._may(inode, reupload))
         else:
             # Its next close makes it due; until then the row says that something is left to do.
             self._pending_upload(inode)
         self._succeed(inode)
-        self._doorbell.ring()
+        self._wakeup.set()
 
-    def may_relabel(self, files: Iterable[Inode]) -> bool:
+    def may_reupload(self, files: Iterable[Inode]) -> bool:
         """Whether renaming these together stays within W7's limits: every one of ours among them goes up again."""
         ours = [file for file in files if self._wants_relabel(file)]
         total = sum(file.size for file in ours)
-        return len(ours) <= self._config.relabel_max_files and total <= self._config.relabel_max_bytes
+        return len(ours) <= self._config.reupload_max_files and total <= self._config.reupload_max_bytes
 
     def replaced(self, old: Inode, ino: int) -> None:
         """`ino` took the last name of `old`: what `old` held goes once `ino` is confirmed."""
@@ -259,7 +259,7 @@ class Changes:
         with self._db.transaction():
             # Nothing will name it again: what has not gone out entirely does not (W9).
             self._labels.void(inode)
-            self._flights.cut(inode.ino)
+            self._in_flight.cancel(inode.ino)
             if not self._usage.is_open(inode.ino):
                 self.release(inode, path=path)
             elif (intent := self._journal.of_inode(inode.ino)) is not None and intent.attempt is None:
@@ -283,7 +283,7 @@ class Changes:
             self.free(freed, replaced_by=inode.replaced_by, path=path)
             if not self._usage.is_known(inode.ino):
                 self._tree.forget(inode.ino)
-        self._doorbell.ring()
+        self._wakeup.set()
 
     def _held_by(self, inode: Inode) -> list[str]:
         """The id that goes with the inode; one that was taken out of the tree is not the user's doing and stays."""
@@ -311,7 +311,7 @@ class Changes:
             remote = self._remotes.find(file_id)
             if remote is None or is_referred(file_id, self._tree, self._usage):
                 continue
-            self._remotes.doom(file_id)
+            self._remotes.tombstone(file_id)
             self._garbage.append(file_id)
             pending = self._replacement(remote, replaced_by)
             if pending is not None:
@@ -328,10 +328,10 @@ class Changes:
                 self.free([remote.file_id])
                 return
             before = inode.file_id
-            life = Life.of(inode).confirmed(generation)
+            life = ContentLifecycle.of(inode).confirmed(generation)
             inode = self._tree.update(ino, file_id=remote.file_id, **life._asdict())
             self._remotes.show(remote.file_id, ino)
-            freed = [*intent.replaces, *self._given_up(before, relabelled=intent.kind is IntentKind.RELABEL)]
+            freed = [*intent.replaces, *self._given_up(before, relabelled=intent.kind is IntentKind.REUPLOAD)]
             self._journal.remove(intent.seq)
             self.free(freed, confirmed=ino)
             if inode.nlink == 0:
@@ -342,14 +342,14 @@ class Changes:
     def drop_content(self, file_id: str) -> None:
         """The content of an id may be removed from this disk."""
         self._garbage.append(file_id)
-        self._doorbell.ring()
+        self._wakeup.set()
 
     def drop_staged(self, ino: int, generation: int) -> None:
         """A staged file may be removed: its row lets go of it, in this transaction or an earlier one."""
         with self._db.transaction():
             self._labels.void_staged(ino, generation)
         self._staged_garbage.append((ino, generation))
-        self._doorbell.ring()
+        self._wakeup.set()
 
     @property
     def has_garbage(self) -> bool:
@@ -364,7 +364,7 @@ class Changes:
             yield
         finally:
             self._holders -= 1
-            self._doorbell.ring()
+            self._wakeup.set()
 
     def take_garbage(self) -> tuple[list[str], list[tuple[int, int]]]:
         """What was given up since the last call: ids whose content may go, and (inode, generation) of staged files.
@@ -390,7 +390,11 @@ class Changes:
         """
         waits = self._config
         longest_s = max(
-            waits.settle_s, waits.empty_grace_s, waits.temporary_grace_s, waits.relabel_wait_s, waits.delete_wait_s
+            waits.upload_delay_s,
+            waits.empty_grace_s,
+            waits.temporary_grace_s,
+            waits.reupload_wait_s,
+            waits.delete_wait_s,
         )
         now = self._clock()
         for intent in self._journal.pending():
@@ -415,11 +419,11 @@ class Changes:
             return int(self._config.temporary_grace_s * _NS)
         if inode.size == 0:
             return int(self._config.empty_grace_s * _NS)
-        delay_s = self._config.settle_s if self._config.durability == "local" else 0.0
+        delay_s = self._config.upload_delay_s if self._config.durability == "local" else 0.0
         return int(max(delay_s, self._churn.delay_s(inode.ino)) * _NS)
 
-    def _may(self, inode: Inode, relabel: bool | None) -> bool:
-        return self._wants_relabel(inode) and (self.may_relabel([inode]) if relabel is None else relabel)
+    def _may(self, inode: Inode, reupload: bool | None) -> bool:
+        return self._wants_relabel(inode) and (self.may_reupload([inode]) if reupload is None else reupload)
 
     def _wants_relabel(self, inode: Inode) -> bool:
         remote = self._remotes.find(inode.file_id) if inode.file_id else None
@@ -428,10 +432,10 @@ class Changes:
         here = inode.staged_gen is not None or inode.size == 0 or self._holdings.has_all(remote.file_id)
         return here and remote.asked_name != self.remote_name(inode)
 
-    def _relabel(self, inode: Inode, intent: Intent | None, *, wanted: bool) -> None:
+    def _reupload(self, inode: Inode, intent: Intent | None, *, wanted: bool) -> None:
         if wanted:
             self._journal.put(
-                IntentKind.RELABEL, inode.ino, due_ns=self._clock() + int(self._config.relabel_wait_s * _NS)
+                IntentKind.REUPLOAD, inode.ino, due_ns=self._clock() + int(self._config.reupload_wait_s * _NS)
             )
         elif intent is not None and intent.attempt is None:
             self._cancel(intent)
@@ -472,10 +476,12 @@ class Changes:
         found: list[Intent] = []
         for path in paths:
             found += self._journal.deletes_at(path)
-            namesakes = [remote for remote in self._remotes.named(names.remote_name(path).name) if remote.doomed]
+            namesakes = [remote for remote in self._remotes.named(names.remote_name(path).name) if remote.tombstoned]
             found += filter(None, (self._journal.delete_of(remote.file_id) for remote in namesakes))
         # One with an inode is of a file whose place is taken already: that inode's open handles hold it back.
-        return {i.file_id: i for i in found if i.file_id and i.ino is None and not self._flights.is_deleting(i.file_id)}
+        return {
+            i.file_id: i for i in found if i.file_id and i.ino is None and not self._in_flight.is_deleting(i.file_id)
+        }
 
     def _pending_upload(self, inode: Inode) -> Intent | None:
         """The intent that will bind the inode's bytes to a new id."""

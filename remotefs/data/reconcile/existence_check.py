@@ -11,10 +11,10 @@ import trio
 from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
 from remotefs.config import RefreshConfig
-from remotefs.data.reconcile.poll_schedule import Cadence
-from remotefs.data.reconcile.removal import Remover
+from remotefs.data.reconcile.poll_schedule import PollSchedule
+from remotefs.data.reconcile.removal import VanishedFiles
 from remotefs.data.reconcile.renewal import Renewer
-from remotefs.data.reconcile.viewed_folders import View
+from remotefs.data.reconcile.viewed_folders import ViewedFolders
 from remotefs.errors import RemoteNotFound
 from remotefs.store.store import Store
 
@@ -42,27 +42,27 @@ class Lister(Protocol):
         ...
 
 
-class Lookout:
-    """Looks for files that may be gone; what it spends counts for `cadence`."""
+class ExistenceCheck:
+    """Looks for files that may be gone; what it spends counts for `poll_schedule`."""
 
     def __init__(
         self,
         store: Store,
         lister: Lister,
-        remover: Remover,
+        vanished: VanishedFiles,
         renewer: Renewer,
-        view: View,
-        cadence: Cadence,
+        viewed_folders: ViewedFolders,
+        poll_schedule: PollSchedule,
         config: RefreshConfig,
     ) -> None:
         self._db = store.database
         self._remotes = store.remotes
         self._meta = store.meta
         self._lister = lister
-        self._remover = remover
+        self._vanished = vanished
         self._renewer = renewer
-        self._view = view
-        self._cadence = cadence
+        self._viewed_folders = viewed_folders
+        self._poll_schedule = poll_schedule
         self._config = config
         self._steady = store.steady
         self._view_due_at = -math.inf
@@ -70,18 +70,18 @@ class Lookout:
     async def look_for(self, file_id: str) -> None:
         """Remove a file if the service says that it has none of that id. Raises what a request raises."""
         remote = self._remotes.find(file_id)
-        if remote is None or remote.doomed:
+        if remote is None or remote.tombstoned:
             return
-        self._cadence.note_request()
+        self._poll_schedule.note_request()
         try:
             file = await self._lister.metadata(file_id, priority=Priority.POLL)
         except RemoteNotFound:
-            self._remover.remove(remote, "it was deleted elsewhere")
+            self._vanished.remove(remote, "it was deleted elsewhere")
         else:
             self._renew(file)
 
-    async def look_at_view(self) -> None:
-        """Ask for files in view, now and then, so that a deletion shows before two walks came without them.
+    async def check_viewed(self) -> None:
+        """Ask for files in viewed_folders, now and then, so that a deletion shows before two walks came without them.
 
         What the answer lacks is looked for. Where it lacks very much, that is for walks and their guard (S1).
         """
@@ -89,19 +89,19 @@ class Lookout:
         if now < self._view_due_at or self._lister.shape != "ga" or self._meta.facts.removals_held:
             return
         settled_ns = self._steady() - int(self._config.removal_min_age_s * _NS)
-        ids = self._view.next_ids(_MOST_IN_VIEW, settled_ns)
+        ids = self._viewed_folders.next_ids(_MOST_IN_VIEW, settled_ns)
         if not ids:
             return
         # A server that cannot answer is not asked again soon.
         self._view_due_at = now + self._config.walk_every_s
         missing = await self._missing(ids)
-        self._view_due_at = now + self._config.view_every_s
+        self._view_due_at = now + self._config.check_viewed_every_s
         if len(missing) <= self._config.removal_guard_files:
             for file_id in missing[:_MOST_LOOKED_FOR]:
                 await self.look_for(file_id)
 
     async def _missing(self, ids: list[str]) -> list[str]:
-        self._cadence.note_request()
+        self._poll_schedule.note_request()
         listed = await self._lister.list_ids(ids, priority=Priority.POLL)
         with self._db.transaction():
             for file in listed:

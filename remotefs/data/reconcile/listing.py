@@ -17,8 +17,8 @@ from remotefs.api.models import Page
 from remotefs.clocks import AHEAD_NS, ServiceClock
 from remotefs.config import RefreshConfig
 from remotefs.data.reconcile.merge import Merger
-from remotefs.data.reconcile.poll_schedule import Cadence
-from remotefs.data.reconcile.removal import Remover
+from remotefs.data.reconcile.poll_schedule import PollSchedule
+from remotefs.data.reconcile.removal import VanishedFiles
 from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.store.store import Store
 
@@ -50,8 +50,8 @@ class Listings:
         store: Store,
         lister: Lister,
         merger: Merger,
-        remover: Remover,
-        cadence: Cadence,
+        vanished: VanishedFiles,
+        poll_schedule: PollSchedule,
         config: RefreshConfig,
         clock: ServiceClock,
         timekeeper: Timekeeper,
@@ -61,8 +61,8 @@ class Listings:
         self._remotes = store.remotes
         self._lister = lister
         self._merger = merger
-        self._remover = remover
-        self._cadence = cadence
+        self._vanished = vanished
+        self._poll_schedule = poll_schedule
         self._overlap_ns = int(config.poll_overlap_s * _NS)
         self._clock = clock
         self._steady = store.steady
@@ -97,14 +97,14 @@ class Listings:
             await self._walk(priority, report, accepted=accepted)
 
     async def _walk(self, priority: Priority, report: Callable[[int], None] | None, *, accepted: bool) -> None:
-        known, began_ns = self._remover.known_before(self._steady()), self._clock.now_ns()
+        known, began_ns = self._vanished.known_before(self._steady()), self._clock.now_ns()
         listed: set[str] = set()
         async for page in self._lister.pages(priority=priority):
             await self._merger.merge(page.files)
             listed.update(file.id for file in page.files)
             if report is not None:
                 report(len(listed))
-        await self._remover.after_complete_listing(known, listed, accepted=accepted)
+        await self._vanished.after_complete_listing(known, listed, accepted=accepted)
         await self._finish(began_ns, walked=True, accepted=accepted)
 
     async def poll(self) -> None:
@@ -113,17 +113,17 @@ class Listings:
             await self._poll()
 
     async def _poll(self) -> None:
-        known, began_ns = self._remover.known_before(self._steady()), self._clock.now_ns()
+        known, began_ns = self._vanished.known_before(self._steady()), self._clock.now_ns()
         horizon_ns = self._polled_at_ns() - self._overlap_ns
         pages = 0
         async for page in self._lister.pages(priority=Priority.POLL):
             pages += 1
-            self._cadence.note_request()
+            self._poll_schedule.note_request()
             await self._merger.merge(page.files)
             self.shows_all = pages == 1 and page.next_cursor is None
             if self.shows_all:
                 # A single page that is also the last is a complete listing (S4).
-                await self._remover.after_complete_listing(known, {file.id for file in page.files})
+                await self._vanished.after_complete_listing(known, {file.id for file in page.files})
             if page.ends_before(horizon_ns):
                 break
         await self._finish(began_ns, walked=False)
@@ -147,10 +147,10 @@ class Listings:
         """A listing that began at `began_ns` (the service's clock) was read."""
         now = self._steady()
         self._timekeeper.note()
-        await self._remover.remove_expired(accepted=accepted)
-        self._merger.settle_names()
+        await self._vanished.remove_expired(accepted=accepted)
+        self._merger.resolve_names()
         if walked:
-            self._remover.empty_old_trash()
+            self._vanished.empty_old_trash()
             self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_at_ns=began_ns)
         elif began_ns - self._polled_at_ns() >= self._overlap_ns // 2:
             # Not for each poll: what a later start lists twice costs a request more at most.

@@ -8,7 +8,7 @@ import trio
 
 from remotefs.api.models import FileMetadata
 from remotefs.clocks import ServiceClock
-from remotefs.data.reconcile.placement import Placer
+from remotefs.data.reconcile.placement import TreePlacer
 from remotefs.data.reconcile.renewal import Renewer
 from remotefs.store.records import Origin, Remote
 from remotefs.store.store import Store
@@ -18,12 +18,12 @@ _BATCH = 100
 
 
 class Merger:
-    """`folder_is_open` tells which folders keep their twins' spellings for now (N3)."""
+    """`folder_is_open` tells which folders keep their conflict_copies' spellings for now (N3)."""
 
     def __init__(
         self,
         store: Store,
-        placer: Placer,
+        placer: TreePlacer,
         renewer: Renewer,
         folder_is_open: Callable[[int], bool],
         clock: ServiceClock,
@@ -46,12 +46,12 @@ class Merger:
                     self._merge_one(file, expected)
             await trio.lowlevel.checkpoint()
 
-    def settle_names(self) -> None:
-        """Show what no path shows, and give twins their plain name where that is free (N3, W8)."""
+    def resolve_names(self) -> None:
+        """Show what no path shows, and give conflict_copies their plain name where that is free (N3, W8)."""
         with self._db.transaction():
             for remote in self._remotes.unshown(self._clock.now_ns()):
                 self._placer.place(remote)
-            for twin in self._tree.twins():
+            for twin in self._tree.conflict_copies():
                 if not any(self._folder_is_open(parent) for parent, _ in self._tree.names_of(twin.ino)):
                     self._placer.promote(twin)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from remotefs import names
-from remotefs.data.intents.planner import Changes
+from remotefs.data.intents.planner import IntentPlanner
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
 from remotefs.store.store import Store
 
@@ -40,20 +40,20 @@ class Ownership:
     directory_mode: int = 0o755
 
 
-class Placer:
+class TreePlacer:
     """Puts remote files into the tree; called inside a transaction."""
 
     def __init__(
         self,
         store: Store,
-        changes: Changes,
+        planner: IntentPlanner,
         invalidator: Invalidator,
         ownership: Ownership,
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
-        self._changes = changes
+        self._planner = planner
         self._invalidator = invalidator
         self._ownership = ownership
 
@@ -68,7 +68,7 @@ class Placer:
         if occupant is not None and occupant.is_dir:
             name, spelled = names.clash_name(name, remote.file_id, self._taken(parent)), remote.file_id
         elif occupant is not None and not self._yields(parent, name, occupant, remote):
-            name, spelled = names.twin_name(name, remote.file_id, self._taken(parent)), remote.file_id
+            name, spelled = names.conflict_name(name, remote.file_id, self._taken(parent)), remote.file_id
         return self._show(remote, parent, name, spelled)
 
     def promote(self, twin: Inode) -> bool:
@@ -84,7 +84,7 @@ class Placer:
             return False
         here = [name for where, name in self._tree.names_of(twin.ino) if where == parent.ino]
         if here:
-            self._respell(parent.ino, here[0], plain, twin.ino, spelled=None)
+            self._rename_entry(parent.ino, here[0], plain, twin.ino, spelled=None)
         return bool(here)
 
     def _directory(self, folders: list[str], remote: Remote) -> int | None:
@@ -97,7 +97,7 @@ class Placer:
                     return None
                 assert inode.file_id is not None
                 clash = names.clash_name(name, inode.file_id, self._taken(parent))
-                self._respell(parent, name, clash, inode.ino, spelled=inode.file_id)
+                self._rename_entry(parent, name, clash, inode.ino, spelled=inode.file_id)
                 inode = None
             parent = inode.ino if inode is not None else self._make_directory(parent, name, remote).ino
         return parent
@@ -115,7 +115,7 @@ class Placer:
         owner = self._ownership
         inode = self._tree.create(
             parent, name, stat.S_IFREG | owner.file_mode, uid=owner.uid, gid=owner.gid, now_ns=time.time_ns(),
-            size=remote.size, file_id=remote.file_id, spelled_id=spelled,
+            size=remote.size, file_id=remote.file_id, conflict_id=spelled,
             mtime_ns=remote.created_ns, atime_ns=remote.created_ns, ctime_ns=remote.created_ns,
         )  # fmt: skip
         self._remotes.show(remote.file_id, inode.ino)
@@ -125,10 +125,10 @@ class Placer:
     def _yields(self, parent: int, name: str, occupant: Inode, remote: Remote) -> bool:
         """Whether an older plain remote file makes way; it then has a twin's spelling."""
         bound = self._remotes.find(occupant.file_id) if occupant.file_id else None
-        if bound is None or not self._is_plain(occupant) or bound.age_key > remote.age_key or occupant.spelled_id:
+        if bound is None or not self._is_plain(occupant) or bound.age_key > remote.age_key or occupant.conflict_id:
             return False
-        twin = names.twin_name(name, bound.file_id, self._taken(parent))
-        self._respell(parent, name, twin, occupant.ino, spelled=bound.file_id)
+        twin = names.conflict_name(name, bound.file_id, self._taken(parent))
+        self._rename_entry(parent, name, twin, occupant.ino, spelled=bound.file_id)
         return True
 
     def _is_plain(self, inode: Inode) -> bool:
@@ -139,12 +139,12 @@ class Placer:
             and inode.state == ContentState.CLEAN
             and inode.nlink == 1
             and self._journal.of_inode(inode.ino) is None
-            and not self._changes.is_alias(inode)
+            and not self._planner.is_alias(inode)
         )
 
-    def _respell(self, parent: int, name: str, new_name: str, ino: int, *, spelled: str | None) -> None:
-        self._tree.respell(parent, name, new_name)
-        self._tree.update(ino, spelled_id=spelled)
+    def _rename_entry(self, parent: int, name: str, new_name: str, ino: int, *, spelled: str | None) -> None:
+        self._tree.rename_entry(parent, name, new_name)
+        self._tree.update(ino, conflict_id=spelled)
         self.tell(parent, name)
         self.tell(parent, new_name)
 

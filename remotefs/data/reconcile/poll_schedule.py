@@ -30,7 +30,7 @@ class Limit(Protocol):
         ...
 
 
-class Cadence:
+class PollSchedule:
     """Turns use and what was spent into intervals.
 
     `steady` gives ns that go on while the machine is suspended, `known_files` how many files a walk lists.

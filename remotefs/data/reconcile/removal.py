@@ -18,8 +18,8 @@ from remotefs.config import RefreshConfig
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
 from remotefs.data.files.staging import Staging
-from remotefs.data.intents.planner import Changes, Usage
-from remotefs.data.reconcile.placement import Placer
+from remotefs.data.intents.planner import IntentPlanner, Usage
+from remotefs.data.reconcile.placement import TreePlacer
 from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.store.store import Store
 
@@ -45,16 +45,16 @@ def is_believable(census: Census, config: RefreshConfig) -> bool:
     return census.missing <= max(config.removal_guard_files, config.removal_guard_fraction * census.known)
 
 
-class Remover:
+class VanishedFiles:
     """Takes files that are gone out of the tree."""
 
     def __init__(
         self,
         store: Store,
-        changes: Changes,
+        planner: IntentPlanner,
         content: ContentStore,
         staging: Staging,
-        placer: Placer,
+        placer: TreePlacer,
         trash: Trash,
         usage: Usage,
         config: RefreshConfig,
@@ -66,7 +66,7 @@ class Remover:
         self._journal = store.journal
         self._remotes = store.remotes
         self._meta = store.meta
-        self._changes = changes
+        self._planner = planner
         self._content = content
         self._staging = staging
         self._placer = placer
@@ -87,7 +87,7 @@ class Remover:
         `known` are the ids that were known when the listing began.
         """
         missing = known - listed
-        tombstones = self._remotes.doomed_ids()
+        tombstones = self._remotes.tombstoned_ids()
         census = Census(len(known - tombstones), len(missing - tombstones), len(listed))
         if not accepted and not is_believable(census, self._config):
             self._hold(census)
@@ -178,7 +178,7 @@ class Remover:
             source = self._staging.path_of(inode.ino, inode.staged_gen)
         if remote.downloadable or source is None or inode.size == 0:
             return
-        path = self._changes.path(inode) or remote.filename
+        path = self._planner.path(inode) or remote.filename
         kept = self._trash.put(
             source, path=path, file_id=remote.file_id, size=inode.size, mode=inode.mode, mtime_ns=inode.mtime_ns,
             reason=reason,
@@ -189,7 +189,7 @@ class Remover:
         intent = self._journal.of_inode(inode.ino)
         if intent is not None and intent.attempt is None:
             self._journal.remove(intent.seq)
-            self._changes.free(intent.replaces)
+            self._planner.free(intent.replaces)
         for parent, name in self._tree.names_of(inode.ino):
             inode = self._tree.unlink(parent, name, now_ns=time.time_ns())
             self._placer.tell(parent, name)
@@ -197,8 +197,8 @@ class Remover:
         # Not the user's doing: nothing is deleted at the service for it.
         if not self._usage.is_open(inode.ino):
             if inode.file_id:
-                self._changes.drop_content(inode.file_id)
-            self._changes.release(self._tree.update(inode.ino, file_id=None))
+                self._planner.drop_content(inode.file_id)
+            self._planner.release(self._tree.update(inode.ino, file_id=None))
 
     def _prune(self, directory: int) -> None:
         """A folder that only remote names made goes with its last file."""

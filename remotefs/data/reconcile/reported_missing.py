@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from remotefs.wakeup import Doorbell
+from remotefs.wakeup import Wakeup
 
 
-class Suspects:
+class ReportedMissing:
     """A set that rings when something is put into it."""
 
-    def __init__(self, doorbell: Doorbell) -> None:
-        self._doorbell = doorbell
+    def __init__(self, wakeup: Wakeup) -> None:
+        self._wakeup = wakeup
         self._file_ids: set[str] = set()
 
     def report(self, file_id: str) -> None:
         """The service said that it has no such file."""
         self._file_ids.add(file_id)
-        self._doorbell.ring()
+        self._wakeup.set()
 
     def take(self) -> set[str]:
         """All that were reported since the last call."""

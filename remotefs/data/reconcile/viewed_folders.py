@@ -26,7 +26,7 @@ class _Folder:
     cookie: int = 0
 
 
-class View:
+class ViewedFolders:
     """Remembers listed folders for a while and goes through their files, those asked for longest ago first."""
 
     def __init__(self, tree: Tree, remotes: Remotes) -> None:
@@ -45,7 +45,7 @@ class View:
             del self._folders[next(iter(self._folders))]
 
     def next_ids(self, count: int, known_until_ns: int) -> list[str]:
-        """At most `count` ids of files in view that are known since before `known_until_ns` (our clock)."""
+        """At most `count` ids of files in viewed_folders that are known since before `known_until_ns` (our clock)."""
         now = trio.current_time()
         self._folders = {ino: it for ino, it in self._folders.items() if now - it.listed_at <= _IN_VIEW_S}
         ids: dict[str, None] = {}
@@ -63,4 +63,4 @@ class View:
     def _bound(self, ino: int) -> Remote | None:
         file_id = self._tree.get(ino).file_id
         remote = self._remotes.find(file_id) if file_id else None
-        return remote if remote is not None and remote.ino == ino and not remote.doomed else None
+        return remote if remote is not None and remote.ino == ino and not remote.tombstoned else None

@@ -38,13 +38,13 @@ def fault_of(shipment: Shipment, reply: FileMetadata, known: Remote | None) -> s
 
 def _is_told_again(shipment: Shipment, known: Remote) -> bool:
     """Whether it is this very file, whose upload was confirmed before: the same bytes, name and inode."""
-    is_ours = known.origin != Origin.FOREIGN and not known.doomed and known.ino == shipment.ino
+    is_ours = known.origin != Origin.FOREIGN and not known.tombstoned and known.ino == shipment.ino
     is_same = (known.asked_name, known.size, known.digest) == (shipment.name, shipment.size, shipment.digest)
     return is_ours and is_same and bool(shipment.digest)
 
 
 def _what_it_is(shipment: Shipment, known: Remote) -> str:
-    if known.doomed:
+    if known.tombstoned:
         return "a file that was removed or replaced here"
     if known.origin == Origin.FOREIGN:
         return "a file of somebody else"

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import trio
 
 from remotefs.backoff import backoff_s
-from remotefs.data.files.file_bytes import FileData
-from remotefs.data.intents.planner import Changes, Usage
+from remotefs.data.files.file_bytes import FileBytes
+from remotefs.data.intents.planner import IntentPlanner, Usage
 from remotefs.errors import RemotefsError
 from remotefs.store.store import Store
-from remotefs.wakeup import Doorbell
+from remotefs.wakeup import Wakeup
 
 _log = logging.getLogger(__name__)
 
@@ -37,20 +37,25 @@ class _Failure:
 class Closer:
     """Closes what is DIRTY and no longer open for writing, and releases what is unlinked and no longer open.
 
-    `settle` is told of files whose bytes turned out to be what the service has.
+    `promote_to_content` is told of files whose bytes turned out to be what the service has.
     """
 
     def __init__(
-        self, store: Store, changes: Changes, filedata: FileData, usage: Usage, settle: Callable[[int], None]
+        self,
+        store: Store,
+        planner: IntentPlanner,
+        file_bytes: FileBytes,
+        usage: Usage,
+        promote_to_content: Callable[[int], None],
     ) -> None:
         self._tree = store.tree
-        self._changes = changes
-        self._filedata = filedata
+        self._planner = planner
+        self._file_bytes = file_bytes
         self._usage = usage
-        self._settle = settle
+        self._settle = promote_to_content
         # Invariant: holds only inodes that could not be closed at the last try.
         self._failures: dict[int, _Failure] = {}
-        self._bell = Doorbell()
+        self._bell = Wakeup()
 
     def failed(self, ino: int, error: Exception) -> None:
         """Note that a close or release of a file failed; try it again after a pause."""
@@ -60,7 +65,7 @@ class Closer:
         if former is None or former.reason != str(error):
             _log.warning("inode %d could not be closed, and is tried again: %s", ino, error)
         self._failures[ino] = _Failure(str(error), tries, trio.current_time() + pause_s)
-        self._bell.ring()
+        self._bell.set()
 
     def reason(self, ino: int) -> str | None:
         """Return why the last close of a file failed; None where it did not."""
@@ -88,10 +93,10 @@ class Closer:
             failure = self._failures.get(ino)
             if failure is None or failure.due_s <= trio.current_time():
                 await self._close(ino)
-        self._filedata.thaw_unwanted()
+        self._file_bytes.thaw_unwanted()
         for inode in self._tree.unlinked():
             if not self._usage.is_open(inode.ino) and (inode.file_id is not None or inode.staged_gen is not None):
-                self._changes.release(inode)
+                self._planner.release(inode)
 
     def _pause_s(self) -> float:
         due_s = min((failure.due_s for failure in self._failures.values()), default=trio.current_time() + _LAST_PAUSE_S)
@@ -104,7 +109,7 @@ class Closer:
             self._failures.pop(ino, None)
             return False
         try:
-            closed = await self._filedata.close(ino)
+            closed = await self._file_bytes.close(ino)
         except (RemotefsError, OSError) as error:
             self.failed(ino, error)
             return False

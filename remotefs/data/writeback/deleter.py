@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.api.budget import Priority
-from remotefs.api.connectivity import Link
-from remotefs.data.intents.in_flight import Flights
+from remotefs.api.connectivity import Connectivity
+from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.planner import Usage, is_referred
 from remotefs.errors import RemoteNotFound
 from remotefs.store.records import NEVER_NS, Intent, Origin
@@ -36,7 +36,7 @@ class DeletionFacts:
     known: bool
     origin: Origin
     # The user unlinked, replaced or named it here.
-    doomed: bool
+    tombstoned: bool
     # A path or an open handle here refers to it.
     referred: bool
     # A write handle of what replaces it is open.
@@ -47,7 +47,7 @@ def decide(facts: DeletionFacts) -> Verdict:
     """S3 and S5: only what is ours or what the user gave up here, and only once nothing here needs it."""
     if not facts.known or facts.referred:
         return Verdict.DROP
-    if facts.origin != Origin.OURS and not facts.doomed:
+    if facts.origin != Origin.OURS and not facts.tombstoned:
         return Verdict.DROP
     if not facts.account_trusted or facts.replacement_open:
         return Verdict.WAIT
@@ -62,16 +62,16 @@ class Remover(Protocol):
         ...
 
 
-class Deleter:
+class RemoteDeleter:
     """Carries DELETE intents out."""
 
     def __init__(
         self,
         store: Store,
         remover: Remover,
-        link: Link,
+        connectivity: Connectivity,
         usage: Usage,
-        flights: Flights,
+        in_flight: UploadsInFlight,
         clock: Callable[[], int],
     ) -> None:
         self._db = store.database
@@ -79,9 +79,9 @@ class Deleter:
         self._journal = store.journal
         self._remotes = store.remotes
         self._remover = remover
-        self._link = link
+        self._connectivity = connectivity
         self._usage = usage
-        self._flights = flights
+        self._in_flight = in_flight
         self._clock = clock
         # Inodes whose write handles hold DELETEs back, which are due at no time until then.
         self._holding: set[int] = set()
@@ -91,10 +91,10 @@ class Deleter:
         assert intent.file_id is not None
         remote = self._remotes.find(intent.file_id)
         return DeletionFacts(
-            account_trusted=self._link.is_trusted,
+            account_trusted=self._connectivity.is_trusted,
             known=remote is not None,
             origin=Origin(remote.origin) if remote else Origin.FOREIGN,
-            doomed=bool(remote and remote.doomed),
+            tombstoned=bool(remote and remote.tombstoned),
             referred=is_referred(intent.file_id, self._tree, self._usage),
             replacement_open=intent.ino is not None and self._usage.is_open_for_write(intent.ino),
         )
@@ -132,12 +132,12 @@ class Deleter:
         if self._journal.find(intent.seq) is None or decide(self.facts(intent)) is not Verdict.SEND:
             # Something new of its name has taken it over (W5), or needs it.
             return
-        steps.reached("delete: it is decided", file_id)
+        crashpoints.reached("delete: it is decided", file_id)
         try:
-            with self._flights.delete(file_id):
-                await self._link.watch(lambda: self._remover.delete(file_id, priority=Priority.DELETE))
+            with self._in_flight.delete(file_id):
+                await self._connectivity.watch(lambda: self._remover.delete(file_id, priority=Priority.DELETE))
         except RemoteNotFound:
             pass
-        steps.reached("delete: the service has forgotten it", file_id)
+        crashpoints.reached("delete: the service has forgotten it", file_id)
         # The row stays as a tombstone: the service may list the file for a while.
         self._journal.remove(intent.seq)

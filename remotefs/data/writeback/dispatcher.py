@@ -18,22 +18,22 @@ from typing import Protocol
 import trio
 
 from remotefs.api.budget import Priority, Ticket
-from remotefs.api.connectivity import Link
+from remotefs.api.connectivity import Connectivity
 from remotefs.backoff import backoff_s
 from remotefs.config import WritebackConfig
-from remotefs.data.files.file_bytes import FileData
+from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.intents.churn import Churn
-from remotefs.data.intents.planner import REFUSED_LONGEST_S, Changes, Usage
+from remotefs.data.intents.planner import REFUSED_LONGEST_S, IntentPlanner, Usage
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.closer import Closer
-from remotefs.data.writeback.deleter import Deleter
-from remotefs.data.writeback.promoter import Settler
+from remotefs.data.writeback.deleter import RemoteDeleter
+from remotefs.data.writeback.promoter import Promoter
 from remotefs.data.writeback.uploader import Uploader, is_definite
 from remotefs.errors import MisansweredUpload, RefusedError, RemotefsError
 from remotefs.store.records import ContentState, Inode, Intent, IntentKind
 from remotefs.store.store import Store
 from remotefs.supervision import Supervisor
-from remotefs.wakeup import Doorbell
+from remotefs.wakeup import Wakeup
 
 _log = logging.getLogger(__name__)
 _NS = 1_000_000_000
@@ -85,40 +85,40 @@ class Pace(Protocol):
 
 
 class Writeback:
-    """Runs the uploader, the deleter, the settler and the closer; `doorbell` wakes its dispatcher."""
+    """Runs the uploader, the deleter, the promoter and the closer; `wakeup` wakes its dispatcher."""
 
     def __init__(
         self,
         store: Store,
-        changes: Changes,
-        filedata: FileData,
-        settler: Settler,
+        planner: IntentPlanner,
+        file_bytes: FileBytes,
+        promoter: Promoter,
         closer: Closer,
         churn: Churn,
         uploader: Uploader,
-        deleter: Deleter,
-        link: Link,
+        deleter: RemoteDeleter,
+        connectivity: Connectivity,
         pace: Pace,
         usage: Usage,
         config: WritebackConfig,
-        doorbell: Doorbell,
+        wakeup: Wakeup,
         clock: Callable[[], int],
         supervisor: Supervisor,
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
-        self._changes = changes
-        self._filedata = filedata
-        self._settler = settler
+        self._planner = planner
+        self._file_bytes = file_bytes
+        self._promoter = promoter
         self._closer = closer
         self._churn = churn
         self._uploader = uploader
         self._deleter = deleter
-        self._link = link
+        self._connectivity = connectivity
         self._pace = pace
         self._usage = usage
         self._config = config
-        self._doorbell = doorbell
+        self._wakeup = wakeup
         self._clock = clock
         self._supervisor = supervisor
         self._agenda = Agenda(store.journal, clock)
@@ -148,7 +148,9 @@ class Writeback:
                     return Outcome.DONE
                 if refusal := self._refusals.get(ino):
                     raise refusal
-                if not self._link.is_up or (self._config.durability != "strict" and self._churn.keeps_changing(ino)):
+                if not self._connectivity.is_up or (
+                    self._config.durability != "strict" and self._churn.keeps_changing(ino)
+                ):
                     return Outcome.PENDING
                 await self._progress.wait()
         return Outcome.PENDING
@@ -176,7 +178,7 @@ class Writeback:
                 self._hurry(self._outstanding(goal))
                 with trio.move_on_after(_LOOK_EVERY_S):
                     await self._until_reached(goal)
-            await self._settler.finish()
+            await self._promoter.finish()
         return self._outstanding(goal)
 
     def _goal(self, inos: set[int]) -> _Goal:
@@ -218,7 +220,7 @@ class Writeback:
         """Nobody waits for settling and merging now; what failed keeps its pause, unless it is tried once more."""
         waiting = filter(self._agenda.waits, intents)
         self._agenda.hurry(i for i in waiting if failed_too or self._agenda.reason(i) is None)
-        self._doorbell.ring()
+        self._wakeup.set()
 
     async def retry(self, inos: Iterable[int] | None = None) -> int:
         """Try what failed again now, of some inodes or of all; how many files and removals."""
@@ -243,7 +245,7 @@ class Writeback:
         intent = self._journal.of_inode(ino)
         if intent is not None and intent.seq in self._tickets:
             self._tickets[intent.seq].promote(Priority.CLOSE_UPLOAD)
-        self._doorbell.ring()
+        self._wakeup.set()
         try:
             yield
         finally:
@@ -258,7 +260,7 @@ class Writeback:
         keep = self._supervisor.keep
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keep, "following the connection", self._follow_link)
-            nursery.start_soon(keep, "turning what was uploaded into content", self._settler.run)
+            nursery.start_soon(keep, "turning what was uploaded into content", self._promoter.run)
             nursery.start_soon(keep, "closing files whose close failed", self._closer.run)
             nursery.start_soon(keep, "starting what is due", partial(self._dispatch, nursery))
             task_status.started()
@@ -266,17 +268,17 @@ class Writeback:
     async def _dispatch(self, nursery: trio.Nursery) -> None:
         """Start what is due, in `nursery`, until cancelled."""
         while True:
-            if self._changes.has_garbage:
-                nursery.start_soon(self._supervisor.guard, "removing bytes that were given up", self._filedata.sweep)
+            if self._planner.has_garbage:
+                nursery.start_soon(self._supervisor.guard, "removing bytes that were given up", self._file_bytes.sweep)
             self._deleter.resume()
-            if self._link.is_up:
+            if self._connectivity.is_up:
                 self._start_due(nursery)
-            await self._doorbell.wait(self._agenda.next_due_s())
+            await self._wakeup.wait(self._agenda.next_due_s())
 
     async def _follow_link(self) -> None:
         while True:
-            await self._link.changed()
-            if self._link.is_up:
+            await self._connectivity.changed()
+            if self._connectivity.is_up:
                 self._retry_now()
             self._notify()
 
@@ -290,7 +292,7 @@ class Writeback:
         kinds = Counter(intent.kind for intent in self._journal.pending())
         return WritebackStatistics(
             uploads=kinds[IntentKind.UPLOAD],
-            relabels=kinds[IntentKind.RELABEL],
+            relabels=kinds[IntentKind.REUPLOAD],
             deletes=kinds[IntentKind.DELETE],
             running=len(self._running),
             failed=len(self._refusals),
@@ -327,8 +329,8 @@ class Writeback:
         return True
 
     def _priority(self, intent: Intent) -> Priority:
-        if intent.kind is IntentKind.RELABEL:
-            return Priority.RELABEL
+        if intent.kind is IntentKind.REUPLOAD:
+            return Priority.REUPLOAD
         return Priority.CLOSE_UPLOAD if intent.ino in self._waited else Priority.QUEUED_UPLOAD
 
     def _start(self, nursery: trio.Nursery, intent: Intent, work: Callable[[], Awaitable[None]]) -> None:
@@ -351,11 +353,11 @@ class Writeback:
             self._tickets.pop(intent.seq, None)
             self._notify()
         if intent.ino is not None and intent.kind is not IntentKind.DELETE:
-            self._settler.want(intent.ino)
+            self._promoter.want(intent.ino)
 
     def _put_off(self, intent: Intent, error: Exception) -> None:
         """Try again later. Invariant: it raises nothing, for behind it is the nursery of all intents."""
-        first_s, most_s = _FAILED_RETRY_S if self._link.reason else _REFUSED_RETRY_S
+        first_s, most_s = _FAILED_RETRY_S if self._connectivity.reason else _REFUSED_RETRY_S
         if isinstance(error, MisansweredUpload):
             first_s, most_s = _MISANSWERED_RETRY_S
         elif not is_definite(error):
@@ -381,9 +383,9 @@ class Writeback:
     def label(self, intent: Intent) -> str:
         """What an intent is about, for people: a path, or else an id."""
         inode: Inode | None = self._tree.find(intent.ino) if intent.ino is not None else None
-        return (self._changes.path(inode) if inode else None) or intent.file_id or f"inode {intent.ino}"
+        return (self._planner.path(inode) if inode else None) or intent.file_id or f"inode {intent.ino}"
 
     def _notify(self) -> None:
         self._progress.set()
         self._progress = trio.Event()
-        self._doorbell.ring()
+        self._wakeup.set()

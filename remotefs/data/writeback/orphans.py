@@ -17,12 +17,12 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
-from remotefs import names, steps
+from remotefs import crashpoints, names
 from remotefs.data.content.labels import Label, NoLabel, read_label
 from remotefs.data.content.trash import Trash
 from remotefs.data.files.staging import StagedName, Staging
-from remotefs.data.intents.lifecycle import Life
-from remotefs.data.intents.planner import Changes
+from remotefs.data.intents.lifecycle import ContentLifecycle
+from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.writeback.readback import OVERLAP_NS
 from remotefs.errors import AccessDenied, RemotefsError
 from remotefs.store.records import ROOT_INO, Attempt, Inode
@@ -67,11 +67,11 @@ class Rescued:
 class Orphans:
     """One run at the start of a mount, before anything else looks at the folder."""
 
-    def __init__(self, store: Store, changes: Changes, staging: Staging, trash: Trash) -> None:
+    def __init__(self, store: Store, planner: IntentPlanner, staging: Staging, trash: Trash) -> None:
         self._db = store.database
         self._tree = store.tree
         self._journal = store.journal
-        self._changes = changes
+        self._planner = planner
         self._staging = staging
         self._trash = trash
 
@@ -94,14 +94,14 @@ class Orphans:
             else:
                 self._keep(file, label)
                 trashed += 1
-            steps.reached("orphan is taken care of", file.inode)
+            crashpoints.reached("orphan is taken care of", file.inode)
         return Rescued(returned, trashed)
 
     def _renew(self, inode: Inode, file: StagedName) -> None:
-        _log.warning("%s: the record of its last version was lost, its bytes were not", self._changes.path(inode))
+        _log.warning("%s: the record of its last version was lost, its bytes were not", self._planner.path(inode))
         with self._db.transaction():
             if inode.staged_gen is not None:
-                self._changes.drop_staged(inode.ino, inode.staged_gen)
+                self._planner.drop_staged(inode.ino, inode.staged_gen)
             self._attach(inode.ino, file)
 
     def _bring_back(self, file: StagedName, label: Label) -> bool:
@@ -117,17 +117,17 @@ class Orphans:
         except RemotefsError as error:
             _log.warning("%s cannot be put back to its place: %s", label.path, error)
             return False
-        _log.warning("%s: its record was lost, its bytes were not: it is back", self._changes.path(inode))
+        _log.warning("%s: its record was lost, its bytes were not: it is back", self._planner.path(inode))
         return True
 
     def _attach(self, ino: int, file: StagedName) -> None:
         """Let a row have the bytes, as closed ones; what became of an upload of them is looked for first."""
         self._tree.update(
             ino, size=file.size, mtime_ns=file.mtime_ns,
-            **Life.returned(file.generation)._asdict(),
+            **ContentLifecycle.returned(file.generation)._asdict(),
         )  # fmt: skip
-        inode = self._changes.closed(ino)
-        name, intent = self._changes.remote_name(inode), self._journal.of_inode(ino)
+        inode = self._planner.closed(ino)
+        name, intent = self._planner.remote_name(inode), self._journal.of_inode(ino)
         if name is not None and intent is not None:
             # Not older than its bytes: an earlier version of the same length is not taken for it.
             newest_ns = file.mtime_ns + OVERLAP_NS

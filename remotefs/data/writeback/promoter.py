@@ -14,9 +14,9 @@ from itertools import islice
 import trio
 
 from remotefs.backoff import backoff_s
-from remotefs.data.files.file_bytes import FileData
+from remotefs.data.files.file_bytes import FileBytes
 from remotefs.errors import RemotefsError
-from remotefs.wakeup import Doorbell
+from remotefs.wakeup import Wakeup
 
 _log = logging.getLogger(__name__)
 
@@ -28,11 +28,11 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 3600.0
 _TOGETHER = 16
 
 
-class Settler:
-    """Owns what is to be settled, turn by turn. `FileData.settle` decides whether it can be."""
+class Promoter:
+    """Owns what is to be settled, turn by turn. `FileBytes.promote_to_content` decides whether it can be."""
 
-    def __init__(self, filedata: FileData) -> None:
-        self._filedata = filedata
+    def __init__(self, file_bytes: FileBytes) -> None:
+        self._file_bytes = file_bytes
         # Insertion-ordered; the values say nothing.
         self._wanted: dict[int, None] = {}
         # Those that failed, how many turns in a row had new ones, and when they are tried again (the loop's clock).
@@ -43,18 +43,18 @@ class Settler:
         self._turn, self._next_turn = trio.Event(), trio.Event()
         self._turn.set()
         self._at_work = trio.Lock()
-        self._bell = Doorbell()
-        self._hurry = Doorbell()
+        self._bell = Wakeup()
+        self._hurry = Wakeup()
 
     def want(self, ino: int) -> None:
         """Something happened that may let the inode's staged file become content: it will soon, if it may."""
         self._wanted[ino] = None
-        self._bell.ring()
+        self._bell.set()
 
     async def finish(self) -> None:
         """Return once all that was wanted so far is settled or cannot be; needs `run` to run."""
         if self._wanted:
-            self._hurry.ring()
+            self._hurry.set()
             await self._next_turn.wait()
         else:
             await self._turn.wait()
@@ -97,7 +97,7 @@ class Settler:
 
     async def _settle(self, ino: int) -> None:
         try:
-            await self._filedata.settle(ino)
+            await self._file_bytes.promote_to_content(ino)
             self._failed.pop(ino, None)
         except (RemotefsError, OSError) as error:
             self._failed[ino] = None

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 
-from remotefs import steps
+from remotefs import crashpoints
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
-from remotefs.data.files.file_bytes import FileData
+from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.files.staging import StagedName, Staging
-from remotefs.data.intents.lifecycle import Life
-from remotefs.data.intents.planner import Changes
+from remotefs.data.intents.lifecycle import ContentLifecycle
+from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.writeback.orphans import Orphans, Rescued
 from remotefs.errors import CorruptionError, LocalError
 from remotefs.store.records import NEVER_NS, ContentState, Inode
@@ -28,10 +28,10 @@ class Recovery:
     def __init__(
         self,
         store: Store,
-        changes: Changes,
+        planner: IntentPlanner,
         content: ContentStore,
         staging: Staging,
-        filedata: FileData,
+        file_bytes: FileBytes,
         trash: Trash,
     ) -> None:
         self._store = store
@@ -39,21 +39,21 @@ class Recovery:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
-        self._changes = changes
+        self._planner = planner
         self._content = content
         self._staging = staging
-        self._filedata = filedata
+        self._file_bytes = file_bytes
         self._trash = trash
         # What the last run found of which the database knew nothing.
         self.rescued = Rescued()
 
     async def run(self) -> None:
         """Bring rows, staged files and intents in line."""
-        steps.reached("recovery begins")
+        crashpoints.reached("recovery begins")
         self.rescued = self._rescue_orphans()
         self._release_unlinked()
         # After a power cut no row may ask for what is removed here, so all is on the disk first, also without garbage.
-        await self._filedata.sweep()
+        await self._file_bytes.sweep()
         staged = {(entry.inode, entry.generation): entry for entry in self._staging.scan()}
         for inode in self._tree.staged():
             entry = staged.get((inode.ino, inode.staged_gen or 0))
@@ -61,39 +61,39 @@ class Recovery:
                 self._staged_file_is_gone(inode)
             elif inode.state == ContentState.DIRTY or _was_written_since(inode, entry):
                 self._close_what_was_open(inode, entry)
-            self._changes.label(self._tree.get(inode.ino))
+            self._planner.label(self._tree.get(inode.ino))
         self._wake_sleepers()
         for inode in self._tree.staged():
             await self._settle(inode, staged[inode.ino, inode.staged_gen or 0])
         self._sweep_content()
-        steps.reached("recovery is done")
+        crashpoints.reached("recovery is done")
 
     def _rescue_orphans(self) -> Rescued:
         """Before anything else: bytes that no row names may be the only ones there are."""
         named = {(inode.ino, inode.staged_gen) for inode in self._tree.staged()}
         loose = [file for file in self._staging.scan() if (file.inode, file.generation) not in named]
-        return Orphans(self._store, self._changes, self._staging, self._trash).rescue(loose)
+        return Orphans(self._store, self._planner, self._staging, self._trash).rescue(loose)
 
     def _release_unlinked(self) -> None:
         for inode in self._tree.unlinked():
-            self._changes.release(inode)
+            self._planner.release(inode)
 
     async def _settle(self, inode: Inode, entry: StagedName) -> None:
         try:
-            await self._filedata.settle(inode.ino)
+            await self._file_bytes.promote_to_content(inode.ino)
         except CorruptionError:
             # Not the bytes that the service has: it was written to again, and a power cut took the row that said so.
             self._close_what_was_open(inode, entry)
         except LocalError as error:
-            _log.warning("%s stays in staging: %s", self._changes.path(inode), error)
+            _log.warning("%s stays in staging: %s", self._planner.path(inode), error)
 
     def _close_what_was_open(self, inode: Inode, entry: StagedName) -> None:
         """Written and never closed: it is uploaded as it is (W3)."""
-        _log.warning("%s was being written when the mount ended: it is kept as it was", self._changes.path(inode))
+        _log.warning("%s was being written when the mount ended: it is kept as it was", self._planner.path(inode))
         with self._db.transaction():
-            life = Life.of(inode).found_written()
+            life = ContentLifecycle.of(inode).found_written()
             self._tree.update(inode.ino, size=entry.size, mtime_ns=entry.mtime_ns, **life._asdict())
-            self._changes.closed(inode.ino)
+            self._planner.closed(inode.ino)
 
     def _staged_file_is_gone(self, inode: Inode) -> None:
         """The file has become content already, or it did not survive a power cut: it was never acknowledged then."""
@@ -102,32 +102,32 @@ class Recovery:
             # Unlinked, it is only kept until it is known what became of its upload (W9).
             self._tree.update(inode.ino, staged_gen=None)
             return
-        _log.error("%s: what was last written to it is missing from the state folder", self._changes.path(inode))
+        _log.error("%s: what was last written to it is missing from the state folder", self._planner.path(inode))
         with self._db.transaction():
             size = remote.size if remote is not None else 0
-            self._tree.update(inode.ino, size=size, **Life.of(inode).lost()._asdict())
+            self._tree.update(inode.ino, size=size, **ContentLifecycle.of(inode).lost()._asdict())
             intent = self._journal.of_inode(inode.ino)
             if intent is not None:
                 self._journal.remove(intent.seq)
                 for file_id in intent.replaces:
                     # Nothing takes their place any more: they are the only copy, and are shown again.
-                    self._remotes.spare(file_id)
+                    self._remotes.restore(file_id)
 
     def _wake_sleepers(self) -> None:
         """Intents that slept while their file was open for writing: nobody has it open now."""
         with self._db.transaction():
-            self._changes.resume()
+            self._planner.resume()
             for intent in self._journal.pending():
                 inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
                 if intent.due_ns == NEVER_NS and inode is not None:
-                    self._changes.schedule(inode)
+                    self._planner.schedule(inode)
             for inode in self._tree.staged():
                 if inode.state == ContentState.CLOSED and self._journal.of_inode(inode.ino) is None:
-                    self._changes.schedule(inode)  # its intent is lost
+                    self._planner.schedule(inode)  # its intent is lost
 
     def _sweep_content(self) -> None:
         """Content of ids that were given up before the crash."""
-        for remote in self._remotes.doomed():
+        for remote in self._remotes.tombstoned():
             self._content.remove(remote.file_id)
         for entry in self._trash.entries():
             if not entry.file_id or self._tree.holders(entry.file_id):

@@ -18,18 +18,18 @@ from typing import Protocol
 
 import trio
 
-from remotefs import names, steps
+from remotefs import crashpoints, names
 from remotefs.api.budget import Priority, Ticket
-from remotefs.api.connectivity import Link
+from remotefs.api.connectivity import Connectivity
 from remotefs.api.mime import guess_mime_type
 from remotefs.api.models import FileMetadata
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
 from remotefs.clocks import AHEAD_NS, ServiceClock
 from remotefs.data.content.digest import digest_of
-from remotefs.data.files.file_bytes import FileData
+from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.intents.churn import Churn
-from remotefs.data.intents.in_flight import Flight, Flights, MeteredSource
-from remotefs.data.intents.planner import Changes
+from remotefs.data.intents.in_flight import MeteredSource, UploadInFlight, UploadsInFlight
+from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.writeback.answers import Shipment, fault_of
 from remotefs.data.writeback.readback import Readback
 from remotefs.errors import (
@@ -64,31 +64,31 @@ class Sender(Protocol):
 
 
 class Uploader:
-    """Carries UPLOAD and RELABEL intents out."""
+    """Carries UPLOAD and REUPLOAD intents out."""
 
     def __init__(
         self,
         store: Store,
-        changes: Changes,
-        filedata: FileData,
+        planner: IntentPlanner,
+        file_bytes: FileBytes,
         churn: Churn,
-        flights: Flights,
+        in_flight: UploadsInFlight,
         sender: Sender,
         readback: Readback,
-        link: Link,
+        connectivity: Connectivity,
         clock: ServiceClock,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
-        self._changes = changes
-        self._filedata = filedata
+        self._planner = planner
+        self._file_bytes = file_bytes
         self._churn = churn
-        self._flights = flights
+        self._in_flight = in_flight
         self._sender = sender
         self._readback = readback
-        self._link = link
+        self._connectivity = connectivity
         self._clock = clock
 
     async def carry_out(self, intent: Intent, ticket: Ticket) -> None:
@@ -102,14 +102,17 @@ class Uploader:
             await self._resolve(current, current.attempt)
         if (inode := self._wanted(intent)) is not None:
             # Now that nobody writes, if it keeps changing.
-            await self._filedata.freeze(inode.ino)
+            await self._file_bytes.freeze(inode.ino)
         if (inode := self._wanted(intent)) is not None:
             await self._fly(intent, inode, ticket)
 
     async def _fly(self, intent: Intent, inode: Inode, ticket: Ticket) -> None:
-        frozen = self._filedata.frozen(inode.ino)
+        frozen = self._file_bytes.frozen(inode.ino)
         generation = frozen.generation if frozen else inode.content_gen
-        with self._thawing(inode.ino), self._flights.fly(inode.ino, generation, frozen=frozen is not None) as flight:
+        with (
+            self._thawing(inode.ino),
+            self._in_flight.register(inode.ino, generation, frozen=frozen is not None) as flight,
+        ):
             try:
                 await self._send(intent, inode.ino, flight, ticket)
             except (LocalError, OSError):
@@ -127,7 +130,7 @@ class Uploader:
     @contextmanager
     def _thawing(self, ino: int) -> Iterator[None]:
         """Let a frozen version go that was being sent, but for what the next try may cure."""
-        is_over = self._filedata.frozen(ino) is not None
+        is_over = self._file_bytes.frozen(ino) is not None
         try:
             yield
         except (TransportError, RefusedError) as error:
@@ -135,7 +138,7 @@ class Uploader:
             raise
         finally:
             if is_over:
-                self._filedata.thaw(ino)
+                self._file_bytes.thaw(ino)
 
     def _wanted(self, begun: Intent) -> Inode | None:
         """Return the file that an intent asks to send, as it is now; None where there is nothing to send, or not yet.
@@ -148,32 +151,32 @@ class Uploader:
         inode = self._tree.find(intent.ino)
         if inode is None:
             self._journal.remove(intent.seq)
-            self._changes.free(intent.replaces)
+            self._planner.free(intent.replaces)
         elif inode.nlink == 0:
             # It was kept only for the attempt, which is over now.
-            self._changes.unlinked(inode)
-        elif self._changes.is_local(inode) or not self._is_sendable(inode, intent):
+            self._planner.unlinked(inode)
+        elif self._planner.is_local(inode) or not self._is_sendable(inode, intent):
             # Written again: its next close makes it due. Of another name: that asks for something else.
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
-            self._changes.schedule(inode)
-        elif not self._changes.is_put_off(intent, begun.due_ns):
+            self._planner.schedule(inode)
+        elif not self._planner.is_put_off(intent, begun.due_ns):
             return inode
         return None
 
     def _is_sendable(self, inode: Inode, intent: Intent) -> bool:
-        if intent.kind is IntentKind.RELABEL:
-            return inode.state == ContentState.CLEAN and self._changes.is_alias(inode)
-        return inode.state == ContentState.CLOSED or self._filedata.frozen(inode.ino) is not None
+        if intent.kind is IntentKind.REUPLOAD:
+            return inode.state == ContentState.CLEAN and self._planner.is_alias(inode)
+        return inode.state == ContentState.CLOSED or self._file_bytes.frozen(inode.ino) is not None
 
     def _is_asked_for(self, begun: Intent) -> bool:
         """Whether anybody asks what became of an upload: of what stays here only while it may be at the service."""
         intent = self._journal.find(begun.seq)
         inode = self._tree.find(intent.ino) if intent is not None and intent.ino is not None else None
-        if intent is not None and intent.attempt is None and (inode is None or self._changes.is_local(inode)):
+        if intent is not None and intent.attempt is None and (inode is None or self._planner.is_local(inode)):
             self._wanted(begun)
         return self._journal.find(begun.seq) is not None
 
-    async def _send(self, intent: Intent, ino: int, flight: Flight, ticket: Ticket) -> None:
+    async def _send(self, intent: Intent, ino: int, flight: UploadInFlight, ticket: Ticket) -> None:
         path = await self._source_path(ino)
         digest = await trio.to_thread.run_sync(digest_of, path)
         # A thread is not cut short: an upload that was cut meanwhile ends here.
@@ -182,31 +185,31 @@ class Uploader:
         if shipment is None:
             return
         await self._db.durable()
-        steps.reached("upload: its attempt is on the disk", shipment.name)
+        crashpoints.reached("upload: its attempt is on the disk", shipment.name)
         source = MeteredSource(_source(path, shipment), flight)
         reply = await self._answer(intent.seq, shipment, source, flight, ticket)
-        steps.reached("upload: the service has it", reply.id)
+        crashpoints.reached("upload: the service has it", reply.id)
         # Invariant: no await between the reply and the binding.
         self._bind(shipment, reply, Origin.OURS)
 
     async def _source_path(self, ino: int) -> Path | None:
         """Where the bytes are that are to be sent; None: there are none. They do not change before a write cuts it."""
-        frozen = self._filedata.frozen(ino)
+        frozen = self._file_bytes.frozen(ino)
         if frozen is None:
-            await self._filedata.stage(ino)
-        path = frozen.path if frozen else self._filedata.source_of(self._tree.get(ino))
+            await self._file_bytes.stage(ino)
+        path = frozen.path if frozen else self._file_bytes.source_of(self._tree.get(ino))
         if frozen is None or frozen.generation == self._tree.get(ino).content_gen:
             # On this disk for good before anybody calls it safe: what went up cannot be read back.
-            await self._filedata.sync_bytes(ino)
+            await self._file_bytes.sync_bytes(ino)
         return path
 
-    def _begin(self, intent: Intent, flight: Flight, digest: str) -> Shipment | None:
+    def _begin(self, intent: Intent, flight: UploadInFlight, digest: str) -> Shipment | None:
         """Record what is about to be sent; None where it is not wanted any more."""
         inode = self._wanted(intent)
-        name = self._changes.remote_name(inode) if inode is not None else None
+        name = self._planner.remote_name(inode) if inode is not None else None
         if inode is None or name is None:
             return None
-        frozen = self._filedata.frozen(inode.ino) if flight.frozen else None
+        frozen = self._file_bytes.frozen(inode.ino) if flight.frozen else None
         generation, size = (frozen.generation, frozen.size) if frozen else (inode.content_gen, inode.size)
         if generation != flight.generation:
             return None
@@ -218,10 +221,10 @@ class Uploader:
         return shipment
 
     async def _answer(
-        self, seq: int, shipment: Shipment, source: UploadSource, flight: Flight, ticket: Ticket
+        self, seq: int, shipment: Shipment, source: UploadSource, flight: UploadInFlight, ticket: Ticket
     ) -> FileMetadata:
         try:
-            return await self._link.watch(
+            return await self._connectivity.watch(
                 lambda: self._sender.upload(shipment.name, source, priority=ticket, on_all_sent=flight.mark_all_sent)
             )
         except AmbiguousOutcome:
@@ -232,9 +235,9 @@ class Uploader:
 
     async def _resolve(self, intent: Intent, attempt: Attempt) -> None:
         """Find out what became of an attempt, and bind what it made."""
-        steps.reached("upload: its reply was lost", attempt.name)
-        found = await self._link.watch(lambda: self._readback.find(attempt))
-        steps.reached("upload: the listing was read back", attempt.name)
+        crashpoints.reached("upload: its reply was lost", attempt.name)
+        found = await self._connectivity.watch(lambda: self._readback.find(attempt))
+        crashpoints.reached("upload: the listing was read back", attempt.name)
         if self._journal.find(intent.seq) is None:
             return
         if found is None:
@@ -265,14 +268,14 @@ class Uploader:
         )
         # Before the next version is scheduled, for which it makes a pause.
         self._thaw_confirmed(shipment)
-        self._changes.bound(shipment.ino, remote, shipment.generation)
+        self._planner.bound(shipment.ino, remote, shipment.generation)
         self._note_confirmed(shipment)
-        steps.reached("upload: it is bound", reply.id)
+        crashpoints.reached("upload: it is bound", reply.id)
 
     def _thaw_confirmed(self, shipment: Shipment) -> None:
-        frozen = self._filedata.frozen(shipment.ino)
+        frozen = self._file_bytes.frozen(shipment.ino)
         if frozen is not None and frozen.generation <= shipment.generation:
-            self._filedata.thaw(shipment.ino)
+            self._file_bytes.thaw(shipment.ino)
 
     def _note_confirmed(self, shipment: Shipment) -> None:
         self._churn.confirmed(shipment.ino, shipment.generation)

@@ -16,7 +16,7 @@ from remotefs.check.consistency import Kept, Listed, Snapshot, inconsistencies
 from remotefs.check.findings import Finding, Kind
 from remotefs.data.content.digest import digest_of
 from remotefs.errors import CorruptionError, NotFound, RefusedError, TransportError
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.store import audit, rescue
 from remotefs.store.records import ContentState, Inode
 
@@ -39,7 +39,7 @@ class Scope:
     read: bool = True
 
 
-async def check_state(parts: Parts, scope: Scope = Scope(), say: Say = lambda _: None) -> list[Finding]:
+async def check_state(parts: Components, scope: Scope = Scope(), say: Say = lambda _: None) -> list[Finding]:
     """Everything that is wrong with the state behind `parts`; `say` is told what goes on.
 
     Nothing is changed. Raises StateUnusable, OSError when the folder cannot be read at all.
@@ -67,7 +67,7 @@ async def _compared(snapshot: Snapshot) -> list[Finding]:
     return await trio.to_thread.run_sync(inconsistencies, snapshot)
 
 
-async def _snapshot(parts: Parts, listed: dict[str, Listed] | None) -> Snapshot:
+async def _snapshot(parts: Components, listed: dict[str, Listed] | None) -> Snapshot:
     parts.tree.save_notes()
     await parts.content.scan()
     rows = await trio.to_thread.run_sync(audit.read_rows, parts.database.path)
@@ -86,7 +86,7 @@ async def _snapshot(parts: Parts, listed: dict[str, Listed] | None) -> Snapshot:
     )
 
 
-async def _list_service(parts: Parts, say: Say) -> dict[str, Listed] | None:
+async def _list_service(parts: Components, say: Say) -> dict[str, Listed] | None:
     listed: dict[str, Listed] = {}
     with trio.move_on_after(LISTING_S):
         try:
@@ -101,7 +101,7 @@ async def _list_service(parts: Parts, say: Say) -> dict[str, Listed] | None:
     return None
 
 
-async def _damaged(parts: Parts, snapshot: Snapshot, say: Say) -> AsyncIterator[Finding]:
+async def _damaged(parts: Components, snapshot: Snapshot, say: Say) -> AsyncIterator[Finding]:
     """Pinned content, and staged files that the service has confirmed, against the sums that were made of them."""
     pinned = [file_id for file_id, kept in snapshot.content.items() if kept.pinned and not kept.is_lost]
     for number, file_id in enumerate(pinned, start=1):
@@ -119,13 +119,13 @@ async def _damaged(parts: Parts, snapshot: Snapshot, say: Say) -> AsyncIterator[
             yield Finding(Kind.DAMAGED, snapshot.path(inode.ino), what, inode.ino)
 
 
-async def _is_staged_otherwise(parts: Parts, inode: Inode) -> bool:
+async def _is_staged_otherwise(parts: Components, inode: Inode) -> bool:
     """Whether the bytes of a confirmed staged file differ from those that went up; one that changes does not count."""
     remote = parts.remotes.find(inode.file_id) if inode.file_id else None
-    if inode.state != ContentState.CLEAN or remote is None or remote.digest is None or inode.ino in parts.flights:
+    if inode.state != ContentState.CLEAN or remote is None or remote.digest is None or inode.ino in parts.in_flight:
         return False
     try:
-        digest = await trio.to_thread.run_sync(digest_of, parts.filedata.source_of(inode))
+        digest = await trio.to_thread.run_sync(digest_of, parts.file_bytes.source_of(inode))
     except (NotFound, OSError):
         return False
     return digest != remote.digest and parts.tree.find(inode.ino) == inode

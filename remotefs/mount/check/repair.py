@@ -10,7 +10,7 @@ from pathlib import Path
 
 from remotefs.check.findings import Finding, Kind
 from remotefs.errors import RemotefsError
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.store.audit import Name, RowRepair
 from remotefs.store.records import ROOT_INO, ContentState, Inode
 
@@ -22,7 +22,7 @@ RECOVERED = "recovered"
 class Repair:
     """One method a kind of finding. Invariant: no await in here, so that what was found is still so after a look."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Components) -> None:
         self._parts = parts
         self._rows = RowRepair(parts.database)
         self._by_kind: Mapping[Kind, Callable[[Finding], bool]] = {
@@ -155,7 +155,7 @@ class Repair:
     # -- remote files and pending work
 
     def _send(self, finding: Finding) -> bool:
-        self._parts.changes.schedule(self._parts.tree.get(finding.ino))
+        self._parts.planner.schedule(self._parts.tree.get(finding.ino))
         return True
 
     def _send_again(self, finding: Finding) -> bool:
@@ -166,12 +166,12 @@ class Repair:
         with self._parts.database.transaction():
             self._rows.unbind(inode.ino)
             if inode.state == ContentState.CLEAN:
-                self._parts.changes.closed(inode.ino)
+                self._parts.planner.closed(inode.ino)
         return True
 
     def _spare(self, finding: Finding) -> bool:
         with self._parts.database.transaction():
-            self._parts.remotes.spare(finding.file_id)
+            self._parts.remotes.restore(finding.file_id)
             self._parts.remotes.show(finding.file_id, finding.ino)
         return True
 
@@ -180,7 +180,7 @@ class Repair:
         holders = [inode.ino for inode in self._parts.tree.holders(finding.file_id) if inode.nlink]
         with self._parts.database.transaction():
             self._parts.remotes.show(finding.file_id, holders[0] if holders else None)
-        self._parts.refresh.nudge()
+        self._parts.refresh.wake()
         return len(holders) <= 1
 
     def _drop_intent(self, finding: Finding) -> bool:
@@ -189,10 +189,10 @@ class Repair:
             return False
         with self._parts.database.transaction():
             self._parts.journal.remove(intent.seq)
-            self._parts.changes.free(intent.replaces)
+            self._parts.planner.free(intent.replaces)
         return True
 
     def _delete(self, finding: Finding) -> bool:
         self._parts.journal.put_delete(finding.file_id, due_ns=self._parts.clock())
-        self._parts.doorbell.ring()
+        self._parts.wakeup.set()
         return True

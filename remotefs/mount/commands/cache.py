@@ -25,7 +25,7 @@ from remotefs.control.messages.check import (
 )
 from remotefs.control.messages.mount import Command, Leftover, Nothing, Report, Warming
 from remotefs.errors import OutOfSpace, RemotefsError
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.mount.commands.status import NAMED
 from remotefs.mount.commands.trash import files_at
 from remotefs.store.records import Inode
@@ -39,7 +39,7 @@ _LOOKS = 500
 class Caching:
     """One method a command; what was confirmed a moment ago is content for them, too."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Components) -> None:
         self._parts = parts
 
     def all(self) -> list[Command]:
@@ -56,7 +56,7 @@ class Caching:
 
     async def warm(self, params: WarmParams, report: Report) -> WarmResult:
         """Bring content here, a few files at a time; what cannot be is named with its reason."""
-        await self._parts.settler.finish()
+        await self._parts.promoter.finish()
         files = await files_at(self._parts, params.path)
         warming = _Warming(self._parts, files, report)
         await warming.run()
@@ -73,7 +73,7 @@ class Caching:
 
     def _is_here(self, file: Inode, reasons: dict[int, str]) -> bool:
         inode = self._parts.tree.find(file.ino)
-        return file.ino in reasons or inode is None or self._parts.filedata.is_here(inode)
+        return file.ino in reasons or inode is None or self._parts.file_bytes.is_here(inode)
 
     def _pin(self, file: Inode) -> None:
         if file.file_id is not None and self._parts.content.has_all(file.file_id):
@@ -83,7 +83,7 @@ class Caching:
 
     async def unpin(self, params: UnpinParams, _: Report) -> UnpinResult:
         """Let content go when room is wanted."""
-        await self._parts.settler.finish()
+        await self._parts.promoter.finish()
         content = self._parts.content
         files = await files_at(self._parts, params.path)
         pinned = {file.file_id: file for file in files if file.file_id and content.is_pinned(file.file_id)}
@@ -96,7 +96,7 @@ class Caching:
     async def info(self, _: Nothing, __: Report) -> CacheInfo:
         """What is here, and what of it exists nowhere else."""
         parts = self._parts
-        await parts.settler.finish()
+        await parts.promoter.finish()
         await parts.content.scan()
         statistics = parts.content.statistics()
         return CacheInfo(
@@ -118,7 +118,7 @@ class Caching:
 
     async def clear(self, params: ClearParams, _: Report) -> Freed:
         """Remove content; what is open stays, so that its readers read on."""
-        await self._parts.settler.finish()
+        await self._parts.promoter.finish()
         content = self._parts.content
         await content.scan()
         files, size = content.trim(0)
@@ -154,7 +154,7 @@ class Caching:
         )
 
     def _path(self, file: Inode) -> str:
-        return self._parts.changes.path(file) or f"inode {file.ino}"
+        return self._parts.planner.path(file) or f"inode {file.ino}"
 
 
 _TOO_MUCH = "there is no room for all of it: make room on the disk, or set cache.evictable_bytes higher"
@@ -163,11 +163,11 @@ _TOO_MUCH = "there is no room for all of it: make room on the disk, or set cache
 class _Warming:
     """One run of `warm`. `reasons`: by inode, why a file is not here."""
 
-    def __init__(self, parts: Parts, files: list[Inode], report: Report) -> None:
+    def __init__(self, parts: Components, files: list[Inode], report: Report) -> None:
         self.reasons: dict[int, str] = {}
         self._parts = parts
         self._report = report
-        self._missing = [file for file in files if not parts.filedata.is_here(file)]
+        self._missing = [file for file in files if not parts.file_bytes.is_here(file)]
         self._files = len(files)
         self._bytes = sum(file.size for file in files)
         self._files_done = self._files - len(self._missing)
@@ -184,7 +184,7 @@ class _Warming:
 
     async def _fetch(self, file: Inode, limit: trio.CapacityLimiter) -> None:
         try:
-            self._parts.filedata.check_readable(file)
+            self._parts.file_bytes.check_readable(file)
             assert file.file_id is not None
             await self._parts.downloader.fetch_all(file.file_id, file.size, priority=Priority.PREFETCH)
         except OutOfSpace:

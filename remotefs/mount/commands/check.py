@@ -21,7 +21,7 @@ from remotefs.control.messages.check import (
 )
 from remotefs.control.messages.mount import Command, Leftover, Notice, Report
 from remotefs.errors import InvalidArgument
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.mount.backup import Backup
 from remotefs.mount.check.inspection import Say, Scope, check_state
 from remotefs.mount.check.repair import Repair
@@ -38,7 +38,7 @@ _FINDINGS_TOLD = 1000
 class Care:
     """One method a command."""
 
-    def __init__(self, settings: MountSettings, parts: Parts) -> None:
+    def __init__(self, settings: MountSettings, parts: Components) -> None:
         self._settings = settings
         self._parts = parts
 
@@ -68,7 +68,9 @@ class Care:
         return await backup(self._parts, self._settings.state_dir, target, say=lambda text: report(Notice(text=text)))
 
 
-async def check(parts: Parts, scope: Scope, *, repair: bool, say: Say, repaired: Sequence[Finding] = ()) -> CheckResult:
+async def check(
+    parts: Components, scope: Scope, *, repair: bool, say: Say, repaired: Sequence[Finding] = ()
+) -> CheckResult:
     """Look; with `repair` put right what can be, and look again. Raises StateUnusable.
 
     `repaired` was found, and put right, before this could look.
@@ -85,7 +87,7 @@ async def check(parts: Parts, scope: Scope, *, repair: bool, say: Say, repaired:
     return result(done, left)
 
 
-async def export(parts: Parts, path: str, target: Path, *, force: bool, say: Say) -> ExportResult:
+async def export(parts: Components, path: str, target: Path, *, force: bool, say: Say) -> ExportResult:
     """Copy one path out. Raises NotFound, InvalidArgument."""
     inode = resolve(parts, path)
     if not await trio.Path(target.parent).is_dir():
@@ -95,7 +97,7 @@ async def export(parts: Parts, path: str, target: Path, *, force: bool, say: Say
     return export_result(run.files, run.bytes, run.failed)
 
 
-async def backup(parts: Parts, state_dir: Path, target: Path, *, say: Say) -> ExportResult:
+async def backup(parts: Components, state_dir: Path, target: Path, *, say: Say) -> ExportResult:
     """Copy the state folder behind `parts`. Raises as `Backup.make` does."""
     run = Backup(parts, state_dir, say)
     await run.make(target)

@@ -31,7 +31,7 @@ from remotefs.control.messages.mount import (
     UmountParams,
 )
 from remotefs.errors import InvalidArgument, LocalError, NotFound, RemotefsError, TransportError
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.mount.commands.cache import Caching
 from remotefs.mount.commands.check import Care
 from remotefs.mount.commands.eta import Eta
@@ -45,7 +45,7 @@ class Commands:
     """One method a command; `stop` ends the serving of the kernel before it returns."""
 
     def __init__(
-        self, settings: MountSettings, parts: Parts, *, stop: Callable[[], None], yield_state: Callable[[], bool]
+        self, settings: MountSettings, parts: Components, *, stop: Callable[[], None], yield_state: Callable[[], bool]
     ) -> None:
         self._settings = settings
         self._parts = parts
@@ -157,7 +157,7 @@ class Commands:
             if file.state == ContentState.CLEAN:
                 continue
             try:
-                await self._parts.filedata.close(file.ino)
+                await self._parts.file_bytes.close(file.ino)
             except NotFound:  # gone while others were closed
                 continue
             except (RemotefsError, OSError) as error:

@@ -16,7 +16,7 @@ from remotefs.control.messages.mount import (
     TaskFailed,
     Uploading,
 )
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.mount.settings import MountSettings
 from remotefs.store.records import Intent
 
@@ -27,14 +27,18 @@ NAMED = 20
 class StatusReport:
     """Made anew each time it is asked for."""
 
-    def __init__(self, settings: MountSettings, parts: Parts) -> None:
+    def __init__(self, settings: MountSettings, parts: Components) -> None:
         self._settings = settings
         self._parts = parts
 
     def now(self, *, draining: bool) -> Status:
         """A record of now."""
         parts, facts = self._parts, self._parts.meta.facts
-        link, content, listings = parts.link.statistics(), parts.content.statistics(), parts.listings.statistics()
+        link, content, listings = (
+            parts.connectivity.statistics(),
+            parts.content.statistics(),
+            parts.listings.statistics(),
+        )
         pending, trashed = parts.journal.pending(), parts.trash.entries()
         failures = parts.supervisor.failures()
         return Status(
@@ -73,7 +77,7 @@ class StatusReport:
     def leftover(self, intent: Intent) -> Leftover:
         """What is not done yet, and why."""
         known = self._unclosed(intent) or self._parts.writeback.reason(intent)
-        reason = known or self._parts.link.statistics().reason or "pending"
+        reason = known or self._parts.connectivity.statistics().reason or "pending"
         return Leftover(path=self.label(intent), reason=reason)
 
     def _has_failed(self, intent: Intent) -> bool:
@@ -107,9 +111,9 @@ class StatusReport:
 
     def _uploading(self) -> tuple[Uploading, ...]:
         told = []
-        for ino, flight in self._parts.flights.under_way.items():
+        for ino, flight in self._parts.in_flight.under_way.items():
             inode = self._parts.tree.find(ino)
-            path = (self._parts.changes.path(inode) if inode else None) or f"inode {ino}"
+            path = (self._parts.planner.path(inode) if inode else None) or f"inode {ino}"
             told.append(Uploading(path=path, size=flight.size_bytes, sent=flight.sent_bytes))
         return tuple(told)
 

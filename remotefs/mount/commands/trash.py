@@ -37,7 +37,7 @@ from remotefs.control.messages.mount import (
 )
 from remotefs.data.content.trash import Trashed
 from remotefs.errors import AlreadyExists, InvalidArgument, NotADirectory, NotFound
-from remotefs.mount.assembly import Parts
+from remotefs.mount.assembly import Components
 from remotefs.store.records import ContentState, Inode, Remote
 
 _PIECE_BYTES = 1 << 20
@@ -55,7 +55,7 @@ class _Owner:
 class Upkeep:
     """One method a command."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Components) -> None:
         self._parts = parts
 
     def all(self) -> list[Command]:
@@ -93,7 +93,7 @@ class Upkeep:
         path = params.path or entry.path
         made: list[tuple[int, str]] = []
         self._check_free(path)
-        await self._parts.filedata.create(
+        await self._parts.file_bytes.create(
             self._parts.trash.bytes_of(entry.number), entry.size, lambda: self._make_file(path, entry, made)
         )
         self._parts.trash.remove(entry.number)
@@ -142,13 +142,13 @@ class Upkeep:
     def _path_of(self, file_id: str) -> str | None:
         remote = self._parts.remotes.find(file_id)
         inode = self._parts.tree.find(remote.ino) if remote is not None and remote.ino is not None else None
-        return self._parts.changes.path(inode) if inode is not None else None
+        return self._parts.planner.path(inode) if inode is not None else None
 
     # -- sync
 
     async def sync(self, params: SyncParams, _: Report) -> SyncResult:
         """Make the service follow renames that went past W7's limits, or that are of others' files."""
-        aliases = [file for file in await files_at(self._parts, params.path) if self._parts.changes.is_alias(file)]
+        aliases = [file for file in await files_at(self._parts, params.path) if self._parts.planner.is_alias(file)]
         movable = [file for file in aliases if self._is_movable(file)]
         moving = {file.ino for file in movable}
         if not params.dry_run:
@@ -157,20 +157,20 @@ class Upkeep:
         return SyncResult(
             files=len(movable),
             bytes=sum(file.size for file in movable),
-            requests=2 * len(movable) + sum(1 for file in movable if not self._parts.filedata.is_here(file)),
-            unreadable=tuple(self._parts.changes.path(file) or "" for file in aliases if file.ino not in moving),
+            requests=2 * len(movable) + sum(1 for file in movable if not self._parts.file_bytes.is_here(file)),
+            unreadable=tuple(self._parts.planner.path(file) or "" for file in aliases if file.ino not in moving),
         )
 
     def _is_movable(self, file: Inode) -> bool:
         is_clean = file.state == ContentState.CLEAN and file.nlink > 0
-        return is_clean and self._parts.changes.is_alias(file) and self._parts.filedata.is_readable(file)
+        return is_clean and self._parts.planner.is_alias(file) and self._parts.file_bytes.is_readable(file)
 
     async def _follow(self, ino: int) -> None:
         """Have one file uploaded under its name here, unless it has changed while others were fetched."""
         file = self._parts.tree.find(ino)
         if file is not None and self._is_movable(file):
-            await self._parts.filedata.fetch(file)
-            self._parts.changes.relabel(ino)
+            await self._parts.file_bytes.fetch(file)
+            self._parts.planner.reupload(ino)
 
     # -- dedupe
 
@@ -187,11 +187,11 @@ class Upkeep:
         unknown = by_hand - {copy.file_id for copy in copies}
         if unknown:
             raise InvalidArgument(f"{', '.join(sorted(unknown))}: no copy here has that id; `rm` removes any file")
-        doomed = [c.file_id for c in copies if c.file_id in by_hand] if by_hand else self._surplus(groups)
+        tombstoned = [c.file_id for c in copies if c.file_id in by_hand] if by_hand else self._surplus(groups)
         removed = 0
         if not params.dry_run:
-            removed = sum([self._unlink(file_id) for file_id in doomed])
-            self._parts.refresh.nudge()
+            removed = sum([self._unlink(file_id) for file_id in tombstoned])
+            self._parts.refresh.wake()
         return DedupeResult(tuple(copies), removed)
 
     def _surplus(self, groups: list[list[CopyFound]]) -> list[str]:
@@ -205,7 +205,7 @@ class Upkeep:
     def _is_copy(self, remote: Remote) -> bool:
         """Whether its name at the service is all that shows it: an alias or a further link is the user's own choice."""
         inode = self._parts.tree.find(remote.ino) if remote.ino is not None else None
-        return inode is not None and inode.nlink == 1 and not self._parts.changes.is_alias(inode)
+        return inode is not None and inode.nlink == 1 and not self._parts.planner.is_alias(inode)
 
     def _unchanged_copy(self, file_id: str) -> int | None:
         """The inode that shows an id, if that is still a copy and holds what the service has."""
@@ -234,7 +234,7 @@ class Upkeep:
     async def _bytes_of(self, remote: Remote) -> BinaryIO | None:
         if remote.ino is None or not self._is_settled(remote):
             return None
-        return await self._parts.filedata.open_source(remote.ino)
+        return await self._parts.file_bytes.open_source(remote.ino)
 
     def _is_settled(self, remote: Remote) -> bool:
         """Whether the file here holds what the service has under that id."""
@@ -255,7 +255,7 @@ class Upkeep:
         return True
 
 
-def resolve(parts: Parts, path: str) -> Inode:
+def resolve(parts: Components, path: str) -> Inode:
     """What a path of the mount names. Raises NotFound."""
     inode = parts.tree.resolve(path)
     if inode is None:
@@ -263,7 +263,7 @@ def resolve(parts: Parts, path: str) -> Inode:
     return inode
 
 
-async def files_at(parts: Parts, path: str) -> list[Inode]:
+async def files_at(parts: Components, path: str) -> list[Inode]:
     """The file of that path, or every regular file beneath the folder; others have their turns. Raises NotFound."""
     inode = resolve(parts, path)
     if not inode.is_dir:

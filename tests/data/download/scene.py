@@ -16,7 +16,7 @@ from remotefs.data.content.store import ContentStore
 from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.memory_cache import ChunkMemory
 from remotefs.data.download.readahead import ReadWindow
-from remotefs.data.download.source import Tier
+from remotefs.data.download.source import ContentSource
 from remotefs.errors import ReplyBroken
 from remotefs.store.disk import Disk
 from remotefs.store.durability import Durability
@@ -162,7 +162,7 @@ async def running(
     *,
     readahead: int = READAHEAD,
     chunk: int = CHUNK,
-    tier: Tier | None = None,
+    source: ContentSource | None = None,
     **downloading: Any,
 ) -> AsyncIterator[Bench]:
     config = CacheConfig(chunk_bytes=chunk, readahead_bytes=readahead, reserve_bytes=MIB, reserve_fraction=0.0)
@@ -175,7 +175,7 @@ async def running(
         content,
         memory,
         space,
-        Downloader(tier or service, content, memory, config, Supervisor(), **downloading),
+        Downloader(source or service, content, memory, config, Supervisor(), **downloading),
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(bench.downloader.run)

@@ -20,11 +20,11 @@ from remotefs.api.budget import Priority, Ticket
 from remotefs.api.client import Client
 from remotefs.config import CacheConfig
 from remotefs.data.content.chunks import Layout
-from remotefs.data.download.concurrency import MAX_LANES, Lanes
+from remotefs.data.download.concurrency import MAX_CONCURRENCY, StreamConcurrency
 from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.memory_cache import ChunkMemory
 from remotefs.data.download.readahead import ReadWindow
-from remotefs.data.download.source import Tier
+from remotefs.data.download.source import ContentSource
 from remotefs.data.download.stream import PAUSE_S, Assembler
 from remotefs.data.download.transfer import MAX_STREAMS
 from remotefs.errors import (
@@ -55,8 +55,8 @@ from tests.data.download.scene import (
 )  # fmt: skip
 
 
-def conforms(client: Client) -> Tier:
-    """The API client is a tier: for the type checker."""
+def conforms(client: Client) -> ContentSource:
+    """The API client is a source: for the type checker."""
     return client
 
 
@@ -280,9 +280,9 @@ async def test_where_connections_are_slow_parts_come_side_by_side(
 ) -> None:
     service = parallel_service(bytes_per_s=10 * MIB)
     found: list[int] = []
-    async with running_as_configured(tmp_path, service, lanes=Lanes(1, found.append)) as bench:
+    async with running_as_configured(tmp_path, service, concurrency=StreamConcurrency(1, found.append)) as bench:
         assert await time_to_read(bench, "f1") < 5, "one would take 9.6 s"
-        assert found == [MAX_LANES]
+        assert found == [MAX_CONCURRENCY]
         requests = len(service.requests)
         assert await time_to_read(bench, "f2") < 2
         assert len(service.requests) - requests < 40
@@ -291,7 +291,7 @@ async def test_where_connections_are_slow_parts_come_side_by_side(
 
 async def test_round_trips_pass_while_other_parts_come(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     service = parallel_service(bytes_per_s=40 * MIB)
-    async with running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench:
+    async with running_as_configured(tmp_path, service, concurrency=StreamConcurrency(MAX_CONCURRENCY)) as bench:
         assert await time_to_read(bench, "f1") < 0.5, "eight connections that never wait would take 0.3 s"
     assert len(service.requests) < 25
 
@@ -310,7 +310,7 @@ async def test_where_one_connection_fills_the_link_it_stays_one(
 
 async def test_without_ranges_nothing_is_tried(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     service = parallel_service(bytes_per_s=10 * MIB, ranges=False)
-    async with running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench:
+    async with running_as_configured(tmp_path, service, concurrency=StreamConcurrency(MAX_CONCURRENCY)) as bench:
         await time_to_read(bench, "f1")
         await time_to_read(bench, "f2")
     assert len(service.requests) == 2
@@ -321,7 +321,7 @@ async def test_where_requests_are_limited_parts_are_larger(
 ) -> None:
     service = parallel_service(bytes_per_s=10 * MIB)
     async with running_as_configured(
-        tmp_path, service, lanes=Lanes(MAX_LANES), requests_per_minute=lambda: 500.0
+        tmp_path, service, concurrency=StreamConcurrency(MAX_CONCURRENCY), requests_per_minute=lambda: 500.0
     ) as bench:
         assert await time_to_read(bench, "f1") < 5
     assert len(service.requests) < 20
@@ -333,7 +333,7 @@ async def test_files_that_are_read_at_the_same_time_share_the_lanes(
     service = parallel_service(bytes_per_s=10 * MIB)
     most = 0
     async with (
-        running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench,
+        running_as_configured(tmp_path, service, concurrency=StreamConcurrency(MAX_CONCURRENCY)) as bench,
         trio.open_nursery() as nursery,
     ):
         for file_id in service.files:
@@ -342,12 +342,12 @@ async def test_files_that_are_read_at_the_same_time_share_the_lanes(
         for _ in range(20):
             most = max(most, bench.downloader.statistics().streams)
             await trio.sleep(0.02)
-    assert most <= 2 * MAX_LANES
+    assert most <= 2 * MAX_CONCURRENCY
 
 
 async def test_a_part_that_is_cut_is_continued(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     service = parallel_service(bytes_per_s=10 * MIB, cuts={2: MIB + 7, 5: 3, 7: 2 * MIB})
-    async with running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench:
+    async with running_as_configured(tmp_path, service, concurrency=StreamConcurrency(MAX_CONCURRENCY)) as bench:
         await time_to_read(bench, "f1")
     assert service.bytes_sent < 1.1 * len(LARGE)
 
@@ -356,13 +356,13 @@ async def test_what_nobody_will_read_any_more_is_not_fetched(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     service = parallel_service(bytes_per_s=10 * MIB)
-    async with running_as_configured(tmp_path, service, lanes=Lanes(MAX_LANES)) as bench:
+    async with running_as_configured(tmp_path, service, concurrency=StreamConcurrency(MAX_CONCURRENCY)) as bench:
         window = ReadWindow()
         for offset in range(0, 12 * MIB, MIB):
             await bench.read(offset, MIB, window)
-        assert MAX_LANES <= bench.downloader.statistics().streams <= MAX_LANES * 3 // 2
+        assert MAX_CONCURRENCY <= bench.downloader.statistics().streams <= MAX_CONCURRENCY * 3 // 2
         sent = service.bytes_sent
-        bench.downloader.slacken("f1")
+        bench.downloader.stop_readahead("f1")
         await trio.sleep(20)
         assert service.bytes_sent - sent < 8 * MIB, "each reply brings what is just coming"
         assert await time_to_read(bench, "f1") < 5, "and goes on where somebody reads on"
@@ -569,7 +569,7 @@ async def test_a_full_disk_and_no_memory_do_not_stop_reading(
 
 @dataclass
 class Shared:
-    """A tier that some machines share: it keeps every file that passed through it as a whole."""
+    """A source that some machines share: it keeps every file that passed through it as a whole."""
 
     behind: Service
     kept: dict[str, bytes] = field(default_factory=dict)
@@ -601,7 +601,7 @@ async def test_what_a_tier_nearer_than_the_service_has_is_not_asked_of_the_servi
     service = Service({"f1": BIG})
     shared = Shared(service)
     for machine in ("one", "other"):
-        async with running(tmp_path / machine, service, tier=shared) as bench:
+        async with running(tmp_path / machine, service, source=shared) as bench:
             assert await read_through(bench, len(BIG)) == BIG
             assert bench.content.has_all("f1")
 
@@ -613,7 +613,7 @@ async def test_what_a_tier_hands_out_is_held_to_the_listed_length(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     service = Service({"f1": BIG})
-    async with running(tmp_path, service, tier=Shared(service, {"f1": BIG + b"more"})) as bench:
+    async with running(tmp_path, service, source=Shared(service, {"f1": BIG + b"more"})) as bench:
         with pytest.raises(LengthDiffers):
             await bench.read(0, CHUNK)
 

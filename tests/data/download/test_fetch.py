@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from remotefs.api.budget import Priority
 from remotefs.data.content.chunks import Layout
 from remotefs.data.download.fetch import Fetch
-from remotefs.data.download.read_request import Want
+from remotefs.data.download.read_request import ReadRequest
 from remotefs.data.download.stream import Stream
 
 CHUNK = 128 * 1024
@@ -18,12 +18,12 @@ def fetch_of(chunks: int) -> Fetch:
     return Fetch("f1", Layout(chunks * CHUNK, CHUNK))
 
 
-def want_of(fetch: Fetch, first: int, count: int = 1, *, ahead: int = 0, is_look: bool = False) -> Want:
-    return Want(fetch.layout, first * CHUNK, count * CHUNK, ahead * CHUNK, is_look=is_look)
+def want_of(fetch: Fetch, first: int, count: int = 1, *, ahead: int = 0, is_look: bool = False) -> ReadRequest:
+    return ReadRequest(fetch.layout, first * CHUNK, count * CHUNK, ahead * CHUNK, is_look=is_look)
 
 
-def planned(fetch: Fetch, want: Want, *, ranges: bool | None = True) -> Stream:
-    [stream] = fetch.plan(want, ranges=ranges)
+def planned(fetch: Fetch, request: ReadRequest, *, ranges: bool | None = True) -> Stream:
+    [stream] = fetch.plan(request, ranges=ranges)
     return stream
 
 
@@ -66,10 +66,10 @@ def test_a_reply_that_is_the_whole_file_is_taken_as_such() -> None:
 def test_what_nobody_waits_for_takes_no_lane() -> None:
     fetch = fetch_of(1000)
     stream = flowing(planned(fetch, want_of(fetch, 0, 8, ahead=16)))
-    assert stream.fills_lane
+    assert stream.fills_stream
     assert fetch.is_read
     stream.is_paused = True
-    assert not stream.fills_lane
+    assert not stream.fills_stream
     assert not fetch.is_read
     stream.is_paused = False
     assert fetch.is_read
@@ -77,18 +77,18 @@ def test_what_nobody_waits_for_takes_no_lane() -> None:
 
 def test_a_look_takes_no_lane() -> None:
     fetch = fetch_of(1000)
-    assert not flowing(planned(fetch, want_of(fetch, 0, ahead=1, is_look=True))).fills_lane
+    assert not flowing(planned(fetch, want_of(fetch, 0, ahead=1, is_look=True))).fills_stream
     assert not fetch.is_read
 
 
 def test_what_was_given_up_takes_no_lane_until_it_brings_something() -> None:
     fetch = fetch_of(1000)
-    want = want_of(fetch, 0, 8, ahead=16)
-    stream = flowing(planned(fetch, want))
-    fetch.give_up(want, 10.0)
-    assert not stream.fills_lane
+    request = want_of(fetch, 0, 8, ahead=16)
+    stream = flowing(planned(fetch, request))
+    fetch.give_up(request, 10.0)
+    assert not stream.fills_stream
     fetch.heard(stream, 11.0)
-    assert stream.fills_lane
+    assert stream.fills_stream
 
 
 # -- a service that sends nothing
@@ -96,16 +96,16 @@ def test_what_was_given_up_takes_no_lane_until_it_brings_something() -> None:
 
 def test_a_request_that_has_not_gone_out_is_held_and_another_that_has_is_not() -> None:
     fetch = fetch_of(1000)
-    want = want_of(fetch, 0)
-    stream = planned(fetch, want)
-    assert fetch.is_held(want), "it waits for a slot"
+    request = want_of(fetch, 0)
+    stream = planned(fetch, request)
+    assert fetch.is_held(request), "it waits for a slot"
     stream.got_slot(5.0)
-    assert not fetch.is_held(want)
-    assert fetch.fresh_at(want) == 5.0
+    assert not fetch.is_held(request)
+    assert fetch.fresh_at(request) == 5.0
     with stream.ticket.waiting(lambda: 9.0):
-        assert fetch.is_held(want), "it waits for the request limit"
-    assert not fetch.is_held(want)
-    assert fetch.fresh_at(want) == 9.0
+        assert fetch.is_held(request), "it waits for the request limit"
+    assert not fetch.is_held(request)
+    assert fetch.fresh_at(request) == 9.0
 
 
 def test_a_byte_for_others_of_the_file_is_none_for_this_want() -> None:
@@ -126,24 +126,24 @@ def test_a_byte_for_others_of_the_file_is_none_for_this_want() -> None:
 
 def test_once_forsaken_it_is_asked_for_again_and_its_bytes_are_still_taken() -> None:
     fetch = fetch_of(1000)
-    want = want_of(fetch, 0)
-    first = flowing(planned(fetch, want))
-    fetch.give_up(want, 10.0)
-    assert fetch.is_given_up(want)
+    request = want_of(fetch, 0)
+    first = flowing(planned(fetch, request))
+    fetch.give_up(request, 10.0)
+    assert fetch.is_given_up(request)
     fetch.forsake()
-    assert not fetch.is_given_up(want)
+    assert not fetch.is_given_up(request)
     for ranges in (True, False, None):
-        again = planned(fetch, want, ranges=ranges)
+        again = planned(fetch, request, ranges=ranges)
         assert again is not first
         fetch.end(again)
     fetch.heard(first, 12.0)
-    assert fetch.plan(want, ranges=True) == [], "it brings it after all"
+    assert fetch.plan(request, ranges=True) == [], "it brings it after all"
 
 
 def test_what_waits_for_its_turn_is_not_given_up_with_what_hangs() -> None:
     fetch = fetch_of(1000)
-    hanging = flowing(fetch.begin(0, 4, goal=4, priority=Priority.INTERACTIVE_READ))
-    waiting = fetch.begin(4, 8, goal=8, priority=Priority.INTERACTIVE_READ)
+    hanging = flowing(fetch.begin(0, 4, readahead_until=4, priority=Priority.INTERACTIVE_READ))
+    waiting = fetch.begin(4, 8, readahead_until=8, priority=Priority.INTERACTIVE_READ)
     fetch.give_up(want_of(fetch, 0, 8), 10.0)
     assert hanging.given_up_at == 10.0
     assert waiting.given_up_at is None

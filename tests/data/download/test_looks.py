@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from remotefs.data.download.concurrency import MAX_LANES, Lanes
+from remotefs.data.download.concurrency import MAX_CONCURRENCY, StreamConcurrency
 from remotefs.data.download.readahead import LOOK_BYTES, ReadWindow
 from remotefs.data.download.stream import LINGER_S, PAUSE_S
 from remotefs.data.download.transfer import MAX_STREAMS
@@ -41,7 +41,7 @@ async def look(bench: Bench, file_id: str, *, close: bool = True) -> None:
     """`head -c 4096`: what the kernel asks for then."""
     assert await bench.read(0, 16 * KIB, ReadWindow(), file_id) == LARGE[: 16 * KIB]
     if close:
-        bench.downloader.slacken(file_id)
+        bench.downloader.stop_readahead(file_id)
 
 
 async def time_to_read(bench: Bench, file_id: str) -> float:
@@ -109,7 +109,7 @@ async def test_an_open_for_the_length_brings_a_look_and_a_reader_goes_on_from_th
             await bench.downloader.verify_length(file_id, len(LARGE))
         await trio.sleep(1)
         assert service.bytes_sent <= 2 * (LOOK_BYTES + CHUNK + service.piece)
-        bench.downloader.slacken("a")
+        bench.downloader.stop_readahead("a")
         await trio.sleep(LINGER_S + 0.1)
         assert [request.closed for request in service.requests] == [True, False]
         await time_to_read(bench, "b")
@@ -139,31 +139,31 @@ async def test_after_looks_a_large_file_is_tried_with_several_streams(
     tmp_path: Path, autojump_clock: Clock, close: bool
 ) -> None:
     found: list[int] = []
-    async with as_configured(tmp_path, service_of(), lanes=Lanes(1, found.append)) as bench:
+    async with as_configured(tmp_path, service_of(), concurrency=StreamConcurrency(1, found.append)) as bench:
         for file_id in "abc":
             await look(bench, file_id, close=close)
         assert await time_to_read(bench, "d") < 0.75 * ALONE_S
-    assert found == [MAX_LANES]
+    assert found == [MAX_CONCURRENCY]
 
 
 @pytest.mark.parametrize("paused", [1, 3])
 async def test_beside_paused_readers_too(tmp_path: Path, autojump_clock: Clock, paused: int) -> None:
     """A video that stands still, a program that takes its time."""
     found: list[int] = []
-    async with as_configured(tmp_path, service_of(), lanes=Lanes(1, found.append)) as bench:
+    async with as_configured(tmp_path, service_of(), concurrency=StreamConcurrency(1, found.append)) as bench:
         for file_id in NAMES[:paused]:
             await bench.read(0, MIB, ReadWindow(), file_id)
         await trio.sleep(2)
         assert bench.downloader.statistics().paused > 0
         assert await time_to_read(bench, "d") < 0.75 * ALONE_S
-        assert found == [MAX_LANES]
+        assert found == [MAX_CONCURRENCY]
         assert await time_to_read(bench, "d") == 0
 
 
 async def test_where_several_streams_pay_they_are_used_beside_paused_readers(
     tmp_path: Path, autojump_clock: Clock
 ) -> None:
-    async with as_configured(tmp_path, service_of(), lanes=Lanes(MAX_LANES)) as bench:
+    async with as_configured(tmp_path, service_of(), concurrency=StreamConcurrency(MAX_CONCURRENCY)) as bench:
         for file_id in "abc":
             window = ReadWindow()
             for offset in range(0, 2 * MIB, MIB):
@@ -179,7 +179,7 @@ async def test_looks_while_a_large_file_is_read_do_not_end_what_is_being_found_o
     service.files |= dict.fromkeys((f"s{n}" for n in range(500)), MIDDLE)
     found: list[int] = []
     async with (
-        as_configured(tmp_path, service, lanes=Lanes(1, found.append)) as bench,
+        as_configured(tmp_path, service, concurrency=StreamConcurrency(1, found.append)) as bench,
         trio.open_nursery() as nursery,
     ):
 
@@ -190,7 +190,7 @@ async def test_looks_while_a_large_file_is_read_do_not_end_what_is_being_found_o
         nursery.start_soon(browse)
         assert await time_to_read(bench, "d") < 0.75 * ALONE_S
         nursery.cancel_scope.cancel()
-    assert found == [MAX_LANES]
+    assert found == [MAX_CONCURRENCY]
 
 
 async def test_what_nobody_reads_on_is_let_go_once_it_is_closed(tmp_path: Path, autojump_clock: Clock) -> None:
@@ -200,12 +200,12 @@ async def test_what_nobody_reads_on_is_let_go_once_it_is_closed(tmp_path: Path, 
         await bench.read(0, MIB, window, "a")
         await trio.sleep(5)
         assert bench.downloader.statistics().paused == 1, "its reader may come back"
-        bench.downloader.slacken("a")
+        bench.downloader.stop_readahead("a")
         await trio.sleep(LINGER_S / 2)
         await bench.read(MIB, MIB, window, "a")
         await trio.sleep(5)
         assert bench.downloader.statistics().paused == 1, "it did"
-        bench.downloader.slacken("a")
+        bench.downloader.stop_readahead("a")
         await trio.sleep(LINGER_S + 0.1)
         assert bench.downloader.statistics().streams == 0
     assert len(service.requests) == 1

@@ -12,10 +12,10 @@ import trio
 import trio.testing
 
 from remotefs.api.budget import Priority
-from remotefs.api.connectivity import Link
+from remotefs.api.connectivity import Connectivity
 from remotefs.data.download.patience import TURN_S, Patience
 from remotefs.data.download.readahead import ReadWindow
-from remotefs.data.download.source import ServiceTier
+from remotefs.data.download.source import ServiceSource
 from remotefs.data.download.transfer import MAX_STREAMS
 from remotefs.errors import DeadlineExceeded, LengthDiffers, NotAsked, RemotefsError, SilentService, Unreachable
 from tests.data.download.scene import BIG, CHUNK, MIB, READ, Bench, Service, running
@@ -25,13 +25,15 @@ WAIT_S = 10.0
 
 
 @asynccontextmanager
-async def waiting(folder: Path, service: Service, link: Link | None = None, chunk: int = CHUNK) -> AsyncIterator[Bench]:
+async def waiting(
+    folder: Path, service: Service, connectivity: Connectivity | None = None, chunk: int = CHUNK
+) -> AsyncIterator[Bench]:
     """A reader's side that waits as it does by default, over a link that is up."""
-    link = link or Link()
+    link = connectivity or Connectivity()
     link.up()
     service.on_heard = link.heard
-    tier = ServiceTier(service, link)
-    async with running(folder, service, chunk=chunk, tier=tier, patience=Patience(WAIT_S, link)) as bench:
+    source = ServiceSource(service, link)
+    async with running(folder, service, chunk=chunk, source=source, patience=Patience(WAIT_S, link)) as bench:
         yield bench
 
 
@@ -116,14 +118,14 @@ async def test_what_happens_in_the_very_moment_does_not_matter(
 
 
 async def test_waiting_for_the_request_limit_is_no_hang(tmp_path: Path, autojump_clock: Clock) -> None:
-    service, link = Service({"f1": BIG}, held_s=TURN_S - 1, latency_s=WAIT_S - 1), Link()
+    service, link = Service({"f1": BIG}, held_s=TURN_S - 1, latency_s=WAIT_S - 1), Connectivity()
     async with waiting(tmp_path, service, link) as bench:
         assert await bench.read(0, READ) == BIG[:READ]
         assert link.is_up
 
 
 async def test_it_has_an_end_too_and_says_nothing_about_the_service(tmp_path: Path, autojump_clock: Clock) -> None:
-    service, link = Service({"f1": BIG}, held_s=TURN_S + 5), Link()
+    service, link = Service({"f1": BIG}, held_s=TURN_S + 5), Connectivity()
     async with waiting(tmp_path, service, link) as bench:
         assert await timed(lambda: bench.read(0, READ), DeadlineExceeded) == TURN_S
         assert link.is_up
@@ -139,7 +141,7 @@ async def test_after_its_turn_the_service_has_all_its_time(tmp_path: Path, autoj
 
 async def test_streams_that_send_nothing_make_way(tmp_path: Path, autojump_clock: Clock) -> None:
     files = {f"f{n}": BIG for n in range(MAX_STREAMS + 1)}
-    service, link = Service(files, latencies=dict.fromkeys(range(MAX_STREAMS), math.inf)), Link()
+    service, link = Service(files, latencies=dict.fromkeys(range(MAX_STREAMS), math.inf)), Connectivity()
     async with waiting(tmp_path, service, link) as bench, trio.open_nursery() as nursery:
 
         async def hanging(file_id: str) -> None:
@@ -176,7 +178,7 @@ async def test_more_readers_than_streams_take_turns(tmp_path: Path, autojump_clo
 
 
 async def test_where_nothing_answers_all_are_answered_at_once(tmp_path: Path, autojump_clock: Clock) -> None:
-    service, link = Service({f"f{n}": BIG for n in range(9)}, latency_s=math.inf), Link()
+    service, link = Service({f"f{n}": BIG for n in range(9)}, latency_s=math.inf), Connectivity()
     took: list[float] = []
 
     async def reader(bench: Bench, file_id: str) -> None:
@@ -201,7 +203,7 @@ async def test_where_nothing_answers_all_are_answered_at_once(tmp_path: Path, au
 
 
 async def test_where_others_are_answered_it_is_that_file_alone(tmp_path: Path, autojump_clock: Clock) -> None:
-    service, link = Service({"f1": BIG, "f2": BIG}, latencies={0: math.inf}), Link()
+    service, link = Service({"f1": BIG, "f2": BIG}, latencies={0: math.inf}), Connectivity()
     async with waiting(tmp_path, service, link) as bench, trio.open_nursery() as nursery:
         nursery.start_soon(_hear_once, link, 3.0)
         assert await timed(lambda: bench.read(0, READ), DeadlineExceeded) == WAIT_S
@@ -213,7 +215,7 @@ async def test_once_the_service_is_heard_again_what_hung_is_asked_for_again(
     tmp_path: Path, autojump_clock: Clock
 ) -> None:
     """A connection that died never answers; who comes then does not wait for its end."""
-    service, link = Service({"f1": BIG}, latencies={0: math.inf}), Link()
+    service, link = Service({"f1": BIG}, latencies={0: math.inf}), Connectivity()
     async with waiting(tmp_path, service, link) as bench:
         assert await timed(lambda: bench.read(0, READ), DeadlineExceeded) == WAIT_S
         link.heard()
@@ -223,7 +225,7 @@ async def test_once_the_service_is_heard_again_what_hung_is_asked_for_again(
 
 
 async def test_a_late_answer_after_that_is_still_of_use(tmp_path: Path, autojump_clock: Clock) -> None:
-    service, link = Service({"f1": BIG}, latencies={0: 25, 1: math.inf}), Link()
+    service, link = Service({"f1": BIG}, latencies={0: 25, 1: math.inf}), Connectivity()
     async with waiting(tmp_path, service, link) as bench:
         assert await timed(lambda: bench.read(0, READ), DeadlineExceeded) == WAIT_S
         link.heard()
@@ -232,7 +234,7 @@ async def test_a_late_answer_after_that_is_still_of_use(tmp_path: Path, autojump
 
 
 async def test_no_connection_is_told_at_once_too(tmp_path: Path, autojump_clock: Clock) -> None:
-    service, link = Service({"f1": BIG, "f2": BIG}, refusal=Unreachable("refused")), Link()
+    service, link = Service({"f1": BIG, "f2": BIG}, refusal=Unreachable("refused")), Connectivity()
     async with waiting(tmp_path, service, link) as bench:
         await timed(lambda: bench.read(0, READ), Unreachable)
         assert isinstance(link.lost, Unreachable)
@@ -244,9 +246,9 @@ async def test_no_connection_is_told_at_once_too(tmp_path: Path, autojump_clock:
         assert await bench.read(0, READ) == BIG[:READ]
 
 
-async def _hear_once(link: Link, after_s: float) -> None:
+async def _hear_once(connectivity: Connectivity, after_s: float) -> None:
     await trio.sleep(after_s)
-    link.heard()
+    connectivity.heard()
 
 
 # -- whole files and lengths

@@ -106,7 +106,7 @@ async def test_r7_out_of_reach_nobody_waits_and_one_probe_asks_for_all(
         assert server.script.count("content") == 1
         for rule in rules:
             server.script.remove(rule)
-        await host.until(lambda: host.parts.link.is_up)
+        await host.until(lambda: host.parts.connectivity.is_up)
         assert await host.read("29.bin") == CONTENT
 
 
@@ -122,7 +122,7 @@ async def test_r7_while_it_answers_others_one_file_that_hangs_is_alone(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_walk_after, host, 5.0)
             await waits(lambda: host.read("bad.bin"), WAIT_S, DeadlineExceeded)
-        assert host.parts.link.is_up
+        assert host.parts.connectivity.is_up
         assert await host.read("good.bin") == CONTENT
 
 

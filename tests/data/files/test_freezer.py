@@ -31,7 +31,7 @@ Clock = trio.abc.Clock
 # Where each version has its number: a mixture of two has two.
 _MARKS = (0, LARGE // 2, LARGE - 8)
 PAUSE_S = 30.0
-# Changes of inode rows: to being written.
+# IntentPlanner of inode rows: to being written.
 DIRTIED = f"NEW.state = {ContentState.DIRTY:d}"
 
 
@@ -99,7 +99,7 @@ async def frozen(folder: Path, server: Server, **options: Any) -> AsyncIterator[
     async with changing(folder, server, **options) as (host, log):
         held = await log.cut()
         await held.until_hit()
-        [flight] = host.parts.flights.under_way.values()
+        [flight] = host.parts.in_flight.under_way.values()
         assert (flight.frozen, flight.generation) == (True, host.stat("log").content_gen)
         yield host, log, held
 
@@ -116,7 +116,7 @@ async def test_after_two_cuts_what_a_close_left_gets_there_while_it_changes(
         fh = await log.write()
         held.release()
         await host.until(lambda: log.at_service() == [3])
-        await host.until(lambda: not host.parts.flights)
+        await host.until(lambda: not host.parts.in_flight)
         assert host.stat("log").state == ContentState.DIRTY
         assert left_over(host) == []
         await log.close(fh)
@@ -171,7 +171,7 @@ async def test_a_file_that_was_written_offline_for_long_is_waited_for_as_any(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
     async with changing(tmp_path, server, durability="remote") as (host, log):
-        host.parts.link.down(Unreachable("no route"))
+        host.parts.connectivity.down(Unreachable("no route"))
         for _ in range(5):
             await log.change()
             await trio.sleep(PAUSE_S)
@@ -278,7 +278,7 @@ async def test_w9_unlinked_meanwhile_nothing_is_left(
         held.release()
         await log.close(fh)
         await host.settled()
-        await host.until(lambda: not host.parts.flights)
+        await host.until(lambda: not host.parts.in_flight)
         await host.settled()
         await host.until(lambda: not os.listdir(host.state_dir / "staging"))
         assert (host.stored(), host.ls()) == ([], [])
@@ -299,7 +299,7 @@ async def test_renamed_to_what_stays_here_it_is_not_sent(tmp_path: Path, server:
     async with frozen(tmp_path, server) as (host, _, held):
         host.rename("log", ".DS_Store")
         held.release()
-        await host.until(lambda: not host.parts.flights)
+        await host.until(lambda: not host.parts.in_flight)
         await host.settled()
         assert (host.stored(), left_over(host)) == ([], [])
         assert version_of(await host.read(".DS_Store")) == 3
@@ -383,8 +383,8 @@ async def test_a_file_that_is_written_from_nothing_is_set_aside_without_a_copy(
     tmp_path: Path, server: Server, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`> log`, before any worker has come to the version that it replaces."""
-    caplog.set_level("DEBUG", "remotefs.steps")
-    async with changing(tmp_path, server, settle_s=2.0) as (host, log):
+    caplog.set_level("DEBUG", "remotefs.crashpoints")
+    async with changing(tmp_path, server, upload_delay_s=2.0) as (host, log):
         await log.change()
         for _ in range(3):
             await log.change(os.O_WRONLY | os.O_TRUNC)
@@ -399,7 +399,7 @@ async def test_a_file_that_is_written_from_nothing_is_set_aside_without_a_copy(
         await log.close(fh)
         await host.settled()
         assert log.at_service() == [log.version]
-        await host.parts.filedata.sweep()
+        await host.parts.file_bytes.sweep()
         assert os.listdir(host.state_dir / "staging") == []
 
 
@@ -407,8 +407,8 @@ async def test_h7_where_a_full_disk_keeps_the_writer_in_the_old_file_that_is_not
     tmp_path: Path, server: Server, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What was set aside is the very file that is written to then."""
-    caplog.set_level("DEBUG", "remotefs.steps")
-    async with changing(tmp_path, server, settle_s=2.0) as (host, log):
+    caplog.set_level("DEBUG", "remotefs.crashpoints")
+    async with changing(tmp_path, server, upload_delay_s=2.0) as (host, log):
         await log.change()
         for _ in range(2):
             await log.change(os.O_WRONLY | os.O_TRUNC)
@@ -438,7 +438,7 @@ async def test_h7_what_a_full_disk_left_half_done_is_in_nobodys_way(
 
 async def test_with_local_durability_too_it_gets_there(tmp_path: Path, server: Server, clock: Clock) -> None:
     """Each close puts the upload off, so that none is ever begun, nor cut."""
-    async with changing(tmp_path, server, settle_s=1e6) as (host, log):
+    async with changing(tmp_path, server, upload_delay_s=1e6) as (host, log):
         await log.change()
         for _ in range(8):
             await trio.sleep(5)
@@ -470,7 +470,7 @@ async def test_without_room_for_it_nothing_is_frozen_and_nothing_lost(
         async with changing(disk, server) as (host, log):
             held = await log.cut()
             await held.until_hit()
-            assert (left_over(host), [flight.frozen for flight in host.parts.flights.under_way.values()]) == (
+            assert (left_over(host), [flight.frozen for flight in host.parts.in_flight.under_way.values()]) == (
                 [],
                 [False],
             )
@@ -532,7 +532,7 @@ async def freeze_and_act(folder: Path, server: Server, name: str, nth: int) -> i
                 assert host.remote_names() == list(left)
                 assert [version_of(host.remote_bytes(path)[0]) for path in left] == list(left.values())
         await trio.sleep(61)
-        await host.parts.filedata.sweep()
+        await host.parts.file_bytes.sweep()
         assert left_over(host) == []
         assert len(os.listdir(host.state_dir / "staging")) <= (name == "keep here")
         return between.seen

@@ -178,7 +178,7 @@ def test_ten_thousand_dirty_files_do_not_exhaust_descriptors(staging: Staging) -
 
 
 async def test_bytes_are_synced_once_for_all_who_wait(staging: Staging, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "remotefs.steps")
+    caplog.set_level(logging.DEBUG, "remotefs.crashpoints")
 
     def syncs() -> list[str]:
         return [r.getMessage() for r in caplog.records if r.getMessage().startswith("staged bytes are on the disk")]

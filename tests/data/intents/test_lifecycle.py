@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.strategies import DataObject, data, sampled_from
 
-from remotefs.data.intents.lifecycle import Life
+from remotefs.data.intents.lifecycle import ContentLifecycle
 from remotefs.store.records import ContentState
 
 
@@ -15,7 +15,7 @@ class Lives(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.life = Life(ContentState.CLEAN, 0, None)
+        self.life = ContentLifecycle(ContentState.CLEAN, 0, None)
         self.content = 0
         self.at_service = 0
         # What a generation was when an upload of it began.
@@ -95,8 +95,8 @@ class Lives(RuleBasedStateMachine):
 
     @precondition(lambda self: self.state == ContentState.CLEAN and self.life.staged_gen is not None)
     @rule()
-    def settle(self) -> None:
-        self.life = self.life.settled()
+    def promote_to_content(self) -> None:
+        self.life = self.life.promoted()
 
     @precondition(lambda self: self.state == ContentState.CLEAN and self.life.staged_gen is None)
     @rule()

@@ -73,7 +73,7 @@ async def test_w5_temp_and_rename_of_what_is_uploaded_already(host: Host) -> Non
     await bound(host, "a", "file_old")
     await bound(host, "b", "file_new")
     host.rename("b", "a")
-    assert rows(host) == [("relabel", "a", ("file_old",))]
+    assert rows(host) == [("reupload", "a", ("file_old",))]
     await host.confirm("a", "file_relabelled")
     assert sorted(host.deletes()) == ["file_new", "file_old"]
 
@@ -113,7 +113,7 @@ async def test_w5_exchange_gives_each_file_the_others_name(host: Host) -> None:
     await bound(host, "a", "file_old")
     await host.write("b", b"new")
     host.rename("b", "a", RENAME_EXCHANGE)
-    assert sorted(rows(host)) == [("relabel", "b", ()), ("upload", "a", ())]
+    assert sorted(rows(host)) == [("reupload", "b", ()), ("upload", "a", ())]
     await host.confirm("a", "file_new")
     assert host.deletes() == set()
     host.unlink("b")
@@ -152,15 +152,15 @@ async def test_w5_a_surviving_hard_link_takes_the_remote_name_over(host: Host) -
     host.link("a", "b")
     assert host.pending() == []
     host.unlink("a")
-    assert rows(host) == [("relabel", "b", ())]
+    assert rows(host) == [("reupload", "b", ())]
 
 
 async def test_an_upload_of_several_names_goes_under_the_oldest(host: Host) -> None:
     await host.write("a", b"new")
     host.link("a", "b")
-    assert host.parts.changes.remote_name(host.stat("b")) == "a"
+    assert host.parts.planner.remote_name(host.stat("b")) == "a"
     host.unlink("a")
-    assert host.parts.changes.remote_name(host.stat("b")) == "b"
+    assert host.parts.planner.remote_name(host.stat("b")) == "b"
     assert rows(host) == [("upload", "b", ())]
 
 
@@ -177,7 +177,7 @@ async def test_unlink_of_what_never_went_up_leaves_nothing(host: Host) -> None:
     await host.write("a", b"new")
     host.unlink("a")
     assert host.pending() == []
-    await host.parts.filedata.sweep()
+    await host.parts.file_bytes.sweep()
     assert host.parts.staging.scan() == []
 
 
@@ -198,7 +198,7 @@ async def test_w9_a_file_that_is_unlinked_while_it_is_written_is_never_queued(ho
     assert await host.fs.files.read(handle.fh, 0, 7) == b"scratch"
     await host.close(handle)
     assert host.pending() == []
-    await host.parts.filedata.sweep()
+    await host.parts.file_bytes.sweep()
     assert host.parts.staging.scan() == []
 
 
@@ -249,7 +249,7 @@ async def test_w5_what_is_uploaded_already_goes_under_the_removed_name_first(hos
     await bound(host, "b", "file_new")
     host.unlink("a")
     host.rename("b", "a")
-    assert rows(host) == [("relabel", "a", ("file_old",))]
+    assert rows(host) == [("reupload", "a", ("file_old",))]
 
 
 async def test_w5_moved_aside_and_removed_before_the_new_one_is_written(host: Host) -> None:
@@ -321,7 +321,7 @@ async def test_w7_a_rename_before_the_upload_costs_nothing(host: Host) -> None:
     await host.write("a", b"new")
     host.rename("a", "b")
     assert rows(host) == [("upload", "b", ())]
-    assert host.parts.changes.remote_name(host.stat("b")) == "b"
+    assert host.parts.planner.remote_name(host.stat("b")) == "b"
 
 
 async def test_w7_a_rename_of_ours_uploads_it_again_after_a_wait(host: Host) -> None:
@@ -329,7 +329,7 @@ async def test_w7_a_rename_of_ours_uploads_it_again_after_a_wait(host: Host) -> 
     host.rename("a", "b")
     intent = host.intent("b")
     assert intent is not None
-    assert intent.kind is IntentKind.RELABEL
+    assert intent.kind is IntentKind.REUPLOAD
     assert intent.due_ns >= host.stat("b").ctime_ns + 29 * _S
 
 
@@ -349,7 +349,7 @@ async def test_w7_what_others_uploaded_keeps_id_and_remote_name(host: Host) -> N
 
 @pytest.mark.parametrize(
     ("limits", "relabelled"),
-    [({}, 3), ({"relabel_max_files": 2}, 0), ({"relabel_max_bytes": 8}, 0), ({"relabel_max_bytes": 9}, 3)],
+    [({}, 3), ({"reupload_max_files": 2}, 0), ({"reupload_max_bytes": 8}, 0), ({"reupload_max_bytes": 9}, 3)],
     ids=["within", "too many", "too large", "just within"],
 )
 async def test_w7_a_folder_is_renamed_remotely_within_limits_only(
@@ -360,7 +360,7 @@ async def test_w7_a_folder_is_renamed_remotely_within_limits_only(
         for name in "xyz":
             await bound(host, f"d/{name}", f"file_{name}")
         host.rename("d", "e")
-        assert [row[0] for row in rows(host)] == ["relabel"] * relabelled
+        assert [row[0] for row in rows(host)] == ["reupload"] * relabelled
         assert host.xattr("e/x", "state") == "alias"
         host.rename("e", "d")
         assert host.pending() == []
@@ -434,7 +434,7 @@ async def test_w10_an_empty_file_waits_for_its_bytes(host: Host) -> None:
 async def test_w2_durability_local_uploads_after_settling(
     tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
 ) -> None:
-    async with running(tmp_path, server, working=False, durability="local", settle_s=2.0) as host:
+    async with running(tmp_path, server, working=False, durability="local", upload_delay_s=2.0) as host:
         await host.write("a", b"x")
         intent = host.intent("a")
         assert intent is not None
@@ -499,7 +499,7 @@ async def test_s3_a_reply_for_a_file_that_is_gone_frees_its_id(host: Host) -> No
     await host.write("a", b"new")
     inode = host.stat("a")
     host.unlink("a")
-    host.parts.changes.bound(inode.ino, _reply("file_late"), inode.content_gen)
+    host.parts.planner.bound(inode.ino, _reply("file_late"), inode.content_gen)
     assert host.deletes() == {"file_late"}
 
 
@@ -508,7 +508,7 @@ async def test_a_reply_for_an_earlier_generation_leaves_the_file_pending(host: H
     await host.write("a", b"one")
     sent = host.stat("a")
     await host.write("a", b"two")
-    host.parts.changes.bound(sent.ino, _reply("file_one"), sent.content_gen)
+    host.parts.planner.bound(sent.ino, _reply("file_one"), sent.content_gen)
     assert rows(host) == [("upload", "a", ())]
     await host.confirm("a", "file_two")
     assert rows(host) == [("delete", "file_one", ())]
@@ -518,9 +518,9 @@ async def test_a_reply_for_an_earlier_generation_leaves_the_file_pending(host: H
 async def test_a_twin_is_edited_under_its_plain_remote_name_and_keeps_its_spelling(host: Host) -> None:
     """N3."""
     ino = await bound(host, "f [file_twin].txt", "file_twin", filename="f.txt", origin=Origin.FOREIGN)
-    host.parts.tree.update(ino, spelled_id="file_twin")
+    host.parts.tree.update(ino, conflict_id="file_twin")
     await host.write("f [file_twin].txt", b"edited")
-    assert host.parts.changes.remote_name(host.stat("f [file_twin].txt")) == "f.txt"
+    assert host.parts.planner.remote_name(host.stat("f [file_twin].txt")) == "f.txt"
     assert "f [file_twin].txt" in host.ls()
 
 
@@ -530,8 +530,8 @@ async def test_what_is_gone_is_not_named(host: Host) -> None:
     inode = host.stat("a")
     host.unlink("a")
     gone = host.parts.tree.get(inode.ino)
-    assert host.parts.changes.path(gone) is None
-    assert host.parts.changes.remote_name(gone) is None
+    assert host.parts.planner.path(gone) is None
+    assert host.parts.planner.remote_name(gone) is None
     with pytest.raises(NotFound):
         host.stat("a")
     await host.close(handle)

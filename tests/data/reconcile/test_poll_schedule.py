@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotefs.config import RefreshConfig
-from remotefs.data.reconcile.poll_schedule import Cadence
+from remotefs.data.reconcile.poll_schedule import PollSchedule
 
 CONFIG = RefreshConfig()
 
@@ -26,47 +26,47 @@ class Machine:
     def steady(self) -> int:
         return int((trio.current_time() + self.ahead_s + 1e9) * 1e9)
 
-    def cadence(self) -> Cadence:
-        return Cadence(self, CONFIG, self.steady, lambda: self.files)
+    def poll_schedule(self) -> PollSchedule:
+        return PollSchedule(self, CONFIG, self.steady, lambda: self.files)
 
 
-def spend(cadence: Cadence, requests: int) -> None:
+def spend(poll_schedule: PollSchedule, requests: int) -> None:
     """A round of so many requests."""
     for _ in range(requests):
-        cadence.note_request()
-    cadence.begin_pause()
+        poll_schedule.note_request()
+    poll_schedule.begin_pause()
 
 
 async def test_seconds_in_use_minutes_when_idle(mock_clock: trio.testing.MockClock) -> None:
-    cadence = Machine().cadence()
-    assert cadence.interval_s() == CONFIG.poll_in_use_s
+    poll_schedule = Machine().poll_schedule()
+    assert poll_schedule.interval_s() == CONFIG.poll_in_use_s
     mock_clock.jump(CONFIG.idle_after_s)
-    assert cadence.interval_s() == CONFIG.poll_in_use_s
+    assert poll_schedule.interval_s() == CONFIG.poll_in_use_s
     mock_clock.jump(1.0)
-    assert cadence.interval_s() == CONFIG.poll_idle_s
-    assert cadence.note_use()
-    assert not cadence.note_use()
-    assert cadence.interval_s() == CONFIG.poll_in_use_s
+    assert poll_schedule.interval_s() == CONFIG.poll_idle_s
+    assert poll_schedule.note_use()
+    assert not poll_schedule.note_use()
+    assert poll_schedule.interval_s() == CONFIG.poll_in_use_s
 
 
 async def test_a_suspend_is_told_by_the_wall_clock(mock_clock: trio.testing.MockClock) -> None:
     machine = Machine()
-    cadence = machine.cadence()
+    poll_schedule = machine.poll_schedule()
     mock_clock.jump(1000.0)
-    assert not cadence.was_suspended
+    assert not poll_schedule.was_suspended
     machine.ahead_s = 3600.0
-    assert cadence.was_suspended
-    cadence.begin_pause()
-    assert not cadence.was_suspended
+    assert poll_schedule.was_suspended
+    poll_schedule.begin_pause()
+    assert not poll_schedule.was_suspended
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, 5.0])
 async def test_a_clock_that_is_set_right_is_no_suspend(mock_clock: trio.testing.MockClock, step_s: float) -> None:
     machine = Machine()
-    cadence = machine.cadence()
+    poll_schedule = machine.poll_schedule()
     machine.ahead_s = step_s
     mock_clock.jump(10.0)
-    assert not cadence.was_suspended
+    assert not poll_schedule.was_suspended
 
 
 @given(
@@ -76,16 +76,16 @@ async def test_a_clock_that_is_set_right_is_no_suspend(mock_clock: trio.testing.
 )
 def test_a4_polls_and_walks_together_stay_within_their_share(limit: float, files: int, spent: int) -> None:
     async def per_minute() -> float:
-        cadence = Machine(limit, files).cadence()
-        spend(cadence, spent)
-        walks = (files // 1000 + 1) * 60 / cadence.walk_interval_s()
-        return walks + spent * 60 / cadence.interval_s()
+        poll_schedule = Machine(limit, files).poll_schedule()
+        spend(poll_schedule, spent)
+        walks = (files // 1000 + 1) * 60 / poll_schedule.walk_interval_s()
+        return walks + spent * 60 / poll_schedule.interval_s()
 
     share = trio.run(per_minute, clock=trio.testing.MockClock())
     assert share <= CONFIG.budget_fraction * limit * (1 + 1e-9)
 
 
 async def test_without_a_limit_only_the_settings_count(mock_clock: trio.testing.MockClock) -> None:
-    cadence = Machine(None, 10_000_000).cadence()
-    spend(cadence, 500)
-    assert (cadence.interval_s(), cadence.walk_interval_s()) == (CONFIG.poll_in_use_s, CONFIG.walk_every_s)
+    poll_schedule = Machine(None, 10_000_000).poll_schedule()
+    spend(poll_schedule, 500)
+    assert (poll_schedule.interval_s(), poll_schedule.walk_interval_s()) == (CONFIG.poll_in_use_s, CONFIG.walk_every_s)

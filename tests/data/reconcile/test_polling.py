@@ -137,7 +137,7 @@ async def test_a_listing_that_is_refused_is_not_asked_for_all_the_time(
         await host.walk()
         server.script.add(Reply(400), op="list", times=None)
         server.script.add(Reply(400), op="metadata", times=None)
-        host.parts.suspects.report(theirs)
+        host.parts.reported_missing.report(theirs)
         before = server.script.count()
         host.nursery.start_soon(use, host)
         await host.nursery.start(host.parts.refresh.run)

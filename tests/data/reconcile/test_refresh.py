@@ -144,7 +144,7 @@ async def test_running_it_polls_and_survives_failures(tmp_path: Path, server: Se
         await host.until(lambda: host.ls() == ["a"])
         server.script.add(Reply(500), op="list", times=3)
         server.store.add("b", b"x", downloadable=True)
-        host.parts.refresh.nudge()
+        host.parts.refresh.wake()
         await host.until(lambda: host.ls() == ["a", "b"])
         assert host.parts.listings.statistics().polled_s > 0
 

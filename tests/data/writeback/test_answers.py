@@ -36,7 +36,7 @@ def test_another_size_is_a_fault(size: int) -> None:
     [
         (BEFORE._replace(origin=Origin.FOREIGN), "of somebody else"),
         (BEFORE._replace(origin=Origin.FOREIGN, ino=None), "of somebody else"),
-        (BEFORE._replace(doomed=1, ino=None), "removed or replaced here"),
+        (BEFORE._replace(tombstoned=1, ino=None), "removed or replaced here"),
         (BEFORE._replace(ino=8), "another file of this mount"),
         (BEFORE._replace(ino=None), "another file of this mount"),
         (BEFORE._replace(digest="of other bytes"), "as it was before"),
@@ -103,7 +103,7 @@ async def test_w6_a_reply_with_a_known_id_is_not_taken_and_the_file_is_found(
         deletes, sent = server.script.count("delete"), server.script.count("upload")
         rule = server.script.add(EditJson(lambda reply: reply | {"id": ids[which]}), op="upload")
         await host.write("a", b"newer")
-        await host.until(lambda: rule.hits == 1 and len(host.parts.flights) == 0)
+        await host.until(lambda: rule.hits == 1 and len(host.parts.in_flight) == 0)
         await _not_taken(host, rows, deletes)
         await host.settled()
         assert host.remote_bytes("a") == [b"newer"]
@@ -125,9 +125,9 @@ async def test_w6_where_a_gateway_stores_it_under_a_known_id_it_stays_pending_an
         body |= {"created_at": "2026-01-01T00:00:00Z", "downloadable": False, "expires_at": None}
         rule = server.script.add(Reply(200, body), op="upload", times=None)
         await host.write("a", b"newer")
-        await host.until(lambda: rule.hits == 1 and len(host.parts.flights) == 0)
+        await host.until(lambda: rule.hits == 1 and len(host.parts.in_flight) == 0)
         host.make_due()
-        await host.until(lambda: rule.hits == 2 and len(host.parts.flights) == 0)
+        await host.until(lambda: rule.hits == 2 and len(host.parts.in_flight) == 0)
         await _not_taken(host, rows, deletes)
         assert which != "theirs" or "of somebody else" in (host.pending()[0].reason or "")
         server.script.remove(rule)
@@ -144,7 +144,7 @@ async def test_w6_a_reply_of_another_size_is_not_taken(tmp_path: Path, server: S
         deletes = server.script.count("delete")
         rule = server.script.add(EditJson(lambda reply: reply | {"size_bytes": size}), op="upload")
         await host.write("a", b"newer")
-        await host.until(lambda: rule.hits == 1 and len(host.parts.flights) == 0)
+        await host.until(lambda: rule.hits == 1 and len(host.parts.in_flight) == 0)
         await _not_taken(host, rows, deletes)
         await host.settled()
         assert host.remote_bytes("a") == [b"newer"]

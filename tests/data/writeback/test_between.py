@@ -92,7 +92,7 @@ class Case(NamedTuple):
     act: str
     nth: int
     loses_reply: bool = False
-    relabel: bool = False
+    reupload: bool = False
 
 
 async def upload_and_act(folder: Path, server: Server, case: Case) -> int:
@@ -100,13 +100,13 @@ async def upload_and_act(folder: Path, server: Server, case: Case) -> int:
     act, left = ACTS[case.act]
     async with running(folder, server, durability="local") as host:
         await host.write("other", b"other")
-        if case.relabel:
+        if case.reupload:
             await host.write("first", b"hello")
         await _at_rest(host)
         watch = _OnRecord(host.state_dir / "state.db", case.loses_reply)
         server.script.add(watch, op="upload", times=1 if case.loses_reply else None)
         with Between("Writeback._carry_out", case.nth, lambda: act(host)) as between:
-            if case.relabel:
+            if case.reupload:
                 host.rename("first", "a")
             else:
                 await host.write("a", b"hello")
@@ -128,7 +128,7 @@ async def _is_so(host: Host, left: dict[str, bytes], *, adopted: bool) -> None:
     assert host.remote_ids() == {i.file_id for path in left if (i := host.stat(path)).file_id is not None}
     # One that was only taken for ours keeps the name that it went up under (W7).
     assert adopted or ".DS_Store" in left or host.remote_names() == sorted(left)
-    await host.parts.filedata.sweep()
+    await host.parts.file_bytes.sweep()
     assert len(host.parts.staging.scan()) <= (1 if ".DS_Store" in left else 0)
 
 
@@ -141,9 +141,9 @@ async def _at_rest(host: Host) -> None:
 
 
 SAMPLE = [
-    Case(act, nth, loses_reply, relabel)
+    Case(act, nth, loses_reply, reupload)
     for number, act in enumerate(ACTS)
-    for nth, loses_reply, relabel in (
+    for nth, loses_reply, reupload in (
         (number % 4, False, False), (1 + number % 3, True, False), (2 + number % 3, False, True), (3 + number, True, True)
     )
 ]  # fmt: skip
@@ -158,17 +158,17 @@ async def test_a_user_acts_between_two_steps_of_an_upload(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("relabel", [False, True], ids=["upload", "relabel"])
+@pytest.mark.parametrize("reupload", [False, True], ids=["upload", "reupload"])
 @pytest.mark.parametrize("loses_reply", [False, True], ids=["answered", "reply lost"])
 @pytest.mark.parametrize("act", ACTS)
 async def test_a_user_acts_between_any_two_steps_of_an_upload(
-    tmp_path: Path, server: Server, clock: Clock, act: str, loses_reply: bool, relabel: bool,
+    tmp_path: Path, server: Server, clock: Clock, act: str, loses_reply: bool, reupload: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     nth = steps = 0
     while nth <= steps:
         folder = tmp_path / str(nth)
         with faulty_server(folder / "server", uploads_downloadable=False) as fresh:
-            steps = await upload_and_act(folder, fresh, Case(act, nth, loses_reply, relabel))
+            steps = await upload_and_act(folder, fresh, Case(act, nth, loses_reply, reupload))
         nth += 1
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs.config import Config, Secret
-from remotefs.data.writeback.deleter import Deleter, DeletionFacts, Verdict, decide
+from remotefs.data.writeback.deleter import DeletionFacts, RemoteDeleter, Verdict, decide
 from remotefs.data.writeback.dispatcher import Outcome
 from remotefs.errors import AccountError, TooLarge, Unreachable
 from remotefs.store.records import NEVER_NS, Origin
@@ -29,7 +29,7 @@ OTHERS = {"anthropic-organization-id": "org-of-somebody-else"}
 @settings(deadline=None, max_examples=50)
 @given(FACTS)
 def test_s3_a_foreign_id_that_nobody_here_gave_up_is_never_deleted(facts: DeletionFacts) -> None:
-    if facts.origin != Origin.OURS and not facts.doomed:
+    if facts.origin != Origin.OURS and not facts.tombstoned:
         assert decide(facts) is Verdict.DROP
 
 
@@ -65,13 +65,13 @@ def test_an_unknown_id_is_never_deleted(facts: DeletionFacts) -> None:
 @given(FACTS)
 def test_what_only_waits_is_sent_once_nothing_is_in_its_way(facts: DeletionFacts) -> None:
     if decide(facts) is Verdict.WAIT:
-        freed = DeletionFacts(True, facts.known, facts.origin, facts.doomed, facts.referred, replacement_open=False)
+        freed = DeletionFacts(True, facts.known, facts.origin, facts.tombstoned, facts.referred, replacement_open=False)
         assert decide(freed) is Verdict.SEND
 
 
 @pytest.mark.parametrize("origin", Origin)
 def test_what_the_user_gave_up_is_deleted_whoever_made_it(origin: Origin) -> None:
-    facts = DeletionFacts(True, True, origin, doomed=True, referred=False, replacement_open=False)
+    facts = DeletionFacts(True, True, origin, tombstoned=True, referred=False, replacement_open=False)
     assert decide(facts) is Verdict.SEND
 
 
@@ -190,7 +190,7 @@ async def test_w5_so_it_is_after_a_kill(tmp_path: Path, server: FaultyServer, cl
         await host.write("a", b"old")
         held = server.script.add(Drop(1), op="upload", times=None)
         host.unlink("a")
-        host.parts.link.down(Unreachable("no network"))
+        host.parts.connectivity.down(Unreachable("no network"))
         await host.write("a", b"new")
         host.kill_copy("after")
     server.script.remove(held)
@@ -224,9 +224,9 @@ async def test_w5_a_successor_that_comes_right_before_the_request_stops_it(
         await host.confirm("a", "file_a")
         host.unlink("a")
         parts = host.parts
-        deleter = Deleter(
-            parts.store, parts.client, parts.link, parts.handles,
-            parts.flights, parts.clock,
+        deleter = RemoteDeleter(
+            parts.store, parts.client, parts.connectivity, parts.handles,
+            parts.in_flight, parts.clock,
         )  # fmt: skip
         (intent,) = host.pending()
         async with trio.open_nursery() as nursery:
@@ -283,15 +283,15 @@ async def test_the_decision_is_made_again_right_before_the_request(
         await host.confirm("a", "file_a")
         host.unlink("a")
         parts = host.parts
-        deleter = Deleter(
-            parts.store, parts.client, parts.link, parts.handles,
-            parts.flights, parts.clock,
+        deleter = RemoteDeleter(
+            parts.store, parts.client, parts.connectivity, parts.handles,
+            parts.in_flight, parts.clock,
         )  # fmt: skip
         (intent,) = host.pending()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(deleter.carry_out, intent)
             await trio.lowlevel.checkpoint()
-            parts.link.suspend(AccountError("another account answers"))
+            parts.connectivity.suspend(AccountError("another account answers"))
         assert server.script.count("delete") == 0
         assert host.deletes() == {"file_a"}
 
@@ -328,7 +328,7 @@ async def test_s1_another_account_at_the_start_stops_all_intents(
             host.make_due()
             await trio.sleep(60)
             assert (other.script.count("delete"), other.script.count("upload")) == (0, 0)
-            statistics = host.parts.link.statistics()
+            statistics = host.parts.connectivity.statistics()
             assert not statistics.online
             assert "belongs to organization" in (statistics.suspended or "")
     assert not list((tmp_path / "elsewhere" / "files").iterdir())
@@ -366,7 +366,7 @@ async def test_s1_another_account_in_the_middle_of_a_run_stops_all_intents(
         await trio.sleep(60)
         assert (server.script.count("delete"), server.script.count("upload")) == (0, 2)
         assert await host.read("b") == b"changed"
-        assert "belongs to organization" in (host.parts.link.suspended or "")
+        assert "belongs to organization" in (host.parts.connectivity.suspended or "")
     server.script.clear()
     async with running(tmp_path, server) as host:
         await host.settled()
@@ -386,7 +386,7 @@ async def test_s1_a_reply_of_another_account_to_an_upload_binds_nothing(
         await host.write("a", b"new")
         assert host.id("a") == old
         assert host.deletes() == set()
-        assert host.parts.link.suspended is not None
+        assert host.parts.connectivity.suspended is not None
 
 
 def _with_token(config: Config) -> Config:

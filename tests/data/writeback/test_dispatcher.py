@@ -45,7 +45,7 @@ async def test_nothing_is_sent_while_suspended(tmp_path: Path, server: Server, c
     async with running(tmp_path, server, durability="local") as host:
         await host.write("a", b"x")
         await host.settled()
-        host.parts.link.suspend(AccountError("another account answers"))
+        host.parts.connectivity.suspend(AccountError("another account answers"))
         before = server.script.count()
         host.unlink("a")
         await host.write("b", b"x")
@@ -58,7 +58,7 @@ async def test_a3_a_drain_makes_everything_due_and_tells_what_is_left(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
     told: list[list[Intent]] = []
-    async with running(tmp_path, server, durability="local", settle_s=1e6, empty_grace_s=1e6) as host:
+    async with running(tmp_path, server, durability="local", upload_delay_s=1e6, empty_grace_s=1e6) as host:
         await host.write("a", b"x")
         await host.write("empty", b"")
         await trio.sleep(100)
@@ -139,7 +139,7 @@ async def test_what_a_close_waits_for_goes_before_what_is_queued(tmp_path: Path,
             await host.write(name, b"x")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.parts.writeback.wait, host.stat("c").ino, FOR_EVER_S)
-            host.parts.link.up()
+            host.parts.connectivity.up()
             await trio.lowlevel.checkpoint()
             await host.start_working()
         assert "c" in host.remote_names()
@@ -245,7 +245,7 @@ async def test_labels_say_what_an_intent_is_about(tmp_path: Path, server: Server
 
 async def test_a2_work_goes_on_when_the_service_is_back(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with running(tmp_path, server) as host:
-        host.parts.link.down(Unreachable("no route"))
+        host.parts.connectivity.down(Unreachable("no route"))
         for name in "abc":
             await host.write(name, name.encode())
         assert await host.read("b") == b"b"
@@ -260,7 +260,7 @@ async def test_a_wall_clock_that_is_set_back_or_ahead_makes_no_upload_sleep(
 ) -> None:
     """Each was closed by another wrong clock; all have their ordinary wait, in this run."""
     true = time.time_ns
-    async with running(tmp_path, server, durability="local", settle_s=0.2) as host:
+    async with running(tmp_path, server, durability="local", upload_delay_s=0.2) as host:
         for name, hours in (("ahead", 2), ("back", -2), ("far", 24 * 365 * 200)):
             monkeypatch.setattr(time, "time_ns", lambda hours=hours: true() + hours * 3600 * 10**9)
             await host.write(name, b"x")
@@ -297,7 +297,7 @@ async def test_uploads_that_are_due_after_a_suspend_go_then(tmp_path: Path, serv
     """The clock of waits went on for an hour, trio's stood still."""
     slept_ns = 0
     machine = Machine(boot=lambda: boot_ns() + slept_ns)
-    async with running(tmp_path, server, durability="local", settle_s=3000.0, machine=machine) as host:
+    async with running(tmp_path, server, durability="local", upload_delay_s=3000.0, machine=machine) as host:
         await host.write("a", b"x")
         await trio.sleep(200.0)
         assert host.stored() == []

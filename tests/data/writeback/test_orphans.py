@@ -99,7 +99,7 @@ async def test_w6_an_upload_that_only_the_lost_rows_knew_of_is_not_made_twice(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
     """The service has the file; its row, with the id, was in the log."""
-    async with running(tmp_path, server, durability="local", settle_s=0.0) as host:
+    async with running(tmp_path, server, durability="local", upload_delay_s=0.0) as host:
         await host.parts.database.checkpoint()
         handle = await host.open("a", os.O_WRONLY | os.O_CREAT)
         await host.fs.files.write(handle.fh, 0, b"hello")

@@ -17,7 +17,7 @@ from tests.faults import FaultyServer, Hold
 from tests.parts import Host, rows_that_cannot_be_written, running
 
 _FILES = 8
-# Changes of inode rows: to being content.
+# IntentPlanner of inode rows: to being content.
 SETTLED = "OLD.staged_gen IS NOT NULL AND NEW.staged_gen IS NULL"
 
 
@@ -49,7 +49,7 @@ async def uploaded(host: Host, path: str, data: bytes) -> OpenFile:
 
 async def test_files_of_a_moment_share_the_syncs(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     """One data sync a file before its close returns, one of its sums after it; the rest is shared."""
-    caplog.set_level(logging.DEBUG, "remotefs.steps")
+    caplog.set_level(logging.DEBUG, "remotefs.crashpoints")
     handles = [await uploaded(host, f"f{number}", b"%d" % number) for number in range(_FILES)]
     before = steps(caplog)
     assert before["staged bytes are on the disk"] == _FILES
@@ -147,9 +147,9 @@ async def test_it_does_not_wait_for_whoever_downloads_what_is_to_be_written_to(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.write, "generated", b"J", os.O_WRONLY)
         await download.until_hit()
-        host.parts.settler.want(host.stat("generated").ino)
+        host.parts.promoter.want(host.stat("generated").ino)
         with trio.fail_after(60):
-            await host.parts.settler.finish()
+            await host.parts.promoter.finish()
         assert host.stat("generated").staged_gen is None, "it still downloads"
         download.release()
     assert await host.read("generated") == b"Jello"

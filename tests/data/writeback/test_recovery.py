@@ -191,7 +191,7 @@ async def test_a_kill_during_a_rename_of_ours_keeps_the_bytes(tmp_path: Path, se
     async with running(tmp_path, server) as host:
         await host.write("a", b"hello")
         host.rename("a", "b")
-        await host.parts.filedata.stage(host.stat("b").ino)
+        await host.parts.file_bytes.stage(host.stat("b").ino)
         host.kill_copy("after")
     async with running(tmp_path, server, state="after") as host:
         assert await host.read("b") == b"hello"

@@ -182,7 +182,7 @@ async def test_a_refusal_of_everything_stops_the_queue_until_the_service_takes_a
     async with running(tmp_path, server, durability="local") as host:
         server.script.add(Reply(status), op="upload", times=None)
         await host.write("a", b"1")
-        await host.until(lambda: not host.parts.link.is_up)
+        await host.until(lambda: not host.parts.connectivity.is_up)
         await host.write("b", b"2")
         host.make_due()
         await trio.sleep(100)
@@ -203,7 +203,7 @@ async def test_w4_a_write_cuts_an_upload_that_is_not_all_sent(tmp_path: Path, se
         await held.until_hit()
         handle = await host.open("a", os.O_WRONLY)
         await host.fs.files.write(handle.fh, 0, b"!")
-        await host.until(lambda: len(host.parts.flights) == 0)
+        await host.until(lambda: len(host.parts.in_flight) == 0)
         held.release()
         assert host.stored() == []
         await host.close(handle)
@@ -250,7 +250,7 @@ async def test_w9_unlinked_while_the_service_refuses_it_nobody_asks_again(tmp_pa
             await held.until_hit()
             host.unlink("a")
             held.release()
-            await host.until(lambda: len(host.parts.flights) == 0)
+            await host.until(lambda: len(host.parts.in_flight) == 0)
             assert host.pending() == []
             assert host.parts.writeback.statistics().failed == 0
 
@@ -263,7 +263,7 @@ async def test_w9_unlinked_while_open_and_uploading_it_reads_on(tmp_path: Path, 
         handle = await host.open("a")
         host.unlink("a")
         held.release()
-        await host.until(lambda: len(host.parts.flights) == 0)
+        await host.until(lambda: len(host.parts.in_flight) == 0)
         assert await host.fs.files.read(handle.fh, 0, 5) == b"hello"
         assert len(host.stored()) == 1
         await host.close(handle)
@@ -280,14 +280,14 @@ async def test_w9_unlinked_while_open_before_the_last_byte_the_request_is_cut(
         await held.until_hit()
         handle = await host.open("a")
         host.unlink("a")
-        await host.until(lambda: len(host.parts.flights) == 0)
+        await host.until(lambda: len(host.parts.in_flight) == 0)
         held.release()
         assert (host.pending(), host.stored()) == ([], [])
         assert await host.fs.files.read(handle.fh, LARGE - 5, 5) == b"zzzzz"
         await host.close(handle)
         await host.settled()
         assert (host.stored(), server.script.count("upload"), server.script.count("delete")) == ([], 1, 0)
-        await host.parts.filedata.sweep()
+        await host.parts.file_bytes.sweep()
         assert host.parts.staging.scan() == []
 
 
@@ -353,7 +353,7 @@ async def test_removed_when_its_relabel_begins_it_is_gone_without_a_word(
         ino = host.stat("a").ino
         host.rename("a", "b")
         host.make_due()
-        while ino not in host.parts.flights:
+        while ino not in host.parts.in_flight:
             await trio.lowlevel.checkpoint()
         host.unlink("b")
         await host.settled()
@@ -470,7 +470,7 @@ async def test_w2_strict_says_eio_when_time_is_up(tmp_path: Path, server: Server
 
 async def test_w2_out_of_reach_close_does_not_wait_at_all(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with running(tmp_path, server) as host:
-        host.parts.link.down(Unreachable("no route"))
+        host.parts.connectivity.down(Unreachable("no route"))
         # A wait would last until the file is with the service.
         await host.write("a", b"hello")
         assert host.xattr("a", "state") == "pending"
@@ -485,7 +485,7 @@ async def test_w2_a_wait_ends_when_the_service_goes_out_of_reach(tmp_path: Path,
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.write, "a", b"hello")
             await held.until_hit()
-            host.parts.link.down(Unreachable("no route"))
+            host.parts.connectivity.down(Unreachable("no route"))
         assert host.xattr("a", "state") == "uploading"
         held.release()
         await host.settled()
