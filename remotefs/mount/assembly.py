@@ -135,7 +135,7 @@ class Components:
         self.file_bytes = FileBytes(
             self.store, self.planner, self.content, self.staging, self.downloader, self.locks,
             Freezer(self.staging, self.planner, churn, self.connectivity), self.in_flight,
-            self.handles, config.service.max_file_bytes, self.reported_missing,
+            self.handles, config.service.max_file_bytes, self.reported_missing.report,
         )  # fmt: skip
         self.promoter = Promoter(self.file_bytes)
         self.closer = Closer(self.store, self.planner, self.file_bytes, self.handles, self.promoter.want)
@@ -194,7 +194,7 @@ class Components:
             namespace,
             config.writeback, self.wakeup.set,
             Scans(self.tree, self.file_bytes.prefetch, lambda: self.budget.limit_per_minute),
-            Lengths(self.store, self.content, self.downloader, self.resizer, self.reported_missing),
+            Lengths(self.store, self.content, self.downloader, self.resizer, self.reported_missing.report),
         )  # fmt: skip
         attributes = Attributes(
             self.store, self.planner, self.file_bytes, self.in_flight, self.writeback, namespace, files, self.disk,

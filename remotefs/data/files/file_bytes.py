@@ -26,8 +26,8 @@ from remotefs.data.files.staged_file import StagedFile
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.data.intents.planner import IntentPlanner, Usage, is_referred
-from remotefs.data.reconcile.reported_missing import ReportedMissing
+from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.kernel import Usage, is_referred
 from remotefs.errors import (
     DeadlineExceeded,
     FileTooBig,
@@ -46,7 +46,7 @@ class FileBytes:
     """Reads, writes, truncates and closes by inode.
 
     More than `max_file_bytes` is refused here, before the service does; an id that the service turned out
-    not to have goes to `reported_missing`.
+    not to have is reported to `on_missing`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class FileBytes:
         in_flight: UploadsInFlight,
         usage: Usage,
         max_file_bytes: int,
-        reported_missing: ReportedMissing,
+        on_missing: Callable[[str], None],
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -75,7 +75,7 @@ class FileBytes:
         self._in_flight = in_flight
         self._usage = usage
         self._max_file_bytes = max_file_bytes
-        self._reported_missing = reported_missing
+        self._on_missing = on_missing
         # By inode the staged generation and the id of which it became the content, where the row could not be written.
         self._untold: dict[int, tuple[int | None, str | None]] = {}
         self._cow = CopyOnWrite(store, planner, content, staging, downloader, freezer, in_flight, self.check_readable)
@@ -124,7 +124,7 @@ class FileBytes:
         try:
             return await self._downloader.read(inode.file_id, length, offset, size, window)
         except StaleError:
-            self._reported_missing.report(inode.file_id)
+            self._on_missing(inode.file_id)
             raise
         except DeadlineExceeded as error:
             raise self._about(inode, error) from None

@@ -11,14 +11,13 @@ row here that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from remotefs.data.content.store import ContentStore
 from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.vetting import may_differ
 from remotefs.data.files.resizing import Resizer
-from remotefs.data.reconcile.reported_missing import ReportedMissing
 from remotefs.errors import LengthDiffers, OutOfSpace, ReplyBroken, StaleError
 from remotefs.store.records import Inode, Remote
 from remotefs.store.store import Store
@@ -33,13 +32,13 @@ class Lengths:
         content: ContentStore,
         downloader: Downloader,
         resizer: Resizer,
-        reported_missing: ReportedMissing,
+        on_missing: Callable[[str], None],
     ) -> None:
         self._remotes = store.remotes
         self._content = content
         self._downloader = downloader
         self._resizer = resizer
-        self._reported_missing = reported_missing
+        self._on_missing = on_missing
         # Ids whose length a reply has confirmed in this run of the mount.
         self._sure: set[str] = set()
 
@@ -93,7 +92,7 @@ class Lengths:
             return ReplyBroken(str(error))
         size = await self._proven(remote, error.actual_bytes)
         if size is None:
-            self._reported_missing.report(remote.file_id)
+            self._on_missing(remote.file_id)
             return ReplyBroken(f"{error}, which is not believed")
         self._sure.add(remote.file_id)
         if (current := self._remotes.find(remote.file_id)) is not None and size != current.size:

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable
 
 from remotefs.data.content.store import ContentStore
-from remotefs.data.intents.planner import Usage
-from remotefs.data.reconcile.placement import Invalidator
+from remotefs.data.kernel import Invalidator, Usage
 from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.store.store import Store
 

@@ -22,9 +22,9 @@ from remotefs.config import WritebackConfig
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.lifecycle import ContentLifecycle
+from remotefs.data.kernel import Usage, is_referred
 from remotefs.store.records import NEVER_NS, ContentState, Inode, Intent, IntentKind, Origin, Remote
 from remotefs.store.store import Store
-from remotefs.store.tree import Tree
 from remotefs.wakeup import Wakeup
 
 _NS = 1_000_000_000
@@ -41,22 +41,6 @@ class Naming(Protocol):
 
     def temporary(self, name: str) -> bool:
         """Whether a name has a temporary shape."""
-        ...
-
-
-class Usage(Protocol):
-    """Who has what open."""
-
-    def is_open(self, ino: int) -> bool:
-        """Whether any handle is."""
-        ...
-
-    def is_open_for_write(self, ino: int) -> bool:
-        """Whether a write handle is."""
-        ...
-
-    def is_known(self, ino: int) -> bool:
-        """Whether the kernel may still ask for it by number."""
         ...
 
 
@@ -501,11 +485,6 @@ class IntentPlanner:
         if heir is None or heir.nlink == 0 or self.is_local(heir):
             return None
         return self._pending_upload(heir)
-
-
-def is_referred(file_id: str, tree: Tree, usage: Usage) -> bool:
-    """Whether a path or an open handle here refers to a remote file (S5)."""
-    return any(inode.nlink > 0 or usage.is_open(inode.ino) for inode in tree.holders(file_id))
 
 
 def _last(path: str) -> str:

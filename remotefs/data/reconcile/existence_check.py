@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
 
 import trio
 
 from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
+from remotefs.api.protocols import IdLister
 from remotefs.config import RefreshConfig
 from remotefs.data.reconcile.poll_schedule import PollSchedule
 from remotefs.data.reconcile.removal import VanishedFiles
@@ -25,30 +24,13 @@ _MOST_IN_VIEW = 100
 _MOST_LOOKED_FOR = 10
 
 
-class Lister(Protocol):
-    """What is needed here of the API client."""
-
-    @property
-    def shape(self) -> str:
-        """The shape that the server speaks: only in `ga` it can be asked for many ids at once."""
-        ...
-
-    async def list_ids(self, ids: Sequence[str], *, priority: Priority) -> tuple[FileMetadata, ...]:
-        """What the service has of these ids."""
-        ...
-
-    async def metadata(self, file_id: str, *, priority: Priority) -> FileMetadata:
-        """One file. Raises RemoteNotFound."""
-        ...
-
-
 class ExistenceCheck:
     """Looks for files that may be gone; what it spends counts for `poll_schedule`."""
 
     def __init__(
         self,
         store: Store,
-        lister: Lister,
+        lister: IdLister,
         vanished: VanishedFiles,
         renewer: Renewer,
         viewed_folders: ViewedFolders,

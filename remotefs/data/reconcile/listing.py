@@ -6,14 +6,13 @@ upload can appear below a newer known id. All times that are compared are the se
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import trio
 
 from remotefs.api.budget import Priority
-from remotefs.api.models import Page
+from remotefs.api.protocols import PageLister
 from remotefs.clocks import AHEAD_NS, ServiceClock
 from remotefs.config import RefreshConfig
 from remotefs.data.reconcile.merge import Merger
@@ -23,14 +22,6 @@ from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.store.store import Store
 
 _NS = 1_000_000_000
-
-
-class Lister(Protocol):
-    """The one method of the API client that is needed here."""
-
-    def pages(self, *, priority: Priority, limit: int = 1000) -> AsyncIterator[Page]:
-        """The whole listing, newest first."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,7 @@ class Listings:
     def __init__(
         self,
         store: Store,
-        lister: Lister,
+        lister: PageLister,
         merger: Merger,
         vanished: VanishedFiles,
         poll_schedule: PollSchedule,

@@ -10,24 +10,12 @@ import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from remotefs import names
 from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.kernel import Invalidator
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
 from remotefs.store.store import Store
-
-
-class Invalidator(Protocol):
-    """How the kernel is told what changed behind its back; carried out by one thread, never by a handler."""
-
-    def entry(self, parent: int, name: str) -> None:
-        """What a name in a directory names has changed."""
-        ...
-
-    def inode(self, ino: int) -> None:
-        """An inode's attributes have changed."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from remotefs.config import RefreshConfig
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
 from remotefs.data.files.staging import Staging
-from remotefs.data.intents.planner import IntentPlanner, Usage
+from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.kernel import Usage
 from remotefs.data.reconcile.placement import TreePlacer
 from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.store.store import Store

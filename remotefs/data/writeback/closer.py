@@ -14,7 +14,8 @@ import trio
 
 from remotefs.backoff import backoff_s
 from remotefs.data.files.file_bytes import FileBytes
-from remotefs.data.intents.planner import IntentPlanner, Usage
+from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.kernel import Usage
 from remotefs.errors import RemotefsError
 from remotefs.store.store import Store
 from remotefs.wakeup import Wakeup

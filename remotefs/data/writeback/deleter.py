@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
 from remotefs import crashpoints
 from remotefs.api.budget import Priority
 from remotefs.api.connectivity import Connectivity
+from remotefs.api.protocols import FileDeleter
 from remotefs.data.intents.in_flight import UploadsInFlight
-from remotefs.data.intents.planner import Usage, is_referred
+from remotefs.data.kernel import Usage, is_referred
 from remotefs.errors import RemoteNotFound
 from remotefs.store.records import NEVER_NS, Intent, Origin
 from remotefs.store.store import Store
@@ -54,21 +54,13 @@ def decide(facts: DeletionFacts) -> Verdict:
     return Verdict.SEND
 
 
-class Remover(Protocol):
-    """The one method of the API client that is needed here."""
-
-    async def delete(self, file_id: str, *, priority: Priority) -> None:
-        """Delete for good. Raises RemoteNotFound where it is gone already."""
-        ...
-
-
 class RemoteDeleter:
     """Carries DELETE intents out."""
 
     def __init__(
         self,
         store: Store,
-        remover: Remover,
+        client: FileDeleter,
         connectivity: Connectivity,
         usage: Usage,
         in_flight: UploadsInFlight,
@@ -78,7 +70,7 @@ class RemoteDeleter:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
-        self._remover = remover
+        self._client = client
         self._connectivity = connectivity
         self._usage = usage
         self._in_flight = in_flight
@@ -135,7 +127,7 @@ class RemoteDeleter:
         crashpoints.reached("delete: it is decided", file_id)
         try:
             with self._in_flight.delete(file_id):
-                await self._connectivity.watch(lambda: self._remover.delete(file_id, priority=Priority.DELETE))
+                await self._connectivity.watch(lambda: self._client.delete(file_id, priority=Priority.DELETE))
         except RemoteNotFound:
             pass
         crashpoints.reached("delete: the service has forgotten it", file_id)

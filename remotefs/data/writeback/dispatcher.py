@@ -23,7 +23,8 @@ from remotefs.backoff import backoff_s
 from remotefs.config import WritebackConfig
 from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.intents.churn import Churn
-from remotefs.data.intents.planner import REFUSED_LONGEST_S, IntentPlanner, Usage
+from remotefs.data.intents.planner import REFUSED_LONGEST_S, IntentPlanner
+from remotefs.data.kernel import Usage
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.closer import Closer
 from remotefs.data.writeback.deleter import RemoteDeleter

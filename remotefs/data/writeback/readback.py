@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import trio
 
 from remotefs.api.budget import Priority
-from remotefs.api.models import FileMetadata, Page
+from remotefs.api.models import FileMetadata
+from remotefs.api.protocols import PageLister
 from remotefs.store.records import Attempt, Origin, Remote
 from remotefs.store.remotes import Remotes
 
@@ -16,18 +16,10 @@ from remotefs.store.remotes import Remotes
 OVERLAP_NS = 600 * 1_000_000_000
 
 
-class Lister(Protocol):
-    """The one method of the API client that is needed here."""
-
-    def pages(self, *, priority: Priority, limit: int = 1000) -> AsyncIterator[Page]:
-        """The whole listing, newest first."""
-        ...
-
-
 class Readback:
     """Looks for the file of an attempt, so many seconds after it; the last look decides."""
 
-    def __init__(self, lister: Lister, remotes: Remotes, looks_after_s: Sequence[float]) -> None:
+    def __init__(self, lister: PageLister, remotes: Remotes, looks_after_s: Sequence[float]) -> None:
         self._lister = lister
         self._remotes = remotes
         self._looks_after_s = looks_after_s
