@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# demo.sh start: a local server with sample files, mounted at ./mnt. demo.sh stop: the end of both.
-# Everything it makes lies in .run/ (the server's files, the mount's state and its log) and in mnt/.
+# demo.sh start: starts a local server with sample files and mounts it at ./mnt. demo.sh stop: ends both.
+# Everything it creates lies in .run/ (the server's files, the mount's state and its log) and in mnt/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 remotefs=.venv/bin/remotefs
@@ -9,12 +9,12 @@ server=.run/server
 state=.run/state
 samples=scripts/samples
 
-# Asks the mount's process and so tells a mount that answers from a dead one, where `mountpoint` fails.
+# Asks the mount's process, and so distinguishes a mount that answers from a dead one, where `mountpoint` fails.
 answers() { [ -x "$remotefs" ] && "$remotefs" status "$mnt" >/dev/null 2>&1; }
 # The kernel writes a blank in a path as a backslash and 040.
 mounted() { grep -qF " $(pwd -P | sed 's/ /\\040/g')/$mnt fuse" /proc/self/mounts; }
 
-# once NAME COMMAND...: not again for this server.
+# once NAME COMMAND...: runs the command unless it has already run for this server.
 once() {
     [ ! -e "$server/.$1" ] || return 0
     "${@:2}" >/dev/null
@@ -25,7 +25,7 @@ start() {
     if answers; then
         echo "already running"
     else
-        # Its folder cannot be made, or even looked at, while a dead mount covers it; mounting heals that.
+        # While a dead mount covers the folder, mkdir and even stat fail; mounting repairs that.
         mounted || mkdir -p "$mnt"
         mkdir -p .run
         once generated "$remotefs" generate --root "$server" "$samples"/generated/*
@@ -35,9 +35,9 @@ start() {
     ls -lR "$mnt"
     cat <<END
 
-mounted:   $mnt is the directory; try  cp README.md $mnt/ && $remotefs id $mnt/README.md
-server:    $(sed -E 's/.*"url":"([^"]*)".*/\1/' "$server/server.json"), its key is in $server/api-key
-look:      $remotefs status $mnt
+mounted:   at $mnt; try  cp README.md $mnt/ && $remotefs id $mnt/README.md
+server:    $(sed -E 's/.*"url":"([^"]*)".*/\1/' "$server/server.json"), key in $server/api-key
+status:    $remotefs status $mnt
 log:       $state/log/remotefs.log
 stop:      make stop
 END

@@ -5,26 +5,26 @@ cd "$(dirname "$0")/.."
 compile=(.venv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url
          --no-annotate --python-version 3.11)
 mkdir -p .run
-# wanted EXPRESSION: the requirements that a Python expression over `project`, the table of pyproject.toml, gives.
+# wanted EXPRESSION: prints the requirements that a Python expression yields; `project` is the table of pyproject.toml.
 wanted() {
     .venv/bin/python -c 'import sys, tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))
 print("\n".join(eval(sys.argv[1])))' "$1"
 }
-# lock NAME EXPRESSION [CONSTRAINT...]: all of requirements$NAME.lock, in versions that fit those of the constraints.
+# lock NAME EXPRESSION [CONSTRAINT...]: writes requirements$NAME.lock, in versions that agree with the constraints.
 lock() {
     local constraints=()
     for constraint in "${@:3}"; do constraints+=(--constraint "$constraint"); done
     wanted "$2" > ".run/requirements$1.in"
     "${compile[@]}" "${constraints[@]}" --output-file "requirements$1.lock" ".run/requirements$1.in"
 }
-# What runs, what builds it, what only lint and tests need, and what only `make bench` needs.
+# The packages for running, for building, only for lint and tests, and only for `make bench`.
 lock "" '[*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["server"]]'
 lock -build 'project["dependency-groups"]["build"]' requirements.lock
 lock -dev 'project["dependency-groups"]["dev"]' requirements.lock requirements-build.lock
 lock -bench 'project["dependency-groups"]["bench"]' requirements.lock requirements-build.lock requirements-dev.lock
 # The environments of tests (scripts/test-envs.sh): the SDKs that judge the server, Debian 12's pip and the newest, and
-# what comes after httpx, beside what runs.
+# httpx's successor, in versions that agree with the packages for running.
 for version in 0.75.0 2.12.0; do
     echo "anthropic==$version" | "${compile[@]}" --output-file "tests/sdk/anthropic-$version.lock" -
 done

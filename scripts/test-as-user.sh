@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # test-as-user.sh [PYTEST ARGUMENT...]: runs `make run` and tests as an ordinary user; without arguments, a sample.
-# Root makes a user for that and hands over a copy of this checkout, its packages included: what they are made from was
-# set up by `make test`. An ordinary user just runs them here.
+# Root creates a user for that and gives it a copy of this checkout and of the packages that `make test` installed.
+# An ordinary user runs them in place.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 user=remotefs-test
@@ -16,21 +16,21 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 as_user() {
-    # The command is started a hundred times: it must not be compiled anew for each.
+    # The command is started a hundred times, so its bytecode is compiled once and kept.
     runuser -u "$user" -- env -u PYTHONPATH -u PYTHONDONTWRITEBYTECODE HOME="$home" \
         PYTHONPYCACHEPREFIX="$home/pycache" "$@"
 }
 
 id "$user" >/dev/null 2>&1 || useradd --create-home "$user"
 home=$(getent passwd "$user" | cut -d: -f6)
-# udev gives everybody the device; where there is no udev, as in containers, nobody did.
+# udev opens the device to everybody; containers have no udev.
 chmod a+rw /dev/fuse
 here=$home/checkout
 rm -rf "$here"
 mkdir -p "$here"
 git ls-files -z | xargs -0 tar -cf - | tar -xf - -C "$here"
 
-# The packages fit any interpreter of the same version, and root's own may lie where nobody else gets.
+# The packages fit any interpreter of the same version; other users may have no access to root's own.
 version=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 python=
 for candidate in "$(realpath .venv/bin/python)" "/usr/bin/python$version" "/usr/local/bin/python$version"; do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One environment for each lock file beside tests that need something else than .venv has: tests/*/NAME.lock becomes
-# .envs/NAME. Those are the vendor's SDKs, other releases of pip, the successor of httpx. Quick when all are there.
+# Creates an environment for each lock file beside tests that need packages outside .venv: tests/*/NAME.lock becomes
+# .envs/NAME. They hold the vendor's SDKs, other releases of pip and httpx's successor. Quick when all exist.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for lock in tests/*/*.lock; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The programs that the tests run on a mount. Quick and silent when all are there.
+# Installs the programs that the tests run on a mount. Quick and silent when all are installed.
 set -euo pipefail
 
 # program=Debian package
@@ -16,14 +16,14 @@ done
 
 install="apt-get install -y --no-install-recommends ${missing[*]}"
 if ! command -v apt-get >/dev/null 2>&1; then
-    echo "the tests need what provides: ${missing[*]} (Debian names); install that and run this again" >&2
+    echo "install the packages that provide ${missing[*]} (Debian names), which the tests need, then run this again" >&2
     exit 1
 fi
 if [ "$(id -u)" -ne 0 ]; then
-    echo "the tests need programs that are missing; as root, run:  $install" >&2
+    echo "programs that the tests need are missing; as root, run:  $install" >&2
     exit 1
 fi
 echo "installing programs for the tests: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
-# A first try without the index: a machine that has one does not wait for a new one.
+# First try without updating the package index: a machine that has an index need not wait for a new one.
 $install -qq >/dev/null 2>&1 || { apt-get update -qq && $install -qq >/dev/null; }
