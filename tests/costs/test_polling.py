@@ -26,7 +26,7 @@ def poll_gaps(server: ServerProcess, count: int) -> list[float]:
 
 
 def test_the_published_figures_are_those_of_the_settings() -> None:
-    config, figures = RefreshConfig(), published("What comes by itself")
+    config, figures = RefreshConfig(), published("Background requests")
 
     assert figures["a minute without use"] == (60 / config.poll_idle_s,)
     assert figures["a minute of use"] == (60 / config.poll_in_use_s,)
