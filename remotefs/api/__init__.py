@@ -1,5 +1,37 @@
-"""The client of the Files API: five operations, both shapes, one budget of requests.
+"""The client of the Files API: five operations, in both shapes of the API, under one budget of requests.
 
-`client.Client` is the way in; `models` is what it returns, `budget` hands out requests by priority, `retry` decides
-what is sent again. The layer knows nothing of the tree or of the local state. httpx lives here alone.
+In: an operation (list, metadata, delete, upload, download) and its priority. Out: checked records (`models`), an open
+body (`download.Download`), or one exception of `remotefs.errors`. This package knows nothing of the tree or of the
+state folder. httpx and httpcore are imported here alone.
+
+    callers, each with a Priority or a Ticket
+      │
+    client      the five operations; GA or beta shape  ──► models, bounds   check every reply
+      │
+    exchange    wait for the budget, send, take the    ──► budget           who may send, and when
+      │         reply or the refusal, maybe retry      ──► refusals, retry  which error; again or not
+      │
+    upload ▲  ▼ download                               the streams, piece by piece
+      │
+    transport   httpx ──► pool (httpcore) ──► large_reads ──► the network, perhaps through a proxy
+
+A request runs in the task of its caller; many may wait or be under way at the same time, all in the thread of the event
+loop. Threads only read the files that are uploaded. `connectivity` keeps the answer to whether the service can be
+reached; the task of `reconnect` asks the service while it cannot. `probe` sends its few requests without retries.
+
+The decisions:
+
+* Requests are the scarce resource. One `Budget` for the whole process hands them out by priority, then by arrival, and
+  a `Ticket` can move forward while it waits. The limit belongs to the organization and others use it too, so the budget
+  learns it: it starts with the vendor's figure, takes over a limit that a reply names, and slows down after a 429.
+* One loop retries (`Exchange.retrying`), and one pure function decides (`retry.decide`). An upload is repeated only
+  when its last byte certainly did not go out. The service has no idempotency key, so a second upload would be a second
+  file: after the last byte the caller gets AmbiguousOutcome and reads the listing back (W6).
+* A header asks for the beta shape; its absence asks for the GA shape. With the setting `auto` a listing is tried in the
+  GA shape, then in the beta shape. What counts is the shape of the reply, because the cursors in it are of that shape.
+* Nothing that the service says is trusted. Ids, names, sizes, times, cursors, waits and limits are checked or cut to
+  bounds, and a reply in which anything is wrong is refused whole (ReplyBroken): an entry that is left out would look
+  like a deleted file (S4). Range is undocumented, so a download reports where its body really starts.
+* The key stays here. It goes to the service's own origin only, and no exception that leaves this package holds the
+  request or repeats a secret.
 """

@@ -1,7 +1,7 @@
-"""Where an outside number enters: the largest and smallest that are believed, and why.
+"""The bounds of every number that comes from outside: the largest and smallest that are accepted, and why.
 
-What is larger is cut to the bound, so that one entry of a listing cannot keep all others from being read; what is no
-number at all breaks its reply (S4). All bounds leave room for sums in 64 bits, which SQLite and the kernel count in.
+A number beyond its bound is cut to it, so that one entry of a listing cannot keep all others from being read; a value
+that is not a number breaks its reply (S4). All bounds leave room for sums in 64 bits, as SQLite and the kernel count.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Annotated
 import msgspec
 
 _NS = 1_000_000_000
-# ext4's largest file, sixteen times the storage of an organization: half a million of them still add up in 64 bits.
+# The largest file of ext4, and sixteen times the storage of an organization. Half a million of them add up in 64 bits.
 MOST_FILE_BYTES = 1 << 44
 # A time later than the year 2200 means "practically never". A century can be added to it in 64 bits.
 LATEST_NS = 7_258_118_400 * _NS
-# No clock of a service stands before the year in which the API came to be, nor after the year 2100.
+# A service's clock shows no time before 2024, the year in which the API came to be, and none after the year 2100.
 EARLIEST_CLOCK_NS = 1_704_067_200 * _NS
 LATEST_CLOCK_NS = 4_102_444_800 * _NS
-# Nobody's word stops anything for longer; after it one request asks again.
+# The longest wait that a reply can impose; after it one request asks again.
 LONGEST_WAIT_S = 600.0
-# A reply's limit above this is a mistake.
+# A limit above this in a reply is a mistake.
 MOST_REQUESTS_PER_MINUTE = 1_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# RFC 3339 as far as it can be told, with the years that no datetime has.
+# RFC 3339 in shape, including the years that no datetime has.
 _RFC3339 = re.compile(r"([+-]?\d{4,12})(-\d\d-\d\d[Tt ]\d\d:\d\d:)(\d\d)((?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))", re.ASCII)
 _SECONDS = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?", re.ASCII)
 _FIGURE = re.compile(r"\d{1,30}", re.ASCII)
@@ -43,8 +43,8 @@ def file_bytes(size: int) -> int:
 def time_ns(value: str | int | float) -> int:
     """Return a time of a file in unix nanoseconds, within 0..LATEST_NS, exact to the microsecond.
 
-    `value` is RFC 3339 (also with a leap second, or a year that no calendar of ours has) or unix seconds, as gateways
-    write them. Raises ValueError for anything else.
+    `value` is RFC 3339 (also with a leap second, or with a year that Python's datetime cannot hold) or unix seconds, as
+    gateways write them. Raises ValueError for anything else.
     """
     if isinstance(value, str):
         if _SECONDS.fullmatch(value):
@@ -54,9 +54,9 @@ def time_ns(value: str | int | float) -> int:
 
 
 def clock_ns(date: str | None) -> int | None:
-    """Return the time that a `Date` header tells, in unix nanoseconds; None for one that no clock of a service shows.
+    """Return the time of a Date header in unix nanoseconds; None for a time that no service's clock shows.
 
-    It is whole seconds: the middle of that second is the best guess.
+    The header has whole seconds, so the middle of its second is the best guess.
     """
     moment = http_date(date)
     if moment is None:
@@ -66,7 +66,7 @@ def clock_ns(date: str | None) -> int | None:
 
 
 def http_date(text: str | None) -> datetime | None:
-    """Return the moment that a header of HTTP tells, UTC where it names no zone; None where it tells none."""
+    """Return the moment in a date header of HTTP, UTC where it names no zone; None when it is not a date."""
     try:
         moment = parsedate_to_datetime(text or "")
     except (ValueError, OverflowError):
@@ -75,7 +75,7 @@ def http_date(text: str | None) -> datetime | None:
 
 
 def wait_s(text: str | None, unit_s: float = 1.0) -> float | None:
-    """Return a wait that a header asks for in `unit_s`, in 0..LONGEST_WAIT_S seconds; None for what is no wait."""
+    """Return the wait in a header, a number in units of `unit_s`, as 0..LONGEST_WAIT_S seconds; None if not valid."""
     try:
         number = float(text or "") * unit_s
     except ValueError:
@@ -84,7 +84,7 @@ def wait_s(text: str | None, unit_s: float = 1.0) -> float | None:
 
 
 def wait_until_s(text: str | None, now_s: float) -> float | None:
-    """Return the wait until the date in a header, in 0..LONGEST_WAIT_S seconds; None for what is no date."""
+    """Return the seconds from `now_s` (unix time) until the date in a header, 0..LONGEST_WAIT_S; None if not valid."""
     moment = http_date(text)
     if moment is None:
         return None
@@ -92,7 +92,7 @@ def wait_until_s(text: str | None, now_s: float) -> float | None:
 
 
 def rate(text: str | None) -> int | None:
-    """Return the figure of a rate header, at most MOST_REQUESTS_PER_MINUTE; None for what is no figure."""
+    """Return the figure of a rate header, at most MOST_REQUESTS_PER_MINUTE; None if it is not valid."""
     figure = (text or "").strip()
     return min(int(figure), MOST_REQUESTS_PER_MINUTE) if _FIGURE.fullmatch(figure) else None
 

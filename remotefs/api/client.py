@@ -1,7 +1,7 @@
 """The five operations of the Files API, in both of its shapes.
 
-Every request asks the budget first and goes through one loop that asks `retry` whether it is sent again. Waiting for
-the budget has no deadline of its own: bound it with `trio.fail_after`.
+Every request waits for the budget first and goes through one loop that asks `retry` whether to send it again. The wait
+for the budget has no deadline of its own; a caller that wants one uses `trio.fail_after`.
 """
 
 from __future__ import annotations
@@ -31,20 +31,23 @@ T = TypeVar("T")
 Ranges = Literal["unknown", "yes", "no"]
 MAX_IDS_PER_REQUEST = 100
 MAX_PAGE_FILES = 1000
-# After the last byte the service stores the file before it answers.
+# The service stores a file before it answers its upload, so this reply may take longer than others: by the time that
+# the file takes at this rate.
 _STORING_BYTES_PER_S = 10 * MIB
-# Statuses of a server that does not know the GA shape's listing.
+# The answers to a listing in the GA shape by a server that does not know that shape.
 _WRONG_SHAPE = (400, 404)
 
 
 class Client:
-    """An async context manager. `on_account` is called, before the reply is handed out, when a reply names another
-    account than the last success, or none at first; what it raises ends the request. `on_heard` is called whenever the
-    service sends something: the head of a reply, a piece of its body.
+    """The client of the Files API; use it as an async context manager.
 
-    Every method raises RefusedError or TransportError of `remotefs.errors`, after the retries of `retry.decide`.
-    `chance` in 0..1 spreads the waits between retries; `clock` learns the service's time. Raises UsageError for
-    settings that cannot work.
+    `on_account` is called before a reply is handed out, when the reply names another account than the last success did,
+    and for the first success even if it names none; an exception from it ends the request. `on_heard` is called
+    whenever the service sends something: the head of a reply, a piece of its body. `chance` returns a number in 0..1
+    that spreads the waits between retries; `clock` learns the service's time.
+
+    Every method raises RefusedError or TransportError of `remotefs.errors`, after the retries of `retry.decide`. The
+    constructor raises UsageError for settings that cannot work.
     """
 
     def __init__(
@@ -77,28 +80,30 @@ class Client:
 
     @property
     def account(self) -> Account | None:
-        """As the newest reply told; None before the first one that did."""
+        """Return the account that the newest reply named; None before the first reply that named one."""
         return self._exchange.account
 
     @property
     def clock(self) -> ServiceClock:
-        """The service's clock, as far as the Date of replies tells it."""
+        """Return the service's clock, as learned from the Date headers of replies."""
         return self._exchange.clock
 
     @property
     def shape(self) -> Shape:
-        """The shape that the server speaks, to be remembered; `auto` until a listing told."""
+        """Return the shape that the server speaks, for the caller to remember; `auto` until a listing has shown it."""
         return self._shape
 
     @property
     def ranges(self) -> Ranges:
-        """Whether the newest answer to a Range request honoured it."""
+        """Return whether the newest answer to a Range request honoured it; `unknown` before the first answer."""
         return self._ranges
 
     async def list_page(self, cursor: str | None, *, priority: Whom, limit: int = MAX_PAGE_FILES) -> Page:
-        """One page, newest first; `cursor` is the one of the page before. `limit` is 1..1000.
+        """Return one page of the listing, newest file first.
 
-        In shape `auto`, a 400 or 404 is followed by the same request in the beta shape.
+        `cursor` is the `next_cursor` of the page before, None for the first page; `limit` is 1..1000 files. In shape
+        `auto`, a 400 or 404 is followed by the same request in the beta shape; when that fails too, the error of the
+        first request is raised. Raises InvalidArgument for another `limit`, ReplyBroken for a page that is not valid.
         """
         if self._shape != "auto":
             return await self._list(cursor, priority, limit, beta=self._shape == "beta")
@@ -111,13 +116,14 @@ class Client:
         raise first_answer
 
     def pages(self, *, priority: Whom, limit: int = MAX_PAGE_FILES) -> AsyncIterator[Page]:
-        """All pages; raises ReplyBroken when the listing would never end."""
+        """Return an iterator over all pages; iterating raises ReplyBroken when the listing would never end."""
         return Walk(lambda cursor: self.list_page(cursor, priority=priority, limit=limit))
 
     async def list_ids(self, ids: Sequence[str], *, priority: Whom) -> tuple[FileMetadata, ...]:
-        """What the service has of `ids`; one that is missing in the result does not exist.
+        """Return the files of `ids` that the service has; an id that is missing from the result does not exist.
 
-        One request for each 100 ids in the GA shape; one for each id in the beta shape, which has no such question.
+        Costs one request for each 100 ids in the GA shape, one for each id in the beta shape, which cannot list by id.
+        Raises ReplyBroken when the answer holds other files or does not fit into one page.
         """
         wanted = [check_id(file_id) for file_id in dict.fromkeys(ids)]
         if wanted and await self._is_beta(priority):
@@ -129,13 +135,17 @@ class Client:
         return tuple(files)
 
     async def metadata(self, file_id: str, *, priority: Whom) -> FileMetadata:
-        """One file; raises RemoteNotFound when there is none."""
+        """Return the metadata of one file. Raises RemoteNotFound when there is no such file."""
         call = Call("GET", f"/v1/files/{check_id(file_id)}", f"metadata of {file_id}")
         beta = await self._is_beta(priority)
         return await self._json(call, priority, lambda body: models.decode_file(body, expected_id=file_id), beta=beta)
 
     async def delete(self, file_id: str, *, priority: Whom) -> None:
-        """For ever. Raises RemoteNotFound when there is no such file, also when a lost reply was asked for again."""
+        """Delete a file for good.
+
+        Raises RemoteNotFound when there is no such file. That includes a delete whose reply was lost: the retry finds
+        the file gone.
+        """
         call = Call("DELETE", f"/v1/files/{check_id(file_id)}", f"delete of {file_id}")
         beta = await self._is_beta(priority)
         await self._json(call, priority, lambda body: models.decode_deleted(body, expected_id=file_id), beta=beta)
@@ -149,15 +159,15 @@ class Client:
         expires_in_s: int | None = None,
         on_all_sent: Callable[[], None] | None = None,
     ) -> FileMetadata:
-        """Make a new file called `name`.
+        """Create a new file called `name` and return its metadata. Every call creates a file, also under a known name.
 
-        `on_all_sent` is called once, as the last piece goes to the kernel. Cancelled before, the upload has no effect;
-        after, its reply must be awaited to know. Once the kernel has taken that piece nothing is sent again and
-        `source` is not read again: RateLimited and Overloaded are then the caller's to repeat. Raises AmbiguousOutcome
-        when the file may exist now (W6), LocalError when the source fails.
+        `on_all_sent` is called once, as the last piece goes to the kernel. An upload that is cancelled before that has
+        no effect; after it, only the reply tells whether the file exists. Once the kernel has taken the last piece,
+        nothing is sent again and `source` is not read again: the caller repeats after RateLimited and Overloaded.
+        Raises AmbiguousOutcome when the file may exist now (W6), LocalError when the source fails.
         """
         beta = await self._is_beta(priority)
-        # Not again when an attempt that could not get out is repeated.
+        # Several attempts may reach their last piece; only the first of them reports it.
         tell_once = functools.cache(on_all_sent) if on_all_sent is not None else None
 
         async def attempt() -> FileMetadata | RefusedError | TransportError:
@@ -175,13 +185,15 @@ class Client:
     async def download(
         self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Whom
     ) -> AsyncGenerator[Download, None]:
-        """The content from `offset` on, `length` bytes of it, as a hint: `Download.offset` says where it starts.
+        """Open the content of a file at byte `offset` and yield the body; close it at the end of the block.
 
-        Sent again until a body begins; a body that is cut is the caller's to continue. Raises NotDownloadable,
-        FileExpired, RemoteNotFound; DeadlineExceeded or ReplyBroken while it is read.
+        `offset` and `length` (bytes; None for the rest) are a hint, because the service does not document Range:
+        `Download.offset` says where the body really starts. The request is retried until a body begins; the caller
+        continues a body that is cut. Raises NotDownloadable, FileExpired or RemoteNotFound; reading the body raises
+        DeadlineExceeded or ReplyBroken.
         """
         if offset < 0 or (length is not None and length <= 0):
-            raise InvalidArgument(f"no file has a part of {length} bytes at {offset}")
+            raise InvalidArgument(f"cannot download {length} bytes from offset {offset}")
         whole = offset == 0 and length is None
         wanted = None if whole else range_header(offset, length)
         call = Call("GET", f"/v1/files/{check_id(file_id)}/content", f"download of {file_id}")
@@ -196,7 +208,7 @@ class Client:
             yield download
 
     async def _is_beta(self, priority: Whom) -> bool:
-        """Which shape to send; in `auto` a small listing is what tells."""
+        """Return whether to send the beta shape; in `auto`, ask for a listing of one file to find out."""
         if self._shape == "auto":
             await self.list_page(None, priority=priority, limit=1)
         return self._shape == "beta"
@@ -228,7 +240,7 @@ class Client:
         return decoded.page
 
     def _learn_shape(self, spoken: Literal["ga", "beta"]) -> None:
-        """The reply decides, whatever was asked for: its cursors are of its own kind."""
+        """Note the shape of a reply, also when the other was asked for: the cursors that follow are of that shape."""
         if spoken == "beta" and self._shape == "auto" and self._config.requests_per_minute is None:
             self._budget.lower_limit(BETA_LIMIT_PER_MINUTE)
         self._shape = spoken
@@ -239,7 +251,7 @@ class Client:
         call = Call("GET", "/v1/files", f"listing of {len(ids)} ids", params)
         page = (await self._json(call, priority, models.decode_page, beta=False)).page
         if page.next_cursor is not None or not {file.id for file in page.files} <= set(ids):
-            raise ReplyBroken(f"{len(ids)} ids were asked for, the service answered with others")
+            raise ReplyBroken(f"the service answered a listing of {len(ids)} ids with other files")
         return page.files
 
     async def _metadata_or_none(self, file_id: str, priority: Whom) -> FileMetadata | None:
@@ -251,7 +263,11 @@ class Client:
     async def _send_upload(
         self, name: str, body: UploadBody, *, beta: bool
     ) -> FileMetadata | RefusedError | TransportError:
-        """One attempt. An error that is returned is final; after one that is raised another attempt may follow."""
+        """Make one attempt at an upload; return the new file, or an error that is final.
+
+        Raises an error after which another attempt may follow, because the request did not go out whole. `retrying`
+        decides only on raised errors, so the final ones must not be raised here.
+        """
         call = Call("POST", "/v1/files", f"upload of {name!r}")
         patience = timeouts(self._config, reply_extra_s=body.content_length / _STORING_BYTES_PER_S)
         request = self._exchange.request(call, beta=beta, timeout=patience, body=body)
@@ -266,7 +282,11 @@ class Client:
             return after_all_sent(error)
 
     async def _open_download(self, call: Call, wanted: str | None, offset: int, *, beta: bool) -> Download:
-        """One attempt, up to the head of the reply."""
+        """Make one attempt at a download, up to the head of the reply; return the body still to be read.
+
+        Raises ReplyBroken when the head does not say which bytes follow.
+        """
+        # Compressed content has neither a known length nor ranges that fit the file.
         headers = {"accept-encoding": "identity"}
         if wanted is not None and not self._ranges_unusable:
             headers["range"] = wanted
@@ -275,7 +295,7 @@ class Client:
             span = span_of(reply.status, reply.headers, offset)
         except ReplyBroken:
             if reply.status == 206:
-                # A part that cannot be placed, a proxy's: the whole is asked for from now on.
+                # A proxy's 206 that does not say which part it is. Asking for whole files from now on avoids it.
                 self._ranges, self._ranges_unusable = "no", True
             await reply.pieces.aclose()
             raise

@@ -1,4 +1,8 @@
-"""The receiving half: pieces of a reply's body, and the body of a download with where it starts and how long it is."""
+"""The stream down: the pieces of a reply's body, and a download's body with its place in the file and its length.
+
+The vendor documents neither Range nor Content-Length for downloads. So Range is a hint: `span_of` reads from the head
+of a reply which bytes follow, whatever was asked for, and `Download` checks the body against it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,10 @@ _CLOSE_WAIT_S = 5.0
 
 
 class Span(msgspec.Struct, frozen=True):
-    """What a body is: its first byte's offset in the file, its length and the file's, None where not told."""
+    """The place of a body in its file: the offset of its first byte, its length and the file's length, in bytes.
+
+    A length is None when the reply does not give it.
+    """
 
     offset: int
     body_bytes: int | None
@@ -30,15 +37,15 @@ class Span(msgspec.Struct, frozen=True):
 
 
 def span_of(status: int, headers: Mapping[str, str], asked_offset: int) -> Span:
-    """Return what the body behind a head is.
+    """Return the place in its file of the body that follows a head.
 
     Raises ReplyBroken for a success that carries no content (204), for several parts, for a length that no file has,
-    and for a 206 that does not begin at or before the byte that was asked for.
+    and for a 206 that does not say which bytes it has, does not contain byte `asked_offset` or contradicts itself.
     """
     if status not in (200, 206):
-        raise ReplyBroken(f"the service answered a download with {status}, which is no content")
+        raise ReplyBroken(f"the service answered a download with {status}, which carries no content")
     if headers.get("content-type", "").strip().lower().startswith("multipart/"):
-        raise ReplyBroken("the service sent several parts of a file where one was asked for")
+        raise ReplyBroken("the service sent several parts of a file in reply to a request for one")
     length = _content_length(headers)
     if status != 206:
         return Span(0, length, length)
@@ -51,32 +58,36 @@ def span_of(status: int, headers: Mapping[str, str], asked_offset: int) -> Span:
     fits = first <= asked_offset <= last and length in (None, body_bytes) and (total is None or last < total)
     if not fits:
         raise ReplyBroken(
-            f"the service was asked for byte {asked_offset} and sent bytes {first} to {last} of {match[3]}"
+            f"asked for byte {asked_offset} of a file, the service sent bytes {first} to {last} of {match[3]}"
         )
     return Span(first, body_bytes, total)
 
 
 def range_header(offset: int, length: int | None) -> str:
-    """The value of `Range` for `length` bytes from `offset` on."""
+    """Return the value of the Range header for `length` bytes from `offset` on; None for the rest of the file."""
     return f"bytes={offset}-" if length is None else f"bytes={offset}-{offset + length - 1}"
 
 
 def shows_ranges(status: int, headers: Mapping[str, str], *, asked: bool) -> bool | None:
-    """Whether a 200 or 206 shows that ranges are honoured; None where it does not tell."""
+    """Return whether a 200 or 206 shows that the service honours ranges; None when it does not show it.
+
+    `asked` says whether the request had a Range header.
+    """
     if status == 206 or asked:
         return status == 206
     return {"bytes": True, "none": False}.get(headers.get("accept-ranges", "").strip().lower())
 
 
 def is_encoded(headers: Mapping[str, str]) -> bool:
-    """Whether something on the way compressed the body, so that its announced length is not the content's."""
+    """Return whether something on the way compressed the body, so that Content-Length is not the content's length."""
     return _encoding(headers) not in ("", "identity")
 
 
 class Pieces:
-    """The unpacked pieces of a reply's body, errors told in this project's terms; `on_heard` is called for each.
+    """The decompressed pieces of a reply's body, with this project's exceptions; `on_heard` is called for each.
 
-    Closing unwinds httpx's chain of generators: one that is dropped while suspended is, under trio, a warning.
+    `aclose` runs httpx's chain of generators to its end, because trio warns of a generator that is dropped while it is
+    suspended.
     """
 
     def __init__(self, response: httpx.Response, on_heard: Callable[[], None] = lambda: None) -> None:
@@ -116,13 +127,13 @@ class Pieces:
         raise failure
 
     def expect(self, size: int) -> None:
-        """The next piece need not come before it has so many bytes, which the body still has, if they come soon."""
+        """Let the next piece wait a moment until it has `size` bytes, which the body still has (`large_reads`)."""
         connection = self._response.extensions.get("network_stream")
         if isinstance(connection, Connection):
             connection.expect(size)
 
     async def aclose(self) -> None:
-        """Give the connection back when the body was read to its end, else close it."""
+        """Return the connection to the pool when the body was read to its end; close it otherwise."""
         with trio.move_on_after(_CLOSE_WAIT_S, shield=True):
             await self._response.aclose()
             try:
@@ -133,11 +144,13 @@ class Pieces:
 
 
 class Download:
-    """A body under way: iterate it once. `offset` is where it really starts (0 when Range was not honoured),
-    `total_bytes` the length of the whole file, `ranges` whether ranges are honoured, both None where the reply does not
-    tell; `mime_type` as sent.
+    """The body of a download; iterate it once.
 
-    Iterating raises ReplyBroken when the body ends before, or runs past, its announced length.
+    `offset` is where it really starts (0 when the service did not honour Range), `total_bytes` the length of the whole
+    file, `ranges` whether the service honours ranges, `mime_type` the type that it sent. The last three are None when
+    the reply does not say.
+
+    Iterating raises ReplyBroken when the body ends before its announced length or runs past it.
     """
 
     def __init__(self, span: Span, mime_type: str | None, pieces: Pieces, ranges: bool | None = None) -> None:
@@ -166,16 +179,16 @@ class Download:
         return piece
 
     def expect(self, size: int) -> None:
-        """The next piece need not come before it has so many bytes, if they come soon."""
+        """Let the next piece wait a moment until it has `size` bytes, when the length of the body is known."""
         if self._span.body_bytes is not None:
             self._pieces.expect(min(size, self._span.body_bytes - self._received))
 
     async def aclose(self) -> None:
-        """Give the connection back, or close it when the body was not read to its end."""
+        """Return the connection to the pool when the body was read to its end; close it otherwise."""
         await self._pieces.aclose()
 
     def _wrong_length(self) -> ReplyBroken:
-        return ReplyBroken(f"a download of {self._span.body_bytes} bytes gave {self._received}")
+        return ReplyBroken(f"a download was announced as {self._span.body_bytes} bytes and had {self._received}")
 
 
 def _encoding(headers: Mapping[str, str]) -> str:
@@ -189,5 +202,5 @@ def _content_length(headers: Mapping[str, str]) -> int | None:
 
 def _possible(length: int) -> int:
     if length > MOST_FILE_BYTES:
-        raise ReplyBroken(f"the service announced {length} bytes, which no file has")
+        raise ReplyBroken(f"the service announced {length} bytes, more than any file has")
     return length

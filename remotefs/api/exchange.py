@@ -1,7 +1,9 @@
-"""One request and its reply: identity, budget, account, refusals, redirects, and the loop that sends again.
+"""One request and its reply: identity, budget, account, refusals, redirects, and the loop that retries.
 
-Between the operations (`client`) and the pool (`transport`). No exception that leaves here has one of httpx's as its
-cause or context, for those hold the request and so the key.
+This layer lies between the operations (`client`) and the connection pool (`transport`). No exception that leaves here
+has one of httpx's exceptions as its cause or context, because those hold the request and with it the key. That is why
+a failed request is noted inside `except` and raised after the block: Python sets `__context__` on everything that is
+raised inside one, and `from None` only hides it.
 """
 
 from __future__ import annotations
@@ -46,13 +48,13 @@ from remotefs.errors import (
 )
 
 T = TypeVar("T")
-# Called with the account that a reply names, and whether the reply is a success.
+# Called with the account that a reply names and whether the reply is a success.
 OnAccount = Callable[[Account, bool], None]
 Whom = Priority | Ticket
-# A page of 1,000 entries at their largest is 5 MB; more is no listing.
+# The largest JSON reply that is read. A page of 1,000 entries of the largest size is 5 MB.
 _MOST_JSON_BYTES = 32 * MIB
 _MOST_ERROR_BYTES = 256 * 1024
-# The reason for a refusal is welcome, not worth waiting for.
+# The body of a refusal explains the status; the status decides without it too, so a slow body is not waited for.
 _ERROR_BODY_WAIT_S = 10.0
 _MOST_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -60,7 +62,7 @@ _CLOSE_WAIT_S = 5.0
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One operation, apart from its body; `action` names it in errors."""
+    """One operation without its body; `action` names it in errors ("upload of 'a.txt'")."""
 
     method: str
     path: str
@@ -69,29 +71,37 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A 2xx head with its body still to be read."""
+    """The head of a 2xx reply; the body is still to be read from `pieces`."""
 
     status: int
     headers: Mapping[str, str]
     pieces: Pieces
 
     async def read(self) -> bytes:
-        """The whole body of a JSON reply; raises ReplyBroken when it is cut short or endless."""
+        """Return the whole body of a JSON reply.
+
+        Raises ReplyBroken when the body is cut short or longer than 32 MiB.
+        """
         body = bytearray()
         async for piece in self.pieces:
             body += piece
             if len(body) > _MOST_JSON_BYTES:
-                raise ReplyBroken(f"a reply is longer than {_MOST_JSON_BYTES} bytes, which no listing is")
+                raise ReplyBroken(f"a reply is longer than {_MOST_JSON_BYTES} bytes, longer than any listing")
         return bytes(body)
 
 
 def even_chance() -> float:
-    """A number in 0..1 that other clients do not draw too: their waits must not fall together."""
+    """Return a random number in 0..1, from the system's source, so that no two clients wait in step."""
     return random.SystemRandom().random()
 
 
 class Exchange:
-    """Sends requests for one account over one pool; used inside `async with`."""
+    """Sends requests for one account over one connection pool. The owner closes it with `aclose`.
+
+    `on_account` may raise to reject a reply of another account, `on_heard` is called whenever the service sends
+    something, `chance` returns a number in 0..1 that spreads the waits between retries, `clock` learns the service's
+    time.
+    """
 
     def __init__(
         self,
@@ -124,9 +134,11 @@ class Exchange:
             await self._http.aclose()
 
     async def retrying(self, attempt: Callable[[], Awaitable[T]], whom: Whom, deadline_s: float | None) -> T:
-        """Run `attempt` until it succeeds or `retry.decide` gives up; each run costs one request of the budget.
+        """Run `attempt` until it succeeds or `retry.decide` gives up; return its result.
 
-        `deadline_s` counts attempts and the waits between them, not the waiting for the budget.
+        Each run takes one request from the budget. `deadline_s` (seconds, None for none) covers the attempts and the
+        waits between them, not the waiting for the budget. Raises the last error (RefusedError or TransportError) when
+        it gives up, DeadlineExceeded when the time is over.
         """
         spent_s = 0.0
         ticket = whom if isinstance(whom, Ticket) else Ticket(whom)
@@ -145,7 +157,7 @@ class Exchange:
             verdict = decide(number, failure, elapsed_s=spent_s, deadline_s=deadline_s, chance=self._chance())
             if isinstance(verdict, GiveUp):
                 break
-            # Who waits for the reply sees that the service did answer.
+            # A refusal is an answer: readers that watch the ticket must not count this pause as the service's silence.
             with ticket.waiting() if isinstance(failure, RefusedError) else nullcontext():
                 await trio.sleep(verdict.after_s)
             spent_s += verdict.after_s
@@ -160,7 +172,7 @@ class Exchange:
         timeout: httpx.Timeout | None = None,
         body: UploadBody | None = None,
     ) -> httpx.Request:
-        """The request of one attempt, with who asks and in which shape."""
+        """Build the request of one attempt, with the headers that carry the identity and choose the shape."""
         extra = {} if timeout is None else {"timeout": timeout.as_dict()}
         request = self._http.build_request(
             call.method,
@@ -171,7 +183,7 @@ class Exchange:
             extensions=extra or None,
         )
         if body is not None:
-            # httpx wraps a stream into a generator, which a cut request would leave suspended (see UploadBody).
+            # httpx wraps a stream in a generator, which would stay suspended when the request is cut (see UploadBody).
             request.stream = body
         return request
 
@@ -179,14 +191,21 @@ class Exchange:
     async def reply(
         self, call: Call, request: httpx.Request, body: UploadBody | None = None
     ) -> AsyncGenerator[Reply, None]:
-        """Send it and hand out a 2xx; raises RefusedError for anything else, TransportError without an answer."""
+        """Send the request and yield its 2xx reply; close the body at the end of the block.
+
+        Raises RefusedError for any other status, TransportError when no answer comes.
+        """
         response = await self._send(call, request, body)
         async with aclosing(Pieces(response, self._on_heard)) as pieces:
             await self._take_head(call, response, pieces)
             yield Reply(response.status_code, response.headers, pieces)
 
     async def open(self, call: Call, headers: Mapping[str, str], *, beta: bool) -> Reply:
-        """As `reply`, following redirects, and the caller closes `pieces`."""
+        """Send a request, follow redirects and return the 2xx reply; the caller closes its `pieces`.
+
+        Raises RefusedError and TransportError as `reply` does; ReplyBroken after 5 redirects, for a redirect that is
+        not safe to follow, and when another host answers with an error.
+        """
         request, ours = self.request(call, beta=beta, headers=headers), True
         for _ in range(_MOST_REDIRECTS):
             response = await self._send(call, request, None)
@@ -212,16 +231,20 @@ class Exchange:
     def _redirected(
         self, call: Call, request: httpx.Request, target: str, headers: Mapping[str, str], *, ours: bool
     ) -> tuple[httpx.Request, bool]:
-        """The next request: with our identity on the service's own origin, without it on an encrypted other one."""
+        """Return the request to the target of a redirect, and whether it still goes to the service itself.
+
+        A request to the service's own origin carries the identity. One to another origin must be encrypted and carries
+        none; a redirect back from there does not regain it. Raises ReplyBroken for any other target.
+        """
         try:
             url = request.url.join(target)
         except (httpx.InvalidURL, ValueError):
-            raise ReplyBroken(f"{call.action}: redirected to what is no address") from None
+            raise ReplyBroken(f"{call.action}: redirected to an invalid address") from None
         if ours and _origin(url) == _origin(self.base):
             same_identity = self._identity | dict(headers)
             return self._http.build_request(call.method, url, headers=same_identity), True
         if url.scheme != "https" or not url.host:
-            raise ReplyBroken(f"{call.action}: redirected to {url.host or 'nowhere'} without encryption")
+            raise ReplyBroken(f"{call.action}: redirected to {url.host or 'an empty address'} without encryption")
         return self._http.build_request(call.method, url, headers=dict(headers)), False
 
     async def _send(self, call: Call, request: httpx.Request, body: UploadBody | None) -> httpx.Response:
@@ -249,11 +272,11 @@ class Exchange:
             self.clock.read(service_ns)
 
     async def _take_head(self, call: Call, response: httpx.Response, pieces: Pieces) -> None:
-        """Learn from the headers; raises the refusal that a status other than 2xx is."""
+        """Learn limit, account and clock from the headers. Raises the refusal for a status other than 2xx."""
         self._budget.on_reply(response.headers)
         self._learn_account(account_of(response.headers, self.account), success=response.is_success)
         if response.is_success:
-            # What is no success may be of a proxy, which has a clock of its own.
+            # Only for a success: an error may come from a proxy, which has a clock of its own.
             self._learn_clock(response.headers)
             return
         error = refusal(
@@ -269,32 +292,35 @@ class Exchange:
         raise error
 
     def _learn_account(self, named: Account | None, *, success: bool) -> None:
-        """Have an account looked at that is new; a refusal that names none may be a proxy's, and shows nothing."""
+        """Note the account of a reply, and call `on_account` when it differs from the last accepted one.
+
+        A refusal that names no account may come from a proxy, so it proves nothing and changes nothing.
+        """
         if named is None and not success:
             return
         account = named or Account(None, None)
         if account != self._accepted and self._on_account is not None:
-            # What it raises is raised again for every reply of that account.
+            # It raises to reject the account. `_accepted` then stays, so every later reply of that account raises too.
             self._on_account(account, success)
         if success:
             self._accepted = account
         self.account = named
 
     def _shape_headers(self, *, beta: bool) -> dict[str, str]:
-        """The user's own beta header, if any, stays in force beside ours."""
+        """Return the `anthropic-beta` header of the beta shape; a beta of the user's own stays beside it."""
         own = self._identity.get("anthropic-beta")
         return {"anthropic-beta": f"{own},{FILES_BETA}" if own else FILES_BETA} if beta else {}
 
 
 def _check_stranger(call: Call, response: httpx.Response) -> None:
-    """Somebody else's 404 says nothing about a file of the service (S4)."""
+    """Raise ReplyBroken for an error of another host: its 404 proves nothing about a file of the service (S4)."""
     if not response.is_success:
         host, status = response.url.host, response.status_code
-        raise ReplyBroken(f"{call.action}: the service redirected it to {host}, which answered {status}")
+        raise ReplyBroken(f"{call.action}: the service redirected the request to {host}, which answered {status}")
 
 
 async def _reason_of(pieces: Pieces) -> bytes:
-    """The body of a refusal as far as it comes."""
+    """Return the body of a refusal as far as it arrives within 10 s, at most 256 KiB."""
     body = bytearray()
     try:
         with trio.move_on_after(_ERROR_BODY_WAIT_S):

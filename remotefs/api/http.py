@@ -1,6 +1,6 @@
-"""The library that speaks HTTP, by one name: the only module that imports it.
+"""The HTTP library under one name: no other module imports it.
 
-Moving to its successor changes the two imports (docs/adr/0004-httpx.md); the tests of this layer pass on both.
+A move to its successor changes the two imports here (docs/adr/0006-httpx.md); the tests of this layer pass on both.
 """
 
 from __future__ import annotations

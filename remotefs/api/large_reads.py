@@ -1,4 +1,4 @@
-"""Sockets that are read in large pieces: each piece costs the same work, however many bytes it has."""
+"""Sockets that are read in large pieces: a piece costs the same work in Python, however many bytes it has."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import trio
 
 from remotefs.api.http import httpcore
 
-# What a socket is asked for at a time. httpcore asks for 64 KiB, which a fast connection has several times over.
+# The largest read from a socket. httpcore reads 64 KiB at a time; a fast connection has several times that ready.
 _READ_BYTES = 512 * 1024
-# Fewer are not worth a wait. Nor is more than this part of the socket's buffer, for the sender must not come to a halt.
+# Fewer bytes are not worth a wait.
 _WORTH_WAITING_BYTES = 64 * 1024
+# A wait gathers at most this part of the socket's receive buffer: a fuller buffer would make the sender stop.
 _BUFFER_PARTS = 4
-# A connection that takes longer for them is slow, and each piece of it may be what somebody waits for.
+# The longest wait. A connection that needs longer is slow, and a reader may be waiting for its next few bytes.
 _GATHER_S = 0.02
 
 
 class LargeReads(httpcore.AsyncNetworkBackend):
-    """httpcore's own backend for trio, but for the size of its reads."""
+    """httpcore's backend for trio, with larger reads."""
 
     def __init__(self) -> None:
         self._inner = httpcore.TrioBackend()
@@ -35,7 +36,7 @@ class LargeReads(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection by TCP."""
+        """Open a connection by TCP and return it."""
         return Connection(await self._inner.connect_tcp(host, port, timeout, local_address, socket_options))
 
     async def connect_unix_socket(
@@ -44,16 +45,16 @@ class LargeReads(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """A connection on this machine."""
+        """Open a connection to a Unix socket and return it."""
         return Connection(await self._inner.connect_unix_socket(path, timeout, socket_options))
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep for `seconds`."""
         await self._inner.sleep(seconds)
 
 
 class Connection(httpcore.AsyncNetworkStream):
-    """httpcore's own stream, but for the size of its reads."""
+    """httpcore's stream, with larger reads."""
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
@@ -61,12 +62,17 @@ class Connection(httpcore.AsyncNetworkStream):
         self._expected = 0
 
     def expect(self, size: int) -> None:
-        """The next read need not return before so many bytes are here, if they come soon."""
+        """Let the next read wait a moment (20 ms) until `size` bytes have come."""
         self._expected = size
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Up to so many bytes, or more; no more than were expected, so that they need not be cut."""
+        """Read and return the next bytes, more than `max_bytes` where they are ready.
+
+        When more than 64 KiB were expected and there is no TLS, it returns at most those, so that the caller need not
+        cut them.
+        """
         size, self._expected = self._expected, 0
+        # Not for TLS: the bytes in the socket are ciphertext, and others may lie in the SSL object already.
         if self._secure is None and size > _WORTH_WAITING_BYTES:
             await _gather(self._inner.get_extra_info("socket"), size)
             return await self._inner.read(size, timeout)
@@ -74,11 +80,11 @@ class Connection(httpcore.AsyncNetworkStream):
         return data if self._secure is None else data + _decrypted(self._secure)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """See AsyncNetworkStream."""
+        """Send the bytes (see AsyncNetworkStream)."""
         await self._inner.write(buffer, timeout)
 
     async def aclose(self) -> None:
-        """See AsyncNetworkStream."""
+        """Close the connection (see AsyncNetworkStream)."""
         await self._inner.aclose()
 
     async def start_tls(
@@ -87,17 +93,21 @@ class Connection(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """See AsyncNetworkStream."""
+        """Encrypt the connection and return the encrypted one (see AsyncNetworkStream)."""
         return Connection(await self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
-        """See AsyncNetworkStream."""
+        """Return a property of the connection (see AsyncNetworkStream)."""
         return self._inner.get_extra_info(info)
 
 
 async def _gather(sock: trio.socket.SocketType, size: int) -> None:
-    """Wait a moment for so many bytes, or as many as the kernel keeps well: it need not wake us for each segment."""
-    with suppress(OSError, trio.ClosedResourceError):  # the read that follows tells
+    """Wait at most 20 ms until the socket holds `size` bytes, or a quarter of its receive buffer.
+
+    SO_RCVLOWAT makes the socket readable only at that many bytes (socket(7)), so that the kernel does not wake this
+    process for each segment.
+    """
+    with suppress(OSError, trio.ClosedResourceError):  # the read that follows reports the error
         size = min(size, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _BUFFER_PARTS)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
         try:
@@ -108,9 +118,9 @@ async def _gather(sock: trio.socket.SocketType, size: int) -> None:
 
 
 def _decrypted(secure: ssl.SSLObject) -> bytes:
-    """What came with the record that was read: each read of a TLS stream gives one record, of 16 KiB."""
+    """Return the bytes that came with the record just read: a read of a TLS stream gives one record of 16 KiB."""
     records = []
-    with suppress(ssl.SSLError):  # no more is here; or what the next read will say again
+    with suppress(ssl.SSLError):  # nothing more is here, or an error that the next read will report
         while record := secure.read(_READ_BYTES):
             records.append(record)
     return b"".join(records)

@@ -1,10 +1,10 @@
-"""The MIME type of a file by its name."""
+"""The MIME type of a file, guessed by its name."""
 
 from __future__ import annotations
 
 import mimetypes
 
-# What Python's own table lacks or knows only where the machine has an /etc/mime.types; a guess must not depend on it.
+# Types that Python's own table lacks, or has only on machines with an /etc/mime.types. A guess must not depend on that.
 _ADDITIONS = {
     ".7z": "application/x-7z-compressed",
     ".avif": "image/avif",
@@ -72,10 +72,10 @@ UNKNOWN = "application/octet-stream"
 
 
 def guess_mime_type(name: str) -> str:
-    """By extension, `text/plain` for well-known names without one, else `application/octet-stream`.
+    """Return the MIME type by extension, `text/plain` for well-known names without one, else UNKNOWN.
 
-    The same on every machine: the system's own tables are not read. A wrong `text/plain` would promise the service
-    bytes that it can show a model as text, so what is not known stays unknown.
+    The result is the same on every machine, because the system's own tables are not read. An unknown type stays
+    unknown: a wrong `text/plain` would promise the service bytes that it can show a model as text.
     """
     stem, dot, extension = name.rpartition("/")[2].lower().rpartition(".")
     if (known := _ADDITIONS.get(dot + extension)) is not None and dot:
@@ -87,6 +87,6 @@ def guess_mime_type(name: str) -> str:
 
 
 def _last_two(stem: str, extension: str) -> str:
-    """`tar.bz2` of `a.tar.bz2`: mimetypes wants to see what is below a compression."""
+    """Return the last two extensions (`tar.bz2` of `a.tar.bz2`): mimetypes looks below that of a compression."""
     below = stem.rpartition(".")[2] if "." in stem else ""
     return f"{below}.{extension}" if below else extension

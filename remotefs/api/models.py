@@ -1,8 +1,8 @@
-"""What the service says, checked before anybody else sees it.
+"""The service's replies, checked before any other module sees them.
 
-Everything on the wire is hostile until it passed a decoder here: an id becomes a file name in the state folder, a size
-becomes an inode's, a cursor is sent back. What does not fit raises `ReplyBroken` for the whole reply: an entry that is
-skipped would look like a file that was deleted (S4).
+Everything on the wire is hostile until it has passed a decoder here: an id becomes a file name in the state folder, a
+size becomes the size of an inode, a cursor is sent back. One value that does not fit raises ReplyBroken for the whole
+reply, because an entry that is skipped would look like a file that was deleted (S4).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from remotefs.errors import InvalidArgument, ReplyBroken
 
 _ID = r"\A[A-Za-z0-9_-]{1,200}\Z"
 _PLAIN_TEXT = r"\A[^\x00-\x1f\x7f]+\Z"
-# An opaque cursor goes back as a query parameter; printable ASCII is all that was ever seen.
+# A cursor is opaque and goes back as a query parameter. Only printable ASCII has ever been seen in one.
 _CURSOR = r"\A[!-~]{1,2000}\Z"
-# Longer accounts, request ids and error codes are not the service's.
+# Accounts, request ids and error codes. The service sends none that is longer.
 _TOKEN = re.compile(r"[\w.:+/-]{1,200}", re.ASCII)
 
 
 class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """One remote file.
+    """The metadata of one remote file.
 
     Times are unix nanoseconds, UTC, by the server's clock, exact to the microsecond; they and the size are within
-    `bounds`. `expires_ns` is None when the file never expires or the shape does not tell. `scope_session` is the
-    session that the file belongs to, if any.
+    `bounds`. `expires_ns` is None when the file never expires, and in the beta shape, which does not say.
+    `scope_session` is the session that the file belongs to, if any.
     """
 
     id: str
@@ -44,29 +44,29 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page of the listing, newest first; `next_cursor` is None on the last one."""
+    """One page of the listing, newest file first; `next_cursor` is None on the last page."""
 
     files: tuple[FileMetadata, ...]
     next_cursor: str | None
 
     def ends_before(self, at_ns: int) -> bool:
-        """Whether its end was made before that time, so that what follows is older still.
+        """Return whether the end of the page was created before `at_ns`, so that all later pages are older still.
 
-        Of a long page the last hundredth has to agree: one odd time in it does not hide the pages that follow.
+        On a long page the last hundredth of the files has to agree, so that one odd time does not hide later pages.
         """
         end = self.files[-max(1, len(self.files) // 100) :]
         return bool(end) and all(file.created_ns < at_ns for file in end)
 
 
 class Account(msgspec.Struct, frozen=True):
-    """Whose files these are, as the reply headers told; None where they did not."""
+    """The owner of the files, as the reply headers name it; None where they do not."""
 
     organization: str | None
     workspace: str | None
 
 
 _Id = Annotated[str, Meta(pattern=_ID)]
-# `bounds` reads it: as a datetime, one entry of the year 10000 would break its whole page.
+# Decoded by `bounds`, not as a datetime: one entry of the year 10000 would break its whole page.
 _Time = str | int | float
 
 
@@ -75,6 +75,7 @@ class _WireScope(msgspec.Struct):
     type: str = "session"
 
 
+# The lengths are those of the vendor's schema.
 class _WireFile(msgspec.Struct):
     id: _Id
     filename: Annotated[str, Meta(min_length=1, max_length=500)]
@@ -87,7 +88,7 @@ class _WireFile(msgspec.Struct):
 
 
 class _WirePage(msgspec.Struct):
-    """Both shapes of a page; a key that the other shape owns stays UNSET."""
+    """Both shapes of a page; a key of the other shape stays UNSET."""
 
     data: list[_WireFile]
     next_page: Annotated[str, Meta(pattern=_CURSOR)] | msgspec.UnsetType | None = msgspec.UNSET
@@ -106,47 +107,51 @@ _T = TypeVar("_T")
 
 
 class DecodedPage(msgspec.Struct, frozen=True):
-    """A page and the shape it came in: `beta` is true when the reply spoke the beta shape."""
+    """A page and its shape: `beta` is true for a reply in the beta shape."""
 
     page: Page
     beta: bool
 
 
 def check_id(file_id: str) -> str:
-    """`file_id` itself when it can be one; raises InvalidArgument otherwise."""
+    """Return `file_id` when it has the form of a file id. Raises InvalidArgument otherwise."""
     if not re.match(_ID, file_id):
         raise InvalidArgument(f"{file_id[:80]!r} is not a file id")
     return file_id
 
 
 def decode_file(body: bytes, *, expected_id: str | None = None) -> FileMetadata:
-    """A metadata reply; raises ReplyBroken when it is none, or is about another id than `expected_id`."""
-    file = _checked_file(_decode(_FILE, body, "metadata of a file"))
+    """Return the file of a metadata reply.
+
+    Raises ReplyBroken when the reply is not one, or is about another id than `expected_id`.
+    """
+    file = _checked_file(_decode(_FILE, body, "metadata object"))
     if expected_id is not None and file.id != expected_id:
         raise ReplyBroken(f"asked for {expected_id}, the service answered with {file.id}")
     return file
 
 
 def decode_page(body: bytes) -> DecodedPage:
-    """A page of the listing in either shape; raises ReplyBroken when one entry is not whole."""
+    """Return a page of the listing, in either shape. Raises ReplyBroken when any of its entries is not valid."""
     wire = _decode(_PAGE, body, "page of the listing")
     files = tuple(_checked_file(entry) for entry in wire.data)
+    # The GA shape always sends `next_page`, null on the last page; the beta shape never does.
     if isinstance(wire.next_page, msgspec.UnsetType):
         return DecodedPage(Page(files, _beta_cursor(wire)), beta=True)
     return DecodedPage(Page(files, wire.next_page), beta=False)
 
 
 def decode_deleted(body: bytes, *, expected_id: str) -> None:
-    """The reply to a delete; raises ReplyBroken when it does not confirm `expected_id`."""
+    """Check the reply to a delete. Raises ReplyBroken when it does not confirm `expected_id`."""
     deleted = _decode(_DELETED, body, "confirmation of a delete")
     if deleted.id != expected_id:
-        raise ReplyBroken(f"{expected_id} was to be deleted, the service confirmed {deleted.id}")
+        raise ReplyBroken(f"asked to delete {expected_id}, the service confirmed {deleted.id}")
 
 
 def account_of(headers: Mapping[str, str], last: Account | None) -> Account | None:
-    """The account that a reply names, or `last` when it names none.
+    """Return the account that a reply names, or `last` when it names none.
 
-    A reply without a workspace is about the workspace known before, unless the organization is another one.
+    A reply without a workspace is about the last known workspace, unless it names another organization.
     """
     organization = token(headers.get("anthropic-organization-id"))
     workspace = token(headers.get("anthropic-workspace-id"))
@@ -160,13 +165,13 @@ def account_of(headers: Mapping[str, str], last: Account | None) -> Account | No
 
 
 def token(value: object) -> str | None:
-    """`value` when it is a short word of plain ASCII (an id, an error code), else None."""
+    """Return `value` when it is a short word of plain ASCII (an id, an error code), else None."""
     return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
 
 
 def _beta_cursor(wire: _WirePage) -> str | None:
     if isinstance(wire.has_more, msgspec.UnsetType):
-        raise ReplyBroken("a page of the listing tells neither `next_page` nor `has_more`")
+        raise ReplyBroken("a page of the listing has neither `next_page` nor `has_more`")
     if not wire.has_more:
         return None
     cursor = wire.last_id or (wire.data[-1].id if wire.data else None)
@@ -192,7 +197,7 @@ def _time_ns(value: _Time) -> int:
     try:
         return bounds.time_ns(value)
     except ValueError as error:
-        raise ReplyBroken(f"the reply is no whole file: {error}") from None
+        raise ReplyBroken(f"the reply is not valid: {error}") from None
 
 
 def _decode(decoder: msgspec.json.Decoder[_T], body: bytes, what: str) -> _T:
@@ -200,4 +205,4 @@ def _decode(decoder: msgspec.json.Decoder[_T], body: bytes, what: str) -> _T:
         return decoder.decode(body)
     except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
         reason = str(error) or type(error).__name__
-    raise ReplyBroken(f"the reply is no whole {what}: {reason[:200]}")
+    raise ReplyBroken(f"the reply is not a valid {what}: {reason[:200]}")

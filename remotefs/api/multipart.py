@@ -1,7 +1,8 @@
-"""The multipart body of an upload, around bytes that are streamed from elsewhere.
+"""The multipart form of an upload, around bytes that are streamed from elsewhere.
 
-httpx can build one too, but reads the file synchronously in the loop. The format is the one that browsers and the
-vendor's SDKs send: the filename as raw UTF-8 with `"`, CR and LF percent-encoded (WHATWG, multipart/form-data).
+httpx can build such a body too, but it reads the file synchronously in the event loop. The format is the one that
+browsers and the vendor's SDKs send: the filename as raw UTF-8 with `"`, CR and LF percent-encoded (WHATWG,
+multipart/form-data).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
 class Form(msgspec.Struct, frozen=True):
-    """What stands before and after the file's own bytes, and how the whole is called."""
+    """The bytes before and after the file's own bytes, and the Content-Type of the whole body."""
 
     prefix: bytes
     suffix: bytes
@@ -25,9 +26,9 @@ class Form(msgspec.Struct, frozen=True):
 
 
 def upload_form(name: str, mime_type: str, boundary: str, expires_in_s: int | None = None) -> Form:
-    """The form around one file.
+    """Return the form around one file.
 
-    `boundary` must be unguessable, so that no content can hold it. Raises BadName for a name that is not UTF-8,
+    `boundary` must be unguessable, so that no content can contain it. Raises BadName for a name that is not UTF-8,
     InvalidArgument for a MIME type that would break the header.
     """
     if not _MIME_TYPE.fullmatch(mime_type):

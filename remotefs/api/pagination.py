@@ -1,4 +1,4 @@
-"""A walk over all pages of the listing, guarded against servers and proxies that never let it end."""
+"""A walk over all pages of the listing that ends even when a server or a proxy repeats pages for ever."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from remotefs.api.models import Page
 from remotefs.errors import ReplyBroken
 
-# The service may filter a page to nothing; a run of such pages is a loop with fresh cursors.
+# The service may filter a page until it is empty. A longer run of empty pages is a loop with new cursors.
 _MOST_EMPTY_PAGES = 3
 
 
 class WalkGuard:
-    """Pure: sees each page of one walk and raises ReplyBroken for one that cannot follow the others."""
+    """Checks the pages of one walk, in order; pure. Raises ReplyBroken for a page that cannot follow the others."""
 
     def __init__(self) -> None:
         self._cursors: set[str] = set()
@@ -20,7 +20,7 @@ class WalkGuard:
         self._empty_pages = 0
 
     def check(self, page: Page) -> None:
-        """Accept the next page of the walk or raise."""
+        """Check the next page of the walk. Raises ReplyBroken when it repeats a page or a cursor."""
         ids = tuple(file.id for file in page.files)
         if ids and ids == self._last_ids:
             raise ReplyBroken("the listing repeats a page, so it would never end")
@@ -34,7 +34,7 @@ class WalkGuard:
 
 
 class Walk:
-    """Iterate it once. An iterator of its own, so that leaving it half way needs no closing."""
+    """A walk over the pages of a listing; iterate it once. Not a generator: it needs no closing when left half way."""
 
     def __init__(self, list_page: Callable[[str | None], Awaitable[Page]]) -> None:
         self._list_page = list_page

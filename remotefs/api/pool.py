@@ -1,7 +1,8 @@
-"""The pool of connections, as httpx asks for one: httpcore's, on sockets that are read in large pieces.
+"""The connection pool behind httpx: httpcore's, on sockets that are read in large pieces.
 
-httpx makes such a pool by itself, but does not hand on the backend that reads from the sockets. What it does besides is
-done here: requests and replies change from one library's terms to the other's, and so do exceptions.
+httpx can build such a pool, but has no argument for the backend that reads from the sockets. So this transport replaces
+httpx's own one, and does the rest of its work too: it translates requests, replies and exceptions between httpx and
+httpcore (docs/adr/0006-httpx.md).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 from remotefs.api.http import httpcore, httpx
 from remotefs.api.large_reads import LargeReads
 
-# Each means what its namesake means.
+# Each exception of httpcore has a namesake in httpx. `lost_request` decides by these whether an upload may be repeated.
 _SAME: Mapping[type[Exception], type[httpx.TransportError]] = {
     httpcore.TimeoutException: httpx.TimeoutException,
     httpcore.NetworkError: httpx.NetworkError,
@@ -37,7 +38,7 @@ _ENDED: tuple[type[Exception], ...] = (StopAsyncIteration, *_CORE_ERRORS)
 
 
 class PoolLimits(msgspec.Struct, frozen=True):
-    """How many connections there may be, how many of them idle, and for how long (s)."""
+    """The largest number of connections, how many of them may be idle, and for how long, in seconds."""
 
     connections: int
     idle_connections: int
@@ -45,7 +46,7 @@ class PoolLimits(msgspec.Struct, frozen=True):
 
 
 class Pool(httpx.AsyncBaseTransport):
-    """Connections to any address, all of them through `proxy` if there is one. `backend` makes the sockets."""
+    """A pool of connections to any address, all through `proxy` if there is one. `backend` opens the sockets."""
 
     def __init__(
         self,
@@ -64,8 +65,11 @@ class Pool(httpx.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request, wait for the head of its reply; raises httpx.TransportError."""
-        # A request of the asynchronous client has no other kind of body.
+        """Send a request and return the head of its reply, with the body still to be read.
+
+        Raises httpx.TransportError.
+        """
+        # The asynchronous client makes requests with no other kind of body.
         assert isinstance(request.stream, httpx.AsyncByteStream)
         sent = httpcore.Request(
             method=request.method,
@@ -86,9 +90,10 @@ class Pool(httpx.AsyncBaseTransport):
 
 
 class Body(httpx.AsyncByteStream):
-    """The body of a reply, read once. An iterator, for a generator that is dropped half way is, under trio, a warning.
+    """The body of a reply; iterate it once.
 
-    httpcore's own are generators; closing unwinds them.
+    It is an iterator and not a generator, because trio warns of a generator that is dropped half read. httpcore's own
+    bodies are generators; `aclose` runs them to their end.
     """
 
     def __init__(self, reply: httpcore.Response) -> None:
@@ -110,13 +115,13 @@ class Body(httpx.AsyncByteStream):
             raise _in_httpx(error) from error
 
     async def aclose(self) -> None:
-        """Give the connection back when the body was read to its end, else close it."""
+        """Return the connection to the pool when the body was read to its end; close it otherwise."""
         if self._closed:
             return
         self._closed = True
         await self._reply.aclose()
         while self._pieces is not None:
-            # The generators end by themselves once nothing more can come.
+            # Nothing more can come from a closed reply, so its generators run to their end.
             try:
                 await anext(self._pieces)
             except _ENDED:
@@ -128,7 +133,7 @@ def _core_url(url: httpx.URL) -> httpcore.URL:
 
 
 def _core_proxy(proxy: httpx.Proxy, secure: ssl.SSLContext) -> httpcore.Proxy:
-    """The same proxy; one that is encrypted itself is checked as the service is."""
+    """Return the proxy in httpcore's terms. A proxy reached by TLS is checked against the service's certificates."""
     return httpcore.Proxy(
         _core_url(proxy.url),
         auth=proxy.raw_auth,
@@ -138,5 +143,5 @@ def _core_proxy(proxy: httpx.Proxy, secure: ssl.SSLContext) -> httpcore.Proxy:
 
 
 def _in_httpx(error: Exception) -> httpx.TransportError:
-    """The same error in httpx's terms, as exactly as its classes tell."""
+    """Return the error in httpx's terms: the namesake of its most specific class in the table."""
     return next(_SAME[kind] for kind in type(error).__mro__ if kind in _SAME)(str(error))

@@ -1,4 +1,7 @@
-"""The proxies of a machine, by the variables that its programs share: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY."""
+"""The machine's proxies, from the variables that its programs share: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY.
+
+httpx reads these variables only for pools that it builds itself, and `pool` builds ours.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ _SCHEMES = ("http", "https", "all")
 
 
 def proxies_in_environment() -> dict[str, str | None]:
-    """Return the address of the proxy, None for no proxy, by the pattern of addresses that it is for.
+    """Return the proxy for each pattern of addresses, None where no proxy is to be used.
 
     The patterns are those of httpx: `https://`, `all://*example.org`. The variables are read as httpx reads them.
     """
@@ -29,7 +32,10 @@ def _with_scheme(address: str) -> str:
 
 
 def _patterns(names: list[str]) -> Iterator[str]:
-    """The patterns of NO_PROXY: an address as it is, a domain with what lies below it, `.domain` only that."""
+    """Yield the patterns of NO_PROXY.
+
+    An address stands for itself, `domain` for the domain and everything below it, `.domain` only for what is below it.
+    """
     for name in filter(None, names):
         if "://" in name:
             yield name

@@ -1,6 +1,7 @@
-"""From a reply that is not a 2xx to the exception that says so.
+"""Exceptions for replies other than 2xx.
 
-The status decides, then `details.error_code`; never the message. The body may be a proxy's HTML, empty or half JSON.
+The status decides the class, then `details.error_code`; the message never does. The body may be JSON, cut short, empty,
+or a proxy's HTML.
 """
 
 from __future__ import annotations
@@ -53,15 +54,15 @@ _BY_CODE: Mapping[tuple[int, str], type[RefusedError]] = {
 _ADVICE: Mapping[int, str] = {
     402: "see the billing page of the account",
     403: "the key lacks the permission for this",
-    413: "the file is larger than the service takes",
-    429: "too many requests; it is tried again later",
-    503: "the service is overloaded; it is tried again later",
-    529: "the service is overloaded; it is tried again later",
+    413: "the file is larger than the service accepts",
+    429: "too many requests; the request is retried later",
+    503: "the service is overloaded; the request is retried later",
+    529: "the service is overloaded; the request is retried later",
 }
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What an error body said; None where it said nothing usable."""
+    """The fields of an error body; None where a field is missing or not usable."""
 
     type: str | None = None
     message: str | None = None
@@ -72,14 +73,14 @@ class Envelope(msgspec.Struct, frozen=True):
 def refusal(
     status: int, headers: Mapping[str, str], body: bytes, *, action: str, credential: str, secrets: Sequence[str] = ()
 ) -> RefusedError:
-    """The exception for a reply with this `status`.
+    """Return the exception for a reply with this `status`.
 
-    `action` says what was tried ("upload of 'a.txt'"), `credential` what to check when the key is not taken,
-    `secrets` what must not be repeated even if the reply does.
+    `action` names the operation ("upload of 'a.txt'"); `credential` says what to check when the service rejects the
+    key. No text of `secrets` gets into the exception, even if the reply contains it.
     """
     headers = {name.lower(): _hide(value, secrets) for name, value in headers.items()}
     envelope = read_envelope(body, secrets)
-    # By the clock that wrote the date to wait for, where it tells.
+    # A date to wait for is compared with the clock that wrote it, when the reply shows that clock.
     now_ns = bounds.clock_ns(headers.get("date")) or time.time_ns()
     hints = read_hints(headers, now_ns / 1e9)
     kind = _kind(status, envelope, hints)
@@ -95,7 +96,7 @@ def refusal(
 
 
 def read_envelope(body: bytes, secrets: Sequence[str] = ()) -> Envelope:
-    """The error envelope as far as it can be read; never raises."""
+    """Return the error envelope as far as the body can be read; never raise."""
     try:
         outer = msgspec.json.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -113,9 +114,10 @@ def _kind(status: int, envelope: Envelope, hints: Hints) -> type[RefusedError]:
     if by_code := _BY_CODE.get((status, envelope.error_code or "")):
         return by_code
     if status == 429 and hints.after_s is None and not hints.should_retry:
+        # A rate limit comes with `retry-after`; the spend cap does not, and does not clear by waiting.
         return SpendCapReached
     if status == 404 and envelope.type is None:
-        # A proxy or a wrong address, not the service: it must not pass for "this file does not exist" (S4).
+        # A 404 of a proxy or of a wrong address, not of the service: it does not mean that the file is gone (S4).
         return RefusedError
     return _BY_STATUS.get(status, ServerFailure if status >= 500 else RefusedError)
 
@@ -135,7 +137,7 @@ def _sentence(
     elif not envelope.type:
         kind_of_body = headers.get("content-type", "").partition(";")[0].strip().lower()
         from_proxy = kind_of_body == "text/html"
-        parts[0] += " with an HTML page, which comes from a proxy before it" if from_proxy else " without a reason"
+        parts[0] += " with an HTML page, which comes from a proxy in front of it" if from_proxy else " without a reason"
     if advice := _advice(status, kind, credential):
         parts.append(advice)
     if request_id := token(headers.get("request-id")) or envelope.request_id:
@@ -149,9 +151,9 @@ def _advice(status: int, kind: type[RefusedError], credential: str) -> str | Non
     if kind is StorageQuotaExceeded:
         return "the storage of the organization is full: delete files, or ask for more"
     if kind is SpendCapReached:
-        return "the spend limit is reached, which does not clear by waiting: raise it in the account's settings"
+        return "the spend limit is reached, and waiting does not clear it: raise it in the account's settings"
     if 300 <= status < 400:
-        return "it points to another address: check the base URL (http instead of https?)"
+        return "the service redirected the request; check the base URL (http instead of https?)"
     return _ADVICE.get(status)
 
 

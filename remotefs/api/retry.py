@@ -1,8 +1,8 @@
-"""What is sent again, and when: a pure decision over (attempt, error, time, chance).
+"""The retry policy: whether a failed request is sent again, and when. Pure: attempt, error, time and chance go in.
 
 Waits follow the vendor's SDKs: `retry-after-ms`, else `retry-after` in seconds or as a date, else
-min(0.5 * 2**attempt, 8) s times 0.75..1. `x-should-retry` overrides the status. An ambiguous outcome is never sent
-again from here: a second upload would be a second file.
+min(0.5 * 2**attempt, 8) s times 0.75..1. `x-should-retry` overrides the status. A request with an ambiguous outcome is
+never retried here: a second upload would be a second file.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ import msgspec
 from remotefs.api import bounds
 from remotefs.errors import AmbiguousOutcome, RefusedError, RemotefsError, SpendCapReached, TransportError
 
-# As the SDKs: a third failure in a row is news for the caller, who has a queue.
+# As the SDKs do. After a third failure in a row the caller decides, because it has a queue to put the request in.
 MAX_RETRIES = 2
-# A server that names its wait is believed more often, within the deadline.
+# When the server names the wait, more retries are worth it, within the deadline.
 MAX_TOLD_RETRIES = 10
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 8.0
-# Without a deadline nobody is kept longer than this by a server's word.
+# The longest wait that a server can impose on a request without a deadline.
 LONGEST_TOLD_WAIT_S = 60.0
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Send it again after so many seconds."""
+    """Send the request again after `after_s` seconds."""
 
     after_s: float
 
 
 class GiveUp(msgspec.Struct, frozen=True):
-    """The error stands."""
+    """Do not send the request again; its error stands."""
 
 
 class Hints(msgspec.Struct, frozen=True):
-    """What a reply's headers say about sending again; None where they say nothing that can be understood."""
+    """The hints about retries in a reply's headers; None where a header is missing or cannot be understood."""
 
     after_s: float | None = None
     should_retry: bool | None = None
 
 
 def read_hints(headers: Mapping[str, str], wall_now_s: float) -> Hints:
-    """`wall_now_s` is unix time, for a `retry-after` that is a date."""
+    """Return the hints in a reply's headers. `wall_now_s` is unix time, for a `retry-after` that is a date."""
     after_s = bounds.wait_s(headers.get("retry-after-ms"), 0.001)
     if after_s is None:
         after_s = bounds.wait_s(headers.get("retry-after"))
@@ -56,10 +56,10 @@ def read_hints(headers: Mapping[str, str], wall_now_s: float) -> Hints:
 def decide(
     attempt: int, error: RemotefsError, *, elapsed_s: float, deadline_s: float | None, chance: float
 ) -> Retry | GiveUp:
-    """Whether attempt number `attempt` (from 0), which ended in `error`, is followed by another.
+    """Return whether another attempt follows attempt number `attempt` (from 0), which ended in `error`, and when.
 
-    `elapsed_s` of `deadline_s` are used up (None: no deadline); `chance` in 0..1 spreads the waits. A wait that
-    would end after the deadline is given up at once, for nobody gains by it.
+    `elapsed_s` of `deadline_s` seconds are used up (None: no deadline); `chance` in 0..1 spreads the waits. When the
+    wait would end after the deadline, the answer is to give up now.
     """
     if not _may_retry(error):
         return GiveUp()
@@ -72,7 +72,7 @@ def decide(
 
 
 def backoff_s(attempt: int, chance: float) -> float:
-    """Seconds to wait after attempt number `attempt` when the server said nothing."""
+    """Return the seconds to wait after attempt number `attempt` when the server named no wait."""
     return min(FIRST_WAIT_S * 2.0 ** min(attempt, 16), LONGEST_WAIT_S) * (1 - 0.25 * chance)
 
 

@@ -1,6 +1,7 @@
-"""One client by the settings, and httpx's exceptions in this project's terms.
+"""The HTTP client that the settings ask for, and httpx's exceptions in this project's terms.
 
-What httpx raises holds the request, and so the key; no exception of remotefs has one of those as its cause or context.
+An exception of httpx holds the request, and with it the key. So no exception of remotefs has one of them as its cause
+or context.
 """
 
 from __future__ import annotations
@@ -28,37 +29,44 @@ from remotefs.errors import (
 )
 
 _log = logging.getLogger(__name__)
-# Accepted by every server of this API so far, also by gateways that know no newer one.
+# Every server of this API accepts this version so far, also gateways that know no newer one.
 API_VERSION = "2023-06-01"
-# The word in `anthropic-beta` that asks for the beta shape.
+# The value of `anthropic-beta` that asks for the beta shape.
 FILES_BETA = "files-api-2025-04-14"
-# More connections than the kernel's waiting reads and the upload workers together, far fewer than open files allow.
-# Idle for less than load balancers wait before they close one (60 s and more): a POST on a closing one is ambiguous.
+# More connections than the kernel's waiting reads and the upload workers need together, far fewer than the limit of
+# open files. Idle ones are closed before load balancers do it (after 60 s and more), because a POST on a connection
+# that is just being closed has an ambiguous outcome.
 _LIMITS = PoolLimits(connections=160, idle_connections=32, idle_s=30.0)
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
-# The connection was never made: nothing can have been carried out.
+# No connection was made, so the service cannot have carried anything out.
 _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError,
                   httpx.UnsupportedProtocol)  # fmt: skip
 
 
 def base_url(config: ServiceConfig) -> httpx.URL:
-    """The checked address, without a trailing `/` or `/v1`; raises UsageError."""
+    """Return the address of the service, checked, without a trailing `/` or `/v1`.
+
+    Raises UsageError for an address that cannot be used.
+    """
     try:
         url = httpx.URL(config.base_url.strip().rstrip("/").removesuffix("/v1"))
     except (httpx.InvalidURL, ValueError) as error:
-        raise UsageError(f"the base URL cannot be read: {error}") from None
+        raise UsageError(f"the base URL is not valid: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise UsageError(f"the base URL {url.copy_with(userinfo=b'')} is no http(s) address")
+        raise UsageError(f"the base URL {url.copy_with(userinfo=b'')} is not an http(s) address")
     if url.userinfo or url.query or url.fragment:
-        raise UsageError("the base URL must not carry a user, a password, a query or a fragment")
+        raise UsageError("the base URL must not contain a user, a password, a query or a fragment")
     if url.scheme == "http" and not is_loopback(url.host):
-        _log.warning("the base URL %s is not encrypted: the key and all files travel readable", url)
+        _log.warning("the base URL %s is not encrypted: the key and all files are sent in clear text", url)
     return url
 
 
 def identity_headers(config: ServiceConfig) -> dict[str, str]:
-    """Who asks: sent to the service's own origin only. Raises UsageError for what no header can carry."""
+    """Return the headers that identify the caller; they go to the service's own origin only.
+
+    Raises UsageError for a value that no header can carry.
+    """
     _check_credentials(config)
     headers = {"anthropic-version": API_VERSION}
     if config.api_key is not None:
@@ -71,14 +79,14 @@ def identity_headers(config: ServiceConfig) -> dict[str, str]:
 
 
 def secrets_of(config: ServiceConfig) -> tuple[str, ...]:
-    """What must not be repeated by any message, even if a reply holds it."""
+    """Return the texts that no message may repeat, even if a reply contains them."""
     held = [config.api_key, config.auth_token, *(value for _, value in config.custom_headers)]
-    # A short header value is no secret, and hiding it would garble messages.
+    # A short header value is not a secret, and hiding it would garble messages.
     return tuple(secret.reveal() for secret in held if secret is not None and len(secret.reveal()) >= 8)
 
 
 def credential_advice(config: ServiceConfig) -> str:
-    """What to check when the service says 401; names the setting, never the key."""
+    """Return what to check after a 401: a sentence that names the setting, never the key."""
     if config.api_key is not None:
         return f"check the key in ANTHROPIC_API_KEY, and that it belongs to {config.base_url}"
     if config.auth_token is not None:
@@ -87,9 +95,10 @@ def credential_advice(config: ServiceConfig) -> str:
 
 
 def make_http_client(config: ServiceConfig, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
-    """The client, on `transport` or else on pools of its own. HTTP(S)_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and
-    SSL_CERT_DIR are honoured, but a loopback address is never asked for through a proxy, and no cookie is kept.
-    Raises UsageError when one of them is wrong.
+    """Return an HTTP client on `transport`, or else on connection pools of its own.
+
+    It honours HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY, SSL_CERT_FILE and SSL_CERT_DIR, but never uses a proxy for
+    a loopback address. It keeps no cookies. Raises UsageError when one of these variables is not valid.
     """
     url = base_url(config)
     mounts: dict[str, httpx.AsyncBaseTransport | None] = {}
@@ -106,42 +115,45 @@ def make_http_client(config: ServiceConfig, transport: httpx.AsyncBaseTransport 
             transport=transport,
         )
     except (ValueError, httpx.InvalidURL):
-        raise UsageError("NO_PROXY cannot be used: it holds no list of addresses") from None
+        raise UsageError("NO_PROXY cannot be used: it is not a list of addresses") from None
 
 
 def timeouts(config: ServiceConfig, *, reply_extra_s: float = 0.0) -> httpx.Timeout:
-    """Between two pieces, not for the whole; `reply_extra_s` more for a reply that takes work at the service."""
+    """Return the timeouts of a request: for each step between two pieces, not for the whole.
+
+    A reply gets `reply_extra_s` seconds more, for work that the service does before it answers.
+    """
     io_s = config.io_timeout_s
     return httpx.Timeout(connect=config.connect_timeout_s, read=io_s + reply_extra_s, write=io_s, pool=io_s)
 
 
 def lost_request(error: httpx.RequestError, *, action: str, host: str, idempotent: bool, whole: bool) -> TransportError:
-    """What a request without a reply means.
+    """Return the exception for a request that got no reply.
 
-    `whole`: every byte of it was handed over, so that the service may have carried it out. `idempotent`: sending it
-    again does no harm, so the outcome does not matter.
+    `whole`: every byte of it was handed over, so the service may have carried it out. `idempotent`: sending it again
+    does no harm, so the outcome does not matter.
     """
     reason = _reason(error)
     if isinstance(error, _NOT_CONNECTED):
         return Unreachable(f"{action}: {host} cannot be reached: {reason}")
     if not whole:
-        return Unreachable(f"{action}: the connection to {host} broke before all was sent: {reason}")
+        return Unreachable(f"{action}: the connection to {host} broke before the whole request was sent: {reason}")
     if not idempotent:
-        return AmbiguousOutcome(f"{action}: it was sent and no reply came, so its outcome is not known: {reason}")
+        return AmbiguousOutcome(f"{action}: the request was sent but no reply came; its outcome is unknown: {reason}")
     if isinstance(error, httpx.TimeoutException):
         return DeadlineExceeded(f"{action}: no answer from {host} in time")
     return ReplyBroken(f"{action}: the connection to {host} broke before the answer: {reason}")
 
 
 def broken(error: httpx.HTTPError | httpx.StreamError) -> TransportError:
-    """What a reply that ends in the middle of its body means."""
+    """Return the exception for a reply that ended in the middle of its body."""
     if isinstance(error, httpx.TimeoutException):
-        return DeadlineExceeded("the body of a reply stopped coming")
+        return DeadlineExceeded("the service stopped sending in the middle of a reply")
     return ReplyBroken(f"the body of a reply was cut short: {_reason(error)}")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address of this machine is meant."""
+    """Return whether `host` is an address of this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -151,7 +163,10 @@ def is_loopback(host: str) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """For a person. Certificates get a hint, for the usual cause is a company's own CA."""
+    """Return the reason of an error for a person to read, at most 200 characters of httpx's own text.
+
+    An untrusted certificate gets a hint, because the usual cause is a company's own CA.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -175,13 +190,16 @@ def _proxies(base: httpx.URL) -> dict[str, str | None]:
 
 
 def _pool_through(address: str | None, secure: ssl.SSLContext) -> Pool | None:
-    """A pool of connections through a proxy; None, which stands for the pool without one, where there is none."""
+    """Return a pool of connections through the proxy at `address`; None for no proxy, which httpx takes as the default.
+
+    Raises UsageError for an address that cannot be used.
+    """
     if address is None:
         return None
     try:
         proxy = httpx.Proxy(address)
     except (ValueError, httpx.InvalidURL):
-        raise _bad_proxy("it is no proxy address") from None
+        raise _bad_proxy("it is not a proxy address") from None
     if proxy.url.scheme.startswith("socks") and find_spec("socksio") is None:
         raise _bad_proxy("a SOCKS proxy needs the package socksio")
     return Pool(secure, _LIMITS, proxy)
@@ -192,20 +210,20 @@ def _bad_proxy(reason: str) -> UsageError:
 
 
 def _check_credentials(config: ServiceConfig) -> None:
-    """Refuse what no header can carry before h11 does, whose complaint would print it.
+    """Raise UsageError for a credential that no header can carry, before h11 does: its message would show the value.
 
-    No variable here holds a secret's text: a traceback that shows variables would print it too.
+    No variable here holds the text of a secret, because a traceback that shows variables would print it too.
     """
     held = [("the key in ANTHROPIC_API_KEY", config.api_key), ("the token in ANTHROPIC_AUTH_TOKEN", config.auth_token)]
     if config.workspace_id is not None:
         held.append(("the workspace id", Secret(config.workspace_id)))
     for name, value in config.custom_headers:
         if not _NAME.fullmatch(name):
-            raise UsageError("ANTHROPIC_CUSTOM_HEADERS: one of the names is no header name")
+            raise UsageError("ANTHROPIC_CUSTOM_HEADERS: one of the names is not a header name")
         held.append((f"the value of {name} in ANTHROPIC_CUSTOM_HEADERS", value))
     for what, secret in held:
         if secret is not None and not _VALUE.fullmatch(secret.reveal()):
-            raise UsageError(f"{what} is empty or holds a character that no header can carry (a line break, a quote?)")
+            raise UsageError(f"{what} is empty or has a character that no header can carry (a line break, a quote?)")
 
 
 def _bracketed(host: str) -> str:

@@ -1,4 +1,8 @@
-"""The sending half of an upload: where the bytes come from, and the body that counts what was handed over."""
+"""The stream up: the sources of an upload's bytes, and the body that counts how many of them were handed over.
+
+The count matters because an upload cannot be repeated blindly: the service has no idempotency key, and a second upload
+is a second file. A request that certainly never left whole is sent again; after its last byte only the reply counts.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +20,27 @@ from remotefs.api.multipart import Form
 from remotefs.config import MIB
 from remotefs.errors import AmbiguousOutcome, LocalError, Overloaded, RefusedError, TransportError
 
-# Large enough that a thread's hand-over does not show, small enough that a dozen uploads fit into memory.
+# Large enough that handing a piece over from its thread costs nothing that shows; small enough that a dozen uploads fit
+# into memory.
 PIECE_BYTES = MIB
 _T = TypeVar("_T")
 
 
 class UploadSource(Protocol):
-    """What can be uploaded: a known length and a way to read it from its start, possibly more than once."""
+    """Content to upload: its length, its type, and a way to read it from the start, possibly more than once."""
 
     @property
     def size_bytes(self) -> int:
-        """Exactly what `pieces` gives in sum."""
+        """Return the length in bytes; `pieces` yields exactly as many."""
         ...
 
     @property
     def mime_type(self) -> str:
-        """As the service shall store it."""
+        """Return the MIME type that the service shall store."""
         ...
 
     def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The bytes from the start, in pieces that are not empty; closed by the one who asked for them."""
+        """Return a generator of the bytes from the start, in non-empty pieces; the caller closes it."""
         ...
 
 
@@ -47,7 +52,7 @@ class FileSource(msgspec.Struct, frozen=True):
     mime_type: str
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """See UploadSource; raises LocalError when the file cannot be read or is shorter."""
+        """Yield the bytes (see UploadSource). Raises LocalError when the file cannot be read or is shorter."""
         descriptor = await _in_thread(self.path, os.open, self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             at = 0
@@ -55,7 +60,7 @@ class FileSource(msgspec.Struct, frozen=True):
                 wanted = min(PIECE_BYTES, self.size_bytes - at)
                 piece = await _in_thread(self.path, os.pread, descriptor, wanted, at)
                 if not piece:
-                    raise LocalError(f"{self.path}: it was to be uploaded with {self.size_bytes} bytes and has {at}")
+                    raise LocalError(f"{self.path}: cannot upload {self.size_bytes} bytes, the file has only {at}")
                 yield piece
                 at += len(piece)
         finally:
@@ -63,30 +68,32 @@ class FileSource(msgspec.Struct, frozen=True):
 
 
 class BytesSource(msgspec.Struct, frozen=True):
-    """Bytes in memory."""
+    """An upload source of bytes in memory."""
 
     content: bytes
     mime_type: str = "application/octet-stream"
 
     @property
     def size_bytes(self) -> int:
-        """Their number."""
+        """Return the number of bytes."""
         return len(self.content)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """See UploadSource."""
+        """Yield the bytes (see UploadSource)."""
         for at in range(0, len(self.content), PIECE_BYTES):
             yield self.content[at : at + PIECE_BYTES]
 
 
 class UploadBody(httpx.AsyncByteStream):
-    """One attempt's body: the form around the source's pieces, as long as was announced.
+    """The request body of one attempt: the form around the source's pieces, exactly as long as announced.
 
-    `all_sent` turns true when httpx asks for more after the last piece: then the kernel has taken every byte of it.
-    Before that the announced Content-Length is not complete, so the service cannot take the request for a whole one,
-    whatever ended it. `on_all_sent` is called as that piece is handed over: a cancellation that was asked for before
-    comes before it goes out, one that is asked for later may come too late. An iterator of its own, not a generator,
-    because httpcore drops it half read when a request is cut, and trio takes a dropped generator for a mistake.
+    `all_sent` turns true when httpx asks for more after the last piece: the kernel has then taken every byte of it.
+    Before that the body is shorter than its Content-Length, so the service cannot take the request for a complete one,
+    however it ended. `on_all_sent` is called as the last piece is handed over: a cancellation requested before that
+    takes effect before the piece goes out; one requested later may be too late.
+
+    The class is an iterator and not a generator, because httpcore drops it half read when a request is cut, and trio
+    warns of a dropped generator.
 
     Invariant: 0 <= _left <= source bytes; the suffix goes out with the piece that makes `_left` 0.
     """
@@ -131,9 +138,10 @@ class UploadBody(httpx.AsyncByteStream):
 
 
 def after_all_sent(error: RefusedError | TransportError) -> RefusedError | TransportError:
-    """What an error means once every byte was handed over: a definite refusal stays, all else is ambiguous (W6).
+    """Return the error that `error` stands for once every byte was handed over (W6).
 
-    408 is not definite: the service says that the request was not whole, and it was.
+    A definite refusal stays as it is; everything else becomes an AmbiguousOutcome. 408 is not definite: with it the
+    service says that the request was not complete, and it was.
     """
     match error:
         case AmbiguousOutcome() | Overloaded():
@@ -141,13 +149,13 @@ def after_all_sent(error: RefusedError | TransportError) -> RefusedError | Trans
         case RefusedError(status=status) if status < 500 and status != 408:
             return error
         case RefusedError():
-            return AmbiguousOutcome(f"{error}; the file may have been stored all the same", request_id=error.request_id)
+            return AmbiguousOutcome(f"{error}; the service may have stored the file", request_id=error.request_id)
         case _:
-            return AmbiguousOutcome(f"all was sent, and the answer cannot be read: {error}")
+            return AmbiguousOutcome(f"the whole request was sent, but its reply cannot be read: {error}")
 
 
 async def _in_thread(path: Path, call: Callable[..., _T], *args: Any) -> _T:
     try:
         return await trio.to_thread.run_sync(call, *args)
     except OSError as error:
-        raise LocalError(f"{path}: it cannot be read for its upload: {error.strerror}") from error
+        raise LocalError(f"{path}: cannot be read for its upload: {error.strerror}") from error

@@ -1,9 +1,9 @@
-"""The kernel's side of a mounted connection: its limits, which libfuse's options do not reach.
+"""The kernel's limits for a mounted connection, which no option of libfuse sets.
 
-With the default of 12 requests in the background, 14 slow reads hold up a read that could be answered from memory
-(docs/adr/0002-kernel-facts.md). The limit can be raised by root only, in fusectl. So can the kernel's readahead, in
-sysfs: a READ of 1 MiB costs hardly more than one of 128 KiB, so a sequential reader gets several times the bytes for
-the same work.
+By default the kernel has at most 12 requests in the background: 14 slow reads then hold up a read that could be
+answered from memory (docs/adr/0002-kernel-facts.md). Only root can raise this limit, in fusectl. The same is true of
+the kernel's readahead, in sysfs: a READ of 1 MiB costs hardly more than one of 128 KiB, so a sequential reader gets
+several times the bytes for the same work. Without root both stay as they are, and the mount works with them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _BACKING = Path("/sys/class/bdi")
 
 
 def raise_background_limit(mountpoint: Path, requests: int) -> bool:
-    """Let the kernel have so many reads under way; whether it does now. Blocks: call it from a thread."""
+    """Let the kernel have `requests` reads under way; return whether it does now. Blocks: call it from a thread."""
+    # fusectl names the folder of a connection after the minor number of its device.
     connection = _FUSECTL / str(os.minor(mountpoint.stat().st_dev))
     if not connection.exists() and os.geteuid() == 0:
         subprocess.run(  # noqa: S603 - fixed words
@@ -30,17 +31,20 @@ def raise_background_limit(mountpoint: Path, requests: int) -> bool:
             (connection / name).write_text(str(requests))
         return int((connection / "max_background").read_text()) >= requests
     except OSError as error:
-        _log.info("the kernel's limit of reads under way stays as it is: %s", error)
+        _log.info("cannot raise the kernel's limit of background requests: %s", error)
         return False
 
 
 def raise_readahead(mountpoint: Path, size_bytes: int) -> bool:
-    """Let the kernel read so far ahead of a sequential reader; whether it does now. Blocks: call it from a thread."""
+    """Let the kernel read `size_bytes` ahead of a sequential reader; return whether it does now.
+
+    Blocks: call it from a thread.
+    """
     device = mountpoint.stat().st_dev
     setting = _BACKING / f"{os.major(device)}:{os.minor(device)}" / "read_ahead_kb"
     try:
         setting.write_text(str(size_bytes >> 10))
     except OSError as error:
-        _log.info("the kernel's readahead stays as it is: %s", error)
+        _log.info("cannot raise the kernel's readahead: %s", error)
         return False
     return True

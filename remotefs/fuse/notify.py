@@ -1,7 +1,8 @@
-"""Telling the kernel what changed behind its back, from one thread of its own.
+"""Notifications to the kernel about changes that did not come through it, sent from one thread of its own.
 
-Never from a handler or under a lock: the kernel may hold the very lock that the notification wants, and wait for the
-handler. Nothing waits for this thread.
+A handler must not send one, nor must code that holds a lock: a notification about a name waits for the kernel's lock of
+the directory, and the kernel holds that lock while it waits for a handler. So the event loop only puts notifications
+into a queue, and nothing waits for the thread (docs/adr/0002-kernel-facts.md).
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ _log = logging.getLogger(__name__)
 
 
 class KernelNotifier:
-    """Implements the placer's Invalidator; silent until `start()` and after `stop()`.
+    """The Invalidator that the reconciliation calls; sends nothing before `start()` and after `stop()`.
 
-    `is_known` tells of which inodes the kernel holds anything: of others there is nothing to take back.
+    `is_known` returns whether the kernel knows an inode; of any other there is nothing to invalidate.
     """
 
     def __init__(self, is_known: Callable[[int], bool]) -> None:
@@ -31,24 +32,28 @@ class KernelNotifier:
         self._drop_attributes: Callable[[int], None] = _nothing_is_mounted
 
     def start(self, drop_entry: Callable[[int, str], None], drop_attributes: Callable[[int], None]) -> None:
-        """The mount is up; these tell the kernel, and may raise OSError (`invalidation` has them)."""
+        """Start the thread, once the mount is up. It calls the given functions, which may raise OSError."""
         self._drop_entry, self._drop_attributes = drop_entry, drop_attributes
         self._thread = threading.Thread(target=self._work, name="kernel-notifier", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """The mount is going down."""
+        """Stop after the notifications in the queue, because the mount is going down. Does not wait for the thread."""
         if self._thread is not None:
+            # The thread may be blocked in the kernel; a daemon thread does not keep the process alive.
             self._queue.put(None)
             self._thread = None
 
     def entry(self, parent: int, name: str) -> None:
-        """What a name in a directory names has changed."""
+        """Queue the notification that a name in a directory means another file now, or none."""
         if self._thread is not None and self._is_known_or_root(parent):
             self._queue.put(partial(self._drop_entry, parent, name))
 
     def inode(self, ino: int) -> None:
-        """An inode's attributes have changed; its pages stay, for the bytes of an inode never change."""
+        """Queue the notification that an inode's attributes changed.
+
+        The kernel keeps the pages, because the bytes of an inode change only through the kernel.
+        """
         if self._thread is not None and self._is_known_or_root(ino):
             self._queue.put(partial(self._drop_attributes, ino))
 
@@ -60,8 +65,8 @@ class KernelNotifier:
             try:
                 notification()
             except OSError as error:
-                # ENOENT: the kernel holds nothing of it. Anything else costs no more than a stale entry.
-                _log.debug("the kernel was told in vain: %s", error)
+                # ENOENT: the kernel has not cached it. Any other error costs no more than a stale entry.
+                _log.debug("the kernel did not take a notification: %s", error)
 
 
 def _nothing_is_mounted(*_: object) -> None:

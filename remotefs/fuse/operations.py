@@ -1,7 +1,7 @@
-"""The kernel's requests, each handed to the file system: an adapter and nothing else.
+"""The handlers of the kernel's requests: each one hands its request to the file system and translates the result.
 
-pyfuse3 answers only FUSEError; any other exception ends its main loop and leaves the request hanging. So every handler
-is wrapped: an exception becomes an errno by the one table, `trio.Cancelled` passes.
+pyfuse3 answers only a FUSEError; any other exception ends its main loop and leaves the request without an answer. So
+`answering` wraps every handler: it turns an exception into an errno by the one table and lets `trio.Cancelled` pass.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[object]])
 
 
 def answering(handler: Handler) -> Handler:
-    """Turn every exception of a handler into an errno, and log what a person should know of."""
+    """Wrap a handler so that every exception becomes an errno; log those that a person should know about."""
 
     @functools.wraps(handler)
     async def wrapped(*arguments: object) -> object:
@@ -46,9 +46,14 @@ def answering(handler: Handler) -> Handler:
 
 
 class Operations(pyfuse3.Operations):
-    """One method a request. `note_use` is called when the kernel asks for something: the mount is in use."""
+    """The handlers, one method for each kind of request.
+
+    `timeout_s` is how long the kernel may use names and attributes without asking again. `note_use` is called when a
+    request shows that somebody uses the mount.
+    """
 
     supports_dot_lookup = True
+    # With the writeback cache write(2) returns before its bytes get here, too late for its own error (EFBIG, ENOSPC).
     enable_writeback_cache = False
     enable_acl = False
 
@@ -67,10 +72,12 @@ class Operations(pyfuse3.Operations):
         try:
             inode = self._fs.namespace.lookup(parent_inode, name)
         except NotFound:
+            # Not ENOENT: the kernel caches that a name is missing only from an entry with inode 0.
             return absent_entry(timeout_s)
         return self._known(inode, timeout_s)
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        # FORGET has no reply, so no error can be answered; one bad inode must not spoil the others of the batch.
         for ino, count in inode_list:
             try:
                 self._fs.namespace.forget(ino, count)
@@ -137,9 +144,10 @@ class Operations(pyfuse3.Operations):
         for entry in self._fs.namespace.readdir(fh, start_id):
             attributes = entry_attributes(entry, self._timeout_s)
             if not pyfuse3.readdir_reply(token, FileNameT(entry.name.encode()), attributes, entry.cookie):
+                # The reply is full, and this entry is not in it: the kernel asks again from the last cookie.
                 return
             if entry.cookie > COOKIES_BELOW:
-                # The kernel does not count `.` and `..`.
+                # An entry of a listing counts as a lookup, `.` and `..` do not.
                 self._fs.handles.looked_up(entry.ino)
 
     @answering
@@ -225,12 +233,12 @@ class Operations(pyfuse3.Operations):
         await self._fs.files.release(fh)
 
     def _known(self, inode: Inode, timeout_s: float | None = None) -> pyfuse3.EntryAttributes:
-        # Invariant: each entry that is answered to the kernel counts one lookup, which a forget gives back.
+        # Invariant: each entry in a reply to the kernel counts one lookup, which a forget takes back.
         self._fs.handles.looked_up(inode.ino)
         return entry_attributes(inode, self._timeout_s if timeout_s is None else timeout_s)
 
 
 def _file_info(handle: OpenFile) -> pyfuse3.FileInfo:
-    # Bytes of an inode never change behind the kernel's back: its pages stay good from one open to the next. Of a
-    # length that is not sure it must keep none, for it would cut the file there.
+    # The bytes of an inode change only through the kernel, so its pages stay valid from one open to the next. While the
+    # length is not certain, the file is read without the page cache: the kernel would cut it at the listed length.
     return pyfuse3.FileInfo(fh=FileHandleT(handle.fh), keep_cache=not handle.direct, direct_io=handle.direct)

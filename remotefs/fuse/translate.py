@@ -1,4 +1,4 @@
-"""Between the file system's records and pyfuse3's, and the one table from exceptions to errno."""
+"""Translation of the file system's records into pyfuse3's, and the one table from exceptions to errno."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from remotefs.vfs.attributes import BLOCK_BYTES, AttributeChange, FileSystemSize
 _SECTOR_BYTES = 512
 _QUIET, _SAY, _SHOUT = logging.DEBUG, logging.WARNING, logging.ERROR
 
-# ENOSYS turns a request off for the whole life of the mount; the others mean something else to who waits
-# (docs/adr/0002-kernel-facts.md).
+# After ENOSYS the kernel never sends that kind of request again while the mount lives. EINTR makes the caller, and
+# ECHILD the kernel's path walk, try again (docs/adr/0002-kernel-facts.md).
 _NEVER_ANSWERED = {errno.ENOSYS, errno.EINTR, errno.ECHILD}
 
-# The first class that fits counts; a subclass stands before its base.
+# The first row that matches counts, so a subclass stands before its base. The last column is the log level: debug for a
+# plain POSIX answer, warning for what a person may have to act on, error for a fault of this machine or of remotefs.
 ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.NotFound, errno.ENOENT, _QUIET),
     (errors.AlreadyExists, errno.EEXIST, _QUIET),
@@ -55,7 +56,7 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.Overloaded, errno.EIO, _SAY),
     (errors.ServerFailure, errno.EIO, _SAY),
     (errors.RefusedError, errno.EIO, _SAY),
-    # What the first of them said is not repeated for each read of each file.
+    # SilentService and NotAsked repeat, for each read of each file, what an earlier error has logged already.
     (errors.SilentService, errno.ETIMEDOUT, _QUIET),
     (errors.DeadlineExceeded, errno.ETIMEDOUT, _SAY),
     (errors.NotAsked, errno.EIO, _QUIET),
@@ -78,7 +79,11 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
 
 
 def errno_of(error: Exception) -> tuple[int, int]:
-    """(errno, log level) of any exception; what is no RemotefsError is a mistake of ours or of the machine."""
+    """Return (errno, log level) for any exception.
+
+    An OSError keeps its errno where the kernel can pass that on; everything else outside of the table is EIO. Both are
+    logged as errors, because an exception that is not a RemotefsError is a bug or a fault of the machine.
+    """
     for kind, number, level in ERRNO_TABLE:
         if isinstance(error, kind):
             return number, level
@@ -93,7 +98,7 @@ def errno_of(error: Exception) -> tuple[int, int]:
 
 
 def entry_attributes(inode: Inode | Entry, timeout_s: float) -> pyfuse3.EntryAttributes:
-    """The kernel's view of an inode, to be believed for `timeout_s`."""
+    """Return the attributes of an inode for the kernel, valid for `timeout_s` seconds."""
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = pyfuse3.InodeT(inode.ino)
     entry.st_mode = pyfuse3.ModeT(inode.mode)
@@ -113,15 +118,19 @@ def entry_attributes(inode: Inode | Entry, timeout_s: float) -> pyfuse3.EntryAtt
 
 
 def absent_entry(timeout_s: float) -> pyfuse3.EntryAttributes:
-    """A name that is known not to exist, to be believed for `timeout_s`."""
+    """Return the entry of a name that does not exist, valid for `timeout_s` seconds."""
     entry = pyfuse3.EntryAttributes()
+    # Inode 0 means "no such name" in a reply to LOOKUP.
     entry.st_ino = pyfuse3.InodeT(0)
     entry.entry_timeout = timeout_s
     return entry
 
 
 def attribute_change(attributes: pyfuse3.EntryAttributes, fields: pyfuse3.SetattrFields) -> AttributeChange:
-    """What setattr is told; the fields that are not told hold rubbish."""
+    """Return the change that a SETATTR asks for; None for each field that it leaves alone.
+
+    Only the fields that `fields` marks are copied: the others do not hold the values of the inode.
+    """
     return AttributeChange(
         mode=attributes.st_mode if fields.update_mode else None,
         uid=attributes.st_uid if fields.update_uid else None,
@@ -133,12 +142,13 @@ def attribute_change(attributes: pyfuse3.EntryAttributes, fields: pyfuse3.Setatt
 
 
 def statvfs(size: FileSystemSize, max_name_bytes: int) -> pyfuse3.StatvfsData:
-    """The kernel's view of statfs."""
+    """Return the answer to a statfs for the kernel, in blocks of BLOCK_BYTES."""
     data = pyfuse3.StatvfsData()
     data.f_bsize = data.f_frsize = BLOCK_BYTES
     data.f_blocks = size.blocks
     data.f_bfree = data.f_bavail = size.free_blocks
     data.f_files = size.files
+    # No limit on the number of files is known.
     data.f_ffree = data.f_favail = 1 << 30
     data.f_namemax = max_name_bytes
     return data

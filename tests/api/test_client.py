@@ -538,7 +538,7 @@ async def test_a_success_without_content_is_broken_and_teaches_nothing(
 async def test_a_body_of_another_length_is_broken(length: str) -> None:
     answer = httpx.Response(200, headers={"content-length": length}, stream=httpx.ByteStream(b"hello"))
     async with scripted(Script(answer)) as client:
-        with pytest.raises(ReplyBroken, match=f"{length} bytes gave 5"):
+        with pytest.raises(ReplyBroken, match=f"{length} bytes and had 5"):
             await download(client)
 
 

@@ -1,7 +1,7 @@
-"""Questions that the documents leave open, put to a server: at most 20 requests, and nothing left behind.
+"""The questions that the vendor's documents leave open, put to a server: at most 20 requests, and no files left behind.
 
-Each step is a request or two and answers one or more questions. What was uploaded is deleted at the end, also when a
-step failed or the probe was cancelled.
+Each step sends one or two requests and answers one or more questions. The probe deletes its uploads at the end, also
+when a step failed or the probe was cancelled.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from remotefs.api.probe.single_requests import Answer, SingleRequests
 from remotefs.api.upload import BytesSource
 from remotefs.config import MIB, ServiceConfig
 
-# Without failures; a delete that fails is tried again.
+# The most requests when nothing fails; a delete that fails is retried.
 MAX_REQUESTS = 20
 PREFIX = "remotefs-probe-"
-UNKNOWN = "not settled"
+UNKNOWN = "unknown"
 _NAME_CHARACTERS = 255
 _EXPIRY_S = 3600
-# Between 500 * 10**6 and 500 * 2**20.
+# The documented limit is 500 MB. A file between 500 * 10**6 and 500 * 2**20 bytes shows which MB are meant.
 _DISPUTED_BYTES = 510 * 10**6
 _LARGE_UPLOAD_WAIT_S = 900.0
 _WRONG_SHAPE = (400, 404)
@@ -43,7 +43,7 @@ class Observation(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All answers; `left_over` names what could not be deleted."""
+    """All answers of a probe; `left_over` names the files that it could not delete."""
 
     base_url: str
     organization: str | None
@@ -61,9 +61,10 @@ async def run_probe(
     warn: Callable[[str], None] = lambda _: None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Report:
-    """Put every question; `size_limit` also uploads 510 MB. `say` is told what is done, `warn` what was left behind.
+    """Put every question to the server and return the answers.
 
-    Raises RefusedError or TransportError when not even a listing is given.
+    `size_limit` also uploads a file of 510 MB. `say` is called with each step, `warn` with each file left behind.
+    Raises RefusedError or TransportError when the server does not even answer a listing.
     """
     budget = Budget.for_service(config)
     exchange = Exchange(config, budget, transport=transport)
@@ -82,7 +83,7 @@ async def run_probe(
 
 
 class _Prober:
-    """The questions, in an order in which one request answers several."""
+    """The questions, in an order that lets one request answer several of them."""
 
     def __init__(self, single_requests: SingleRequests) -> None:
         self.findings: list[Observation] = []
@@ -90,7 +91,7 @@ class _Prober:
         self._name = f"{PREFIX}{secrets.token_hex(6)}"
 
     async def run(self, *, size_limit: bool) -> None:
-        """Every step."""
+        """Take every step, and collect the answers in `findings`."""
         known = await self._learn_shape()
         first = await self._first_upload()
         if first is not None:
@@ -131,12 +132,12 @@ class _Prober:
 
     async def _is_visible(self, file: FileMetadata) -> None:
         answer = await self._single_requests.metadata(file.id)
-        self._found("metadata at once after an upload", "yes" if answer.status == 200 else answer.describe())
+        self._found("metadata right after an upload", "yes" if answer.status == 200 else answer.describe())
         listed = await self._listed()
-        self._found("listed at once after an upload", UNKNOWN if listed is None else _yes_no(file.id in listed))
+        self._found("listed right after an upload", UNKNOWN if listed is None else _yes_no(file.id in listed))
         if not self._single_requests.beta:
             answer = await self._single_requests.list(beta=False, ids=(file.id,))
-            self._found("ids[] together with limit", "taken" if answer.status == 200 else answer.describe())
+            self._found("ids[] together with limit", "accepted" if answer.status == 200 else answer.describe())
 
     async def _listed(self) -> Mapping[str, FileMetadata] | None:
         answer = await self._single_requests.list(beta=self._single_requests.beta)
@@ -166,9 +167,9 @@ class _Prober:
 
     async def _empty_file(self) -> None:
         answer, file = await self._upload(f"{self._name}.txt", b"")
-        self._found("empty file", f"taken, {file.size_bytes} bytes" if file else answer.describe())
+        self._found("empty file", f"accepted, {file.size_bytes} bytes" if file else answer.describe())
         same_name = file is not None and file.filename == f"{self._name}.txt"
-        self._found("two files of one name", "taken" if same_name else UNKNOWN)
+        self._found("two files of one name", "accepted" if same_name else UNKNOWN)
 
     async def _expiry_in_beta(self) -> FileMetadata | None:
         source = BytesSource(b"soon\n", "text/plain")
@@ -197,34 +198,34 @@ class _Prober:
         length = of_range if is_part else answer.headers.get("content-length", "")
         differs = f"{length[:20]} against {file.size_bytes}"
         equal = _either(length == str(file.size_bytes), "equal", differs)
-        self._found("content length", equal if length else "not told")
+        self._found("content length", equal if length else "not sent")
         told = [name for name in _TOLD_OF_CONTENT if name in answer.headers]
         self._found("headers of content", ", ".join(told) or "none")
 
     async def _size_limit(self, *, wanted: bool) -> None:
         question = f"file of {_DISPUTED_BYTES:,} bytes"
         if not wanted:
-            self._found(question, f"{UNKNOWN}: --size-limit uploads so much")
+            self._found(question, f"{UNKNOWN}: use --size-limit to upload it")
             return
         source = _Zeros(_DISPUTED_BYTES)
         answer, file = await self._single_requests.upload(f"{self._name}.bin", source, wait_s=_LARGE_UPLOAD_WAIT_S)
         refused = f"{answer.describe()}: MB are 10^6" if answer.status == 413 else answer.describe()
-        self._found(question, "taken: MB are 2^20" if file else refused)
+        self._found(question, "accepted: MB are 2^20" if file else refused)
 
     async def _after_delete(self, file: FileMetadata | None, expiring: FileMetadata | None) -> None:
         if file is not None and await self._single_requests.delete(file.id):
             answer = await self._single_requests.metadata(file.id)
-            self._found("metadata at once after a delete", "404" if answer.status == 404 else f"still {answer.status}")
+            self._found("metadata right after a delete", "404" if answer.status == 404 else f"still {answer.status}")
         listed = await self._listed()
         if file is not None and listed is not None:
-            self._found("listed at once after a delete", _yes_no(file.id in listed))
+            self._found("listed right after a delete", _yes_no(file.id in listed))
         if expiring is not None:
             self._found("expires_in_seconds in the beta shape", self._expiry_kept(expiring, listed))
 
     def _expiry_kept(self, file: FileMetadata, listed: Mapping[str, FileMetadata] | None) -> str:
-        """Only a listing in the GA shape tells."""
+        """Return the answer about the expiry; only a listing in the GA shape shows it."""
         seen = None if listed is None or self._single_requests.beta else listed.get(file.id)
-        return "taken; whether it is kept is not told" if seen is None else _either(seen.expires_ns, "kept", "ignored")
+        return "accepted; unknown whether it is kept" if seen is None else _either(seen.expires_ns, "kept", "ignored")
 
 
 class _Zeros(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
-"""One request, one answer, nothing sent again: for `probe`, which counts its requests and looks at replies.
+"""Single requests without retries, for the probe, which counts its requests and looks at the replies.
 
-Whatever it uploaded it deletes when it is closed.
+Closing deletes every file that was uploaded here.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from remotefs.errors import (
     Unreachable,
 )
 
-# An upload is not cut by a cancellation: its id would be unknown, and the file would stay.
+# A cancellation does not cut an upload: its id would be unknown, and the file would stay at the service.
 _UPLOAD_WAIT_S = 60.0
 _CLEANUP_WAIT_S = 60.0
 _PAGE_FILES = 1000
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What one request gave: a body, or the error that it ended in. `status` is None without a reply."""
+    """The outcome of one request: a body, or the error that it ended in. `status` is None when no reply came."""
 
     status: int | None
     headers: Mapping[str, str] = {}
@@ -43,14 +43,16 @@ class Answer(msgspec.Struct, frozen=True):
     error: RefusedError | TransportError | None = None
 
     def describe(self) -> str:
-        """In a few words, for when it is not what was hoped for."""
+        """Return a few words for the report that say why this is not the answer that a question needs."""
         if isinstance(self.error, RefusedError):
             return f"refused with {self.error.status} {self.error.error_code or self.error.type or ''}".rstrip()
         return "no answer" if self.error else f"answered {self.status}"
 
 
 class SingleRequests:
-    """Used inside `aclosing`. `say` is told what is done; `warn`, and `left_over`, what may be there still.
+    """Sends requests that are not retried; use it inside `aclosing`.
+
+    `say` is called with each step, `warn` with each file that may be left at the service; `left_over` lists these.
 
     Invariant: `_made` holds the id and the name of every file of ours that is not known to be deleted.
     """
@@ -67,23 +69,26 @@ class SingleRequests:
         self._made: dict[str, str] = {}
 
     async def list(self, *, beta: bool, ids: Sequence[str] = ()) -> Answer:
-        """A page of 1,000 files, or what there is of `ids`."""
+        """Ask for the newest 1,000 files, or for those of `ids` (at most 100); return the answer."""
         limit: tuple[tuple[str, str | int], ...] = (("limit", 100 if ids else _PAGE_FILES),)
         params = (*limit, *(("ids[]", file_id) for file_id in ids))
         return await self._ask(Call("GET", "/v1/files", "listing", params), beta=beta)
 
     async def metadata(self, file_id: str) -> Answer:
-        """One file."""
+        """Ask for the metadata of one file; return the answer."""
         return await self._ask(Call("GET", f"/v1/files/{file_id}", f"metadata of {file_id}"), beta=self.beta)
 
     async def content_head(self, file_id: str) -> Answer:
-        """The reply to a request for the second byte, without its body: it may be large, and somebody else's."""
+        """Ask for the second byte of a file; return the answer without its body.
+
+        The body is not read: a server that ignores Range sends the whole file, which may be large and somebody else's.
+        """
         call = Call("GET", f"/v1/files/{file_id}/content", f"download of {file_id}")
         headers = {"range": "bytes=1-1", "accept-encoding": "identity"}
         return await self._ask(call, beta=self.beta, headers=headers, head_only=True)
 
     async def delete(self, file_id: str) -> bool:
-        """Delete one of ours; whether that is confirmed."""
+        """Delete a file that was uploaded here; return whether the service confirmed it."""
         answer = await self._ask(_delete_call(file_id), beta=self.beta)
         if answer.error is None:
             self._made.pop(file_id, None)
@@ -98,7 +103,10 @@ class SingleRequests:
         expires_in_s: int | None = None,
         wait_s: float = _UPLOAD_WAIT_S,
     ) -> tuple[Answer, FileMetadata | None]:
-        """A new file, or the reason why there is none. Once begun it is not cancelled."""
+        """Upload a new file; return the answer, and the file if the service stored it.
+
+        Once begun it is not cancelled; it ends after `wait_s` seconds.
+        """
         self._say(f"uploading {source.size_bytes:,} bytes under a name of {len(name)} characters")
         await self._budget.acquire(Priority.INTERACTIVE_READ)
         form = upload_form(name, source.mime_type, secrets.token_hex(16), expires_in_s)
@@ -110,12 +118,13 @@ class SingleRequests:
                     return await self._send(name, body, beta=self.beta if beta is None else beta)
                 except (RefusedError, TransportError) as error:
                     failure = error
+        # After a definite refusal, or without a connection, no file was made; after any other failure there may be one.
         if isinstance(after_all_sent(failure), AmbiguousOutcome) and not isinstance(failure, Unreachable):
-            self._leave(f"{name!r}, if its upload was carried out: {failure}")
+            self._leave(f"{name!r}, if the service stored it: {failure}")
         return _failed(failure), None
 
     async def aclose(self) -> None:
-        """Delete what was made, also when cancelled; for this alone requests are sent again."""
+        """Delete all files that were uploaded, also when cancelled, within 60 s. Only these deletes are retried."""
         with trio.move_on_after(_CLEANUP_WAIT_S, shield=True):
             for file_id in list(self._made):
                 await self._delete_for_sure(file_id)
