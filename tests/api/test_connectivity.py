@@ -19,11 +19,11 @@ async def answer() -> str:
 
 
 @pytest.fixture
-def link() -> Connectivity:
+def connectivity() -> Connectivity:
     """One over which an answer came."""
-    link = Connectivity()
-    link.up()
-    return link
+    connectivity = Connectivity()
+    connectivity.up()
+    return connectivity
 
 
 def test_s1_before_the_first_answer_nothing_is_worth_sending() -> None:
@@ -31,14 +31,14 @@ def test_s1_before_the_first_answer_nothing_is_worth_sending() -> None:
 
 
 def test_s1_a_refusal_is_an_answer_once_the_account_was_vouched_for() -> None:
-    link = Connectivity(vouched=False)
+    connectivity = Connectivity(vouched=False)
     for _ in range(3):
-        link.learn(refusal(errors.BadRequest, 400))
-        assert not link.is_up
-    assert link.retry_s == 4.0
-    link.vouch()
-    link.learn(refusal(errors.BadRequest, 400))
-    assert (link.is_up, link.is_trusted) == (True, True)
+        connectivity.learn(refusal(errors.BadRequest, 400))
+        assert not connectivity.is_up
+    assert connectivity.retry_s == 4.0
+    connectivity.vouch()
+    connectivity.learn(refusal(errors.BadRequest, 400))
+    assert (connectivity.is_up, connectivity.is_trusted) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -65,22 +65,22 @@ async def test_what_an_error_tells(connectivity: Connectivity, error: errors.Rem
         raise error
 
     with pytest.raises(type(error)):
-        await link.watch(failing)
-    assert link.is_up is is_up
-    assert link.statistics().reason == (None if is_up else str(error))
+        await connectivity.watch(failing)
+    assert connectivity.is_up is is_up
+    assert connectivity.statistics().reason == (None if is_up else str(error))
 
 
 async def test_an_answer_means_up_again(connectivity: Connectivity) -> None:
-    link.down(errors.Unreachable("no route"))
-    assert await link.watch(answer) == "answer"
-    assert (link.is_up, link.retry_s) == (True, 0.0)
+    connectivity.down(errors.Unreachable("no route"))
+    assert await connectivity.watch(answer) == "answer"
+    assert (connectivity.is_up, connectivity.retry_s) == (True, 0.0)
 
 
 def test_tries_grow_apart_up_to_a_limit(connectivity: Connectivity) -> None:
     waits = []
     for _ in range(10):
-        link.down(errors.Unreachable("no route"))
-        waits.append(link.retry_s)
+        connectivity.down(errors.Unreachable("no route"))
+        waits.append(connectivity.retry_s)
     assert waits[:4] == [1, 2, 4, 8]
     assert waits[-1] == MAX_RETRY_S
 
@@ -92,14 +92,14 @@ async def test_requests_that_were_under_way_together_count_as_one_try(connectivi
 
     async def request() -> None:
         with pytest.raises(errors.Unreachable):
-            await link.watch(failing)
+            await connectivity.watch(failing)
 
     async with trio.open_nursery() as nursery:
         for _ in range(8):
             nursery.start_soon(request)
-    assert link.retry_s == 1
+    assert connectivity.retry_s == 1
     await request()
-    assert link.retry_s == 2
+    assert connectivity.retry_s == 2
 
 
 # -- out of reach (R7)
@@ -107,35 +107,35 @@ async def test_requests_that_were_under_way_together_count_as_one_try(connectivi
 
 def at(now: float) -> Connectivity:
     """One over which an answer came, and that takes it to be `now`."""
-    link = Connectivity(clock=lambda: now)
-    link.up()
-    return link
+    connectivity = Connectivity(clock=lambda: now)
+    connectivity.up()
+    return connectivity
 
 
 @pytest.mark.parametrize("error", [errors.DeadlineExceeded("silent"), errors.Unreachable("refused")])
 def test_r7_a_question_without_any_answer_is_out_of_reach(error: errors.DeadlineExceeded | errors.Unreachable) -> None:
-    link = at(100)
-    link.unheard(error, since=90)
-    assert (link.lost, link.unanswered, link.is_up) == (error, error, False)
-    link.heard()
-    assert (link.lost, link.unanswered, link.is_up) == (None, None, True)
+    connectivity = at(100)
+    connectivity.unheard(error, since=90)
+    assert (connectivity.lost, connectivity.unanswered, connectivity.is_up) == (error, error, False)
+    connectivity.heard()
+    assert (connectivity.lost, connectivity.unanswered, connectivity.is_up) == (None, None, True)
 
 
 def test_r7_where_anything_was_heard_meanwhile_it_is_that_question_alone() -> None:
-    link = at(100)
-    link.heard()
-    link.unheard(errors.DeadlineExceeded("silent"), since=90)
-    assert link.lost is None
-    assert link.is_up
+    connectivity = at(100)
+    connectivity.heard()
+    connectivity.unheard(errors.DeadlineExceeded("silent"), since=90)
+    assert connectivity.lost is None
+    assert connectivity.is_up
 
 
 def test_r7_readers_that_wait_in_vain_are_no_tries() -> None:
-    link = at(100)
+    connectivity = at(100)
     for _ in range(20):
-        link.unheard(errors.DeadlineExceeded("silent"), since=90)
-    assert link.retry_s == 0, "the first question is asked at once"
-    link.down(errors.DeadlineExceeded("silent"))
-    assert link.retry_s == 1
+        connectivity.unheard(errors.DeadlineExceeded("silent"), since=90)
+    assert connectivity.retry_s == 0, "the first question is asked at once"
+    connectivity.down(errors.DeadlineExceeded("silent"))
+    assert connectivity.retry_s == 1
 
 
 async def test_r7_an_upload_without_an_answer_does_not_keep_readers_from_trying(connectivity: Connectivity) -> None:
@@ -143,26 +143,26 @@ async def test_r7_an_upload_without_an_answer_does_not_keep_readers_from_trying(
         raise errors.Unreachable("broke before all was sent")
 
     with pytest.raises(errors.Unreachable):
-        await link.watch(failing)
-    assert link.lost is None
-    assert link.unanswered is not None
-    link.heard()
-    assert not link.is_up, "a download that goes on does not have it sent again at once"
+        await connectivity.watch(failing)
+    assert connectivity.lost is None
+    assert connectivity.unanswered is not None
+    connectivity.heard()
+    assert not connectivity.is_up, "a download that goes on does not have it sent again at once"
 
 
 def test_r7_a_refusal_is_an_answer() -> None:
-    link = at(100)
-    link.unheard(errors.DeadlineExceeded("silent"), since=90)
-    link.learn(refusal(errors.AuthenticationFailed, 401))
-    assert link.lost is None
-    assert not link.is_up
+    connectivity = at(100)
+    connectivity.unheard(errors.DeadlineExceeded("silent"), since=90)
+    connectivity.learn(refusal(errors.AuthenticationFailed, 401))
+    assert connectivity.lost is None
+    assert not connectivity.is_up
 
 
 async def test_s1_suspended_stays_so_whatever_answers(connectivity: Connectivity) -> None:
-    link.suspend(errors.AccountError("another account answers"))
-    await link.watch(answer)
-    assert not link.is_up
-    assert link.statistics().suspended == "another account answers"
+    connectivity.suspend(errors.AccountError("another account answers"))
+    await connectivity.watch(answer)
+    assert not connectivity.is_up
+    assert connectivity.statistics().suspended == "another account answers"
 
 
 async def test_changes_are_told_once_each(connectivity: Connectivity, autojump_clock: trio.testing.MockClock) -> None:
@@ -170,17 +170,17 @@ async def test_changes_are_told_once_each(connectivity: Connectivity, autojump_c
 
     async def listen() -> None:
         while True:
-            await link.changed()
-            told.append(link.is_up)
+            await connectivity.changed()
+            told.append(connectivity.is_up)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(listen)
         for change in (
-            lambda: link.down(errors.Unreachable("x")),
-            lambda: link.down(errors.Unreachable("y")),
-            link.up,
-            link.up,
-            lambda: link.suspend(errors.AccountError("z")),
+            lambda: connectivity.down(errors.Unreachable("x")),
+            lambda: connectivity.down(errors.Unreachable("y")),
+            connectivity.up,
+            connectivity.up,
+            lambda: connectivity.suspend(errors.AccountError("z")),
         ):
             await trio.testing.wait_all_tasks_blocked()
             change()
@@ -190,7 +190,7 @@ async def test_changes_are_told_once_each(connectivity: Connectivity, autojump_c
 
 
 def test_a_service_that_is_out_of_reach_for_a_day_is_tried_on() -> None:
-    link = Connectivity()
+    connectivity = Connectivity()
     for _ in range(3000):
-        link.down(errors.Unreachable("no route"))
-    assert link.retry_s == MAX_RETRY_S
+        connectivity.down(errors.Unreachable("no route"))
+    assert connectivity.retry_s == MAX_RETRY_S

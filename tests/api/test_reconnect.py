@@ -31,9 +31,7 @@ class Scene:
         self.held_s = 0.0
         self._answer = answer
         self.patience = Patience(WAIT_S, self.connectivity)
-        self.probe = Reconnect(
-            self.connectivity, lambda: self.patience.ask("the service", self._ask), self._wake_writeback
-        )
+        self.probe = Reconnect(self.connectivity, lambda: self.patience.ask("the service", self._ask), self._wake)
 
     async def _ask(self, ticket: Ticket) -> None:
         self.asked_at.append(trio.current_time())
@@ -41,7 +39,7 @@ class Scene:
             await trio.sleep(self.held_s)
         await self._answer()
 
-    def _wake_writeback(self) -> None:
+    def _wake(self) -> None:
         self.rung += 1
 
     def lose(self) -> None:
@@ -65,7 +63,7 @@ async def test_it_asks_only_while_no_answer_comes(autojump_clock: Clock) -> None
         lost_at = trio.current_time()
         await trio.sleep(1000)
         assert scene.asked_at == [lost_at]
-        assert scene.link.is_up
+        assert scene.connectivity.is_up
         assert scene.rung == 1, "who lists is told"
 
 
@@ -76,7 +74,7 @@ async def test_a_service_that_hangs_is_asked_again_and_again_but_once_at_a_time(
         pauses = [later - earlier - WAIT_S for earlier, later in itertools.pairwise(scene.asked_at)]
         assert pauses[:5] == [1, 2, 4, 8, 16]
         assert pauses[-1] == MAX_RETRY_S
-        assert isinstance(scene.link.lost, DeadlineExceeded)
+        assert isinstance(scene.connectivity.lost, DeadlineExceeded)
         assert scene.rung == 0
 
 
@@ -87,7 +85,7 @@ async def test_it_tells_what_it_met_last(autojump_clock: Clock) -> None:
     async with probing(refused) as scene:
         scene.lose()
         await trio.sleep(2)
-        assert isinstance(scene.link.lost, Unreachable)
+        assert isinstance(scene.connectivity.lost, Unreachable)
 
 
 async def test_a_refusal_of_the_account_is_for_others_to_ask_about(autojump_clock: Clock) -> None:
@@ -98,8 +96,8 @@ async def test_a_refusal_of_the_account_is_for_others_to_ask_about(autojump_cloc
         scene.lose()
         await trio.sleep(1000)
         assert len(scene.asked_at) == 1
-        assert scene.link.lost is None
-        assert not scene.link.is_up
+        assert scene.connectivity.lost is None
+        assert not scene.connectivity.is_up
         assert scene.rung == 1
 
 
@@ -109,12 +107,12 @@ async def test_a_question_that_waits_for_its_turn_is_not_unanswered(autojump_clo
         scene.lose()
         await trio.sleep(31)
         assert len(scene.asked_at) == 1
-        assert scene.link.is_up
+        assert scene.connectivity.is_up
 
 
 async def test_heard_by_another_way_it_does_not_ask(autojump_clock: Clock) -> None:
     async with probing(trio.lowlevel.checkpoint) as scene:
         scene.lose()
-        scene.link.heard()
+        scene.connectivity.heard()
         await trio.sleep(1000)
         assert scene.asked_at == []

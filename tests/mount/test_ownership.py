@@ -120,7 +120,7 @@ def test_two_addresses_have_two(other: str) -> None:
 
 
 @pytest.fixture
-def link() -> Connectivity:
+def connectivity() -> Connectivity:
     return Connectivity(vouched=False)
 
 
@@ -132,27 +132,27 @@ def meta(tmp_path: Path) -> Iterator[Meta]:
 
 def test_s1_a_refusal_names_nobodys_folder(meta: Meta, connectivity: Connectivity) -> None:
     """It may be refused because the key is of the wrong account."""
-    keeper = AccountGuard(meta, link, HERE, "the folder")
+    keeper = AccountGuard(meta, connectivity, HERE, "the folder")
     keeper.check(Account("org2", None), False)
-    assert (Owner.of(meta.facts), link.is_trusted) == (FRESH, False)
+    assert (Owner.of(meta.facts), connectivity.is_trusted) == (FRESH, False)
     keeper.check(Account("org", None), True)
-    assert (Owner.of(meta.facts), link.is_trusted) == (ORG, True)
+    assert (Owner.of(meta.facts), connectivity.is_trusted) == (ORG, True)
 
 
 def test_s1_a_refusal_of_another_account_stops_everything(meta: Meta, connectivity: Connectivity) -> None:
-    keeper = AccountGuard(meta, link, HERE, "the folder")
+    keeper = AccountGuard(meta, connectivity, HERE, "the folder")
     keeper.check(Account("org", None), True)
     with pytest.raises(AccountError, match="use a key of the first"):
         keeper.check(Account("org2", None), False)
-    assert not link.is_up
-    assert not link.is_trusted
+    assert not connectivity.is_up
+    assert not connectivity.is_trusted
 
 
 def test_s1_what_only_may_be_the_same_is_told_how_to_move_on(meta: Meta, connectivity: Connectivity) -> None:
-    keeper = AccountGuard(meta, link, HERE, "the folder")
+    keeper = AccountGuard(meta, connectivity, HERE, "the folder")
     keeper.check(Account(None, None), True)
     assert Owner.of(meta.facts) == URL
-    elsewhere = AccountGuard(meta, link, THERE, "the folder")
+    elsewhere = AccountGuard(meta, connectivity, THERE, "the folder")
     for refused in (elsewhere.check_address, lambda: elsewhere.check(Account("org", None), True)):
         with pytest.raises(AccountError, match=r"accept-account --state-dir the folder"):
             refused()
