@@ -1,3 +1,3 @@
-"""remotefs mounts Anthropic's Files API as a directory; docs/architecture.md draws its layers."""
+"""Mount Anthropic's Files API as a directory. docs/architecture.md draws the layers of the code."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m remotefs`: the same as the command `remotefs`."""
+"""Run the command `remotefs` by `python -m remotefs`."""
 
 from remotefs.cli.main import main
 

@@ -1,8 +1,21 @@
-"""Time that can be relied on, made of clocks that cannot.
+"""Two clocks that can be relied on, made of three that cannot.
 
-The wall clock may be set, the service's may be wrong, and the monotonic one starts again with the machine. Two clocks
-are made of them: `SteadyClock`, which goes as the monotonic one does, and `ServiceClock`, which believes what replies
-say as far as it agrees with the steady one. Both are pure but for the clocks that they are given.
+The wall clock of the machine may be set at any moment, the `Date` of a reply may be wrong, and the monotonic clock
+starts at zero with every start of the machine. From these come
+
+    wall clock ─── first value ───┐
+                                  ├─► SteadyClock ── due times: "try again in 30 s"
+    CLOCK_BOOTTIME ── progress ───┘        │
+                                           │ checks
+    `Date` of replies ──────────────► ServiceClock ── expiry of files, age of the trash
+
+* `SteadyClock` advances as the monotonic clock does. Its last value is kept in the state folder, so that a due time in
+  the journal means the same moment in the next mount.
+* `ServiceClock` follows the `Date` of replies as long as it agrees with the steady clock. Files are removed here when
+  they expire, so a wrong `Date` must not move it: see the class.
+
+A wall clock that was set wrong for a moment once delayed uploads by hours and emptied the trash; docs/adr/0008-time.md
+tells the decisions. Both classes are pure apart from the clocks that are passed in.
 """
 
 from __future__ import annotations
@@ -16,23 +29,26 @@ import msgspec
 
 _NS = 1_000_000_000
 _HOUR_NS = 3600 * _NS
-# So far apart two clocks still agree (S1): more than any clock drifts in a day, and less than any file lives.
+# Two clocks agree while they differ by no more than this (S1). It is more than any clock drifts in a day, and less than
+# any file lives.
 TOLERANCE_NS = _HOUR_NS
-# A file is made this far in the service's future at most: what we know of its clock is whole seconds old.
+# The service dates a new file at most this far after the time that we take for the service's: our idea of it comes from
+# a `Date` in whole seconds, and is some seconds old. Moments that lie further in the future are not believed.
 AHEAD_NS = 600 * _NS
-# A service whose clock says something else for so long has had it set.
+# When the service's clock disagrees with the steady one for this long, somebody has set the service's clock.
 STEP_AFTER_NS = 600 * _NS
-# What a reading is compared with is no older than this, so that a clock that drifts is followed.
+# The reference that readings are compared with is renewed at this age. A clock that drifts is followed by it: within a
+# day no drift exceeds TOLERANCE_NS.
 REFERENCE_AGE_NS = 24 * _HOUR_NS
 
 
 def boot_ns() -> int:
-    """Return the time since the machine started, suspended time counted, in ns."""
+    """Return the time since the machine started, in ns, including the time that it was suspended."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def boot_id() -> str:
-    """Return what tells this run of the machine from others; empty where the kernel does not tell."""
+    """Return the kernel's identifier of this run of the machine, or "" if the kernel has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -49,7 +65,7 @@ class Machine:
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """One moment by every clock of a machine, to be kept over the end of the process."""
+    """One moment by every clock of a machine, saved so that the next process can continue from it."""
 
     steady_ns: int
     boot_ns: int
@@ -58,10 +74,10 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class SteadyClock:
-    """Returns, when called, ns that never go back and that no setting of a clock moves; the first is the wall clock's.
+    """A clock in ns that never goes back and that setting the machine's clock does not move; call it for the time.
 
-    It goes on over the end of the process from its last `mark`: by the machine's own time, and where the machine was
-    started again since, by the wall clock, though never back.
+    It begins with the value of the wall clock. A later process continues from the last `mark`: by CLOCK_BOOTTIME if the
+    machine has not been restarted since, else by the time that passed on the wall clock, but never backwards.
     """
 
     def __init__(self, machine: Machine, mark: Mark | None = None) -> None:
@@ -70,38 +86,40 @@ class SteadyClock:
         self._steady_ns = machine.wall() if mark is None else mark.steady_ns + _passed_ns(mark, machine, self._boot_ns)
 
     def __call__(self) -> int:
-        """Return the time in ns."""
+        """Return the time in ns, comparable with the values of earlier processes."""
         return self._steady_ns + max(self._machine.boot() - self._boot_ns, 0)
 
     def mark(self) -> Mark:
-        """Return this moment, for the next process."""
+        """Return the present moment, to be saved for the next process."""
         machine = self._machine
         return Mark(self(), machine.boot(), machine.wall(), machine.boot_id)
 
 
 def _passed_ns(mark: Mark, machine: Machine, boot_ns: int) -> int:
+    # Within one run of the machine CLOCK_BOOTTIME tells the time since the mark exactly.
     if mark.boot_id and mark.boot_id == machine.boot_id and boot_ns >= mark.boot_ns:
         return boot_ns - mark.boot_ns
+    # After a restart only the wall clock has gone on. If it was set back meanwhile, no time has passed for us.
     return max(machine.wall() - mark.wall_ns, 0)
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What the service's clock said at a moment of the steady clock, both in ns."""
+    """The time that the service's clock showed at a moment of the steady clock, both in ns."""
 
     service_ns: int
     steady_ns: int
 
     def at(self, steady_ns: int) -> int:
-        """Return what it says at another moment, if it goes on as the steady one does."""
+        """Return the service's time (ns) at another moment, if its clock advances as the steady one does."""
         return self.service_ns + steady_ns - self.steady_ns
 
     def agrees_with(self, other: Reading) -> bool:
-        """Whether both can be readings of one clock that went on as it should (S1)."""
+        """Return whether one clock that advanced as it should can have shown both readings (S1)."""
         return abs(other.at(self.steady_ns) - self.service_ns) <= TOLERANCE_NS
 
 
 class ServiceMark(msgspec.Struct, frozen=True):
-    """What the next process has to know of the service's clock."""
+    """The state of a ServiceClock that the next process continues from."""
 
     reference: Reading
     epoch: int
@@ -110,9 +128,16 @@ class ServiceMark(msgspec.Struct, frozen=True):
 class ServiceClock:
     """The service's time in ns since the epoch.
 
-    A reading is believed that agrees with the one before by the steady clock. Another is believed once the service has
-    said so for a while; then a new `epoch` begins, and nothing that was foreseen in the last one counts (S1). Until the
-    dispute is over the earlier of both is the time: it is the one by which nothing expires that may not have.
+    Each reply brings a reading. It is compared with a *reference*, an earlier reading that is believed:
+
+        agrees with the reference ──────────────► believed; it ends a dispute
+        disagrees ──► becomes the *rival* ──┬───► another reading agrees with the rival, 10 minutes later or more:
+                                            │     the rival is believed, and a new `epoch` begins
+                                            └───► a reading disagrees with the rival too: that one is the new rival
+
+    While there is a rival, the earlier of both times counts: the later one could expire files that still live. With a
+    new epoch nothing counts that was foreseen in the last one (S1): expiries that were listed by the old clock wait for
+    a person.
     """
 
     def __init__(self, machine: Machine, steady: Callable[[], int], mark: ServiceMark | None = None) -> None:
@@ -128,11 +153,11 @@ class ServiceClock:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the service has told its time in this process, and the newest reply went with those before."""
+        """Return whether a reply in this process brought the time and the newest reply agrees with the reference."""
         return self._is_read and self._rival is None
 
     def now_ns(self) -> int:
-        """Return the time at the service; by our own clocks, the earlier of them, where it never told."""
+        """Return the service's time in ns; before the first reading the earlier time of our own two clocks."""
         steady_ns = self._steady()
         if self._latest is None:
             return min(self._wall(), steady_ns)
@@ -140,7 +165,7 @@ class ServiceClock:
         return now_ns if self._rival is None else min(now_ns, self._rival.at(steady_ns))
 
     def read(self, service_ns: int) -> None:
-        """Take what a reply of the service says."""
+        """Take the time in ns that a reply of the service brought."""
         self._is_read = True
         reading = Reading(service_ns, self._steady())
         if self._reference is None:
@@ -153,7 +178,7 @@ class ServiceClock:
             self._dispute(reading)
 
     def mark(self) -> ServiceMark | None:
-        """Return what the next process has to know; None before the first reading."""
+        """Return the state to save for the next process; None before the first reading."""
         return None if self._reference is None else ServiceMark(self._reference, self.epoch)
 
     def _dispute(self, reading: Reading) -> None:

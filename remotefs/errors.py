@@ -1,13 +1,13 @@
-"""Every exception that remotefs raises on purpose, with the blame in the type.
+"""Every exception that remotefs raises on purpose. The class says who or what is to blame.
 
     RemotefsError
-    ├── CallerError                     what was asked for cannot be done on this tree (plain POSIX refusals)
+    ├── CallerError                     the request cannot be carried out on this tree (plain POSIX refusals)
     │   ├── NotFound  AlreadyExists  NotADirectory  IsADirectory  DirectoryNotEmpty
     │   ├── NotPermitted  AccessDenied  InvalidArgument  NameTooLong  BadName
     │   ├── NoAttribute  AttributeTooBig  FileTooBig  TooManyLinks  Unsupported
     │   └── NotReadable                 neither here nor downloadable (R2)
-    ├── UsageError                      a wrong flag, setting or mountpoint: the command says so and ends
-    ├── RefusedError                    the service answered, and its answer is no
+    ├── UsageError                      a wrong flag, setting or mountpoint: the command prints it and exits
+    ├── RefusedError                    the service answered with a refusal
     │   ├── BadRequest                  400: StorageQuotaExceeded, NotDownloadable, UnsupportedShape
     │   ├── AuthenticationFailed        401
     │   ├── BillingProblem              402
@@ -17,31 +17,34 @@
     │   ├── TooLarge                    413
     │   ├── RateLimited                 429: SpendCapReached (does not clear by waiting)
     │   └── ServerFailure               5xx: Overloaded (503, 529: certainly not carried out)
-    ├── TransportError                  no answer, or not a whole one
+    ├── TransportError                  no reply, or not a whole one
     │   ├── Unreachable                 certainly not carried out: no connection, or it broke before all was sent;
     │   │                               NotAsked (not sent at all: there was no connection a moment ago)
-    │   ├── AmbiguousOutcome            sent, and nobody knows whether it was carried out (W6):
+    │   ├── AmbiguousOutcome            sent, and it is unknown whether it was carried out (W6):
     │   │                               MisansweredUpload (the reply is about another file)
-    │   ├── ReplyBroken                 a body cut short, JSON that is none, a page that cannot be:
+    │   ├── ReplyBroken                 a body cut short, invalid JSON, an impossible page:
     │   │                               LengthDiffers
     │   └── DeadlineExceeded            SilentService (known to send nothing, so nobody waits for it)
-    ├── CorruptionError                 bytes on this disk are not the ones that were put there (R3)
-    ├── StaleError                      the remote file went away under an open handle (R4)
-    ├── IntentGone                      pending work was carried out or cancelled since it was read
+    ├── CorruptionError                 bytes on this disk are not the ones that were written (R3)
+    ├── StaleError                      the remote file was deleted under an open handle (R4)
+    ├── IntentGone                      an intent was carried out or cancelled after it was read
     ├── LocalError                      this machine is in the way
     │   ├── OutOfSpace  StateLocked  StateUnusable
     └── AccountError                    the state folder belongs to another account (S1)
 
-The one table from these to errno stands in `remotefs/fuse/translate.py`; a test fails when a class has no row.
+The branch decides whether a request that changes something may be sent again. After Unreachable and Overloaded it may,
+because the service has done nothing. After an AmbiguousOutcome nobody knows, so the listing is read back first (W6).
+
+`remotefs/fuse/translate.py` has the only table from these classes to errno; a test fails if a class has no row.
 """
 
 from __future__ import annotations
 
 
 class RemotefsError(Exception):
-    """The root. `str()` of it is a sentence for a person: what happened, to which path, what to do.
+    """The base class. Its text is a sentence for a person: what happened, to which path, what to do.
 
-    `request_id` is the service's name for the request, None where it gave none.
+    `request_id` is the service's identifier of the request, None if the service sent none.
     """
 
     request_id: str | None = None
@@ -52,31 +55,31 @@ class CallerError(RemotefsError):
 
 
 class NotFound(CallerError):
-    """ENOENT."""
+    """ENOENT: the path, or the inode, does not exist."""
 
 
 class AlreadyExists(CallerError):
-    """EEXIST."""
+    """EEXIST: the name is taken."""
 
 
 class NotADirectory(CallerError):
-    """ENOTDIR."""
+    """ENOTDIR: a directory is needed."""
 
 
 class IsADirectory(CallerError):
-    """EISDIR."""
+    """EISDIR: a directory cannot be used as a file."""
 
 
 class DirectoryNotEmpty(CallerError):
-    """ENOTEMPTY."""
+    """ENOTEMPTY: the directory still has entries."""
 
 
 class NotPermitted(CallerError):
-    """EPERM."""
+    """EPERM: the operation is not possible for any user."""
 
 
 class AccessDenied(CallerError):
-    """EACCES."""
+    """EACCES: the caller may not do this."""
 
 
 class NotReadable(AccessDenied):
@@ -84,45 +87,46 @@ class NotReadable(AccessDenied):
 
 
 class InvalidArgument(CallerError):
-    """EINVAL."""
+    """EINVAL: an argument has a value that cannot be."""
 
 
 class NameTooLong(CallerError):
-    """ENAMETOOLONG."""
+    """ENAMETOOLONG: a component of a path has more than 255 bytes."""
 
 
 class BadName(CallerError):
-    """EILSEQ: not UTF-8."""
+    """EILSEQ: a name is not UTF-8."""
 
 
 class NoAttribute(CallerError):
-    """ENODATA."""
+    """ENODATA: the file has no such extended attribute."""
 
 
 class AttributeTooBig(CallerError):
-    """ENOSPC or ERANGE of extended attributes: more than a file may carry."""
+    """ENOSPC: the extended attributes would be larger than a file may carry."""
 
 
 class FileTooBig(CallerError):
-    """EFBIG: more than the service takes."""
+    """EFBIG: the file would be larger than the service accepts."""
 
 
 class TooManyLinks(CallerError):
-    """EMLINK."""
+    """EMLINK: the file has as many names as it may have."""
 
 
 class Unsupported(CallerError):
-    """EOPNOTSUPP."""
+    """EOPNOTSUPP: the mount does not offer this."""
 
 
 class UsageError(RemotefsError):
-    """A flag, a setting or a mountpoint that cannot be; commands print it and exit with 2."""
+    """A flag, a setting or a mountpoint is invalid; the command prints the message and exits with status 2."""
 
 
 class RefusedError(RemotefsError):
-    """The service answered, and its answer is no.
+    """The service answered with a refusal.
 
-    `status` is the HTTP status; `type` and `error_code` are the envelope's, None where it had none.
+    `status` is the HTTP status; `type` and `error_code` come from the envelope, None if it has none. `retry_after_s` is
+    the wait that the service asks for, `should_retry` its own word on a retry; None if it sent none.
     Branch on the class, the status or `error_code`, never on the message.
     """
 
@@ -147,7 +151,7 @@ class RefusedError(RemotefsError):
 
 
 class BadRequest(RefusedError):
-    """400."""
+    """400: the service rejects the request as such."""
 
 
 class StorageQuotaExceeded(BadRequest):
@@ -159,7 +163,7 @@ class NotDownloadable(BadRequest):
 
 
 class UnsupportedShape(BadRequest):
-    """The server speaks only the other shape of the API."""
+    """400: the server knows only the other shape of the API."""
 
 
 class AuthenticationFailed(RefusedError):
@@ -167,15 +171,15 @@ class AuthenticationFailed(RefusedError):
 
 
 class BillingProblem(RefusedError):
-    """402."""
+    """402: payment or billing is in the way."""
 
 
 class PermissionRefused(RefusedError):
-    """403."""
+    """403: the key may not do this."""
 
 
 class RemoteNotFound(RefusedError):
-    """404."""
+    """404: the service has no such file."""
 
 
 class FileExpired(RemoteNotFound):
@@ -183,39 +187,39 @@ class FileExpired(RemoteNotFound):
 
 
 class Conflict(RefusedError):
-    """409."""
+    """409: the request conflicts with another one."""
 
 
 class TooLarge(RefusedError):
-    """413, from the service or from a proxy before it."""
+    """413: too large for the service, or for a proxy in front of it."""
 
 
 class RateLimited(RefusedError):
-    """429."""
+    """429: too many requests."""
 
 
 class SpendCapReached(RateLimited):
-    """429 that does not clear by waiting: no `retry-after` came with it."""
+    """429 without `retry-after`: a limit of spending, which does not clear by waiting."""
 
 
 class ServerFailure(RefusedError):
-    """5xx: whether it was carried out is not known."""
+    """5xx: it is unknown whether the request was carried out."""
 
 
 class Overloaded(ServerFailure):
-    """503 and 529: certainly not carried out."""
+    """503 or 529: the request was certainly not carried out."""
 
 
 class TransportError(RemotefsError):
-    """No answer, or not a whole one."""
+    """No reply came, or not a whole one."""
 
 
 class Unreachable(TransportError):
-    """Nothing was carried out: no connection was made, or it broke before all of the request was sent."""
+    """The request was not carried out: there was no connection, or it broke before all of the request was sent."""
 
 
 class AmbiguousOutcome(TransportError):
-    """The request went out and its outcome is not known (W6)."""
+    """The request was sent and its outcome is unknown (W6)."""
 
     def __init__(self, message: str, *, request_id: str | None = None) -> None:
         super().__init__(message)
@@ -223,22 +227,23 @@ class AmbiguousOutcome(TransportError):
 
 
 class MisansweredUpload(AmbiguousOutcome):
-    """The reply to an upload is about a file that cannot be the one that was sent (W6)."""
+    """The reply to an upload describes a file that cannot be the one that was sent (W6)."""
 
 
 class ReplyBroken(TransportError):
-    """The answer was cut short or cannot be: broken JSON, an id that is none, a cursor that repeats."""
+    """The reply was cut short or is impossible: invalid JSON, an invalid id, a cursor that repeats."""
 
 
 class LengthDiffers(ReplyBroken):
-    """The content is not as long as it was listed (R6); `actual_bytes` is None where only that is known.
+    """The content does not have the length that was listed (R6).
 
-    `in_body`: only the end of a body showed it, so that bytes of it may have been handed out before.
+    `actual_bytes` is None if it is only known to be longer. `in_body`: only the end of a body showed the difference, so
+    that bytes of it may have reached a reader before.
     """
 
     def __init__(self, file_id: str, listed_bytes: int, actual_bytes: int | None, *, in_body: bool = False) -> None:
         told = "longer" if actual_bytes is None else f"{actual_bytes} bytes long"
-        super().__init__(f"{file_id}: it was listed with {listed_bytes} bytes and is {told}")
+        super().__init__(f"{file_id}: the listing says {listed_bytes} bytes, but the content is {told}")
         self.file_id = file_id
         self.listed_bytes = listed_bytes
         self.actual_bytes = actual_bytes
@@ -246,31 +251,31 @@ class LengthDiffers(ReplyBroken):
 
 
 class DeadlineExceeded(TransportError):
-    """The time given for it passed."""
+    """The time allowed for the request passed."""
 
 
 class NotAsked(Unreachable):
-    """The service cannot be reached, as others have found out: the request is not sent (R7)."""
+    """The request is not sent, because earlier requests found that the service cannot be reached (R7)."""
 
 
 class SilentService(DeadlineExceeded):
-    """The service sends nothing, as others have found out: the caller does not wait for it (R7)."""
+    """The caller does not wait, because earlier requests found that the service sends nothing (R7)."""
 
 
 class CorruptionError(RemotefsError):
-    """Bytes on this disk are not the ones that were put there (R3)."""
+    """Bytes on this disk are not the ones that were written (R3)."""
 
 
 class StaleError(RemotefsError):
-    """ESTALE: the remote file went away under an open handle (R4)."""
+    """ESTALE: the remote file was deleted under an open handle (R4)."""
 
 
 class IntentGone(RemotefsError):
-    """The row of an intent is not there any more: it was carried out, or cancelled, since it was read."""
+    """The row of an intent no longer exists: it was carried out or cancelled after the caller read it."""
 
 
 class LocalError(RemotefsError):
-    """This machine is in the way."""
+    """This machine is in the way: its disk, its locks, its kernel."""
 
 
 class OutOfSpace(LocalError):
@@ -282,7 +287,7 @@ class StateLocked(LocalError):
 
 
 class StateUnusable(LocalError):
-    """The state folder cannot be read, is from a newer version, or lies where locks do not work."""
+    """The state folder is damaged, cannot be accessed, comes from a newer version, or lies where locks do not work."""
 
 
 class AccountError(RemotefsError):

@@ -1,7 +1,11 @@
-"""The boundary around the tasks of a mount: none of them ends it, or another (H7).
+"""The boundary around the tasks of a mount: a task that fails ends neither the mount nor another task (H7).
 
-A long-lived task that fails is begun again after a pause, and counted. The errors of a request are not its affair: they
-are answered to the program that asked. `trio.Cancelled` passes, because it is not a failure.
+In a trio nursery an exception of one task cancels all the others. So each task that lives as long as the mount runs
+inside `Supervisor.keep`, which catches the failure, counts it for `status`, and starts the task again after a pause.
+The pauses double from 0.5 s to 60 s, so that a task that fails at once does not keep the processor busy.
+
+Errors of a single request do not come here: the program that made the request gets them as an errno. `trio.Cancelled`
+passes through, because a cancelled task has not failed.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from remotefs.errors import RemotefsError
 _log = logging.getLogger(__name__)
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
-# A task that ran for so long before it failed begins with the first pause again.
+# After a run of at least this length the pauses begin with the first one again: the earlier trouble is over.
 _HEALTHY_S = 60.0
 
 Task = Callable[[], Awaitable[object]]
@@ -27,7 +31,7 @@ Task = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True)
 class TaskFailure:
-    """What `status` shows of a task that failed: how often, and the last time (seconds since the epoch) and why."""
+    """The failures of one task, for `status`: how many, and the time (s since the epoch) and reason of the last."""
 
     task: str
     count: int
@@ -36,13 +40,13 @@ class TaskFailure:
 
 
 class Supervisor:
-    """Keeps tasks going and counts their failures, by the task's name."""
+    """Keeps long-lived tasks running and counts the failures of each task by its name."""
 
     def __init__(self) -> None:
         self._failures: dict[str, TaskFailure] = {}
 
     async def keep(self, name: str, task: Task) -> None:
-        """Run a long-lived task; begin it again whenever it fails. Returns when it returns."""
+        """Run a long-lived task and start it again whenever it fails. Return when the task returns by itself."""
         failures = 0
         while True:
             began = trio.current_time()
@@ -54,22 +58,24 @@ class Supervisor:
             failures += 1
 
     async def guard(self, name: str, task: Task) -> bool:
-        """Run a task once and return whether it went well; what it raises is counted and goes to the log."""
+        """Run a task once and return whether it succeeded. An exception of the task is counted and logged."""
         try:
             await task()
-        except Exception as error:  # noqa: BLE001 - nothing that goes wrong in one task may end the mount
+        except Exception as error:  # noqa: BLE001 - no failure of one task may end the mount
             self.note(name, error)
             return False
         return True
 
     def note(self, name: str, error: Exception) -> None:
-        """Count a failure of a task, and log it: with its traceback where it is a mistake of ours."""
+        """Count a failure of a task and log it, with the traceback if the exception shows a mistake in our code."""
         before = self._failures.get(name)
         reason = str(error) or type(error).__name__
         self._failures[name] = TaskFailure(name, before.count + 1 if before else 1, time.time(), reason)
+        # Errors of the service, the disk and the machine are expected, and their messages say enough. Any other
+        # exception is a bug, which cannot be found without its traceback.
         foreseen = isinstance(error, RemotefsError | OSError)
-        _log.error("%s failed and goes on: %s", name, reason, exc_info=None if foreseen else error)
+        _log.error("%s failed; the mount goes on: %s", name, reason, exc_info=None if foreseen else error)
 
     def failures(self) -> tuple[TaskFailure, ...]:
-        """Return what failed so far, the last first."""
+        """Return the tasks that have failed so far, the latest failure first."""
         return tuple(sorted(self._failures.values(), key=lambda failure: failure.at_s, reverse=True))

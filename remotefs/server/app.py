@@ -26,7 +26,7 @@ from remotefs.server.upload import Upload
 
 
 def make_app(store: Store, settings: Settings, *, key: str, log: AccessLog | None = None) -> Gate:
-    """The application; runs on asyncio and on trio. The caller keeps and closes `store` and `log`."""
+    """Return the ASGI application, which runs on asyncio and on trio. The caller closes `store` and `log`."""
     limit = settings.requests_per_minute
     return Gate(
         Router(Operations(store, settings).routes(), redirect_slashes=False, default=_unknown_path),
@@ -38,14 +38,14 @@ def make_app(store: Store, settings: Settings, *, key: str, log: AccessLog | Non
 
 
 class Operations:
-    """Request in, reply out; everything that refuses raises ApiError."""
+    """The handlers of the five operations: request in, reply out. A refusal is an ApiError."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
 
     def routes(self) -> list[Route]:
-        """Paths and methods; the names are those of the access log."""
+        """Return the routes. Their names are the `op` of the access log."""
         one = "/v1/files/{file_id}"
         return [
             Route("/v1/files", self.upload, methods=["POST"], name="upload"),
@@ -56,7 +56,7 @@ class Operations:
         ]
 
     async def upload(self, request: Request) -> Response:
-        """POST /v1/files."""
+        """Answer POST /v1/files with the metadata of the new file."""
         shape = _shape(request)
         with Upload(self._store, self._settings, type_required=shape is Shape.BETA) as upload:
             await upload.receive(request.headers.get("content-type", ""), request.stream())
@@ -65,7 +65,7 @@ class Operations:
         return _json(file_object(record, shape))
 
     async def list(self, request: Request) -> Response:
-        """GET /v1/files."""
+        """Answer GET /v1/files with a page of the listing."""
         shape = _shape(request)
         query = parsed_query(
             request.query_params.multi_items(), ids_as_cursor=shape.takes_ids_as_cursor, pages=shape.takes_pages
@@ -74,16 +74,16 @@ class Operations:
         return _json(list_object(self._store.list(query, page), shape))
 
     async def metadata(self, request: Request) -> Response:
-        """GET /v1/files/{id}."""
+        """Answer GET /v1/files/{id} with the metadata of the file."""
         return _json(file_object(self._store.get(request.path_params["file_id"]), _shape(request)))
 
     async def content(self, request: Request) -> Response:
-        """GET /v1/files/{id}/content."""
+        """Answer GET /v1/files/{id}/content with bytes of the file."""
         record, fd = self._store.open_content(request.path_params["file_id"])
         return content_reply(request, record, fd, ranges=self._settings.ranges)
 
     async def delete(self, request: Request) -> Response:
-        """DELETE /v1/files/{id}."""
+        """Answer DELETE /v1/files/{id} after the file is removed."""
         file_id = request.path_params["file_id"]
         await to_thread.run_sync(self._store.delete, file_id)
         return _json(deleted_object(file_id))

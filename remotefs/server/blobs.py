@@ -1,10 +1,14 @@
-"""The bytes of a store: one file an id, written aside and made visible by rename.
+"""The bytes of a store: one file for each id, written in a side folder and made visible by rename.
 
     ROOT/incoming/<id>    being written; its writer holds a flock on it
-    ROOT/files/<id>       whole and on the disk
+    ROOT/files/<id>       complete and on the disk
 
-A file without a row is a leftover of a killed process, unless its writer still holds the lock: the lock goes with the
-file through the rename and is let go after the row was committed.
+    writer    create + lock ─► write ─► fdatasync ─► rename ─► row is committed ─► unlock
+    sweep     a file without a row: try the lock ─► refused: its writer lives ─► leave it
+                                                └─► got it, still no row: a leftover ─► remove it
+
+A file without a row is either on its way in, or the leftover of a killed process. The lock tells which: a flock belongs
+to the open file, so it survives the rename, and the kernel releases it when its process dies.
 """
 
 from __future__ import annotations
@@ -16,12 +20,12 @@ from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
-# Linux takes at most this many pieces in one writev.
+# IOV_MAX: Linux takes at most this many pieces in one writev.
 _IOV_MAX = 1024
 
 
 class Blobs:
-    """The two folders."""
+    """The two folders, which are made if they do not exist."""
 
     def __init__(self, root: Path) -> None:
         self._incoming = root / "incoming"
@@ -30,24 +34,27 @@ class Blobs:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def begin(self, file_id: str) -> Arrival:
-        """A new file to write to."""
+        """Return a new file to write to, in `incoming`."""
         return Arrival(self._incoming / file_id, self._files / file_id)
 
     def open(self, file_id: str) -> int:
-        """A descriptor to read from. Raises FileNotFoundError."""
+        """Return a descriptor for reading, which the caller closes. Raises FileNotFoundError."""
         return os.open(self._files / file_id, os.O_RDONLY | os.O_CLOEXEC)
 
     def remove(self, file_id: str) -> None:
-        """Free the bytes; whoever has them open reads on."""
+        """Remove the bytes. Downloads that have them open are not affected."""
         (self._files / file_id).unlink(missing_ok=True)
 
     def remove_abandoned(self, file_id: str, unused: Callable[[str], bool]) -> bool:
-        """Free what a killed writer left; False when its writer lives or `unused` says that it has a row by now."""
+        """Remove the file that a killed writer left, and return whether there was one.
+
+        The file stays if its writer still holds the lock, or if `unused` returns False: the id has a row by now.
+        """
         removed = [_remove_unless_held(folder / file_id, unused) for folder in (self._incoming, self._files)]
         return any(removed)
 
     def ids(self, batch: int) -> Iterator[Sequence[str]]:
-        """The names in both folders, `batch` at a time."""
+        """Yield the ids in both folders, at most `batch` at a time."""
         for folder in (self._incoming, self._files):
             with os.scandir(folder) as entries:
                 while names := [entry.name for entry in islice(entries, batch)]:
@@ -55,7 +62,7 @@ class Blobs:
 
 
 class Arrival:
-    """A file on its way in. A context manager: leaving it without `publish` removes the file."""
+    """A file on its way in: a context manager that removes the file at its end, unless it was published."""
 
     def __init__(self, incoming: Path, final: Path) -> None:
         self._path = incoming
@@ -70,11 +77,12 @@ class Arrival:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # After `publish` the file has its final name, and there is nothing to unlink here. Closing releases the lock.
         self._path.unlink(missing_ok=True)
         os.close(self._fd)
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Append `pieces`. Blocks."""
+        """Append `pieces` to the file. Blocks."""
         left = [memoryview(piece) for piece in pieces if len(piece)]
         while left:
             written = os.writev(self._fd, left[:_IOV_MAX])
@@ -82,13 +90,13 @@ class Arrival:
             left = _after(left, written)
 
     def publish(self) -> None:
-        """Bring the bytes to the disk and the file to its final name. Blocks."""
+        """Sync the bytes and move the file to its final name. Blocks until both survive a power cut."""
         os.fdatasync(self._fd)
         self._path.rename(self._final)
         _sync_folder(self._final.parent)
 
     def withdraw(self) -> None:
-        """Undo `publish`, for a row that was refused."""
+        """Undo `publish`, because the row was refused."""
         self._final.unlink(missing_ok=True)
 
 
@@ -96,7 +104,7 @@ def _create_locked(path: Path) -> int:
     while True:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
-        # A sweep may have had the lock, and removed the file, between the two calls.
+        # Between the two calls a sweep may have taken the lock and removed the file: then this lock protects nothing.
         if path.exists():
             return fd
         os.close(fd)
@@ -117,7 +125,7 @@ def _remove_unless_held(path: Path, unused: Callable[[str], bool]) -> bool:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Asked under the lock: its writer may have committed the row just before it let the lock go.
+        # The rows are read under the lock: the writer may have committed just before it released the lock.
         removed = unused(path.name)
         if removed:
             path.unlink(missing_ok=True)

@@ -1,7 +1,10 @@
-"""The rows of a store: SQLite, one row a file, newest first by keyset. Safe with several threads and processes.
+"""The rows of a store: one row for each file, in SQLite. Safe with several threads and processes.
 
-Invariant: `created_us` grows strictly with every row of one store, so the newest-first order is the order of commits;
-the id breaks the ties that rows from elsewhere may bring.
+Pages of the listing are read by keyset: a cursor is the (time, id) of a row, and the next page begins beside it in that
+order. So a file that is added or deleted between two pages shifts nothing, and each page costs the same.
+
+Invariant: `created_us` grows strictly with every row that this store adds, so that newest first is the reverse order of
+the commits. The id breaks the ties that rows from elsewhere may bring.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from remotefs.server.queries import Cursor, ListQuery, Page
 from remotefs.server.records import FileRecord
 
 _SCHEMA_VERSION = 1
-# A commit of another process waits for this one's at most as long.
+# How long a commit waits for that of another process, at most.
 _BUSY_S = 30.0
 _COLUMNS = "id, created_us, filename, mime_type, size_bytes, downloadable, expires_us, session_id"
+# The triggers keep `usage` equal to the sum of all sizes, so that the check of the quota reads one row.
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (
@@ -39,7 +43,7 @@ PRAGMA user_version = 1;
 
 
 class Catalog:
-    """All rows of a store. Reads never wait for a commit: they have a connection of their own."""
+    """All rows of a store. Reads have a connection of their own, so they never wait for a commit (WAL mode)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -51,26 +55,26 @@ class Catalog:
         self._reader = _connect(path)
 
     def close(self) -> None:
-        """Close both connections, once the threads that use them are done; whoever comes later is refused."""
+        """Close both connections as soon as no thread uses them. A call after that raises sqlite3.ProgrammingError."""
         with self._reading:
             self._reader.close()
         with self._writing:
             self._writer.close()
 
     def constant(self, name: str, proposed: str) -> str:
-        """The value kept under `name`; the first one ever proposed stays."""
+        """Return the value kept under `name`. The first value that was ever proposed stays."""
         with self._transaction():
             self._writer.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (name, proposed))
         return str(self._rows("SELECT value FROM meta WHERE name = ?", (name,))[0][0])
 
     def used_bytes(self) -> int:
-        """The sum of all sizes."""
+        """Return the sum of the sizes of all files, in bytes."""
         return int(self._rows("SELECT bytes FROM usage", ())[0][0])
 
     def add(self, record: FileRecord, quota_bytes: int) -> FileRecord:
-        """Commit a row; the record comes back with the time it really got.
+        """Commit a row and return the record with the creation time that it was given.
 
-        Raises ApiError (400 `storage_quota_exceeded`).
+        Raises ApiError (400 `storage_quota_exceeded`) if all files together would exceed `quota_bytes`.
         """
         with self._transaction():
             row = self._writer.execute("SELECT bytes, (SELECT max(created_us) FROM files) FROM usage").fetchone()
@@ -78,42 +82,44 @@ class Catalog:
                 raise bad_request(
                     f"The storage quota of {quota_bytes} bytes is used up; delete files first", "storage_quota_exceeded"
                 )
+            # Two files in one microsecond, or a clock that was set back: one more than the newest row keeps the order.
             kept = replace(record, created_us=max(record.created_us, (row[1] or 0) + 1))
             self._writer.execute(f"INSERT INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(kept))  # noqa: S608 -- constant text
         return kept
 
     def get(self, file_id: str) -> FileRecord | None:
-        """The row of an id."""
+        """Return the record of an id, or None."""
         return next(iter(self._records("WHERE id = ?", (file_id,))), None)
 
     def remove(self, file_id: str) -> bool:
-        """Delete a row; False when there is none."""
+        """Delete the row of an id and return whether there was one."""
         with self._transaction():
             return self._writer.execute("DELETE FROM files WHERE id = ?", (file_id,)).rowcount == 1
 
     def expired_before(self, moment_us: int, limit: int) -> Sequence[str]:
-        """Ids whose expiry lies before `moment_us`."""
+        """Return at most `limit` ids that expired before `moment_us` (microseconds since the epoch)."""
         rows = self._rows("SELECT id FROM files WHERE expires_us < ? LIMIT ?", (moment_us, limit))
         return [row[0] for row in rows]
 
     def missing(self, ids: Sequence[str]) -> set[str]:
-        """Those of `ids` that have no row."""
+        """Return those of `ids` that have no row."""
         return set(ids) - {record.id for record in self._records(f"WHERE id IN ({_marks(ids)})", tuple(ids))}
 
     def by_ids(self, ids: Sequence[str]) -> Page:
-        """The files among `ids` that exist, newest first."""
+        """Return the files among `ids` that exist, newest first."""
         found = self._records(f"WHERE id IN ({_marks(ids)}) ORDER BY created_us DESC, id DESC", tuple(ids))
         return Page(found, older=False, has_more=False)
 
     def after(self, cursor: Cursor | None, limit: int) -> Page:
-        """Up to `limit` files older than `cursor`; None: the newest of all."""
+        """Return the `limit` newest files that are older than `cursor`; None: the newest of all."""
         where, values = ("", ()) if cursor is None else ("WHERE (created_us, id) < (?, ?)", tuple(cursor))
+        # One row more than asked for, to know whether more follow.
         found = self._records(f"{where} ORDER BY created_us DESC, id DESC LIMIT ?", (*values, limit + 1))
         more = len(found) > limit
         return Page(found[:limit], older=more, has_more=more)
 
     def before(self, cursor: Cursor, limit: int) -> Page:
-        """Up to `limit` files that are next newer than `cursor`, newest first."""
+        """Return the `limit` files next newer than `cursor`, newest first."""
         text = "WHERE (created_us, id) > (?, ?) ORDER BY created_us, id LIMIT ?"
         found = self._records(text, (*cursor, limit + 1))
         return Page(found[:limit][::-1], older=True, has_more=len(found) > limit)
@@ -152,9 +158,9 @@ def _record(
 
 
 def resolve(catalog: Catalog, query: ListQuery, page: Cursor | None) -> Page:
-    """The page that `query` asks for; `page` is its decoded page token.
+    """Return the page that `query` asks for. `page` is the place that its page token names.
 
-    Raises ApiError (400) for a cursor that names no file.
+    Raises ApiError (400) if `before_id` or `after_id` is not the id of a file.
     """
     if query.ids:
         return catalog.by_ids(query.ids)
@@ -192,8 +198,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """One statement after the other: `executescript` would commit the transaction it runs in."""
+    """Yield the statements of a script, because `executescript` would commit the transaction around it."""
     gathered = ""
+    # A trigger has semicolons inside: SQLite itself says where a statement ends.
     for piece in script.split(";"):
         gathered += piece + ";"
         if sqlite3.complete_statement(gathered):

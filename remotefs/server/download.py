@@ -1,4 +1,4 @@
-"""GET /v1/files/{id}/content: the bytes, in slices, streamed from a descriptor."""
+"""GET /v1/files/{id}/content: the bytes of a file, or a range of them, streamed from a descriptor."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from remotefs.server.errors import ApiError
 from remotefs.server.ranges import Slice, requested_slice
 from remotefs.server.records import FileRecord
 
-# One read by a thread; a larger one makes the first byte later and the whole no faster.
+# The size of one read by a thread. Larger reads delay the first byte and make the whole no faster.
 _CHUNK_BYTES = 1 << 20
 
 
 def content_reply(request: Request, record: FileRecord, fd: int, *, ranges: bool) -> Response:
-    """The reply to a download; it owns `fd`. An id's bytes never change, so the id is the ETag.
+    """Return the reply to a download, which closes `fd` at its end. The id is the ETag: its bytes never change.
 
-    Raises ApiError (416), with `fd` closed.
+    Raises ApiError (416) if the range lies outside of the file; `fd` is closed then.
     """
     etag = f'"{record.id}"'
     header = request.headers.get("range") if ranges else None
@@ -48,7 +48,7 @@ def _headers(record: FileRecord, part: Slice, etag: str, *, ranges: bool) -> dic
 
 
 class FileSlice(Response):
-    """Streams a part of a file and closes the descriptor; ends early when the client has gone."""
+    """Streams a part of a file and closes the descriptor at the end, or as soon as the client disconnects."""
 
     def __init__(self, fd: int, part: Slice, headers: Mapping[str, str]) -> None:
         self._fd = fd
@@ -56,9 +56,10 @@ class FileSlice(Response):
         super().__init__(status_code=206 if part.partial else 200, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
-        """The ASGI entry."""
+        """Send the reply (the ASGI entry point)."""
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            # `send` need not fail when the client has gone, so a second task waits for the disconnect.
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_cancel_on_disconnect, receive, tasks.cancel_scope)
                 await self._stream(send)
@@ -74,6 +75,7 @@ class FileSlice(Response):
                 raise OSError(f"{end - position} bytes of a file are missing on the disk of this server")
             position += len(chunk)
             await send({"type": "http.response.body", "body": chunk, "more_body": position < end})
+        # The loop has sent nothing for an empty file, and a reply needs a last body message.
         if not self._part.length:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 

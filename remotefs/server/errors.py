@@ -1,10 +1,10 @@
-"""What the server answers when it refuses, and what it says when it cannot start.
+"""The refusals that the server answers with, and the errors that keep it from starting.
 
-    ServerError                 the server cannot run as asked: for the person at the terminal
-    └── RootInUse               another server has this root
-    ApiError                    one refused request: status, type, message, error_code
+    ServerError                 the server cannot run with these settings: for the person at the terminal
+    └── RootInUse               another server runs on this root
+    ApiError                    a refused request: status, type, message, error_code
 
-The envelope and its types are those of the service's error reference.
+The envelope of a refusal and its types are those of the service's error reference.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ TYPE_OF_STATUS: Mapping[int, str] = {
 
 
 class ServerError(Exception):
-    """The server cannot run as asked; the message says what to do."""
+    """The server cannot run with these settings; the message says what to do."""
 
 
 class RootInUse(ServerError):
-    """Another running server has the lock of this root."""
+    """Another running server holds the lock of this root."""
 
 
 class ApiError(Exception):
-    """One refused request."""
+    """A refused request: the HTTP status, the message and error code of the envelope, and headers of the reply."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class ApiError(Exception):
 
 
 def envelope(error: ApiError, request_id: str) -> dict[str, Any]:
-    """The body of an error reply."""
+    """Return the JSON body of an error reply."""
     body: dict[str, Any] = {"type": TYPE_OF_STATUS.get(error.status, "api_error"), "message": error.message}
     if error.error_code is not None:
         body["details"] = {"error_code": error.error_code}
@@ -61,10 +61,10 @@ def envelope(error: ApiError, request_id: str) -> dict[str, Any]:
 
 
 def bad_request(message: str, error_code: str | None = None) -> ApiError:
-    """400."""
+    """Return the error for a malformed request (400)."""
     return ApiError(400, message, error_code=error_code)
 
 
 def no_such_file(file_id: str) -> ApiError:
-    """404 for an id that is not there."""
+    """Return the error for an id that does not exist (404)."""
     return ApiError(404, f"File not found: {file_id}")

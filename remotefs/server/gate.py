@@ -1,4 +1,4 @@
-"""What happens to every request around its handler: key, request limit, headers, error replies, the access log."""
+"""The work around every handler: key, request limit, common headers, error replies, the access log."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from remotefs.server.errors import ApiError, envelope
 from remotefs.server.limits import Bucket, is_authorized
 from remotefs.server.store import random_text
 
-# A client that sends its body before it reads the answer loses a refusal that comes early: up to this much of the rest
-# is read and dropped first.
+# A client that sends its whole body before it reads the reply loses a refusal that comes early. So the rest of the
+# body, up to this many bytes, is read and dropped before the refusal is sent.
 _DRAIN_BYTES = 1 << 30
 _CLIENT_WENT = 499
 _WRONG_METHOD = 405
@@ -29,7 +29,7 @@ logger = logging.getLogger("remotefs.server")
 
 
 class Gate:
-    """The outermost ASGI application."""
+    """The outermost ASGI application. It answers each request, and every exception becomes an error reply."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Gate:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI entry."""
+        """Answer one request (the ASGI entry point)."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -75,6 +75,7 @@ class Gate:
             await exchange.refuse(ApiError(500, "Internal server error"))
 
     def _admit(self, headers: Headers) -> None:
+        # The key comes first: a request without it takes no token from the limit of the others.
         if not is_authorized(self._key, headers.get("x-api-key"), headers.get("authorization")):
             raise ApiError(401, "invalid x-api-key")
         if self._bucket is not None and not self._bucket.take(self._clock()):
@@ -98,18 +99,19 @@ class Exchange:
         self._headers = headers
         self._sent_bytes = 0
         self._body_done = not _has_body(Headers(scope=scope))
-        # Without an `app` starlette answers 404 and 405 itself, in plain text, instead of raising them.
+        # With an `app` in the scope starlette raises HTTPException for 404 and 405. Without one it would answer them
+        # itself, in plain text.
         scope["app"] = self
 
     async def receive(self) -> Message:
-        """The next message of the request."""
+        """Return the next message of the request."""
         message = await self._receive()
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             self._body_done = True
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a message of the reply on, with the headers that every reply has."""
+        """Send a message of the reply, with the headers that every reply has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
@@ -120,7 +122,7 @@ class Exchange:
         await self._send(message)
 
     async def refuse(self, error: ApiError) -> None:
-        """Answer with an error; once a reply has begun it can only be cut."""
+        """Answer with an error, unless a reply has begun: that one can only be cut short."""
         if self.status:
             return
         await self._drain()
@@ -129,7 +131,7 @@ class Exchange:
         await reply(self.scope, self.receive, self.send)
 
     def entry(self, now: float) -> Entry:
-        """The line of the access log."""
+        """Return the line of the access log; `now` in seconds since the epoch."""
         route: Any = self.scope.get("route")
         return Entry(
             time=now,

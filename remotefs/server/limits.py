@@ -1,4 +1,4 @@
-"""Who may ask, and how often: the key and the request limit. Pure but for the clock it is given."""
+"""The two checks before a request is handled: the key, and the limit of requests a minute. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-# A burst may use a tenth of a minute's requests at once.
+# The part of a minute's requests that may come at once.
 _BURST_FRACTION = 0.1
 
 
 class Bucket:
-    """A token bucket of `per_minute` requests; `now` is always in seconds since the epoch."""
+    """A token bucket that fills with `per_minute` tokens a minute; a request takes one.
+
+    `now` is in seconds since the epoch in all methods.
+    """
 
     def __init__(self, per_minute: int, now: float) -> None:
         self._per_minute = per_minute
@@ -22,7 +25,7 @@ class Bucket:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Use one request; False when there is none."""
+        """Take one token for a request and return whether there was one."""
         self._refill(now)
         if self._tokens < 1:
             return False
@@ -30,7 +33,7 @@ class Bucket:
         return True
 
     def headers(self, now: float) -> Mapping[str, str]:
-        """The rate headers of a reply."""
+        """Return the `anthropic-ratelimit-…` headers of a reply."""
         self._refill(now)
         full_at = now + (self._capacity - self._tokens) / self._rate
         return {
@@ -42,7 +45,7 @@ class Bucket:
         }
 
     def retry_after_s(self, now: float) -> int:
-        """Whole seconds until a request is there again, at least one."""
+        """Return the whole seconds until there is a token again, at least 1."""
         self._refill(now)
         return max(1, math.ceil((1 - self._tokens) / self._rate))
 
@@ -51,13 +54,14 @@ class Bucket:
         return self._per_minute / 60
 
     def _refill(self, now: float) -> None:
-        # A clock that was set back refills nothing.
+        # If the clock was set back, nothing is refilled, and the bucket goes on from the new time.
         self._tokens = min(self._capacity, self._tokens + max(0.0, now - self._at) * self._rate)
         self._at = now
 
 
 def is_authorized(key: str, x_api_key: str | None, authorization: str | None) -> bool:
-    """The key came as `x-api-key` or as `Authorization: Bearer`."""
+    """Return whether `key` came as `x-api-key` or as `Authorization: Bearer`."""
     scheme, _, token = (authorization or "").partition(" ")
+    # compare_digest takes the same time wherever the keys differ, so the time of a reply does not betray the key.
     offered = [x_api_key or "", token.strip() if scheme.lower() == "bearer" else ""]
     return any(hmac.compare_digest(each.encode(), key.encode()) for each in offered)

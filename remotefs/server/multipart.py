@@ -1,6 +1,8 @@
-"""multipart/form-data as a sequence of events, piece by piece as the body comes in. Pure.
+"""A parser that turns multipart/form-data into events, piece by piece as the body arrives. Pure.
 
-The events hold views of the pieces that were fed, so they are to be used before those are freed.
+    pieces of the body ─► PartBegin ─► PartData ─► PartData … ─► PartBegin ─► … ─► FormEnd
+
+The bytes of a file are not copied: a PartData holds a view of the piece that was fed.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from remotefs.server.errors import bad_request
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# A quoted value may hold anything, a backslash before a quotation mark or another backslash quotes it. Not the parser
-# of python-multipart: that one cuts what looks like a Windows path, and here a backslash has to be refused.
+# A parameter of a header. A quoted value may hold anything; a backslash quotes a quotation mark or another backslash.
+# The parser of python-multipart is not used for it: it cuts a filename that looks like a Windows path to its last part,
+# and this server has to refuse the backslash.
 _PARAMETER = re.compile(r""";\s*([\w!#$%&'+.^`|~-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))""", re.DOTALL)
 _QUOTED = re.compile(r'\\(["\\])')
 
@@ -68,7 +71,7 @@ class FormReader:
             raise bad_request(f"The multipart boundary cannot be used: {error}") from error
 
     def feed(self, piece: bytes) -> Sequence[Event]:
-        """The events that `piece` completes. Raises ApiError (400) for a malformed body."""
+        """Return the events that `piece` completes. Raises ApiError (400) for a malformed body."""
         self._events = []
         try:
             self._parser.write(piece)
@@ -77,6 +80,7 @@ class FormReader:
         return self._events
 
     def _callbacks(self) -> MultipartCallbacks:
+        # The parser may deliver a header's name or value in several pieces, cut where the body was cut.
         return {
             "on_part_begin": self._headers.clear,
             "on_part_data": self._on_data,
@@ -102,7 +106,10 @@ class FormReader:
 
 
 def header_parameters(header: str) -> tuple[str, Mapping[str, str]]:
-    """`form-data; name="x"` as ("form-data", {"name": "x"})."""
+    """Return the value and the parameters of a header: ("form-data", {"name": "x"}) for `form-data; name="x"`.
+
+    Names of parameters and the value are in lower case. A later parameter replaces an earlier one of its name.
+    """
     found: dict[str, str] = {}
     for match in _PARAMETER.finditer(header):
         quoted: Any = match[2]

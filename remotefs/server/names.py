@@ -1,8 +1,8 @@
-"""Which filename an upload gets. Pure.
+"""The filename that an upload is kept under, and the type that it suggests. Pure.
 
-The rules are the service's: the last `/` component counts, an absent or empty one becomes `unnamed.<ext>`, 1 to 255
-characters, none of `< > : " | ? * \\ /` nor U+0000..U+001F. A percent sign is a percent sign: `%22`, which HTTP
-libraries write for a quotation mark, is kept as it came.
+The rules are the service's. The last component of a name with `/` counts; an absent or empty one becomes
+`unnamed.<ext>`. A name has 1 to 255 characters, none of them `< > : " | ? * \\ /` or U+0000..U+001F. A percent sign
+means itself: `%22`, which HTTP libraries write for a quotation mark, is kept unchanged.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ DEFAULT_TYPE = "application/octet-stream"
 
 
 def accepted_name(sent: str | None, mime_type: str, unit: LengthUnit = "characters") -> str:
-    """The name that a file sent as `sent` is kept under.
+    """Return the filename to keep for a file that was sent as `sent`; `unit` is the unit of its longest length.
 
-    Raises ApiError (400) for a name that the rules refuse.
+    Raises ApiError (400) for a name that breaks the rules.
     """
     name = (sent or "").rpartition("/")[2]
     if not name:
@@ -37,5 +37,5 @@ def accepted_name(sent: str | None, mime_type: str, unit: LengthUnit = "characte
 
 
 def guessed_type(name: str | None) -> str:
-    """The MIME type that a name suggests; for a sender that told none."""
+    """Return the MIME type that a filename suggests, for an upload without a Content-Type."""
     return mimetypes.guess_type(name or "", strict=False)[0] or DEFAULT_TYPE

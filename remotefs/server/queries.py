@@ -1,4 +1,4 @@
-"""What a listing asks for, and what it gets. Pure records, shared by the store and the shapes."""
+"""The query of a listing and its result: records that the store and the shapes share, and the query's parser. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_IDS = 100
 
 
 class Cursor(NamedTuple):
-    """A place in the listing: newest first, ties by id."""
+    """A place in the listing, which is ordered newest first and, at the same time, by id."""
 
     created_us: int
     id: str
@@ -23,9 +23,9 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Records newest first.
+    """A page of the listing, newest first.
 
-    `older`: some are older than the last one; `has_more`: some lie beyond in the direction that was asked for.
+    `older`: the store has files older than the last one. `has_more`: it has more files in the direction of the query.
     """
 
     records: Sequence[FileRecord]
@@ -45,9 +45,10 @@ class ListQuery:
 
 
 def parsed_query(pairs: Sequence[tuple[str, str]], *, ids_as_cursor: bool, pages: bool) -> ListQuery:
-    """A query string as a ListQuery.
+    """Return the ListQuery of a query string.
 
-    Raises ApiError (400) for what this shape does not know and for cursors that exclude each other.
+    `ids_as_cursor` and `pages` say which cursors the shape of the request has. Raises ApiError (400) for a parameter
+    that it does not have, and for cursors that exclude each other.
     """
     single = {name: value for name, value in pairs if name != "ids[]"}
     ids = tuple(value for name, value in pairs if name == "ids[]")

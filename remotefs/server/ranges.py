@@ -1,4 +1,4 @@
-"""Which bytes a Range header asks for (RFC 9110, section 14). Pure."""
+"""The parser of the Range header (RFC 9110, section 14). Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MAX_DIGITS = 20
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """`length` bytes from `start` of `total`; `partial`: to be answered 206."""
+    """`length` bytes from `start` of a file of `total` bytes; `partial`: the reply's status is 206."""
 
     start: int
     length: int
@@ -21,14 +21,14 @@ class Slice:
 
     @property
     def content_range(self) -> str:
-        """The value of Content-Range."""
+        """Return the value of the Content-Range header."""
         return f"bytes {self.start}-{self.start + self.length - 1}/{self.total}"
 
 
 def requested_slice(header: str | None, if_range: str | None, etag: str, total: int) -> Slice | None:
-    """The slice to answer with; None: nothing of what was asked is there (416).
+    """Return the slice to answer with, or None if the range lies outside of the file (416).
 
-    Several ranges, other units and malformed headers are answered with the whole, as is a stale If-Range.
+    Several ranges, other units and malformed headers get the whole file, and so does an If-Range of another ETag.
     """
     whole = Slice(0, total, total, partial=False)
     match = _SINGLE.match(header or "")

@@ -1,4 +1,4 @@
-"""A file as the store keeps it, and the settings of a server."""
+"""The record of a file and the settings of a server."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from remotefs.server.names import LengthUnit
 
-# Seconds an expired file stays listed.
+# An expired file stays listed for this time, as at the service, and cannot be downloaded.
 LISTED_AFTER_EXPIRY_S = 30 * 24 * 3600
 
 
@@ -26,23 +26,23 @@ class FileRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What can be set on a server; the defaults are those of the service, but for `uploads_downloadable`."""
+    """The settings of a server. The defaults are the service's, except for `uploads_downloadable`."""
 
-    # False is the service's rule; True makes the server a store of one's own.
+    # False is the service's rule. True makes the server useful as a store of one's own.
     uploads_downloadable: bool = True
-    # None: no limit.
+    # None: unlimited.
     requests_per_minute: int | None = None
-    # Answer 206 to Range.
+    # Answer a Range header with 206. Otherwise the header is ignored.
     ranges: bool = True
-    # Whether the service's 500 MB are 10^6 or 2^20 bytes is not documented; the larger one here.
+    # The service's documents say 500 MB, and not whether an MB is 10^6 or 2^20 bytes. This is the larger reading.
     max_file_bytes: int = 500 << 20
     # The service's 1 TB for an organization.
     quota_bytes: int = 10**12
-    # The service says 255 without a unit.
+    # The unit of the limit of 255 for a name, which the service's documents do not name.
     name_unit: LengthUnit = "characters"
-    # Whether the service takes empty files is not documented.
+    # It is not documented whether the service accepts empty files.
     empty_files: bool = True
-    # Requests that run when the server is told to end get this long.
+    # Requests that are running when the server has to end may go on for this time.
     drain_s: float = 20.0
     # One line of JSON in ROOT/requests.jsonl for every request.
     log_requests: bool = False

@@ -1,10 +1,13 @@
-"""The folder of a server: who runs on it, its key, and where a running one is found.
+"""The folder of a server: its lock, its key, and the address of the server that runs on it.
 
-ROOT/server.lock     flock of the running server
+ROOT/server.lock     locked (flock) by the running server
 ROOT/server.json     its url and pid, while it runs
-ROOT/api-key         the key, when the environment gave none (0600)
-ROOT/requests.jsonl  the access log, when asked for
+ROOT/api-key         its key, if the environment has none (0600)
+ROOT/requests.jsonl  the access log, if it is switched on
 ROOT/files.db, ROOT/files/, ROOT/incoming/  the store
+
+The lock says whether a server runs. server.json does not: a killed server leaves it behind, while the kernel releases
+the lock of every process that ends.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from remotefs.server.errors import RootInUse, ServerError
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that answers. `key_file` is None when its key came from its environment."""
+    """A running server. `key_file` is None if its key came from its environment."""
 
     url: str
     pid: int
@@ -30,7 +33,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Root:
-    """The folder, made when it is not there (0700). Raises ServerError when it cannot be."""
+    """The folder of a server, which is made if it does not exist (0700). Raises ServerError if that fails."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -41,12 +44,12 @@ class Root:
 
     @property
     def requests_log(self) -> Path:
-        """The access log."""
+        """Return the path of the access log."""
         return self.path / "requests.jsonl"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the one server of this root. Raises RootInUse."""
+        """Hold the lock of this root in a `with` block. Raises RootInUse if another server holds it."""
         fd = os.open(self.path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
@@ -59,7 +62,7 @@ class Root:
 
     @contextmanager
     def announced(self, running: Running) -> Iterator[None]:
-        """Let others find the server."""
+        """Keep the address of the server in server.json during a `with` block, so that others find it."""
         _write_private(self._announcement, msgspec.json.encode(running))
         try:
             yield
@@ -67,15 +70,19 @@ class Root:
             self._announcement.unlink(missing_ok=True)
 
     def running(self) -> Running | None:
-        """The server that has the lock, if it has said where it is."""
+        """Return the server that runs on this root; None if there is none, or if it does not listen yet."""
         try:
+            # The lock is free, so no server runs. It is released at once.
             with self.locked():
                 return None
         except RootInUse:
             return self._announced()
 
     def key(self, given: str | None) -> tuple[str, Path | None]:
-        """The key to ask for, and the file that holds it when none was `given`: made once, then kept."""
+        """Return the key that clients have to send and the file that holds it; None for the file of a `given` key.
+
+        Without a `given` key the one in ROOT/api-key counts. It is made by the first call.
+        """
         if given:
             return given, None
         path = self.path / "api-key"
@@ -104,7 +111,7 @@ def _owner(running: Running | None) -> str:
 
 
 def _write_private(path: Path, content: bytes) -> None:
-    """Whole or not at all, readable by its owner only."""
+    """Write a file so that it is either complete or absent, and readable by its owner only."""
     aside = path.with_name(path.name + ".new")
     aside.unlink(missing_ok=True)
     fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,4 +1,4 @@
-"""A server from its start to its end: lock, sweep, listen, say so, serve, drain."""
+"""The life of a server: lock the root, listen, sweep, announce, serve, drain."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _SWEEP_EVERY_S = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where to listen; `port` 0: any that is free."""
+    """The address to listen on; with `port` 0 the system chooses a free port."""
 
     host: str = "127.0.0.1"
     port: int = 0
-    # Anybody who reaches a server on another address and has its key can read and delete everything.
+    # Needed for an address that other machines reach: any of them that has the key can read and delete everything.
     allow_remote: bool = False
 
 
@@ -47,11 +47,12 @@ def serve(
 ) -> None:
     """Serve until SIGTERM, SIGINT or, with `exit_with_parent`, the end of standard input.
 
-    Prints one line of JSON to standard output once connections are accepted: `url`, `key_file`. Raises ServerError, and
-    RootInUse when another server has this root.
+    Prints one line of JSON to standard output once it accepts connections: `url`, `key_file`. Raises ServerError if the
+    server cannot start, RootInUse if another server runs on this root.
     """
     root = Root(root_path)
     with ExitStack() as cleanup:
+        # The lock comes first and is released last: nobody else uses the store or the announcement in between.
         cleanup.enter_context(root.locked())
         listener = cleanup.enter_context(closing(_listener(address)))
         key, key_file = root.key(key)
@@ -71,7 +72,7 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which says when it is ready. A signal makes it stop listening and end its requests first."""
+    """A uvicorn server that reports when it is ready. On a signal it stops listening and finishes its requests."""
 
     def __init__(self, app: ASGIApp, drain_s: float, *, on_ready: Callable[[], None]) -> None:
         self._on_ready = on_ready
@@ -93,25 +94,25 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
+        """Start to listen, then report it by `on_ready`."""
         await super().startup(sockets)
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let what is running end; say how much was cut, after the time for it or a second SIGINT."""
+        """Wait for running requests, until the time for it is over or a second SIGINT comes; log how many were cut."""
         await super().shutdown(sockets)
         if count := len(self.server_state.tasks):
             _log.warning("requests that were cut off at the end: %d", count)
 
     def stop_at_end_of_input(self) -> None:
-        """Block until standard input ends, then stop."""
+        """Block until standard input ends, then stop the server; for a thread."""
         while os.read(sys.stdin.fileno(), 4096):
             pass
         self.should_exit = True
 
 
 def _is_no_cut(record: logging.LogRecord) -> bool:
-    """Whether a record of uvicorn's has more to say than that the end of the server cut a request."""
+    """Return whether a log record of uvicorn says more than that the end of the server cut a request."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, asyncio.CancelledError) and not str(record.msg).startswith("Cancel ")
 
@@ -132,13 +133,13 @@ async def _sweep_for_ever(store: Store) -> None:
 
 def _listener(address: Address) -> socket.socket:
     if not address.allow_remote and not _is_loopback(address.host):
-        raise ServerError(f"{address.host} can be reached from other machines; say --allow-remote if that is meant")
+        raise ServerError(f"{address.host} can be reached from other machines; add --allow-remote if you want that")
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        # With the protocol named: asyncio sets TCP_NODELAY, without which each small reply waits 40 ms for an ACK, only
-        # on sockets that say that they are TCP.
+        # asyncio sets TCP_NODELAY only on sockets that were made with IPPROTO_TCP. Without it each small reply on a
+        # kept connection waits 40 ms for an ACK.
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)

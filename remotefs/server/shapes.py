@@ -1,7 +1,11 @@
-"""The reply shapes of the Files API: which one a request asks for, and how records look in it. Pure.
+"""The reply shapes of the Files API: the choice by the request's headers, and the JSON of each shape. Pure.
 
-A request without `anthropic-beta` gets the GA shape, one with `files-api-2025-04-14` the beta shape, and one with
-`managed-agents-2026-04-01` alone both kinds of cursor.
+    `anthropic-beta` of the request       shape       cursors of a listing
+    (none)                                GA          page, ids[]
+    files-api-2025-04-14                  beta        before_id, after_id
+    managed-agents-2026-04-01 alone       managed     both kinds
+
+The shapes differ in `expires_at` too, which the beta shape lacks.
 """
 
 from __future__ import annotations
@@ -19,13 +23,13 @@ from remotefs.server.records import FileRecord
 FILES_BETA = "files-api-2025-04-14"
 MANAGED_AGENTS_BETA = "managed-agents-2026-04-01"
 PAGE_PREFIX = "page_"
-# More digits than a time has, fewer than SQLite's integers.
+# More digits than a time in microseconds has, fewer than overflow SQLite's integers.
 _MAX_DIGITS = 18
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Shape(Enum):
-    """How replies look."""
+    """The shape of the replies to a request."""
 
     GA = "ga"
     BETA = "beta"
@@ -33,17 +37,17 @@ class Shape(Enum):
 
     @property
     def takes_ids_as_cursor(self) -> bool:
-        """`before_id` and `after_id` are known here."""
+        """Return whether a listing in this shape takes `before_id` and `after_id`."""
         return self is not Shape.GA
 
     @property
     def takes_pages(self) -> bool:
-        """`page` and `ids[]` are known here."""
+        """Return whether a listing in this shape takes `page` and `ids[]`."""
         return self is not Shape.BETA
 
 
 def shape_of(beta_headers: Iterable[str]) -> Shape:
-    """The shape that the values of `anthropic-beta` (repeated, comma-joined) ask for."""
+    """Return the shape that the values of `anthropic-beta` ask for; each may hold several names, joined by commas."""
     betas = {name.strip() for value in beta_headers for name in value.split(",")}
     if FILES_BETA in betas:
         return Shape.BETA
@@ -51,7 +55,7 @@ def shape_of(beta_headers: Iterable[str]) -> Shape:
 
 
 def file_object(record: FileRecord, shape: Shape) -> dict[str, Any]:
-    """FileMetadata; `scope` is there only when the file has one, `expires_at` only outside of the beta shape."""
+    """Return the JSON of a file's metadata: with `scope` if the file has one, with `expires_at` except in beta."""
     shown: dict[str, Any] = {
         "type": "file",
         "id": record.id,
@@ -69,7 +73,7 @@ def file_object(record: FileRecord, shape: Shape) -> dict[str, Any]:
 
 
 def list_object(page: Page, shape: Shape) -> dict[str, Any]:
-    """A page of the listing."""
+    """Return the JSON of a page of the listing."""
     records: Sequence[FileRecord] = page.records
     reply: dict[str, Any] = {"data": [file_object(record, shape) for record in records]}
     if shape.takes_ids_as_cursor:
@@ -82,20 +86,20 @@ def list_object(page: Page, shape: Shape) -> dict[str, Any]:
 
 
 def deleted_object(file_id: str) -> Mapping[str, str]:
-    """The reply to DELETE."""
+    """Return the JSON of the reply to DELETE."""
     return {"id": file_id, "type": "file_deleted"}
 
 
 def page_token(record: FileRecord) -> str:
-    """An opaque cursor to what is older than `record`; it stays good when that file is deleted."""
+    """Return an opaque cursor to the files older than `record`. It stays valid when that file is deleted."""
     text = f"{record.created_us}.{record.id}".encode()
     return PAGE_PREFIX + base64.urlsafe_b64encode(text).decode().rstrip("=")
 
 
 def cursor_of(token: str) -> Cursor:
-    """The place in the listing that a page token names.
+    """Return the place in the listing that a page token names.
 
-    Raises ApiError (400) for a token that this server did not make.
+    Raises ApiError (400) for a token that this server cannot have made.
     """
     body = token.removeprefix(PAGE_PREFIX)
     try:
@@ -107,6 +111,6 @@ def cursor_of(token: str) -> Cursor:
 
 
 def timestamp(microseconds: int) -> str:
-    """RFC 3339 in UTC, to the microsecond."""
+    """Return a time in microseconds since the epoch as RFC 3339 in UTC."""
     moment = _EPOCH + timedelta(microseconds=microseconds)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,6 @@
-"""The files of a server: rows (`Catalog`) and bytes (`Blobs`), and the order in which the two change.
+"""The files of a server: rows (`Catalog`), bytes (`Blobs`), and the order in which the two change.
+
+    add       bytes written ─► synced, renamed ─► row committed      delete    row removed ─► bytes removed
 
 Invariant: a row is committed after its bytes are on the disk under their final name, and removed before they are freed.
 So `kill -9` at any moment leaves at most bytes without a row, and `sweep` frees those.
@@ -30,9 +32,9 @@ _NO_QUOTA = 1 << 62
 
 
 class Store:
-    """A store in the folder `root`, which is made when it is not there.
+    """A store in the folder `root`, which is made if it does not exist.
 
-    `clock` gives seconds since the epoch. Raises ServerError when the database is of another version.
+    `clock` returns seconds since the epoch. Raises ServerError if the database has another version.
     """
 
     def __init__(self, root: Path, *, clock: Callable[[], float] = time.time) -> None:
@@ -47,7 +49,7 @@ class Store:
         self._catalog.close()
 
     def begin(self) -> Arrival:
-        """A new file, still invisible; a context manager."""
+        """Return a new file to write to: a context manager. It is invisible until it is committed."""
         return self._blobs.begin("file_" + random_text(24))
 
     def commit(
@@ -61,7 +63,7 @@ class Store:
         session_id: str | None = None,
         quota_bytes: int = _NO_QUOTA,
     ) -> FileRecord:
-        """Make a written file visible. Blocks until it would survive a power cut.
+        """Make a written file visible and return its record. Blocks until both survive a power cut.
 
         Raises ApiError (400 `storage_quota_exceeded`).
         """
@@ -86,7 +88,7 @@ class Store:
         expires_in_s: int | None = None,
         session_id: str | None = None,
     ) -> FileRecord:
-        """Add a file without a request. `expires_in_s` may be negative: expired already.
+        """Add a file without a request and return its record. A negative `expires_in_s` makes an expired file.
 
         Raises ApiError (400) for a filename that the service refuses.
         """
@@ -106,22 +108,22 @@ class Store:
         mime_type: str | None = None,
         session_id: str | None = None,
     ) -> FileRecord:
-        """Add a downloadable file, as the code execution tool does."""
+        """Add a downloadable file, as the code execution tool does, and return its record."""
         return self.add(filename, content, mime_type=mime_type, downloadable=True, session_id=session_id)
 
     def get(self, file_id: str) -> FileRecord:
-        """The record of an id. Raises ApiError (404)."""
+        """Return the record of an id. Raises ApiError (404)."""
         record = self._catalog.get(file_id)
         if record is None:
             raise no_such_file(file_id)
         return record
 
     def list(self, query: ListQuery, page: Cursor | None = None) -> Page:
-        """A page of the listing. Raises ApiError (400) for a cursor that names no file."""
+        """Return a page of the listing. Raises ApiError (400) for a cursor that does not name a file."""
         return resolve(self._catalog, query, page)
 
     def open_content(self, file_id: str) -> tuple[FileRecord, int]:
-        """The record and a descriptor on its bytes, which the caller closes.
+        """Return the record of a file and a descriptor on its bytes, which the caller closes.
 
         Raises ApiError: 404, 404 `file_expired`, 400 `file_not_downloadable`.
         """
@@ -131,22 +133,23 @@ class Store:
         if not record.downloadable:
             raise ApiError(400, "File is not downloadable", error_code="file_not_downloadable")
         try:
+            # A DELETE in another thread may have removed the bytes since the row was read.
             return record, self._blobs.open(file_id)
         except FileNotFoundError as error:
             raise no_such_file(file_id) from error
 
     def delete(self, file_id: str) -> None:
-        """Remove a file for ever. Blocks. Raises ApiError (404)."""
+        """Remove a file permanently. Blocks. Raises ApiError (404)."""
         if not self._catalog.remove(file_id):
             raise no_such_file(file_id)
         self._blobs.remove(file_id)
 
     def used_bytes(self) -> int:
-        """The sum of all sizes."""
+        """Return the sum of the sizes of all files, in bytes."""
         return self._catalog.used_bytes()
 
     def sweep(self) -> int:
-        """Free what killed processes left and what expired too long ago; how many files went. Blocks."""
+        """Remove leftovers of killed processes and long-expired files; return how many were removed. Blocks."""
         gone_us = self._now_us() - LISTED_AFTER_EXPIRY_S * 1_000_000
         removed = 0
         while expired := self._catalog.expired_before(gone_us, _SWEEP_BATCH):
@@ -166,7 +169,7 @@ class Store:
 
 
 def random_text(length: int) -> str:
-    """Base58 characters, as the service's ids look."""
+    """Return `length` random base58 characters, as in the service's ids."""
     return "".join(secrets.choice(_BASE58) for _ in range(length))
 
 

@@ -1,6 +1,6 @@
 """POST /v1/files: a form streamed to the disk.
 
-What of the body is in memory is at most one piece from the network more than `_FLUSH_BYTES`, however large the file.
+At most `_FLUSH_BYTES` of the body and one piece from the network are in memory, however large the file is.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from remotefs.server.names import accepted_name, guessed_type
 from remotefs.server.records import FileRecord, Settings
 from remotefs.server.store import Store
 
-# One hand-over to a writing thread; smaller ones cost more than they write.
+# The bytes that are handed to a writing thread at once. A smaller hand-over costs more than the write itself.
 _FLUSH_BYTES = 1 << 20
-# A field other than the file is a short number.
+# A field other than the file is a short number: more of it is not kept.
 _FIELD_BYTES = 64
 _EXPIRY_RANGE_S = range(3600, 7776000 + 1)
 _MIME_LENGTH = 255
 
 
 class Upload:
-    """One form on its way in. A context manager: what was not committed is removed at its end."""
+    """A form on its way in: a context manager that removes the file at its end, unless it was committed."""
 
     def __init__(self, store: Store, settings: Settings, *, type_required: bool) -> None:
         self._store = store
@@ -48,7 +48,7 @@ class Upload:
         self._cleanup.close()
 
     async def receive(self, content_type: str, body: AsyncIterable[bytes]) -> None:
-        """Read the whole body. Raises ApiError (400, 413)."""
+        """Read the whole body and write the file's bytes to the disk. Raises ApiError (400, 413)."""
         reader = FormReader(content_type)
         async for piece in body:
             for event in reader.feed(piece):
@@ -57,7 +57,7 @@ class Upload:
                 await to_thread.run_sync(self._flush)
 
     async def commit(self) -> FileRecord:
-        """Make the file visible. Raises ApiError (400)."""
+        """Make the file visible and return its record. Raises ApiError (400) if the form or the file is refused."""
         if not self._complete:
             raise bad_request("The multipart body ends before its closing boundary")
         if self._arrival is None:
@@ -87,6 +87,7 @@ class Upload:
         kind = part.content_type or guessed_type(part.filename)
         if len(kind) > _MIME_LENGTH or not (kind.isascii() and kind.isprintable()):
             raise bad_request(f"mime_type: at most {_MIME_LENGTH} printable ASCII characters")
+        # A name that cannot be is refused before the bytes are read. `_finish` takes it.
         self._name_of(part)
 
     def _take_data(self, data: memoryview) -> None:

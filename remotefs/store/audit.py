@@ -1,4 +1,4 @@
-"""All rows at one moment, and the few changes that put damaged ones right; for `remotefs check`."""
+"""All rows at one moment, and the few changes that repair wrong ones; for `remotefs check`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Rows:
 
 
 def read_rows(path: Path) -> Rows:
-    """Read a database, for a thread: on a connection of its own, so that it holds up nobody. Raises StateUnusable."""
+    """Return all rows of a database, read on a connection of its own; for a thread. Raises StateUnusable."""
     try:
         with _reading(path) as connection:
             inodes = connection.execute(f"SELECT {', '.join(Inode._fields)} FROM inode")  # noqa: S608 - our columns
@@ -52,33 +52,33 @@ def read_rows(path: Path) -> Rows:
 
 
 class RowRepair:
-    """Changes that no verb of the tree makes."""
+    """Repairs of single rows: changes that no operation of the tree makes."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
     def set_nlink(self, ino: int, nlink: int) -> None:
-        """So many names it has."""
+        """Set the number of names that an inode has."""
         with self._db.transaction():
             self._db.execute("UPDATE inode SET nlink = ? WHERE ino = ?", (nlink, ino))
 
     def set_parent(self, ino: int, parent: int) -> None:
-        """The folder that a folder lies in."""
+        """Set the folder that a folder lies in."""
         with self._db.transaction():
             self._db.execute("UPDATE inode SET parent = ? WHERE ino = ?", (parent, ino))
 
     def drop_name(self, name: Name) -> None:
-        """A name of nothing, or in nothing."""
+        """Remove a name whose inode or whose folder does not exist."""
         with self._db.transaction():
             self._db.execute("DELETE FROM dentry WHERE parent = ? AND name = ?", (name.parent, name.name))
 
     def add_name(self, name: Name) -> None:
-        """Another name; one that is there already stays."""
+        """Add a name, unless the folder has it already."""
         with self._db.transaction():
             self._db.execute("INSERT OR IGNORE INTO dentry (parent, name, ino) VALUES (?, ?, ?)", name)
 
     def unbind(self, ino: int) -> None:
-        """The inode is bound to no remote file."""
+        """Record that the inode is bound to no remote file."""
         with self._db.transaction():
             self._db.execute("UPDATE inode SET file_id = NULL WHERE ino = ?", (ino,))
 
@@ -87,6 +87,7 @@ class RowRepair:
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
+        # One transaction around all queries: the tables are read as of the same commit, while the mount goes on.
         connection.execute("BEGIN")
         yield connection
         connection.execute("COMMIT")

@@ -1,7 +1,9 @@
-"""Copies of the database beside it: one a day while a mount runs, and one at each clean end.
+"""Copies of the database beside it: one a day while a mount runs, and one at each clean end; three are kept.
 
-They are for `remotefs check --repair`, when the database itself is damaged. What changed since is not in them, so what
-can still be read of the database comes first.
+They are for `remotefs check --repair`, when the database itself is damaged. A copy lacks the changes since it was made,
+so the repair takes the rows that can still be read from the database first (`rescue`).
+
+    state.db ── VACUUM INTO ──► copies/state-8.new ── rename ──► copies/state-8.db     state-7.db     state-6.db
 """
 
 from __future__ import annotations
@@ -21,14 +23,15 @@ from remotefs import crashpoints
 from remotefs.errors import StateUnusable
 
 _log = logging.getLogger(__name__)
-# In the state folder.
+# The folder of the copies, in the state folder.
 COPIES_NAME = "copies"
 _NAME = re.compile(r"state-(\d{1,9})\.db")
 _KEPT = 3
-# A mount that runs looks so often whether a copy is due; where there is one, the first time a while after its start.
+# How often a mount checks whether a copy is due. If there is a copy, the first check comes this long after the start.
 _LOOK_EVERY_S = 600.0
 _DUE_AFTER_S = 86_400.0
-# The copy of a clean end takes the place of one that is younger than this.
+# The copy of a clean end replaces the newest one if that is younger than this, so that a day of many remounts does not
+# push out the older copies.
 _SAME_DAY_S = 3600.0
 
 
@@ -38,29 +41,30 @@ def copies_of(database: Path) -> list[Path]:
 
 
 def copy_live(database: Path, target: Path) -> None:
-    """Copy a database that is in use to a file that is new or empty, as of some commit, for a thread.
+    """Copy a database that is in use, as it was after some commit, to a new or empty file; for a thread.
 
-    It holds nobody up. Raises StateUnusable.
+    Nobody has to wait for it. Raises StateUnusable.
     """
+    # VACUUM INTO reads in one transaction, and in WAL mode a reader blocks no writer.
     try:
         with closing(sqlite3.connect(database, isolation_level=None)) as connection:
             connection.execute("VACUUM INTO ?", (str(target),))
     except sqlite3.Error as error:
-        raise StateUnusable(f"{database}: it cannot be copied: {error}") from error
+        raise StateUnusable(f"{database}: cannot be copied: {error}") from error
 
 
 def staged_in(database: Path) -> list[tuple[int, int]]:
-    """Return inode and generation of all staged files that a copy names, for a thread. Raises StateUnusable."""
+    """Return (inode, generation) of all staged files that a copy refers to; for a thread. Raises StateUnusable."""
     try:
         with closing(sqlite3.connect(database)) as connection:
             rows = connection.execute("SELECT ino, staged_gen FROM inode WHERE staged_gen IS NOT NULL")
             return [(ino, generation) for ino, generation in rows]
     except sqlite3.Error as error:
-        raise StateUnusable(f"{database}: it cannot be read: {error}") from error
+        raise StateUnusable(f"{database}: cannot be read: {error}") from error
 
 
 class Copies:
-    """Owns the folder of the copies. `has_room` tells whether so many bytes may be written to its disk."""
+    """Owns the folder of the copies. `has_room` returns whether that number of bytes may be written to its disk."""
 
     def __init__(self, database: Path, folder: Path, has_room: Callable[[int], bool]) -> None:
         self._database = database
@@ -68,12 +72,12 @@ class Copies:
         self._has_room = has_room
 
     def newest_first(self) -> list[Path]:
-        """Return the copies that are there."""
+        """Return the copies, the newest first."""
         found = {int(match[1]): file for file in self._files() if (match := _NAME.fullmatch(file.name))}
         return [found[number] for number in sorted(found, reverse=True)]
 
     async def run(self) -> None:
-        """Make a copy whenever the newest is a day old, until cancelled. Raises StateUnusable, OSError."""
+        """Make a copy whenever the newest is a day old. Runs until cancelled. Raises StateUnusable, OSError."""
         if self.newest_first():
             await trio.sleep(_LOOK_EVERY_S)
         while True:
@@ -82,14 +86,17 @@ class Copies:
             await trio.sleep(_LOOK_EVERY_S)
 
     def make(self) -> Path | None:
-        """Copy the database while it is in use, for a thread; None where there is no room.
+        """Copy the database while it is in use; for a thread. Return the copy, or None if there is no room.
 
-        It copies the state after some commit, and holds nobody up. Raises StateUnusable, OSError.
+        Raises StateUnusable, OSError. See `copy_live`.
         """
         return self._place(lambda target: copy_live(self._database, target))
 
     def make_of_closed(self) -> Path | None:
-        """Copy the database after it was closed; it replaces a copy of the last hour. Raises OSError."""
+        """Copy the database after it was closed, in place of a copy of the last hour. Raises OSError.
+
+        Return the copy, or None if there is no room.
+        """
         newest = next(iter(self.newest_first()), None)
         if newest is not None and self._age_s() < _SAME_DAY_S:
             newest.unlink()
@@ -103,6 +110,7 @@ class Copies:
         existing = self.newest_first()
         number = 1 + int(existing[0].stem.removeprefix("state-")) if existing else 1
         target = self._folder / f"state-{number}.db"
+        # Under another name until it is complete: `newest_first` must not find half a copy after a crash.
         new = target.with_suffix(".new")
         new.unlink(missing_ok=True)
         new.touch(mode=0o600)
@@ -114,7 +122,11 @@ class Copies:
         return target
 
     def _age_s(self) -> float:
-        """How old the newest copy is; of one from the future, whose clock was wrong, how far it is away."""
+        """Return the age of the newest copy in seconds; infinity if there is none.
+
+        A copy from the future was made while the clock was wrong. Its distance counts as its age, else it would remain
+        the newest for ever.
+        """
         newest = next(iter(self.newest_first()), None)
         return float("inf") if newest is None else abs(time.time() - newest.stat().st_mtime)
 

@@ -1,12 +1,17 @@
-"""The one SQLite database of a mount: schema, transactions, and when a commit is on the disk.
+"""The one SQLite database of a mount: migrations, transactions, and the checkpoints of its log.
 
-The loop thread calls SQLite directly (a statement takes microseconds), so whatever stands between two awaits is
-atomic. `synchronous=NORMAL` makes a commit an append to the write-ahead log without an fsync; who needs it to survive
-a power cut awaits `durable()`, and all who wait share one round of syncs in one thread (`durability`).
+The loop thread calls SQLite directly (a statement takes microseconds), so code between two awaits is atomic.
 
-The log is taken into the database by passive checkpoints in a thread, on a connection of their own. They never catch up
-with a mount in use, and only a log that was taken in whole begins anew. So when few frames are left, the loop takes
-those itself, and the log is written from its start again.
+    commit ──append──► state.db-wal, "the log" ──checkpoint──► state.db
+
+With `synchronous=NORMAL` a commit is an append to the log without an fsync. It survives `kill -9` as it is. To survive
+a power cut it needs a sync, which `durable()` waits for; all who wait share one round of syncs in one thread
+(`durability`).
+
+A checkpoint copies the newest version of each page from the log into the database. Passive checkpoints run in a thread,
+on a connection of their own, and block nobody. But they never catch up with a mount in use, and SQLite writes the log
+from its start again only after all of it was copied. So when few frames are left, the loop thread copies those itself
+and restarts the log. A frame is one page in the log.
 """
 
 from __future__ import annotations
@@ -31,23 +36,27 @@ from remotefs.store.schema import MIGRATIONS
 
 _log = logging.getLogger(__name__)
 
-# A log of this many bytes is taken into the database; larger is a longer recovery, smaller more writes in all.
+# A log of this size is copied into the database. A larger limit makes recovery longer, a smaller one makes more writes
+# in all, because a page that changes often is copied more often.
 CHECKPOINT_BYTES = 16 << 20
-# What the file of the log is cut to when it begins anew after a burst.
+# A log that grew beyond this in a burst is cut to this size when it restarts.
 _LOG_LIMIT_BYTES = 2 * CHECKPOINT_BYTES
-# A commit writes whole pages, however few bytes of each it changed: with SQLite's own 4 KiB a mkdir was 27 KB of log
-# and a small file up to its upload 149 KB, with these 8 and 41, for 3 % more time. Of databases made from now on.
+# A commit writes whole pages, however few bytes of a page it changed. With SQLite's default of 4 KiB a mkdir wrote
+# 27 KB to the log and a small file up to its upload 149 KB; with 1 KiB it is 8 and 41 KB, for 3 % more time. A database
+# keeps the page size it was made with.
 PAGE_BYTES = 1024
-# So few frames, of a page each, the loop takes in itself: it waits for the disk meanwhile.
+# The loop thread copies the rest of the log itself once at most this many frames are left. The loop waits for the disk
+# meanwhile.
 _FEW_FRAMES = 256
-# So many passive checkpoints in a row try to get there; in a burst the last of them leaves more.
+# At most this many passive checkpoints in a row try to get there. In a burst more frames may be left after the last.
 _MOST_PASSIVE = 8
-# What can be done about a database that cannot be read.
+# The advice for a database that cannot be read; it ends an error message.
 RESCUE_ADVICE = (
-    "`remotefs check --repair --state-dir DIR` makes it again of what is left, "
-    "`remotefs export --state-dir DIR . DEST` copies out what is in its folder"
+    "`remotefs check --repair --state-dir DIR` rebuilds it from what is left, "
+    "`remotefs export --state-dir DIR . DEST` copies the files out of its folder"
 )
-# Held back, and given up when the disk is full, so that unlink can still be recorded (A8).
+# The size of a file that only occupies space. It is removed when the disk is full, so that an unlink can still be
+# recorded (A8).
 RESERVE_BYTES = 4 << 20
 
 _LOG_SUFFIX = "-wal"
@@ -56,7 +65,7 @@ Row = tuple[Any, ...]
 
 
 class Database:
-    """Opens (and creates or migrates) the database file at `path`. Raises StateUnusable where it cannot."""
+    """The open database file at `path`, which is created or migrated. Raises StateUnusable if that fails."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -65,30 +74,32 @@ class Database:
         try:
             self._connection = _connect(path)
             _migrate(self._connection, path)
-            # Whether an earlier process left without closing it.
+            # Whether an earlier process ended without closing the database: a close removes the log.
             self.was_left_open = self._log_bytes() > 0
-            # How many frames of its log were lost to a damage (see `_take_in`).
+            # The number of frames of that process's log that are lost because the log is damaged (see `_take_in`).
             self.lost_frames = self._take_in() if self.was_left_open else 0
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise StateUnusable(f"{path}: {error}; {RESCUE_ADVICE}") from error
+        # What a rollback has to undo in memory; None outside of a transaction.
         self._undo: list[Callable[[], None]] | None = None
-        # Why the last transaction did not commit, if the disk or SQLite was in the way.
+        # Why the last transaction failed, if the disk or SQLite was the reason; None after a commit.
         self.trouble: str | None = None
         self.durability = Durability(self._wal_path)
         self._keep_reserve()
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Return the path of the database file."""
         return self._path
 
     # -- transactions
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. A transaction inside another belongs to the outer one.
+        """Commit all changes of a `with` block together, or none of them.
 
-        Raises OutOfSpace when the disk is full, StateUnusable on any other trouble of SQLite.
+        A transaction inside another belongs to the outer one, which alone commits or rolls back. Raises OutOfSpace if
+        the disk is full, StateUnusable on any other failure of SQLite.
         """
         if self._undo is not None:
             yield
@@ -105,17 +116,17 @@ class Database:
             self._undo = None
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call `undo` should the running transaction not commit: for memory that mirrors rows."""
+        """Call `undo` if the running transaction does not commit. Memory that mirrors rows is restored by it."""
         assert self._undo is not None, "only inside a transaction"
         self._undo.append(undo)
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Change rows; only inside a transaction."""
+        """Run a statement that changes rows and return its cursor. Allowed only inside a transaction."""
         assert self._undo is not None, "only inside a transaction"
         return self._run(sql, parameters)
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
-        """The first row, or None."""
+        """Return the first row of a query, or None. Raises StateUnusable."""
         try:
             row: Row | None = self._connection.execute(sql, parameters).fetchone()
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -123,7 +134,7 @@ class Database:
         return row
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """All rows."""
+        """Return all rows of a query. Raises StateUnusable."""
         try:
             return self._connection.execute(sql, parameters).fetchall()
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -140,6 +151,7 @@ class Database:
         try:
             self._connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
+            # On a full disk the reserve is given up and the commit is tried once more, so that an unlink succeeds (A8).
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._give_up_reserve():
                 raise self._translated(error) from error
             self._run("COMMIT", ())
@@ -148,7 +160,7 @@ class Database:
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
-            # What cannot be rolled back now is at the next BEGIN, or by whoever opens the database next.
+            # If this fails, SQLite rolls back at the next BEGIN, or when the database is opened again.
             with suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
         for undo in reversed(self._undo or []):
@@ -166,36 +178,38 @@ class Database:
     # -- the disk
 
     async def durable(self) -> None:
-        """Return once every commit made so far, and the files that it refers to by name, survive a power cut.
+        """Return once every commit so far survives a power cut, with the names of the files that it refers to.
 
-        The bytes of those files are the affair of whoever wrote them. Raises StateUnusable.
+        The bytes of those files are not included: their writer syncs them first. Raises StateUnusable.
         """
         await self.durability.wait()
 
     async def run_checkpoints(self, *, every_s: float = 5.0) -> None:
-        """Copy the log into the database whenever it has grown; runs until cancelled."""
+        """Copy the log into the database whenever it has grown to CHECKPOINT_BYTES. Runs until cancelled."""
         while True:
             await trio.sleep(every_s)
             try:
                 if self._log_bytes() >= CHECKPOINT_BYTES:
                     await self.checkpoint()
             except (OSError, sqlite3.Error) as error:
-                _log.warning("%s: its log stays long: %s", self._path, error)
+                _log.warning("%s: the log cannot be copied into the database yet: %s", self._path, error)
             self._keep_reserve()
 
     async def checkpoint(self) -> None:
-        """Take the log into the database and begin it anew. Raises sqlite3.Error."""
+        """Copy the log into the database and restart it. Raises sqlite3.Error."""
         for _ in range(_MOST_PASSIVE):
             if await trio.to_thread.run_sync(_checkpoint, self._path) <= _FEW_FRAMES:
                 break
         self._begin_log_anew("RESTART")
 
     def _take_in(self) -> int:
-        """Take in the log that an earlier process left; return how many of its frames SQLite did not accept.
+        """Copy the log that an earlier process left; return how many of its frames SQLite did not accept.
 
-        After a kill there are none, after a power cut they are of commits that nobody waited for. Otherwise the log is
-        damaged, and SQLite drops without an error all that comes after the damage: the log is kept aside then.
+        After a kill there are none. After a power cut they belong to commits that nobody waited for. Else the log is
+        damaged: SQLite drops every frame from the first damaged one on, without an error. Then a copy of the log is
+        kept beside the database.
         """
+        # The columns are: blocked, frames in the log (those that SQLite accepts), frames copied so far.
         _, accepted, _ = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         (page_bytes,) = self._connection.execute("PRAGMA page_size").fetchone()
         lost = max(frames_of(self._wal_path.read_bytes(), page_bytes) - int(accepted), 0)
@@ -205,7 +219,7 @@ class Database:
         return lost
 
     def _begin_log_anew(self, mode: str) -> None:
-        """Take what is left of the log in. Who reads an older state of the rows elsewhere puts that off."""
+        """Copy the rest of the log, so that it restarts. A reader of older rows on another connection defers that."""
         self._connection.execute(f"PRAGMA wal_checkpoint({mode})")
         crashpoints.reached("log begins anew")
 
@@ -216,7 +230,7 @@ class Database:
             return 0
 
     def close(self) -> None:
-        """Close; SQLite folds the log into the database."""
+        """Close the database. SQLite copies the log into it and removes the log."""
         self.durability.close()
         self._connection.close()
         crashpoints.reached("database is closed")
@@ -226,6 +240,7 @@ class Database:
             return
         try:
             with self._reserve.open("wb") as file:
+                # Allocated and not only extended: a sparse file would hold no space.
                 os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
         except OSError:
             self._reserve.unlink(missing_ok=True)
@@ -240,12 +255,13 @@ class Database:
 
 def _connect(path: Path) -> sqlite3.Connection:
     path.touch(mode=0o600, exist_ok=True)
-    # Nobody else writes, so there is nothing to wait for; and the loop must not.
+    # timeout=0: nobody else writes, so there is no lock to wait for, and the loop thread must not wait.
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=0.0)
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
     connection.execute("PRAGMA synchronous = NORMAL")
+    # SQLite would run its own checkpoints inside a commit, in the loop thread; `run_checkpoints` does it instead.
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA cache_size = -16384")  # KiB
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -258,11 +274,12 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         raise StateUnusable(f"{path} was written by a newer remotefs; update remotefs, or use another --state-dir")
     for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
         crashpoints.reached("database gets a new form", number)
+        # The version changes in the same transaction, so a crash leaves a migration done or not begun.
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
 
 
 def _checkpoint(path: Path) -> int:
-    """Take in what can be without holding anybody up, for a thread; return the frames that are left."""
+    """Copy as much of the log as is possible without blocking others, for a thread; return the frames left."""
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         _, frames, taken = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

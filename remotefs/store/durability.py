@@ -1,4 +1,4 @@
-"""When a change survives a power cut: one round of syncs for all who wait."""
+"""Rounds of syncs that make changes survive a power cut, shared by all who wait."""
 
 from __future__ import annotations
 
@@ -13,55 +13,56 @@ from remotefs.store.groupsync import GroupSync
 
 
 class Durability:
-    """Of the commits in the log at `log`, and of names of files that rows refer to.
+    """Syncs the commits in the log at `log`, and the names of the files that rows refer to.
 
-    One round, in one thread, syncs the folders that have new names and then the log. In this order, so that a round
-    that is cut short leaves files that no row asks for rather than rows whose files are missing. After a failure it
-    fails for ever (see GroupSync).
+    A round runs in one thread. It syncs first the folders in which names have changed, then the log. In this order a
+    round that is cut short leaves files without rows, never rows whose files are missing. After a failure every further
+    wait fails (see GroupSync).
     """
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._log_fd: int | None = None
         self._rounds = GroupSync(self._sync, _refusal)
-        # What an earlier process committed, and did not wait for.
+        # An earlier process may have committed without waiting for the disk, so the first round syncs the log.
         self._has_commits = True
         self._rounds.changed()
         # Folders with names, new or gone, that no round has begun to sync.
         self._folders: set[Path] = set()
 
     def committed(self) -> int:
-        """Something was appended to the log; the number of the change."""
+        """Record that a commit was appended to the log, and return its number among all changes."""
         self._has_commits = True
         return self._rounds.changed()
 
     def named(self, folder: Path) -> None:
-        """A name in `folder`, which stays as long as this object, has come or gone."""
+        """Record that a name in `folder` was added or removed. The folder has to exist as long as this object."""
         self._folders.add(folder)
         self._rounds.changed()
 
     async def wait(self) -> None:
-        """Return once all that was committed or named so far survives a power cut. Raises StateUnusable."""
+        """Return once every commit and name recorded so far survives a power cut. Raises StateUnusable."""
         await self._rounds.wait()
 
     def close(self) -> None:
-        """Give the descriptor of the log back; nothing is synced."""
+        """Close the descriptor of the log, without a sync."""
         if self._log_fd is not None:
             os.close(self._log_fd)
             self._log_fd = None
 
     async def _sync(self) -> None:
+        # IntentPlanner from here on, while the thread works, belong to the next round.
         folders, has_commits = self._folders, self._has_commits
         self._folders, self._has_commits = set(), False
         try:
             await trio.to_thread.run_sync(self._sync_all, folders, self._opened_log() if has_commits else None)
-        except BaseException:  # cancelled before it began: who waits next makes up for it
+        except BaseException:  # failed, or cancelled before the thread began: the next round has to sync the same
             self._folders |= folders
             self._has_commits |= has_commits
             raise
 
     def _sync_all(self, folders: set[Path], log_fd: int | None) -> None:
-        """Raises OSError that names what could not be synced."""
+        """Sync the folders and then the log, for a thread. Raises OSError that names the one that failed."""
         for folder in sorted(folders):
             sync_folder(folder)
             crashpoints.reached("names are on the disk", folder.name)
@@ -74,14 +75,14 @@ class Durability:
         crashpoints.reached("database is on the disk")
 
     def _opened_log(self) -> int:
-        # SQLite keeps one log file for as long as a connection is open.
+        # The descriptor stays valid: SQLite keeps the same log file as long as a connection is open.
         if self._log_fd is None:
             self._log_fd = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
         return self._log_fd
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut, for a thread. Raises OSError that names it."""
+    """Make the names in a folder survive a power cut, for a thread. Raises OSError that names the folder."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -92,4 +93,4 @@ def sync_folder(folder: Path) -> None:
 
 
 def _refusal(error: OSError) -> RemotefsError:
-    return StateUnusable(f"{error.filename}: it cannot be written to the disk: {error.strerror}; mount anew")
+    return StateUnusable(f"{error.filename}: cannot be synced to the disk: {error.strerror}; unmount and mount again")

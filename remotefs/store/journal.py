@@ -1,10 +1,11 @@
-"""The journal: remote work that is still to be done, as rows that commit together with the change that asks for it.
+"""The journal: pending work at the service, as rows that commit together with the change that needs it.
 
-An inode has at most one UPLOAD or REUPLOAD row, a remote file at most one DELETE row. `replaces` names the ids that may
-go once the row's upload is confirmed: superseded, the list is inherited; cancelled, it is given back to the caller.
+A row is an *intent*. An inode has at most one UPLOAD or REUPLOAD intent, a remote file at most one DELETE intent.
+`replaces` of an upload lists the ids that may be deleted once it is confirmed. An intent that takes the place of
+another inherits its list; the caller deals with the list of an intent that it cancels.
 
-A row may be carried out or cancelled whenever its reader awaits something. A change to a row that is gone raises
-IntentGone; only what holds of a gone row anyway (`remove`, `end_attempt`) is no error.
+An intent may be carried out or cancelled while its reader awaits something. A change to a row that no longer exists
+raises IntentGone. Only `remove` and `end_attempt` do not, because a missing row is already in the state they set.
 """
 
 from __future__ import annotations
@@ -34,64 +35,67 @@ class Journal:
     # -- reading
 
     def find(self, seq: int) -> Intent | None:
-        """The intent, or None once it is done."""
+        """Return the intent, or None once it is done."""
         return self._first("WHERE seq = ?", seq)
 
     def of_inode(self, ino: int) -> Intent | None:
-        """The pending UPLOAD or REUPLOAD of an inode."""
+        """Return the pending UPLOAD or REUPLOAD of an inode, or None."""
         return self._first("WHERE ino = ? AND kind != 'delete'", ino)
 
     def has_deletes(self) -> bool:
-        """Whether there is any DELETE."""
+        """Return whether there is any DELETE."""
+        # The partial index holds only DELETEs, so its first entry decides, however long the journal is.
         return self._db.one("SELECT 1 FROM intent INDEXED BY intent_file WHERE kind = 'delete' LIMIT 1") is not None
 
     def delete_of(self, file_id: str) -> Intent | None:
-        """The pending DELETE of a remote file."""
+        """Return the pending DELETE of a remote file, or None."""
         return self._first("WHERE file_id = ? AND kind = 'delete'", file_id)
 
     def deletes_at(self, path: str) -> list[Intent]:
-        """The pending DELETEs of what had that path."""
+        """Return the pending DELETEs of files that had this path."""
         return self._rows("WHERE path = ? ORDER BY seq", path)
 
     def due_uploads(self, now_ns: int, limit: int) -> list[Intent]:
-        """UPLOADs whose time has come, the longest due first; then REUPLOADs."""
+        """Return at most `limit` UPLOADs that are due at `now_ns`, the longest due first, then REUPLOADs likewise."""
         return self._rows(
             "WHERE kind != 'delete' AND due_ns <= ? ORDER BY kind = 'reupload', due_ns, seq LIMIT ?", now_ns, limit
         )
 
     def due_deletes(self, now_ns: int, limit: int) -> list[Intent]:
-        """DELETEs whose time has come, the longest due first."""
+        """Return at most `limit` DELETEs that are due at `now_ns`, the longest due first."""
         return self._rows("WHERE kind = 'delete' AND due_ns <= ? ORDER BY due_ns, seq LIMIT ?", now_ns, limit)
 
     def pending(self) -> list[Intent]:
-        """All intents, the oldest first."""
+        """Return all intents, the oldest first."""
         return self._rows("ORDER BY seq")
 
     def attempts(self) -> list[Intent]:
-        """Uploads that were begun and whose end is not recorded."""
+        """Return the uploads that were begun and whose end is not recorded, the oldest first."""
         return self._rows("WHERE attempt_name IS NOT NULL ORDER BY seq")
 
     def next_due_ns(self, after_ns: int) -> int | None:
-        """When the next intent that is not due yet will be (ns since the epoch)."""
+        """Return the earliest due time after `after_ns`, in ns of the steady clock, or None."""
         row = self._db.one("SELECT min(due_ns) FROM intent WHERE due_ns > ?", (after_ns,))
         return row[0] if row else None
 
     def count(self) -> int:
-        """How many intents there are."""
+        """Return the number of intents."""
         row = self._db.one("SELECT count(*) FROM intent")
         assert row is not None
         return int(row[0])
 
     def is_longer_than(self, intents: int) -> bool:
-        """Whether more than so many intents are pending."""
+        """Return whether more than `intents` intents are pending."""
+        # Cheaper than a count, which visits every row.
         return self._db.one("SELECT 1 FROM intent LIMIT 1 OFFSET ?", (intents,)) is not None
 
     # -- writing
 
     def put(self, kind: IntentKind, ino: int, *, due_ns: int, replaces: Iterable[str] = ()) -> Intent:
-        """The UPLOAD or REUPLOAD of an inode, in place of the one it had, whose `replaces` it inherits.
+        """Add the UPLOAD or REUPLOAD of an inode, or change the one that it has, and return it.
 
-        A begun attempt is inherited too: what became of it still has to be found out (W6).
+        `replaces` is added to the list that it has. A begun attempt stays too: its outcome still has to be found out
+        (W6).
         """
         with self._db.transaction():
             old = self.of_inode(ino)
@@ -111,9 +115,9 @@ class Journal:
             return intent
 
     def put_delete(self, file_id: str, *, due_ns: int, held_by: int | None = None, path: str | None = None) -> None:
-        """The DELETE of a remote file that had the path; held back while `held_by` has write handles (S5).
+        """Add the DELETE of a remote file that had `path`, unless there is one.
 
-        Once is enough.
+        `held_by` is the inode whose write handles hold it back (S5).
         """
         with self._db.transaction():
             self._db.execute(
@@ -122,41 +126,41 @@ class Journal:
             )
 
     def resume_deletes(self, ino: int, *, due_ns: int) -> None:
-        """Make the DELETEs due that the write handles of an inode held back (S5)."""
+        """Make due, at `due_ns`, the DELETEs that the write handles of an inode held back (S5)."""
         with self._db.transaction():
             self._db.execute(
                 "UPDATE intent SET due_ns = ? WHERE kind = 'delete' AND ino = ? AND due_ns = ?", (due_ns, ino, NEVER_NS)
             )
 
     def add_replaces(self, seq: int, file_ids: Iterable[str]) -> None:
-        """More ids that may go once this intent is confirmed. Raises IntentGone: they would be forgotten."""
+        """Add ids that may be deleted once this intent is confirmed. Raises IntentGone, so that none is forgotten."""
         with self._db.transaction():
             intent = self.find(seq)
             ids = _merged(intent.replaces if intent else (), file_ids)
             self._change(seq, "replaces = ?", json.dumps(ids))
 
     def begin_attempt(self, seq: int, attempt: Attempt) -> None:
-        """Record a POST that is about to be sent; the caller awaits `Database.durable()` before it sends.
+        """Record a POST that is about to be sent. The caller awaits `Database.durable()` before it sends.
 
-        Raises IntentGone: then it must not be sent, for nobody would look for it (W6).
+        Raises IntentGone. Then the POST must not be sent, because nobody would look for its outcome (W6).
         """
         self._change(seq, _ATTEMPT, *attempt)
 
     def end_attempt(self, seq: int) -> None:
-        """What became of the attempt is known; harmless where the intent is gone."""
+        """Record that the outcome of the attempt is known. Does nothing if the intent is gone."""
         with self._db.transaction():
             self._db.execute(f"UPDATE intent SET {_ATTEMPT} WHERE seq = ?", (*(None,) * len(Attempt._fields), seq))  # noqa: S608 - our own column names
 
     def reschedule(self, seq: int, *, due_ns: int) -> None:
-        """Another due time, for a reason that is no failure. Raises IntentGone."""
+        """Set another due time (ns), for a reason that is not a failure. Raises IntentGone."""
         self._change(seq, "due_ns = ?", due_ns)
 
     def failed(self, seq: int, reason: str, *, due_ns: int) -> None:
-        """Try again then; `reason` is what `status` shows. Raises IntentGone."""
+        """Count a failed try and set the time (ns) of the next. `status` shows `reason`. Raises IntentGone."""
         self._change(seq, "reason = ?, due_ns = ?, tries = tries + 1", reason, due_ns)
 
     def remove(self, seq: int) -> None:
-        """It is done, or no longer wanted; the caller has taken care of its `replaces`."""
+        """Remove an intent that is done or no longer wanted. The caller has dealt with its `replaces`."""
         with self._db.transaction():
             self._db.execute("DELETE FROM intent WHERE seq = ?", (seq,))
 
@@ -177,7 +181,7 @@ class Journal:
 
 
 def intent_of(row: tuple[Any, ...]) -> Intent:
-    """A row of SELECT as a record."""
+    """Return a row of SELECT as a record."""
     seq, kind, ino, file_id, replaces, due_ns, tries, reason, *attempt = row
     return Intent(
         seq, IntentKind(kind), ino, file_id,

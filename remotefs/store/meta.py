@@ -1,4 +1,4 @@
-"""A few facts about the state folder as a whole: whose it is, which shape its server speaks, when it was listed."""
+"""Facts about the state folder as a whole: its account, the shape its server speaks, the time of its last listing."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from remotefs.store.database import Database
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is remembered; times in ns since the epoch."""
+    """The facts that are kept over remounts; times in ns since the epoch."""
 
-    # S1: the account as the replies told it; the base URL where they did not.
+    # The account of the folder: as the replies name it, or the base URL if they name none (S1).
     organization: str | None = None
     workspace: str | None = None
     base_url: str | None = None
-    # The shape that the server was found to need.
+    # The shape of the API that the server turned out to need; None: not known.
     shape: str | None = None
-    # The steady clock, of the first complete listing: a mount may start offline from then on (A2).
+    # The steady clock at the first complete listing: from then on a mount may start offline (A2).
     listed_ns: int = 0
-    # The steady clock.
+    # The steady clock at the end of the last walk.
     walked_ns: int = 0
-    # The service's clock, when the last listing began that was read to where it had to be (a few minutes old at most).
+    # The service's clock at the beginning of the last listing that was read as far as it had to be. It is saved every
+    # few minutes, so it may be that much older than the last poll.
     polled_at_ns: int = 0
-    # How many ids a walk found missing that wait for `accept-removals` (S1).
+    # The number of ids that a walk found missing and that wait for `accept-removals` (S1).
     removals_held: int = 0
-    # How many files would have expired in a way that was not foreseen, and wait for the same (S1).
+    # The number of files whose expiry was not foreseen and that wait for the same command (S1).
     expiries_held: int = 0
-    # By which the clocks go on in the next mount.
+    # The points from which the two clocks continue in the next mount.
     steady: Mark | None = None
     service_clock: ServiceMark | None = None
-    # How much time has passed for the trash (S2), and up to when it was counted.
+    # The time that has passed for the trash (S2), and the moment up to which it was counted.
     aged_ns: int = 0
     aged_to: Reading | None = None
-    # How many replies at a time were found to pay for one reader of a large file.
+    # The number of parallel replies that was found to pay for one reader of a large file.
     concurrency: int = 1
 
 
@@ -46,7 +47,7 @@ class Meta:
         self.facts = msgspec.json.decode(row[0], type=Facts) if row else Facts()
 
     def record(self, **changes: object) -> None:
-        """Change and save some of the facts."""
+        """Change some of the facts and save all of them."""
         before = self.facts
         after = msgspec.structs.replace(before, **changes)
         with self._db.transaction():

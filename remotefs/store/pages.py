@@ -1,10 +1,16 @@
-"""Rows read from the pages of an SQLite file, whatever of it is damaged. Pure: bytes in, rows out.
+"""A reader of SQLite files that takes the rows from every page that is not damaged. Pure: bytes in, rows out.
 
-SQLite gives up a file whose header is overwritten, and a table behind its first damaged page. But each page tells its
-own rows. The format is that of "Database File Format" (sqlite.org/fileformat2.html), sections 1.5 to 2.1 and 4. A row
-does not tell which table it is of; that is for the caller, by its number of columns.
+SQLite gives up a file whose header is overwritten, and a table at its first damaged page. But each page describes its
+own rows, so the others can still be read:
 
-A page is looked at wherever it lies, also one that the database had freed: what was deleted may be among the rows.
+    page     kind (1) · … · number of cells (2) · … │ offset of each cell (2 each) │ free │ cells
+    cell     [left child (4)] [length] [rowid] record's start [first overflow page (4)]
+    record   length of the header · a type for each column │ a value for each column
+
+The format is that of "Database File Format" (sqlite.org/fileformat2.html), sections 1.5 to 2.1 and 4. A *varint* is a
+number of one to nine bytes. A row does not say which table it belongs to: the caller tells them apart by their columns.
+
+Every page is read, also one that the database had freed, so deleted rows may be among the result.
 """
 
 from __future__ import annotations
@@ -18,40 +24,46 @@ Value = int | float | str | bytes | None
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _PAGE_SIZES = tuple(1 << exponent for exponent in range(9, 17))
+# The kinds of page that hold rows. Interior pages of tables (0x05) hold rowids only. A table WITHOUT ROWID is stored as
+# an index, and an index has each row once, in an interior page or in a leaf.
 _INDEX_INTERIOR, _TABLE_LEAF, _INDEX_LEAF = 0x02, 0x0D, 0x0A
-# Whole numbers of serial types 1 to 6.
+# The number of bytes of the serial types 1 to 6, which are integers, by type.
 _INTEGER_BYTES = (0, 1, 2, 3, 4, 6, 8)
 _WAL_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
+# A chain of overflow pages that is longer than this is taken for damaged: it may be a circle.
 _MOST_OVERFLOW_PAGES = 4096
 
 
 class Row(NamedTuple):
-    """A row of a table (`rowid` is its number), or of an index or a table WITHOUT ROWID (None)."""
+    """The values of a row; `rowid` is its number in a table, None in an index or a table WITHOUT ROWID."""
 
     rowid: int | None
     values: tuple[Value, ...]
 
 
 class Damaged(ValueError):
-    """Bytes that cannot be what they should be."""
+    """The bytes are not what the format demands at their place."""
 
 
 def page_size(database: bytes, default: int) -> int:
-    """Return the size of a page in bytes, as the header tells, or `default` where it is overwritten."""
+    """Return the size of a page in bytes from the file's header, or `default` if the header is overwritten."""
     if not database.startswith(_MAGIC):
         return default
     (told,) = struct.unpack_from(">H", database, 16)
+    # 65536 does not fit into the two bytes of the field; 1 stands for it.
     size = 65536 if told == 1 else told
     return size if size in _PAGE_SIZES else default
 
 
 def newest_pages(database: bytes, log: bytes, size: int) -> dict[int, bytes]:
-    """Return the pages by number, from 1: those of the write-ahead log in the place of older ones of the file.
+    """Return the pages by number, from 1. A page in the write-ahead log replaces the older one of the file.
 
-    Of the log every frame counts that is of its present round, also behind a damaged one.
+    Every frame counts that was written since the log's last restart, also one behind a damaged frame.
     """
+    # Rounded up: the last page may be cut short.
     count = -(-len(database) // size)
     pages = {number + 1: database[number * size : (number + 1) * size] for number in range(count)}
+    # Each restart of the log puts new salts into its header. A frame with other salts is left from before the restart.
     salts = log[16:24]
     step = _FRAME_HEADER_BYTES + size
     for at in range(_WAL_HEADER_BYTES, len(log) - step + 1, step):
@@ -62,9 +74,13 @@ def newest_pages(database: bytes, log: bytes, size: int) -> dict[int, bytes]:
 
 
 def frames_of(log: bytes, size: int) -> int:
-    """Return how many frames of a write-ahead log, up to its last commit, claim to be of its present round."""
+    """Return the number of frames up to the last commit in a write-ahead log, since its last restart.
+
+    Checksums are not compared, so damaged frames are counted too.
+    """
     salts, step, last = log[16:24], _FRAME_HEADER_BYTES + size, 0
     for number, at in enumerate(range(_WAL_HEADER_BYTES, len(log) - step + 1, step), start=1):
+        # Only the last frame of a commit has the size of the database after it, in pages; the others have 0.
         (pages_after,) = struct.unpack_from(">I", log, at + 4)
         if log[at + 8 : at + 16] == salts and pages_after:
             last = number
@@ -72,7 +88,7 @@ def frames_of(log: bytes, size: int) -> int:
 
 
 def rows_of(pages: Mapping[int, bytes]) -> Iterator[Row]:
-    """Yield every row that can be read from any page; cells that make no sense are passed over."""
+    """Yield every row that can be read from any page. Malformed cells are skipped."""
     for number, page in pages.items():
         # The first page begins with the header of the file.
         start = _HEADER_BYTES if number == 1 else 0
@@ -83,10 +99,13 @@ def _rows_of_page(page: bytes, start: int, pages: Mapping[int, bytes]) -> Iterat
     kind = page[start] if len(page) > start + 12 else 0
     if kind not in {_TABLE_LEAF, _INDEX_LEAF, _INDEX_INTERIOR}:
         return
+    # The header of a page: kind (1), first free block (2), number of cells (2), start of the cells (2), fragments (1);
+    # in an interior page the right-most child (4) follows.
     (cells,) = struct.unpack_from(">H", page, start + 3)
     array = start + (12 if kind == _INDEX_INTERIOR else 8)
     for index in range(min(cells, (len(page) - array) // 2)):
         (at,) = struct.unpack_from(">H", page, array + 2 * index)
+        # One malformed cell says nothing about the others: the page may be damaged in one place.
         try:
             yield _row(page, at, kind, pages.get)
         except (Damaged, IndexError, struct.error, UnicodeDecodeError):
@@ -96,7 +115,7 @@ def _rows_of_page(page: bytes, start: int, pages: Mapping[int, bytes]) -> Iterat
 def _row(page: bytes, at: int, kind: int, page_of: Callable[[int], bytes | None]) -> Row:
     rowid: int | None = None
     if kind == _INDEX_INTERIOR:
-        at += 4
+        at += 4  # the number of the left child page
     length, at = _varint(page, at)
     if kind == _TABLE_LEAF:
         rowid, at = _varint(page, at)
@@ -104,7 +123,12 @@ def _row(page: bytes, at: int, kind: int, page_of: Callable[[int], bytes | None]
 
 
 def _payload(page: bytes, at: int, length: int, kind: int, page_of: Callable[[int], bytes | None]) -> bytes:
-    """The bytes of a record; the end of a long one lies in overflow pages, each of which names the next."""
+    """Return the bytes of a record. The end of a long one lies in overflow pages, each of which names the next.
+
+    Raises Damaged if a part of it is missing.
+    """
+    # How much of a long record lies in its cell: `usable`, `most` and `least` are U, X and M in the section "B-tree
+    # Pages" of the format. Our databases reserve no bytes at the end of a page, so all of it is usable.
     usable = len(page)
     most = usable - 35 if kind == _TABLE_LEAF else (usable - 12) * 64 // 255 - 23
     if length <= most:
@@ -138,23 +162,26 @@ def _values(record: bytes) -> tuple[Value, ...]:
     for kind in kinds:
         value, at = _value(record, at, kind)
         values.append(value)
+    # The lengths have to add up exactly; rubbish that looks like a record by chance rarely does.
     if at != len(record):
         raise Damaged("a row is not as long as its header says")
     return tuple(values)
 
 
 def _value(record: bytes, at: int, kind: int) -> tuple[Value, int]:
+    """Return the value of serial type `kind` at `at`, and the place where it ends. Raises Damaged."""
     if kind == 0:
         return None, at
-    if kind in {8, 9}:
+    if kind in {8, 9}:  # the integers 0 and 1, which take no bytes
         return kind - 8, at
     if kind == 7:
         return float(struct.unpack_from(">d", record, at)[0]), at + 8
     if kind < len(_INTEGER_BYTES):
         length = _INTEGER_BYTES[kind]
         return int.from_bytes(_slice(record, at, length), "big", signed=True), at + length
-    if kind < 12:
+    if kind < 12:  # 10 and 11 are reserved
         raise Damaged("a value of no type")
+    # Even types are blobs, odd ones are text; the length follows from the type.
     length = (kind - 12) // 2
     raw = _slice(record, at, length)
     return (raw.decode() if kind % 2 else raw), at + length
@@ -168,7 +195,11 @@ def _slice(data: bytes, at: int, length: int) -> bytes:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number of one to nine bytes, seven bits of each but the ninth, and where it ends."""
+    """Return the varint at `at`, and the place where it ends.
+
+    Each byte but the ninth gives seven bits, the higher ones first; its top bit says whether another byte follows. The
+    ninth gives eight bits. The result is a signed number of 64 bits.
+    """
     value = 0
     for count in range(9):
         byte = data[at + count]

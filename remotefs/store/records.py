@@ -1,4 +1,4 @@
-"""The rows of the store as immutable records, and the words their columns use."""
+"""The rows of the store as immutable records, and the values of their columns. `schema` says what each column holds."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 ROOT_INO = 1
-# The due time of an intent that waits for something to happen to its inode.
+# The due time of an intent that waits for an event of its inode, such as a close.
 NEVER_NS = 1 << 62
 
 
 class ContentState(IntEnum):
-    """Where a regular file's bytes stand.
+    """The state of a regular file's bytes.
 
-    CLEAN -- first write --> DIRTY -- a close that counts --> CLOSED -- upload confirmed --> CLEAN;
-    a write turns CLOSED back to DIRTY.
+    CLEAN -- first write --> DIRTY -- a close that counts --> CLOSED -- upload confirmed --> CLEAN.
+    A write turns CLOSED back into DIRTY.
     """
 
     CLEAN = 0
@@ -24,11 +24,11 @@ class ContentState(IntEnum):
 
 
 class Origin(IntEnum):
-    """Where a remote file came from; it decides who may delete it (S3)."""
+    """The origin of a remote file, which decides when it may be deleted (S3)."""
 
     FOREIGN = 0
     OURS = 1
-    # Taken for ours by W6: deleted only when the user unlinks or replaces it.
+    # Taken for ours after a lost reply (W6). It is deleted only when the user unlinks or replaces it.
     ADOPTED = 2
 
 
@@ -66,19 +66,19 @@ class Inode(NamedTuple):
 
     @property
     def is_dir(self) -> bool:
-        """Whether it is a directory."""
+        """Return whether the inode is a directory."""
         return stat.S_ISDIR(self.mode)
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a regular file."""
+        """Return whether the inode is a regular file."""
         return stat.S_ISREG(self.mode)
 
 
 class Entry(NamedTuple):
-    """A directory entry and, as stat(2) tells them, the attributes of what it names.
+    """A directory entry with the attributes of its inode, as stat(2) shows them.
 
-    Flat and no wider than readdir needs: large trees are listed in these.
+    It is flat and has only the columns that readdir needs, because large trees are listed in these records.
     """
 
     cookie: int
@@ -96,22 +96,23 @@ class Entry(NamedTuple):
 
     @property
     def is_dir(self) -> bool:
-        """Whether it names a directory."""
+        """Return whether the entry names a directory."""
         return stat.S_ISDIR(self.mode)
 
     @property
     def is_file(self) -> bool:
-        """Whether it names a regular file."""
+        """Return whether the entry names a regular file."""
         return stat.S_ISREG(self.mode)
 
     @classmethod
     def of(cls, cookie: int, name: str, inode: Inode) -> Entry:
-        """The entry of that name for an inode."""
+        """Return the entry that gives the inode this name."""
+        # The columns of both records stand in the same order from `ino` to `ctime_ns`, with `cookie` and `name` before.
         return cls._make((cookie, name, *inode[: len(cls._fields) - 2]))
 
 
 class Remote(NamedTuple):
-    """A row of `remote`: what is known of a remote file."""
+    """A row of `remote`: everything that is known of a remote file. Sizes in bytes, times in ns since the epoch."""
 
     file_id: str
     filename: str
@@ -132,22 +133,22 @@ class Remote(NamedTuple):
 
     @property
     def asked_name(self) -> str:
-        """The filename that its upload asked for."""
+        """Return the filename that its upload asked for, which the service may have changed (N2)."""
         return self.asked or self.filename
 
     @property
     def size_as_listed(self) -> int:
-        """The size that listings say; replies may have shown another (R6)."""
+        """Return the size in listings, in bytes. Replies may have shown that the content has another (R6)."""
         return self.size if self.listed_size is None else self.listed_size
 
     @property
     def age_key(self) -> tuple[int, str]:
-        """Orders conflict copies: the largest is the newest (N3)."""
+        """Return the key that orders the files of one path by age: the largest belongs to the newest (N3)."""
         return (self.created_ns, self.file_id)
 
 
 class Attempt(NamedTuple):
-    """A POST that was about to be sent: enough to look for what became of it (W6)."""
+    """A POST that was about to be sent: the facts by which its outcome can be found in the listing (W6)."""
 
     name: str
     size: int
@@ -157,7 +158,7 @@ class Attempt(NamedTuple):
 
 
 class Intent(NamedTuple):
-    """A row of `intent`."""
+    """A row of `intent`: one piece of pending work at the service. Times in ns."""
 
     seq: int
     kind: IntentKind

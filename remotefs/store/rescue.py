@@ -1,9 +1,15 @@
-"""A database that SQLite gives up, made again from what can be read of it and from the newest copy.
+"""The rebuilding of a database that SQLite gives up, from the rows that can still be read and from the newest copy.
 
-Taken over is what a tree needs: inodes, names, attributes, known remote files and the facts of the folder. Nothing that
-deletes is: no pending DELETE, no list of ids to go, no tombstone. A file that was removed and not yet deleted at the
-service is shown again, so that nothing goes that somebody may still want (S3). What was to be uploaded is known by its
-state, and is scheduled again at the next mount.
+    state.db, state.db-wal ─ pages.rows_of ─► rows ─ by their columns ─► Salvage ─┐
+                                                                                  ├─► state.db.new ─► state.db
+    the newest sound copy ─ rows that the database lacks ─────────────────────────┘
+
+The damaged files are kept in a folder beside the new database.
+
+The rows that a tree needs are taken over: inodes, names, attributes, known remote files and the facts of the folder. No
+row that deletes is: neither a pending DELETE, nor a list of ids to delete, nor a tombstone. A file that was removed
+here and not yet deleted at the service is shown again, so that no file is lost that somebody may still want (S3).
+Pending uploads follow from the state of their inodes, and the next mount schedules them again.
 """
 
 from __future__ import annotations
@@ -22,11 +28,11 @@ from remotefs.store.pages import Row, Value, newest_pages, page_size, rows_of
 from remotefs.store.records import Inode, Remote
 
 _log = logging.getLogger(__name__)
-# Page sizes to try where the header does not tell: ours, and SQLite's own, of state folders of earlier versions.
+# The page sizes to try if the header is damaged: ours, and SQLite's default in state folders of earlier versions.
 _LIKELY_PAGES = (PAGE_BYTES, 4096)
 _FACTS = "facts"
 _TEXT, _NUMBER = str | None, int | None
-# What may stand in each column.
+# The types that a column may have. They tell the rows of a table from all others.
 _INODE_TYPES = tuple(
     {"target": bytes | None, "parent": _NUMBER, "staged_gen": _NUMBER, "replaced_by": _NUMBER, "file_id": _TEXT,
      "conflict_id": _TEXT}.get(column, int)
@@ -37,13 +43,13 @@ _REMOTE_TYPES = tuple(
      "expires_ns": _NUMBER, "foreseen": _NUMBER, "listed_size": _NUMBER}.get(column, int)
     for column in Remote._fields
 )  # fmt: skip
-# Those that the table had in its first form.
+# The number of columns that `remote` had in its first form.
 _FIRST_REMOTE_COLUMNS = 14
 
 
 @dataclass
 class Salvage:
-    """Rows by their primary keys, as far as they were found."""
+    """The rows that were found, by their primary keys."""
 
     inodes: dict[int, tuple[Value, ...]] = field(default_factory=dict)
     names: dict[int, tuple[Value, ...]] = field(default_factory=dict)
@@ -53,11 +59,11 @@ class Salvage:
 
     @property
     def count(self) -> int:
-        """How many rows there are."""
+        """Return the number of rows, without the facts."""
         return len(self.inodes) + len(self.names) + len(self.xattrs) + len(self.remotes)
 
     def fill_up(self, other: Salvage) -> None:
-        """Take what is missing here from another, older one."""
+        """Take the rows that are missing here from an older salvage."""
         self.inodes = other.inodes | self.inodes
         self.names = other.names | self.names
         self.xattrs = other.xattrs | self.xattrs
@@ -67,7 +73,7 @@ class Salvage:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """How a database came to be: from how many rows of the damaged one, and with the help of which copy."""
+    """The sources of a rebuilt database: the number of rows of the damaged one, the copy, and the damaged files."""
 
     rows: int
     copy: Path | None
@@ -75,17 +81,19 @@ class Rebuilt:
 
 
 def salvage(database: bytes, log: bytes) -> Salvage:
-    """Return what can be read of a database file and of its write-ahead log. Pure."""
+    """Return the rows that can be read from a database file and its write-ahead log. Pure."""
+    # With a wrong page size hardly any row can be read, so the size that gives the most rows is the right one.
     sizes = dict.fromkeys(page_size(database, likely) for likely in _LIKELY_PAGES)
     found = [_sorted_out(rows_of(newest_pages(database, log, size))) for size in sizes]
     return max(found, key=lambda one: one.count)
 
 
 def _sorted_out(rows: Iterable[Row]) -> Salvage:
-    """Tell the tables apart, by the shapes of their rows."""
+    """Return the rows of the tables that are taken over, told apart by the number and types of their columns."""
     found = Salvage()
     for rowid, values in rows:
         match values:
+            # The first column of `inode` and `dentry` is the rowid itself, and SQLite stores NULL in its place.
             case _ if rowid is not None and _is_inode((rowid, *values[1:])):
                 found.inodes[rowid] = (rowid, *values[1:])
             case (None, int(), str(), int()) if rowid is not None:
@@ -96,18 +104,21 @@ def _sorted_out(rows: Iterable[Row]) -> Salvage:
                 found.xattrs[ino, name] = values
             case (str(key), value) if rowid is None and key == _FACTS:
                 found.facts = value
-            case _:  # an index, a table that is not taken over, or nonsense
+            case _:  # an index, a table that is not taken over, or rubbish
                 continue
     return found
 
 
 def _is_inode(values: tuple[Value, ...]) -> bool:
-    """Whether a row can be an inode that has a name; of one that has none, removal is all that is left to do."""
+    """Return whether a row can be an inode with a name. One without a name was only to be removed."""
     return _has_types(values, _INODE_TYPES) and Inode._make(values).nlink > 0
 
 
 def _widened(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    """A row of `remote` with the columns that it got later; SQLite writes a row no wider than the table was then."""
+    """Return a row of `remote` with the columns that later migrations added.
+
+    SQLite does not rewrite rows when a table gets a column: an old row is as narrow as the table was then.
+    """
     defaults = tuple(Remote._field_defaults.get(column) for column in Remote._fields)
     return values + defaults[len(values) :] if len(values) >= _FIRST_REMOTE_COLUMNS else values
 
@@ -117,9 +128,10 @@ def _has_types(values: tuple[Value, ...], types: Sequence[type | UnionType]) -> 
 
 
 def rebuild(path: Path, copies: Sequence[Path]) -> Rebuilt:
-    """Put a new database in the place of a damaged one, whose files are kept beside it. Raises StateUnusable, OSError.
+    """Put a new database in the place of a damaged one, keep the damaged files beside it, and return the sources.
 
-    `copies` are older copies of it, the newest first. The caller holds the lock of the state folder.
+    `copies` are older copies of it, the newest first. The caller holds the lock of the state folder. Raises
+    StateUnusable, OSError.
     """
     log = path.with_name(path.name + "-wal")
     found = salvage(_bytes_of(path), _bytes_of(log))
@@ -127,6 +139,7 @@ def rebuild(path: Path, copies: Sequence[Path]) -> Rebuilt:
     copy = next(filter(is_sound, copies), None)
     new = path.with_name(path.name + ".new")
     _remove(new)
+    # Nothing to merge: then copying the file and removing a few rows is faster than inserting every row.
     if copy is not None and not count:
         _take_copy(copy, new)
     else:
@@ -135,12 +148,12 @@ def rebuild(path: Path, copies: Sequence[Path]) -> Rebuilt:
         _write(new, found)
     damaged = _put_aside(path)
     new.replace(path)
-    _log.warning("%s: made again from %d of its rows and %s; it is kept in %s", path, count, copy or "no copy", damaged)
+    _log.warning("%s: rebuilt from %d of its rows and %s; it is kept in %s", path, count, copy or "no copy", damaged)
     return Rebuilt(count, copy, damaged)
 
 
 def mend_indexes(path: Path) -> bool:
-    """Try to mend a database whose rows are whole, by making its indexes again; return whether it is sound now."""
+    """Rebuild the indexes of a database, which repairs it if its rows are whole; return whether it is sound now."""
     try:
         connection = sqlite3.connect(path, isolation_level=None)
         try:
@@ -153,19 +166,19 @@ def mend_indexes(path: Path) -> bool:
 
 
 def is_missing(path: Path) -> bool:
-    """Return whether there is no database, or an empty file in its place, which SQLite would take for a new one."""
+    """Return whether there is no database, or only an empty file, which SQLite would take for a new database."""
     return not path.exists() or (path.stat().st_size == 0 and not _bytes_of(path.with_name(path.name + "-wal")))
 
 
 def is_sound(path: Path) -> bool:
-    """Return whether SQLite finds nothing wrong with a database file; false where there is none."""
+    """Return whether SQLite finds nothing wrong with a database file. False if there is none."""
     return path.is_file() and not damage(path)
 
 
 def damage(path: Path, *, quick: bool = False) -> list[str]:
-    """Return what SQLite finds wrong with a database file, in its words; for a thread, as it reads all of it.
+    """Return the faults that SQLite finds in a database file, in its words; for a thread, because it reads all of it.
 
-    `quick` does not compare indexes with rows: 0.4 s for 100,000 files, not 1.3.
+    `quick` does not compare indexes with rows and takes 0.4 s for 100,000 files instead of 1.3 s.
     """
     check = "quick_check" if quick else "integrity_check"
     try:
@@ -180,7 +193,7 @@ def damage(path: Path, *, quick: bool = False) -> list[str]:
 
 
 def _take_copy(copy: Path, new: Path) -> None:
-    """As `_write` of all that is in a sound copy, in a fraction of the time."""
+    """Write the rows of a sound copy to `new`, with the result of `_write` in a fraction of its time."""
     shutil.copyfile(copy, new)
     database = Database(new)
     try:
@@ -209,6 +222,7 @@ def _write(path: Path, found: Salvage) -> None:
 
 
 def _insert(database: Database, table: str, columns: Sequence[str], rows: Iterable[tuple[Value, ...]]) -> None:
+    # OR IGNORE: a freed page may hold an older row that contradicts another, two inodes of one name for instance.
     marks = ", ".join("?" * len(columns))
     sql = f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - words of this module
     with database.transaction():
@@ -217,14 +231,14 @@ def _insert(database: Database, table: str, columns: Sequence[str], rows: Iterab
 
 
 def _shown_again(remotes: Iterable[tuple[Value, ...]]) -> Iterable[tuple[Value, ...]]:
-    """No tombstones, and nothing that counts as missed: the service's listings say what is gone."""
+    """Yield the rows of `remote` without tombstones and misses: the service's listings will show what is gone."""
     cleared = {"tombstoned": 0, "missed": 0}
     for remote in remotes:
         yield tuple(cleared.get(name, value) for name, value in zip(Remote._fields, remote, strict=True))
 
 
 def _put_aside(path: Path) -> Path:
-    """Move a database and what belongs to it into a folder of its own: it may still tell something to somebody."""
+    """Move a database and its log into a folder of their own, for a later look, and return the folder."""
     folder = path.with_name(f"damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
     folder.mkdir(mode=0o700, exist_ok=True)
     for suffix in ("", "-wal", "-shm"):

@@ -1,10 +1,13 @@
-"""The tables, as the steps that lead from an empty file to the newest form; a step is never edited once released.
+"""The tables, as migrations that lead from an empty file to the newest form. A released migration is never edited.
 
-inode ──< dentry     a directory entry; `cookie` orders a directory and never changes, also over renames
-  │  └──< xattr      user.*
-  │  └──< remote     every remote file that is known: bound to an inode, shown nowhere, or a tombstone
+inode ──< dentry     a directory entry; `cookie` orders a directory and survives renames
+  │  └──< xattr      an attribute of the namespace user.*
+  │  └──< remote     a remote file that is known: bound to an inode, shown nowhere, or a tombstone
   └────── intent     pending remote work: at most one UPLOAD or REUPLOAD an inode, one DELETE a remote file
 meta                 account, shape, times of polls
+
+`PRAGMA user_version` counts the migrations that a database has had. An older remotefs refuses a database that has had
+more than it knows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tables of a mount, each with its one owner, for whoever works with several of them."""
+"""The owners of all tables in one record, for code that works with several of them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from remotefs.store.tree import Tree
 
 @dataclass(frozen=True)
 class Store:
-    """What one database holds; a transaction of `database` spans all of it."""
+    """The tables of one database. A transaction of `database` covers all of them."""
 
     database: Database
     tree: Tree
     journal: Journal
     remotes: Remotes
     meta: Meta
-    # The clock that the rows' times of becoming known are by.
+    # The clock of `remote.known_ns`: when the row of a remote file was added.
     steady: SteadyClock
 
     @classmethod
     def of(cls, database: Database, *, root_uid: int, root_gid: int, machine: Machine | None = None) -> Self:
-        """The owners of an open database; makes the root directory where there is none."""
+        """Return the owners for an open database. Makes the root directory if there is none."""
         tree = Tree(database, root_uid=root_uid, root_gid=root_gid)
         meta = Meta(database)
         steady = SteadyClock(machine or Machine(), meta.facts.steady)

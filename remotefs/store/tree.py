@@ -1,10 +1,14 @@
-"""The tree: directories, entries, attributes and extended attributes, as rows.
+"""The tree: inodes, directory entries and extended attributes, as rows.
 
-Pure POSIX bookkeeping: nothing here knows of the service, of handles or of the kernel. Every mutating method runs in a
-transaction of its own or in the caller's; between two awaits all of it is atomic.
+This is POSIX bookkeeping alone: nothing here knows of the service, of handles or of the kernel. Every method that
+changes rows runs in a transaction of its own or in the caller's.
 
-Sizes and times that change with every write are *noted*: kept in memory over the row and saved with the next update of
-that inode or by `save_notes()`. A crash loses only notes, and those can be told again from the staged file.
+A directory is read in the order of its *cookies*. The cookie of an entry is the row number of its `dentry`, which is
+never used again and survives a rename. So a program that reads a directory in parts sees every entry that stays there
+exactly once, while others come and go.
+
+Sizes and times that change with every write are *notes*: kept in memory over the row, shown at once, and saved with the
+next update of that inode or by `save_notes()`. A crash loses only notes, and the staged file shows what they were.
 """
 
 from __future__ import annotations
@@ -18,9 +22,10 @@ from remotefs.errors import AlreadyExists, DirectoryNotEmpty, IsADirectory, NotA
 from remotefs.store.database import Database
 from remotefs.store.records import ROOT_INO, ContentState, Entry, Inode
 
-# Names of one file, as ext4; folders in a folder have no limit, for the service has none.
+# The most names of one file, as on ext4. The number of folders in a folder is not limited, because the service has no
+# such limit.
 MAX_LINKS = 65_000
-# What a directory's reader takes for `.` and `..`; 0 is its start.
+# The reader of a directory gives cookies 1 and 2 to `.` and `..`, and 0 is its start. Cookies of entries begin above.
 COOKIES_BELOW = 2
 
 _COLUMNS = ", ".join(f"i.{field}" for field in Inode._fields)
@@ -39,10 +44,11 @@ _FOLLOWING_AS_LISTED = (
 
 
 class Tree:
-    """Owns the tables `inode`, `dentry` and `xattr` of `database`; makes the root when there is none."""
+    """Owns the tables `inode`, `dentry` and `xattr` of `database`. Makes the root directory if there is none."""
 
     def __init__(self, database: Database, *, root_uid: int, root_gid: int, root_mode: int = 0o755) -> None:
         self._db = database
+        # Columns by inode that are newer than its row. Every inode and entry that leaves this class has them applied.
         self._notes: dict[int, dict[str, int]] = {}
         with database.transaction():
             if self.find(ROOT_INO) is None:
@@ -56,24 +62,24 @@ class Tree:
     # -- reading
 
     def find(self, ino: int) -> Inode | None:
-        """The inode, or None."""
+        """Return the inode with this number, or None."""
         row = self._db.one(_GET, (ino,))
         return self._inode(row) if row else None
 
     def get(self, ino: int) -> Inode:
-        """The inode. Raises NotFound."""
+        """Return the inode with this number. Raises NotFound."""
         inode = self.find(ino)
         if inode is None:
             raise NotFound(f"inode {ino} is gone")
         return inode
 
     def lookup(self, parent: int, name: str) -> Inode | None:
-        """What `name` in directory `parent` names, or None."""
+        """Return the inode that `name` in directory `parent` names, or None."""
         row = self._db.one(_LOOKUP, (parent, name))
         return self._inode(row) if row else None
 
     def resolve(self, path: str) -> Inode | None:
-        """What a path relative to the root names, without following symbolic links; `""` is the root."""
+        """Return the inode at a path relative to the root, or None. `""` is the root. Symlinks are not followed."""
         inode = self.find(ROOT_INO)
         for name in path.split("/") if path else ():
             if inode is None or not inode.is_dir:
@@ -82,30 +88,30 @@ class Tree:
         return inode
 
     def entries(self, directory: int, *, after: int = 0, limit: int = 1000) -> list[Entry]:
-        """Entries with a cookie above `after`, in the order of their cookies, which are above COOKIES_BELOW."""
+        """Return at most `limit` entries whose cookies are above `after`, in the order of their cookies."""
         rows = self._db.all(_ENTRIES, (directory, after - COOKIES_BELOW, limit))
         entries = [Entry._make(row) for row in rows]
         return [self._noted(entry) for entry in entries] if self._notes else entries
 
     def following_by_name(self, directory: int, name: str, *, limit: int) -> tuple[int, ...]:
-        """The inodes that come after `name` by name, as a shell's `*` goes."""
+        """Return at most `limit` inodes whose names sort after `name`: the order in which a shell expands `*`."""
         return tuple(ino for (ino,) in self._db.all(_FOLLOWING_BY_NAME, (directory, name, limit)))
 
     def following_as_listed(self, directory: int, name: str, *, limit: int) -> tuple[int, ...]:
-        """The inodes that come after `name` as the directory is listed, as a walk goes."""
+        """Return at most `limit` inodes that a listing shows after `name`: the order of a walk through the tree."""
         return tuple(ino for (ino,) in self._db.all(_FOLLOWING_AS_LISTED, (directory, directory, name, limit)))
 
     def names_of(self, ino: int) -> list[tuple[int, str]]:
-        """(parent, name) of each hard link, the oldest first; for a directory its one name."""
+        """Return (parent, name) of each hard link, the oldest first; of a directory its only name."""
         return self._db.all("SELECT parent, name FROM dentry WHERE ino = ? ORDER BY cookie", (ino,))
 
     def paths_of(self, ino: int) -> list[str]:
-        """The paths of each hard link relative to the root, the oldest first; empty once unlinked."""
+        """Return the path of each hard link relative to the root, the oldest first; none once it is unlinked."""
         return [""] if ino == ROOT_INO else [self.path_of(parent, name) for parent, name in self.names_of(ino)]
 
     def path_of(self, parent: int, name: str) -> str:
-        """The path of a name in a directory, which need not be there."""
-        # A loop, for a tree can be deeper than Python's stack.
+        """Return the path, relative to the root, of a name in a directory. The name need not exist."""
+        # A loop and no recursion, because a tree can be deeper than Python's stack.
         components = [name]
         while parent != ROOT_INO:
             [(parent, name)] = self.names_of(parent)
@@ -113,11 +119,11 @@ class Tree:
         return "/".join(reversed(components))
 
     def is_empty(self, directory: int) -> bool:
-        """Whether the directory has no entries."""
+        """Return whether the directory has no entries."""
         return self._db.one("SELECT 1 FROM dentry WHERE parent = ? LIMIT 1", (directory,)) is None
 
     def is_beneath(self, directory: int, ancestor: int) -> bool:
-        """Whether `directory` is `ancestor` or lies somewhere in it."""
+        """Return whether `directory` is `ancestor` or lies somewhere in it."""
         while directory != ancestor:
             if directory == ROOT_INO:
                 return False
@@ -127,7 +133,8 @@ class Tree:
         return True
 
     def files_beneath(self, directory: int) -> Iterator[Inode]:
-        """Every regular file under a directory, one page of entries of each level in memory at a time."""
+        """Yield every regular file under a directory, with at most one page of entries of each level in memory."""
+        # A stack of (directory, cookie to go on from). The top is read, and what is found below it comes first.
         places = [(directory, 0)]
         while places:
             where, after = places.pop()
@@ -135,31 +142,31 @@ class Tree:
             if page:
                 places.append((where, page[-1].cookie))
             places += [(entry.ino, 0) for entry in page if entry.is_dir]
-            # One may be gone by the time it is its turn.
+            # The caller may remove files between two steps of this generator.
             yield from (inode for entry in page if entry.is_file and (inode := self.find(entry.ino)) is not None)
 
     def holders(self, file_id: str) -> list[Inode]:
-        """Inodes bound to a remote file."""
+        """Return the inodes that are bound to a remote file."""
         return self._where("i.file_id = ?", file_id)
 
     def unlinked(self) -> list[Inode]:
-        """Inodes without a name: after a crash, nobody can have them open."""
+        """Return the inodes without a name. Right after a start no program can have them open."""
         return self._where("i.nlink = 0")
 
     def staged(self) -> list[Inode]:
-        """Inodes whose bytes lie in staging."""
+        """Return the inodes whose bytes are staged."""
         return self._where("i.staged_gen IS NOT NULL")
 
     def unclosed(self) -> list[Inode]:
-        """Inodes with a name that were written to and not closed."""
+        """Return the inodes with a name that were written and not closed."""
         return self._where("i.staged_gen IS NOT NULL AND i.state = ? AND i.nlink > 0", ContentState.DIRTY)
 
     def conflict_copies(self) -> list[Inode]:
-        """Inodes shown under a twin's spelling."""
+        """Return the inodes that are shown as conflict copies (N3)."""
         return self._where("i.conflict_id IS NOT NULL")
 
     def usage(self) -> tuple[int, int]:
-        """(number of inodes, sum of the sizes of regular files in bytes)."""
+        """Return (number of inodes, sum of their sizes in bytes)."""
         row = self._db.one("SELECT count(*), coalesce(sum(size), 0) FROM inode")
         assert row is not None
         return row[0], row[1] + sum(note.get("size", 0) - self._row_size(ino) for ino, note in self._notes.items())
@@ -179,7 +186,7 @@ class Tree:
         target: bytes | None = None,
         **columns: Any,  # values of several column types, checked by SQLite
     ) -> Inode:
-        """A new inode under `parent`. Raises NotFound, NotADirectory, AlreadyExists."""
+        """Create an inode with a name in `parent` and return it. Raises NotFound, NotADirectory, AlreadyExists."""
         is_dir = stat.S_ISDIR(mode)
         with self._db.transaction():
             self._check_free(parent, name)
@@ -200,13 +207,13 @@ class Tree:
         return self.get(ino)
 
     def skip_numbers(self, up_to: int) -> None:
-        """Give no new inode a number up to this one: files without a row have them."""
+        """Give new inodes only numbers above `up_to`, because files without a row carry numbers up to that one."""
         with self._db.transaction():
-            # SQLite's own table for AUTOINCREMENT, which it lets be written to. The root's row has made ours.
+            # SQLite's own table for AUTOINCREMENT, which may be written to. It has had our row since the root was made.
             self._db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'inode'", (up_to,))
 
     def link(self, ino: int, parent: int, name: str, *, now_ns: int) -> Inode:
-        """One more name for a file. Raises as create() does, and TooManyLinks."""
+        """Give a file another name and return its inode. Raises as create() does, and TooManyLinks."""
         with self._db.transaction():
             inode = self.get(ino)
             if inode.nlink >= MAX_LINKS:
@@ -217,7 +224,7 @@ class Tree:
             return self.update(ino, nlink=inode.nlink + 1, ctime_ns=now_ns)
 
     def unlink(self, parent: int, name: str, *, now_ns: int) -> Inode:
-        """Take a name away; the row stays, also at nlink 0. Raises NotFound, IsADirectory."""
+        """Remove a name of a file and return its inode, which stays even at nlink 0. Raises NotFound, IsADirectory."""
         with self._db.transaction():
             inode = self._required(parent, name)
             if inode.is_dir:
@@ -227,7 +234,10 @@ class Tree:
             return self.update(inode.ino, nlink=inode.nlink - 1, ctime_ns=now_ns)
 
     def rmdir(self, parent: int, name: str, *, now_ns: int) -> Inode:
-        """Take an empty directory away; its row stays. Raises NotFound, NotADirectory, DirectoryNotEmpty."""
+        """Remove the name of an empty directory and return its inode, which stays.
+
+        Raises NotFound, NotADirectory, DirectoryNotEmpty.
+        """
         with self._db.transaction():
             inode = self._required(parent, name)
             self._check_removable_directory(inode, name)
@@ -236,14 +246,15 @@ class Tree:
             return self.update(inode.ino, nlink=0, ctime_ns=now_ns)
 
     def rename(self, parent: int, name: str, new_parent: int, new_name: str, *, now_ns: int) -> Inode | None:
-        """Move an entry, over a file or an empty directory if there is one; the inode replaced, or None.
+        """Move an entry; return the inode of the file or empty directory that it replaces, or None.
 
-        The caller has checked flags, and that a directory does not move beneath itself. Raises NotFound, IsADirectory,
-        NotADirectory, DirectoryNotEmpty.
+        The caller has checked the flags of rename(2), and that no directory moves beneath itself. Raises NotFound,
+        IsADirectory, NotADirectory, DirectoryNotEmpty.
         """
         with self._db.transaction():
             inode = self._required(parent, name)
             replaced = self.lookup(new_parent, new_name)
+            # Both are names of one file: rename(2) then does nothing.
             if replaced is not None and replaced.ino == inode.ino:
                 return None
             if replaced is not None:
@@ -253,7 +264,7 @@ class Tree:
             return replaced
 
     def exchange(self, parent: int, name: str, new_parent: int, new_name: str, *, now_ns: int) -> None:
-        """Swap what two entries name. Raises NotFound."""
+        """Swap the inodes that two entries name. Raises NotFound."""
         with self._db.transaction():
             one, other = self._required(parent, name), self._required(new_parent, new_name)
             for where, what, ino in ((parent, name, other.ino), (new_parent, new_name, one.ino)):
@@ -262,12 +273,12 @@ class Tree:
             self._moved(other, new_parent, parent, now_ns)
 
     def rename_entry(self, parent: int, name: str, new_name: str) -> None:
-        """Show an entry under another name in the same directory, which is free; no times change."""
+        """Give an entry another name, which is free, in the same directory, without a change of times."""
         with self._db.transaction():
             self._move_entry(parent, name, parent, new_name)
 
     def forget(self, ino: int) -> None:
-        """Remove the row of an inode that has no name any more."""
+        """Remove the row and the extended attributes of an inode that has no name any more."""
         with self._db.transaction():
             self._db.execute("DELETE FROM inode WHERE ino = ?", (ino,))
             self._db.execute("DELETE FROM xattr WHERE ino = ?", (ino,))
@@ -301,10 +312,11 @@ class Tree:
         return self.unlink(parent, name, now_ns=now_ns)
 
     def _moved(self, inode: Inode, parent: int, new_parent: int, now_ns: int) -> None:
+        # The `..` of a directory counts as a link of its parent.
         crosses = inode.is_dir and parent != new_parent
         self._touch_directory(parent, now_ns, nlink=-1 if crosses else 0)
         self._touch_directory(new_parent, now_ns, nlink=1 if crosses else 0)
-        # A name given here is the user's own: it is no twin's spelling any more.
+        # The user chose this name, so it no longer counts as that of a conflict copy.
         self.update(inode.ino, ctime_ns=now_ns, conflict_id=None, **({"parent": new_parent} if inode.is_dir else {}))
 
     def _add_entry(self, parent: int, name: str, ino: int) -> None:
@@ -328,7 +340,7 @@ class Tree:
     # -- attributes
 
     def update(self, ino: int, **columns: Any) -> Inode:  # values of several column types, checked by SQLite
-        """Set columns of an inode, with what was noted for it; returns the new row."""
+        """Set columns of an inode, save its notes with them, and return the inode. The columns win over the notes."""
         with self._db.transaction():
             values = self._notes.get(ino, {}) | columns
             self._drop_note(ino)
@@ -339,11 +351,11 @@ class Tree:
             return self.get(ino)
 
     def note(self, ino: int, **columns: int) -> None:
-        """Remember sizes (bytes) and times (ns) that change often; they show at once and are saved later."""
+        """Keep sizes (bytes) and times (ns) that change often in memory. They show at once and are saved later."""
         self._notes.setdefault(ino, {}).update(columns)
 
     def save_notes(self) -> None:
-        """Write all that was noted."""
+        """Save all notes in one transaction."""
         if self._notes:
             with self._db.transaction():
                 for ino in list(self._notes):
@@ -351,6 +363,7 @@ class Tree:
 
     def _drop_note(self, ino: int) -> None:
         note = self._notes.pop(ino, None)
+        # If the transaction that saves the note does not commit, the note is still needed.
         if note is not None:
             self._db.on_rollback(lambda: self._notes.update({ino: note}))
 
@@ -374,23 +387,24 @@ class Tree:
     # -- extended attributes
 
     def xattrs(self, ino: int) -> dict[bytes, bytes]:
-        """All extended attributes that were set on an inode."""
+        """Return the extended attributes of an inode, sorted by name."""
         return dict(self._db.all("SELECT name, value FROM xattr WHERE ino = ? ORDER BY name", (ino,)))
 
     def xattr(self, ino: int, name: bytes) -> bytes | None:
-        """One extended attribute, or None."""
+        """Return an extended attribute of an inode, or None."""
         row = self._db.one("SELECT value FROM xattr WHERE ino = ? AND name = ?", (ino, name))
         return row[0] if row else None
 
     def set_xattr(self, ino: int, name: bytes, value: bytes, *, now_ns: int) -> None:
-        """Set one."""
+        """Set an extended attribute of an inode."""
         with self._db.transaction():
             self._db.execute("INSERT OR REPLACE INTO xattr (ino, name, value) VALUES (?, ?, ?)", (ino, name, value))
-            # A directory that carries something of this machine no longer goes with its last remote file.
+            # An *implied* directory exists because of remote names alone and is removed with the last of them. With an
+            # attribute of this machine it stays.
             self.update(ino, ctime_ns=now_ns, implied=0)
 
     def remove_xattr(self, ino: int, name: bytes, *, now_ns: int) -> bool:
-        """Remove one; whether it was there."""
+        """Remove an extended attribute of an inode and return whether there was one."""
         with self._db.transaction():
             removed = self._db.execute("DELETE FROM xattr WHERE ino = ? AND name = ?", (ino, name)).rowcount > 0
             if removed:
