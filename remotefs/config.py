@@ -11,7 +11,7 @@ import logging
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import platformdirs
@@ -22,6 +22,16 @@ _log = logging.getLogger(__name__)
 
 Shape = Literal["auto", "ga", "beta"]
 Durability = Literal["remote", "local", "strict"]
+
+# What a setting may be: msgspec checks the range when it reads one.
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Days = Annotated[float, msgspec.Meta(ge=0)]
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Size = Annotated[int, msgspec.Meta(ge=0)]
+# The kernel reads pages of 4 KiB.
+ChunkSize = Annotated[int, msgspec.Meta(ge=4096)]
+Number = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -76,37 +86,37 @@ class ServiceConfig(Section, frozen=True, kw_only=True):
     custom_headers: tuple[tuple[str, Secret], ...] = ()
     # `auto`: GA, falling back to the beta shape where a server needs it.
     shape: Shape = "auto"
-    connect_timeout_s: float = 5.0
+    connect_timeout_s: Seconds = 5.0
     # Between two pieces of a reply or of an upload, not for the whole.
-    io_timeout_s: float = 60.0
+    io_timeout_s: Seconds = 60.0
     # For a request that carries no file, retries included.
-    request_deadline_s: float = 60.0
+    request_deadline_s: Seconds = 60.0
     # How long open, read, write and truncate wait while the service sends nothing for them. Short, because programs
     # freeze meanwhile; the request goes on, and the next try finds the bytes that came (R7).
-    read_wait_s: float = 10.0
+    read_wait_s: Seconds = 10.0
     # None: the limit of the shape (500 in GA, 100 in beta); 0: no limit.
-    requests_per_minute: int | None = None
+    requests_per_minute: Number | None = None
     # The service refuses more with 413; whether its MB are 10^6 or 2^20 is not documented.
-    max_file_bytes: int = 500 * MIB
+    max_file_bytes: Size = 500 * MIB
     # What an organization may store, by the vendor's guide; no reply tells. `df` shows no more free. 0: no bound.
-    storage_bytes: int = 10**12
+    storage_bytes: Size = 10**12
 
 
 class CacheConfig(Section, frozen=True, kw_only=True):
     """Content kept on this disk."""
 
     # Evictable bytes at most, as a part of the disk; pins have no quota but the reserve.
-    evictable_fraction: float = 0.20
-    evictable_bytes: int | None = None
+    evictable_fraction: Fraction = 0.20
+    evictable_bytes: Size | None = None
     # Always left free on the disk: the larger of the two.
-    reserve_bytes: int = GIB
-    reserve_fraction: float = 0.05
+    reserve_bytes: Size = GIB
+    reserve_fraction: Fraction = 0.05
     # Chunks kept in memory when they cannot go to the disk (A8).
-    memory_bytes: int = 32 * MIB
+    memory_bytes: Size = 32 * MIB
     # One kernel READ; also the unit of checksums.
-    chunk_bytes: int = 128 * 1024
+    chunk_bytes: ChunkSize = 128 * 1024
     # How far past what was asked a sequential reader's stream may run ahead.
-    readahead_bytes: int = 8 * MIB
+    readahead_bytes: Size = 8 * MIB
 
 
 class WritebackConfig(Section, frozen=True, kw_only=True):
@@ -114,51 +124,51 @@ class WritebackConfig(Section, frozen=True, kw_only=True):
 
     durability: Durability = "remote"
     # A process in close cannot be killed: hence the bound (W2).
-    close_wait_s: float = 10.0
+    close_wait_s: Seconds = 10.0
     # `durability = local`: the upload follows the last close after this.
-    upload_delay_s: float = 2.0
+    upload_delay_s: Seconds = 2.0
     # A file closed empty waits this long for its bytes (W10).
-    empty_grace_s: float = 5.0
+    empty_grace_s: Seconds = 5.0
     # Temporary shapes wait this long after their last close (N6).
-    temporary_grace_s: float = 30.0
+    temporary_grace_s: Seconds = 30.0
     # A removed file waits this long at the service for a new one of its name, which is uploaded first (W5).
-    delete_wait_s: float = 1.0
+    delete_wait_s: Seconds = 1.0
     # A rename waits this long to merge with later ones (W7).
-    reupload_wait_s: float = 30.0
-    reupload_max_files: int = 100
-    reupload_max_bytes: int = 100 * MIB
+    reupload_wait_s: Seconds = 30.0
+    reupload_max_files: Number = 100
+    reupload_max_bytes: Size = 100 * MIB
     # When the listing is read back after a lost reply: files show up in it a few seconds late (W6).
-    readback_after_s: tuple[float, ...] = (5.0, 15.0)
+    readback_after_s: tuple[Seconds, ...] = (5.0, 15.0)
     # A file that keeps changing: how long after one version the next is frozen and sent at the earliest, and how long
     # nothing has to follow a close for that to be sent as it is (W4).
-    changing_pause_s: float = 30.0
-    upload_workers: int = 8
+    changing_pause_s: Seconds = 30.0
+    upload_workers: Positive = 8
     # More pending intents than this make write and close wait, then fail with ENOSPC.
-    backlog_intents: int = 100_000
+    backlog_intents: Positive = 100_000
     replace_downloadable: bool = False
 
 
 class RefreshConfig(Section, frozen=True, kw_only=True):
     """Listing the service into the tree (A1, A4)."""
 
-    poll_in_use_s: float = 6.0
-    poll_idle_s: float = 300.0
+    poll_in_use_s: Seconds = 6.0
+    poll_idle_s: Seconds = 300.0
     # Without a kernel request for this long the mount counts as idle.
-    idle_after_s: float = 60.0
-    walk_every_s: float = 3600.0
+    idle_after_s: Seconds = 60.0
+    walk_every_s: Seconds = 3600.0
     # Files of folders that are looked at are asked for by their ids this often, where a poll does not show them all.
-    check_viewed_every_s: float = 30.0
+    check_viewed_every_s: Seconds = 30.0
     # Polls and walks together use at most this part of the learned request limit.
-    budget_fraction: float = 0.02
+    budget_fraction: Fraction = 0.02
     # A large upload can appear below a newer known id.
-    poll_overlap_s: float = 600.0
-    first_listing_wait_s: float = 60.0
+    poll_overlap_s: Seconds = 600.0
+    first_listing_wait_s: Seconds = 60.0
     # The guard against mass removal (S1).
-    removal_guard_files: int = 20
-    removal_guard_fraction: float = 0.10
+    removal_guard_files: Number = 20
+    removal_guard_fraction: Fraction = 0.10
     # A file that became known only now is not missed yet: a listing may lag behind an upload.
-    removal_min_age_s: float = 30.0
-    trash_days: float = 30.0
+    removal_min_age_s: Seconds = 30.0
+    trash_days: Days = 30.0
 
 
 class NamesConfig(Section, frozen=True, kw_only=True):
@@ -187,16 +197,16 @@ class MountConfig(Section, frozen=True, kw_only=True):
     """The kernel's side of the mount."""
 
     # fusectl's max_background and congestion_threshold: the kernel's 12 let slow reads hold up fast ones.
-    max_background: int = 128
+    max_background: Positive = 128
     # What the kernel reads ahead of a sequential reader, and so the size of its READs: at most 1 MiB each. Its own
     # 128 KiB cost a request, and our work for one, eight times as often.
-    kernel_readahead_bytes: int = MIB
-    max_tasks: int = 500
+    kernel_readahead_bytes: Size = MIB
+    max_tasks: Positive = 500
     # How long the kernel may believe a name or an attribute; it is told of every change.
-    entry_timeout_s: float = 3600.0
-    umount_drain_s: float = 60.0
-    signal_drain_s: float = 30.0
-    takeover_wait_s: float = 10.0
+    entry_timeout_s: Seconds = 3600.0
+    umount_drain_s: Seconds = 60.0
+    signal_drain_s: Seconds = 30.0
+    takeover_wait_s: Seconds = 10.0
 
 
 class Config(Section, frozen=True, kw_only=True):

@@ -57,9 +57,12 @@ RESERVED = ".remotefs"
 
 QUOTE = "\u201b"
 # Fullwidth forms lie at a fixed distance from ASCII, control pictures at another.
-_TWINS = {char: chr(ord(char) + 0xFEE0) for char in '<>:"|?*\\/'} | {chr(n): chr(n + 0x2400) for n in range(1, 0x20)}
-_ORIGINALS = {twin: char for char, twin in _TWINS.items()}
-_TO_REMOTE = _TWINS | {char: QUOTE + char for char in (*_ORIGINALS, QUOTE)}
+_REPLACEMENTS = {char: chr(ord(char) + 0xFEE0) for char in '<>:"|?*\\/'} | {
+    chr(n): chr(n + 0x2400) for n in range(1, 0x20)
+}
+_FILE_ID = r"[A-Za-z0-9_-]{1,100}"
+_ORIGINALS = {replacement: char for char, replacement in _REPLACEMENTS.items()}
+_TO_REMOTE = _REPLACEMENTS | {char: QUOTE + char for char in (*_ORIGINALS, QUOTE)}
 _SPECIAL = re.compile(f"[{re.escape(''.join(_TO_REMOTE))}]")
 # One step of reading: an optional QUOTE and the special character that follows it.
 _READ = re.compile(f"({QUOTE}?)([{''.join(_ORIGINALS)}{QUOTE}])")
@@ -67,14 +70,12 @@ _READ = re.compile(f"({QUOTE}?)([{''.join(_ORIGINALS)}{QUOTE}])")
 _NOT_A_PATH = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|[\0\ud800-\udfff]")
 # A safe name has a visible character for each that a path cannot have: the replacements above, the picture of NUL, and
 # U+FFFD for a lone surrogate (JSON can carry one, UTF-8 cannot).
-_TO_SAFE = str.maketrans(_TWINS | {"\0": "\u2400"} | {chr(n): "\ufffd" for n in range(0xD800, 0xE000)})
+_TO_SAFE = str.maketrans(_REPLACEMENTS | {"\0": "\u2400"} | {chr(n): "\ufffd" for n in range(0xD800, 0xE000)})
 
 # After a character that is neither a dot nor a slash, so that `.bashrc` is all stem; at most 16 letters and digits, so
 # that ` Smith` in `Mr. Smith` is not an extension.
 _EXTENSION = re.compile(r"(?<=[^./])(?:\.tar)?\.[A-Za-z0-9]{1,16}\Z")
 # Ids come from the service. One of another shape, or a longer one, could not stand in a name: its hash stands for it.
-_FILE_ID = r"[A-Za-z0-9_-]{1,100}"
-_TWIN_NAME = re.compile(rf"(.+) \[({_FILE_ID})\](?: [1-9][0-9]{{0,8}})?((?:\.tar)?\.[A-Za-z0-9]{{1,16}})?", re.DOTALL)
 # 120 bits: no two paths of one account will ever have the same hash, and its 24 base32 letters need no padding.
 _HASH_BYTES = 15
 
@@ -168,16 +169,6 @@ def clash_name(component: str, file_id: str, taken: Callable[[str], bool]) -> st
     return conflict_name(component, file_id, taken)
 
 
-def split_twin(component: str) -> tuple[str, str] | None:
-    """Return (plain component, file id) of a name that has the form of a conflict copy, else None.
-
-    The form alone proves nothing: `song [live].mp3` has it too. The caller checks that the id is known. If the stem was
-    cut, the plain component is cut as well; if a hash stands for the id, the hash is returned.
-    """
-    match = _TWIN_NAME.fullmatch(component)
-    return (match[1] + (match[3] or ""), match[2]) if match else None
-
-
 def safe_name(remote: str, file_id: str) -> str:
     """Return a legal component for a remote name that no path has (N4), unique by the id: `notes. [file_id]`."""
     return conflict_name(remote.translate(_TO_SAFE) or "unnamed", file_id, lambda _: False)
@@ -190,12 +181,12 @@ def _read(match: re.Match[str]) -> str:
 
 
 def _write(path: str) -> str:
-    body = _SPECIAL.sub(_twin, path)
+    body = _SPECIAL.sub(_replaced, path)
     # After the replacement, because a tab at an end has become a picture by now, which no server strips.
     return (QUOTE if _is_blank(body[0]) else "") + body + (QUOTE if _is_stripped_last(body[-1]) else "")
 
 
-def _twin(match: re.Match[str]) -> str:
+def _replaced(match: re.Match[str]) -> str:
     return _TO_REMOTE[match[0]]
 
 

@@ -251,9 +251,9 @@ class TestBudget:
         assert len(names.remote_name(path).name.encode()) == length
 
 
-class TestTwins:
+class TestConflictCopies:
     @pytest.mark.parametrize(
-        ("component", "twin"),
+        ("component", "name"),
         [
             ("f", "f [ID]"),
             ("f.txt", "f [ID].txt"),
@@ -267,20 +267,15 @@ class TestTwins:
             ("line\nbreak.txt", "line\nbreak [ID].txt"),
         ],
     )
-    def test_spelling(self, component: str, twin: str) -> None:
-        shown = twin.replace("ID", ID)
+    def test_spelling(self, component: str, name: str) -> None:
+        shown = name.replace("ID", ID)
         assert names.conflict_name(component, ID, free) == shown
         assert names.clash_name(component, ID, free) == shown
-        assert names.split_twin(shown) == (component, ID)
 
     def test_a_taken_name_passes_to_the_next_free(self) -> None:
         taken = {f"f [{ID}].txt", f"f [{ID}] 2.txt"}
         shown = names.conflict_name("f.txt", ID, taken.__contains__)
         assert shown == f"f [{ID}] 3.txt"
-        assert names.split_twin(shown) == ("f.txt", ID)
-
-    def test_a_high_number_is_read_back(self) -> None:
-        assert names.split_twin(f"f [{ID}] 12.txt") == ("f.txt", ID)
 
     @pytest.mark.parametrize("component", ["é" * 127, "x" * 251 + ".txt", "😀" * 60 + ".safetensors"])
     def test_a_long_stem_is_cut_between_characters(self, component: str) -> None:
@@ -290,7 +285,7 @@ class TestTwins:
         assert os.path.splitext(shown)[1] == os.path.splitext(component)[1]
 
     @given(components, file_ids, st.integers(0, 12))
-    def test_every_twin_is_legal_and_free(self, component: str, file_id: str, tries: int) -> None:
+    def test_every_conflict_copy_is_legal_and_free(self, component: str, file_id: str, tries: int) -> None:
         seen: list[str] = []
 
         def taken(name: str) -> bool:
@@ -301,22 +296,6 @@ class TestTwins:
         assert shown == seen[-1]
         assert len(set(seen)) == tries + 1
         assert_legal(shown)
-
-    @given(components, good_ids)
-    def test_split_gives_name_and_id_back(self, component: str, file_id: str) -> None:
-        assume(len(component.encode()) + len(file_id) + 3 <= 255)
-        assert names.split_twin(names.conflict_name(component, file_id, free)) == (component, file_id)
-
-    @pytest.mark.parametrize(
-        "name", ["f", "f.txt", "[id]", " [id]", "f[id].txt", "f [].txt", "f [a b].txt", "f [id] x"]
-    )
-    def test_other_names_are_no_twins(self, name: str) -> None:
-        assert names.split_twin(name) is None
-
-    @given(st.text())
-    def test_split_takes_any_text(self, name: str) -> None:
-        answer = names.split_twin(name)
-        assert answer is None or (answer[0] and f"[{answer[1]}]" in name)
 
 
 class TestCheckComponent:

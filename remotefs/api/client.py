@@ -28,7 +28,6 @@ from remotefs.config import MIB, ServiceConfig, Shape
 from remotefs.errors import InvalidArgument, RefusedError, RemoteNotFound, ReplyBroken, TransportError
 
 T = TypeVar("T")
-Ranges = Literal["unknown", "yes", "no"]
 MAX_IDS_PER_REQUEST = 100
 MAX_PAGE_FILES = 1000
 # The service stores a file before it answers its upload, so this reply may take longer than others: by the time that
@@ -67,7 +66,6 @@ class Client:
             config, budget, transport=transport, on_account=on_account, on_heard=on_heard, chance=chance, clock=clock
         )
         self._shape: Shape = config.shape
-        self._ranges: Ranges = "unknown"
         self._ranges_unusable = False
 
     async def __aenter__(self) -> Self:
@@ -92,11 +90,6 @@ class Client:
     def shape(self) -> Shape:
         """Return the shape that the server speaks, for the caller to remember; `auto` until a listing has shown it."""
         return self._shape
-
-    @property
-    def ranges(self) -> Ranges:
-        """Return whether the newest answer to a Range request honoured it; `unknown` before the first answer."""
-        return self._ranges
 
     async def list_page(self, cursor: str | None, *, priority: Whom, limit: int = MAX_PAGE_FILES) -> Page:
         """Return one page of the listing, newest file first.
@@ -296,10 +289,8 @@ class Client:
         except ReplyBroken:
             if reply.status == 206:
                 # A proxy's 206 that does not say which part it is. Asking for whole files from now on avoids it.
-                self._ranges, self._ranges_unusable = "no", True
+                self._ranges_unusable = True
             await reply.pieces.aclose()
             raise
-        if "range" in headers:
-            self._ranges = "yes" if reply.status == 206 else "no"
         ranges = shows_ranges(reply.status, reply.headers, asked="range" in headers)
         return Download(span, reply.headers.get("content-type"), reply.pieces, ranges)

@@ -30,7 +30,6 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
     Times are unix nanoseconds, UTC, by the server's clock, exact to the microsecond; they and the size are within
     `bounds`. `expires_ns` is None when the file never expires, and in the beta shape, which does not say.
-    `scope_session` is the session that the file belongs to, if any.
     """
 
     id: str
@@ -40,7 +39,6 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
     created_ns: int
     downloadable: bool = False
     expires_ns: int | None = None
-    scope_session: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -70,11 +68,6 @@ _Id = Annotated[str, Meta(pattern=_ID)]
 _Time = str | int | float
 
 
-class _WireScope(msgspec.Struct):
-    id: _Id
-    type: str = "session"
-
-
 # The lengths are those of the vendor's schema.
 class _WireFile(msgspec.Struct):
     id: _Id
@@ -84,7 +77,6 @@ class _WireFile(msgspec.Struct):
     created_at: _Time
     downloadable: bool | None = None
     expires_at: _Time | None = None
-    scope: _WireScope | None = None
 
 
 class _WirePage(msgspec.Struct):
@@ -189,7 +181,6 @@ def _checked_file(wire: _WireFile) -> FileMetadata:
         created_ns=_time_ns(wire.created_at),
         downloadable=bool(wire.downloadable),
         expires_ns=None if wire.expires_at is None else _time_ns(wire.expires_at),
-        scope_session=wire.scope.id if wire.scope else None,
     )
 
 

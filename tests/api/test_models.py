@@ -40,14 +40,14 @@ def test_a_file_is_read_whole() -> None:
     assert (file.id, file.filename, file.size_bytes, file.mime_type) == ("file_1", "a.txt", 5, "text/plain")
     assert file.created_ns == int(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp()) * 10**9 + 500_000_000
     assert file.expires_ns == file.created_ns + 500_000_000
-    assert (file.downloadable, file.scope_session) == (True, "sess_1")
+    assert file.downloadable is True
 
 
 def test_what_the_beta_shape_leaves_out_has_its_default() -> None:
     wire = wire_file()
     del wire["expires_at"], wire["downloadable"]
     file = decode_file(encoded(wire))
-    assert (file.expires_ns, file.downloadable, file.scope_session) == (None, False, None)
+    assert (file.expires_ns, file.downloadable) == (None, False)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,6 @@ def test_what_the_beta_shape_leaves_out_has_its_default() -> None:
         {"expires_at": "never"},
         {"expires_at": True},
         {"downloadable": "yes"},
-        {"scope": {"id": "a/b"}},
     ],
 )
 def test_one_bad_entry_breaks_its_page(change: dict[str, Any]) -> None:

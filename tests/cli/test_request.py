@@ -78,3 +78,15 @@ def test_a_setting_keeps_its_former_name_with_a_warning(
 def test_the_present_name_of_a_setting_wins_over_the_former(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[writeback]\nupload_delay_s = 1\nsettle_s = 7\n")
     assert load({}, tmp_path / "config.toml", {}).writeback.upload_delay_s == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "setting", "value"),
+    [
+        ("writeback", "upload_workers", "0"), ("writeback", "close_wait_s", "-1"), ("cache", "reserve_fraction", "1.5"),
+        ("cache", "chunk_bytes", "100"), ("refresh", "poll_in_use_s", "nan"), ("service", "requests_per_minute", "-1"),
+    ],
+)  # fmt: skip
+def test_a_setting_out_of_its_range_is_refused_by_name(section: str, setting: str, value: str) -> None:
+    with pytest.raises(UsageError, match=setting):
+        load({f"REMOTEFS_{section}_{setting}".upper(): value}, None, {})
