@@ -192,7 +192,7 @@ class Host:
         known: dict[str, Any] = {"filename": name, "size": inode.size, "mime_type": "text/plain", "created_ns": 1}
         known |= {"expires_ns": None, "downloadable": False, "origin": Origin.OURS} | fields
         self.parts.planner.bound(inode.ino, Remote(file_id, **known), inode.content_gen)
-        await self.parts.file_bytes.promote_to_content(inode.ino)
+        await self.parts.promotion.promote_to_content(inode.ino)
 
     async def settled(self, *, tries: int = 300) -> None:
         """Return once the journal is empty, whatever it is waiting for, and what went up is content."""
@@ -277,7 +277,7 @@ class Host:
 
     def xattr(self, path: str, name: str) -> str:
         """`getfattr -n user.remotefs.NAME path`."""
-        return self.fs.attributes.getxattr(self.stat(path).ino, b"user.remotefs." + name.encode()).decode()
+        return self.fs.xattrs.getxattr(self.stat(path).ino, b"user.remotefs." + name.encode()).decode()
 
     # -- what came of it
 

@@ -182,19 +182,19 @@ class Operations(pyfuse3.Operations):
 
     @answering
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
-        return self._fs.attributes.getxattr(inode, name)
+        return self._fs.xattrs.getxattr(inode, name)
 
     @answering
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
-        return [XAttrNameT(name) for name in self._fs.attributes.listxattr(inode)]
+        return [XAttrNameT(name) for name in self._fs.xattrs.listxattr(inode)]
 
     @answering
     async def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext) -> None:
-        self._fs.attributes.setxattr(inode, name, value)
+        self._fs.xattrs.setxattr(inode, name, value)
 
     @answering
     async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
-        self._fs.attributes.removexattr(inode, name)
+        self._fs.xattrs.removexattr(inode, name)
 
     # -- files
 

@@ -25,13 +25,19 @@ from remotefs.data.download.memory_cache import ChunkMemory
 from remotefs.data.download.patience import Patience
 from remotefs.data.download.source import ServiceSource
 from remotefs.data.download.vetting import VettedService
-from remotefs.data.files.file_bytes import FileBytes
+from remotefs.data.files.copy_on_write import CopyOnWrite
 from remotefs.data.files.freezer import Freezer
 from remotefs.data.files.labelling import Labels
 from remotefs.data.files.lengths import Lengths
+from remotefs.data.files.locator import Locator
 from remotefs.data.files.locks import InodeLocks
+from remotefs.data.files.outgoing import OutgoingBytes
+from remotefs.data.files.promotion import Promotion
+from remotefs.data.files.reader import FileReader
 from remotefs.data.files.resizing import Resizer
 from remotefs.data.files.staging import Staging
+from remotefs.data.files.sweeper import Sweeper
+from remotefs.data.files.writer import FileWriter
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.planner import IntentPlanner
@@ -64,11 +70,14 @@ from remotefs.store.store import Store
 from remotefs.supervision import Supervisor
 from remotefs.vfs.attributes import Attributes
 from remotefs.vfs.byid import ById
+from remotefs.vfs.closing import Closing, LastClose
 from remotefs.vfs.files import Files
 from remotefs.vfs.filesystem import FileSystem
 from remotefs.vfs.handles import Handles
 from remotefs.vfs.namespace import Namespace
 from remotefs.vfs.policy import NamePolicy
+from remotefs.vfs.reading import Reading
+from remotefs.vfs.xattrs import ExtendedAttributes
 from remotefs.wakeup import Wakeup
 
 
@@ -132,21 +141,20 @@ class Components:
             self.store, self.content, self.naming, self.handles, config.writeback, self.wakeup, self.in_flight,
             self.clock, Labels(self.database, self.staging, self.content), churn,
         )  # fmt: skip
-        self.file_bytes = FileBytes(
-            self.store, self.planner, self.content, self.staging, self.downloader, self.locks,
-            Freezer(self.staging, self.planner, churn, self.connectivity), self.in_flight,
-            self.handles, config.service.max_file_bytes, self.reported_missing.report,
+        freezer = self._build_files(config, churn)
+        self.promoter = Promoter(self.promotion)
+        self.closer = Closer(
+            self.store, self.planner, self.file_writer, freezer, self.handles, self.promoter.want
         )  # fmt: skip
-        self.promoter = Promoter(self.file_bytes)
-        self.closer = Closer(self.store, self.planner, self.file_bytes, self.handles, self.promoter.want)
+        outgoing = OutgoingBytes(self.store, self.locks, freezer, self.file_writer, self.locator)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
         uploader = Uploader(
-            self.store, self.planner, self.file_bytes, churn, self.in_flight, self.client, readback, self.connectivity,
+            self.store, self.planner, outgoing, churn, self.in_flight, self.client, readback, self.connectivity,
             self.service_clock,
         )  # fmt: skip
         deleter = RemoteDeleter(self.store, self.client, self.connectivity, self.handles, self.in_flight, self.clock)
         self.writeback = Writeback(
-            self.store, self.planner, self.file_bytes, self.promoter, self.closer, churn, uploader, deleter,
+            self.store, self.planner, self.sweeper, self.promoter, self.closer, churn, uploader, deleter,
             self.connectivity, self.budget, self.handles, config.writeback, self.wakeup, self.clock, self.supervisor,
         )  # fmt: skip
         placer = TreePlacer(self.store, self.planner, self.notifier, Ownership(os.getuid(), os.getgid()))
@@ -170,8 +178,29 @@ class Components:
         )  # fmt: skip
         self.reconnect = Reconnect(self.connectivity, self._ask_service, wake_refresh.set)
         self.recovery = Recovery(
-            self.store, self.planner, self.content, self.staging, self.file_bytes, self.trash
+            self.store, self.planner, self.content, self.staging, self.promotion, self.sweeper, self.trash
         )  # fmt: skip
+
+    def _build_files(self, config: Config, churn: Churn) -> Freezer:
+        store, planner = self.store, self.planner
+        freezer = Freezer(store, self.staging, planner, churn, self.connectivity, self.in_flight)
+        self.locator = Locator(store, planner, self.content, self.staging)
+        self.file_reader = FileReader(
+            store, self.content, self.locator, self.downloader, self.locks, self.reported_missing.report
+        )
+        copy_on_write = CopyOnWrite(
+            store, planner, self.content, self.staging, self.downloader, freezer, self.in_flight,
+            self.file_reader.check_readable,
+        )  # fmt: skip
+        self.file_writer = FileWriter(
+            store, planner, self.staging, self.locks, freezer, copy_on_write, self.locator,
+            config.service.max_file_bytes,
+        )  # fmt: skip
+        self.promotion = Promotion(
+            store, planner, self.content, self.staging, self.locks, self.in_flight, self.handles, self.locator
+        )
+        self.sweeper = Sweeper(store, planner, self.content, self.staging, freezer, self.in_flight, self.handles)
+        return freezer
 
     def _distrust(self, file_id: str) -> None:
         self.resizer.distrusted(file_id)
@@ -188,19 +217,23 @@ class Components:
         return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
 
     def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
-        namespace = Namespace(self.store, self.planner, self.file_bytes, self.handles, ById(self.tree, self.remotes))
-        files = Files(
-            self.store, self.planner, self.file_bytes, self.promoter, self.closer, self.writeback, self.handles,
-            namespace,
-            config.writeback, self.wakeup.set,
-            Scans(self.tree, self.file_bytes.prefetch, lambda: self.budget.limit_per_minute),
-            Lengths(self.store, self.content, self.downloader, self.resizer, self.reported_missing.report),
-        )  # fmt: skip
-        attributes = Attributes(
-            self.store, self.planner, self.file_bytes, self.in_flight, self.writeback, namespace, files, self.disk,
-            config.service.storage_bytes, settings.state_dir / SOCKET_NAME,
-        )  # fmt: skip
-        return FileSystem(namespace, files, attributes, self.handles)
+        store, planner, handles = self.store, self.planner, self.handles
+        namespace = Namespace(store, planner, self.sweeper, handles, ById(self.tree, self.remotes))
+        lengths = Lengths(store, self.content, self.downloader, self.resizer, self.reported_missing.report)
+        scans = Scans(self.tree, self.file_reader.prefetch, lambda: self.budget.limit_per_minute)
+        reading = Reading(store, self.file_reader, self.locator, lengths, handles, scans)
+        last_close = LastClose(
+            store, planner, self.file_writer, self.sweeper, self.promoter, self.closer, handles, reading
+        )
+        closing = Closing(
+            store, planner, self.file_writer, self.writeback, handles, last_close, config.writeback, self.wakeup.set
+        )
+        files = Files(store, self.file_writer, lengths, handles, namespace, reading, closing, config.writeback)
+        attributes = Attributes(store, namespace, files, self.disk, config.service.storage_bytes)
+        xattrs = ExtendedAttributes(
+            store, planner, self.file_reader, self.in_flight, self.writeback, settings.state_dir / SOCKET_NAME
+        )
+        return FileSystem(namespace, files, attributes, xattrs, handles)
 
 
 def _remembered_shape(service: ServiceConfig, shape: str | None) -> ServiceConfig:

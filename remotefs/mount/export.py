@@ -79,7 +79,7 @@ class Export:
             return BytesIO()
         if inode.staged_gen is None and inode.file_id is not None:
             await self._parts.content.verify(inode.file_id)
-        source = await self._parts.file_bytes.open_source(inode.ino)
+        source = await self._parts.file_reader.open_source(inode.ino)
         if source is None:
             raise NotReadable(f"{path}: its bytes are not on this disk; `remotefs warm` fetches what can be fetched")
         return source

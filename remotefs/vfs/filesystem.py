@@ -8,13 +8,15 @@ from remotefs.vfs.attributes import Attributes
 from remotefs.vfs.files import Files
 from remotefs.vfs.handles import Handles
 from remotefs.vfs.namespace import Namespace
+from remotefs.vfs.xattrs import ExtendedAttributes
 
 
 @dataclass(frozen=True)
 class FileSystem:
-    """What the kernel's adapter works on, and tests without a mount."""
+    """The interface to the kernel's adapter, and to tests without a mount."""
 
     namespace: Namespace
     files: Files
     attributes: Attributes
+    xattrs: ExtendedAttributes
     handles: Handles

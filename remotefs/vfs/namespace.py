@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from remotefs import names
-from remotefs.data.files.file_bytes import FileBytes
+from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.intents.planner import IntentPlanner
 from remotefs.errors import AccessDenied, AlreadyExists, InvalidArgument, NotFound, NotPermitted
 from remotefs.store.records import ROOT_INO, Entry, Inode
@@ -45,14 +45,14 @@ class Namespace:
         self,
         store: Store,
         planner: IntentPlanner,
-        file_bytes: FileBytes,
+        sweeper: Sweeper,
         handles: Handles,
         byid: ById,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
         self._planner = planner
-        self._file_bytes = file_bytes
+        self._sweeper = sweeper
         self._handles = handles
         self._byid = byid
 
@@ -274,4 +274,4 @@ class Namespace:
 
     def _discard_if_gone(self, inode: Inode) -> None:
         if inode.nlink == 0 and inode.staged_gen is not None and not self._handles.is_open(inode.ino):
-            self._file_bytes.discard(inode.ino, inode.staged_gen)
+            self._sweeper.discard(inode.ino, inode.staged_gen)

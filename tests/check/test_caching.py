@@ -59,12 +59,12 @@ async def test_what_is_pinned_stays_and_unpinned_it_may_go(tmp_path: Path, serve
         await caching.warm(WarmParams("made2"), quietly)
         freed = await caching.trim(TrimParams(0), quietly)
         assert (freed.files, freed.bytes) == (1, len(MADE))
-        assert host.parts.file_bytes.is_here(host.stat("d/made"))
+        assert host.parts.locator.is_here(host.stat("d/made"))
         # An own upload is left alone unless that is said.
         result = await caching.unpin(UnpinParams(path="d"), quietly)
         assert (result.files, result.sole.files, result.sole.paths) == (1, 1, ("d/ours",))
         await caching.trim(TrimParams(0), quietly)
-        assert not host.parts.file_bytes.is_here(host.stat("d/made"))
+        assert not host.parts.locator.is_here(host.stat("d/made"))
         assert await host.read("d/ours") == b"only copy"
         assert (await caching.unpin(UnpinParams(path="d", sole_too=True), quietly)).files == 1
         assert [finding.kind for finding in await check_state(host.parts)] == ["only copy not pinned"]

@@ -83,7 +83,7 @@ async def test_the_first_format_is_taken_over_with_all_that_was_pending(
         assert [await host.read(path) for path in ("also", "pending", "dirty", "theirs.txt")] == [
             b"bound", b"pending bytes", b"never closed", b"theirs",
         ]  # fmt: skip
-        assert host.fs.attributes.getxattr(host.stat("also").ino, b"user.note") == b"kept"
+        assert host.fs.xattrs.getxattr(host.stat("also").ino, b"user.note") == b"kept"
         assert host.remote_names() == ["dirty", "folder\uff0fbound", "pending", "theirs.txt"]
     assert version(state) == len(MIGRATIONS)
 
@@ -115,7 +115,7 @@ async def test_the_third_format_is_taken_over_with_all_that_was_pending(
             b"bound bytes", b"never closed", b"pending bytes", b"theirs", b"bound bytes", b"to be sent again", b"first", b"second!",
         ]  # fmt: skip
         assert host.ls("folder") == ["bound", "empty", "renamed"]
-        assert host.fs.attributes.getxattr(host.stat("also").ino, b"user.note") == b"kept"
+        assert host.fs.xattrs.getxattr(host.stat("also").ino, b"user.note") == b"kept"
         assert host.fs.namespace.readlink(host.stat("link").ino) == b"folder/bound"
         assert [(entry.path, entry.size) for entry in host.parts.trash.entries()] == [("goes", 9)]
         assert host.remote_names() == [

@@ -36,7 +36,7 @@ async def test_what_a_transaction_gave_up_stays_when_it_does_not_commit(
         with pytest.raises(RuntimeError), host.parts.database.transaction():
             host.unlink("a")
             raise RuntimeError
-        await host.parts.file_bytes.sweep()
+        await host.parts.sweeper.sweep()
         await host.settled()
         assert await host.read("a") == b"precious"
 

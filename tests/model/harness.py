@@ -142,8 +142,8 @@ class Kernel:
         return found
 
     async def _facts(self, inode: Inode) -> Facts:
-        given = self._fs.attributes.listxattr(inode.ino)
-        xattrs = {name.decode(): self._fs.attributes.getxattr(inode.ino, name) for name in given}
+        given = self._fs.xattrs.listxattr(inode.ino)
+        xattrs = {name.decode(): self._fs.xattrs.getxattr(inode.ino, name) for name in given}
         return Facts(
             stat.filemode(inode.mode),
             inode.nlink,
@@ -226,10 +226,10 @@ class Kernel:
         await self._fs.attributes.setattr(inode.ino, change, None)
 
     async def setxattr(self, path: str, name: str, value: bytes) -> None:
-        self._fs.attributes.setxattr(self._find(path).ino, (XATTR_PREFIX + name).encode(), value)
+        self._fs.xattrs.setxattr(self._find(path).ino, (XATTR_PREFIX + name).encode(), value)
 
     async def removexattr(self, path: str, name: str) -> None:
-        self._fs.attributes.removexattr(self._find(path).ino, (XATTR_PREFIX + name).encode())
+        self._fs.xattrs.removexattr(self._find(path).ino, (XATTR_PREFIX + name).encode())
 
     # -- open files
 

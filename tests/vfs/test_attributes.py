@@ -22,7 +22,8 @@ from remotefs.errors import (
     Unsupported,
 )
 from remotefs.store.records import ROOT_INO
-from remotefs.vfs.attributes import MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES, AttributeChange
+from remotefs.vfs.attributes import AttributeChange
+from remotefs.vfs.xattrs import MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES
 from tests.faults import FaultyServer, HoldReply
 from tests.parts import Host, running
 
@@ -80,17 +81,17 @@ async def test_n5_statfs_counts_what_is_there(host: Host) -> None:
 
 
 async def test_user_attributes_are_kept(host: Host) -> None:
-    attributes = host.fs.attributes
-    attributes.setxattr(ROOT_INO, b"user.x", b"1")
-    attributes.setxattr(ROOT_INO, b"user.x", b"\0\xff")
-    attributes.setxattr(ROOT_INO, b"user.y", b"")
-    assert attributes.getxattr(ROOT_INO, b"user.x") == b"\0\xff"
-    assert sorted(attributes.listxattr(ROOT_INO)) == [b"user.x", b"user.y"]
-    attributes.removexattr(ROOT_INO, b"user.x")
+    xattrs = host.fs.xattrs
+    xattrs.setxattr(ROOT_INO, b"user.x", b"1")
+    xattrs.setxattr(ROOT_INO, b"user.x", b"\0\xff")
+    xattrs.setxattr(ROOT_INO, b"user.y", b"")
+    assert xattrs.getxattr(ROOT_INO, b"user.x") == b"\0\xff"
+    assert sorted(xattrs.listxattr(ROOT_INO)) == [b"user.x", b"user.y"]
+    xattrs.removexattr(ROOT_INO, b"user.x")
     with pytest.raises(NoAttribute):
-        attributes.removexattr(ROOT_INO, b"user.x")
+        xattrs.removexattr(ROOT_INO, b"user.x")
     with pytest.raises(NoAttribute):
-        attributes.getxattr(ROOT_INO, b"user.x")
+        xattrs.getxattr(ROOT_INO, b"user.x")
 
 
 @pytest.mark.parametrize(
@@ -107,23 +108,23 @@ async def test_user_attributes_are_kept(host: Host) -> None:
 )
 async def test_what_cannot_be_set(host: Host, name: bytes, value: bytes, refused: type[RemotefsError]) -> None:
     with pytest.raises(refused):
-        host.fs.attributes.setxattr(ROOT_INO, name, value)
-    assert host.fs.attributes.listxattr(ROOT_INO) == []
+        host.fs.xattrs.setxattr(ROOT_INO, name, value)
+    assert host.fs.xattrs.listxattr(ROOT_INO) == []
 
 
 async def test_there_is_a_limit_to_all_together(host: Host) -> None:
     for number in range(3):
-        host.fs.attributes.setxattr(ROOT_INO, b"user.%d" % number, b"x" * MAX_XATTR_VALUE_BYTES)
+        host.fs.xattrs.setxattr(ROOT_INO, b"user.%d" % number, b"x" * MAX_XATTR_VALUE_BYTES)
     with pytest.raises(AttributeTooBig):
-        host.fs.attributes.setxattr(ROOT_INO, b"user.more", b"x" * MAX_XATTR_VALUE_BYTES)
-    host.fs.attributes.setxattr(ROOT_INO, b"user.0", b"smaller")
+        host.fs.xattrs.setxattr(ROOT_INO, b"user.more", b"x" * MAX_XATTR_VALUE_BYTES)
+    host.fs.xattrs.setxattr(ROOT_INO, b"user.0", b"smaller")
 
 
 @pytest.mark.parametrize("name", [b"security.capability", b"user.none", b"user.remotefs.none", b"user.remotefs.id"])
 async def test_what_is_not_there(host: Host, name: bytes) -> None:
     host.mkdir("d")
     with pytest.raises(NoAttribute):
-        host.fs.attributes.getxattr(host.stat("d").ino, name)
+        host.fs.xattrs.getxattr(host.stat("d").ino, name)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ async def test_what_is_not_there(host: Host, name: bytes) -> None:
 async def test_other_namespaces_are_not_supported_so_that_tools_ask_once(host: Host, name: bytes) -> None:
     host.mkdir("d")
     with pytest.raises(Unsupported):
-        host.fs.attributes.getxattr(host.stat("d").ino, name)
+        host.fs.xattrs.getxattr(host.stat("d").ino, name)
 
 
 # -- what the mount tells (A5)
@@ -146,7 +147,7 @@ async def test_a5_facts_of_a_remote_file(host: Host) -> None:
     assert host.xattr("a.txt", "downloadable") == "true"
     for name in ("created_at", "expires_at"):
         assert host.xattr("a.txt", name).endswith("Z")
-    assert host.fs.attributes.listxattr(host.stat("a.txt").ino) == []
+    assert host.fs.xattrs.listxattr(host.stat("a.txt").ino) == []
 
 
 async def test_a5_the_life_of_a_file(host: Host) -> None:
@@ -180,6 +181,6 @@ async def test_a5_the_id_is_not_told_while_the_content_differs(host: Host) -> No
 
 async def test_the_control_socket_is_told_by_the_root_alone(host: Host) -> None:
     host.mkdir("d")
-    assert host.fs.attributes.getxattr(ROOT_INO, b"user.remotefs.control").startswith(os.fsencode(host.state_dir))
+    assert host.fs.xattrs.getxattr(ROOT_INO, b"user.remotefs.control").startswith(os.fsencode(host.state_dir))
     with pytest.raises(NoAttribute):
         host.xattr("d", "control")

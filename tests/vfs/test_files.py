@@ -169,7 +169,7 @@ async def test_an_unlinked_file_that_two_have_open(host: Host) -> None:
     await host.close(one)
     assert await host.fs.files.read(two.fh, 0, 5) == b"x"
     await host.close(two)
-    await host.parts.file_bytes.sweep()
+    await host.parts.sweeper.sweep()
     assert host.parts.staging.scan() == []
     assert host.server.script.count("upload") == 0
 
@@ -238,7 +238,7 @@ async def test_h7_written_anew_it_is_as_good_as_any(tmp_path: Path, server: Serv
         await host.settled()
         assert host.remote_bytes("a") == [b"again"]
         assert await host.read("a") == b"again"
-        await host.parts.file_bytes.sweep()
+        await host.parts.sweeper.sweep()
         assert host.parts.staging.scan() == []
 
 

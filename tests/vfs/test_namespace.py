@@ -180,7 +180,7 @@ async def test_rename_over_an_empty_folder_and_over_a_file(host: Host) -> None:
     host.rename("d", "e")
     host.rename("y", "e/x")
     assert (host.ls(), await host.read("e/x")) == (["e"], b"y")
-    await host.parts.file_bytes.sweep()
+    await host.parts.sweeper.sweep()
     assert len(host.parts.staging.scan()) == 1
 
 

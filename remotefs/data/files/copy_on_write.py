@@ -1,8 +1,8 @@
-"""How a file comes to have staged bytes to write into: a clone of its content, a new empty file, or those that it has.
+"""Where the staged file comes from that a write goes to: a copy of the content, a new empty file, or the one there is.
 
-A clone is made at the first write after the content was settled, by a download first where that is not here; after a
-truncation to 0 nothing is copied. What a close left and the service has not got yet is written over in place; it is
-frozen before, where the file keeps changing (W4).
+The first write after a promotion clones the content, after a download where it is not on this disk; a truncation to 0
+copies nothing. A closed version that the service has not got yet is written over in place; where the file keeps
+changing it is frozen first (W4).
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from remotefs.store.store import Store
 
 
 class CopyOnWrite:
-    """Makes staged files. `check_readable` raises NotReadable for what is neither here nor downloadable (R2)."""
+    """Provides the staged file for a write, and turns the row DIRTY.
+
+    `check_readable` raises NotReadable for bytes that are neither on this disk nor can be downloaded (R2).
+    """
 
     def __init__(
         self,
@@ -48,14 +51,14 @@ class CopyOnWrite:
         self._check_readable = check_readable
 
     async def writable(self, inode: Inode, *, keep: int | None = None) -> StagedFile:
-        """The staged file to write into, holding the first `keep` bytes of the content (None: all of them).
+        """Return the staged file to write into, with the first `keep` bytes of the content (None: all of them).
 
         Invariant: called with the inode's lock held. Raises as `copy` does.
         """
         keep = inode.size if keep is None else keep
         if keep == 0 and inode.staged_gen is not None and self._staged(inode).is_lost:
-            # No sync can vouch for these bytes any more; for new ones in a new file it can (H7).
-            return self._begin_anew(inode)
+            # After a failed sync no later one can vouch for the bytes of this file; in a new file it can (H7).
+            return self._restart(inode)
         if inode.state == ContentState.DIRTY:
             return self._staged(inode)
         if inode.staged_gen is not None:
@@ -69,22 +72,22 @@ class CopyOnWrite:
         return staged
 
     async def _write_over(self, inode: Inode, keep: int) -> StagedFile:
-        """The staged file of a closed version, which is frozen before it changes if the file keeps changing."""
-        if self.may_be_frozen(inode):
+        """Return the staged file of a closed version, which is frozen before it changes if the file keeps changing."""
+        if self._freezer.wants(inode):
             if keep > 0:
-                await self.freeze(inode)
+                await self._freezer.freeze(inode)
                 inode = self._tree.get(inode.ino)
             elif self._freezer.set_aside(inode):
-                return self._begin_anew_beside_frozen(inode)
+                return self._restart_beside_frozen(inode)
         self._save_dirty(inode, ContentLifecycle.of(inode).written())
         self._overtake(inode)
         return self._staged(inode)
 
-    def _begin_anew_beside_frozen(self, inode: Inode) -> StagedFile:
+    def _restart_beside_frozen(self, inode: Inode) -> StagedFile:
         try:
-            return self._begin_anew(inode)
+            return self._restart(inode)
         except BaseException:
-            # The staged file goes on to be written to, and what was set aside is the same file.
+            # Writes go on in the staged file, and what was set aside is that very file.
             self._freezer.thaw(inode.ino)
             raise
 
@@ -92,8 +95,8 @@ class CopyOnWrite:
         assert inode.staged_gen is not None
         return self._staging.open(inode.ino, inode.staged_gen)
 
-    def _begin_anew(self, inode: Inode) -> StagedFile:
-        """A new, empty staged file instead of the one that there is."""
+    def _restart(self, inode: Inode) -> StagedFile:
+        """Give up the staged file; return a new, empty one."""
         assert inode.staged_gen is not None
         life = ContentLifecycle.of(inode).restarted()
         staged = self._staging.create(inode.ino, life.staged_as())
@@ -109,7 +112,7 @@ class CopyOnWrite:
             self._planner.dirtied(before.ino)
 
     def _overtake(self, before: Inode) -> None:
-        """What was to be sent is about to change: its row says so."""
+        """Cut the upload of a version that is about to change, and count it as overtaken. Its row says so already."""
         cut = self._in_flight.overtake(before.ino)
         is_unsent = before.state == ContentState.CLOSED and before.size > 0
         if is_unsent and not self._in_flight.will_arrive(before.ino):
@@ -117,7 +120,7 @@ class CopyOnWrite:
 
     @contextmanager
     def _discarding_at_failure(self, ino: int, generation: int) -> Iterator[None]:
-        """Remove a staged file that was made for a row which could not be written."""
+        """Remove a new staged file if the block, which writes its row, fails."""
         try:
             yield
         except BaseException:
@@ -125,17 +128,18 @@ class CopyOnWrite:
             raise
 
     async def copy(self, inode: Inode, generation: int, keep: int) -> StagedFile:
-        """A new staged file with the first `keep` bytes of the content, which is fetched where it is not here.
+        """Return a new staged file with the first `keep` bytes of the content, downloaded when it is not on this disk.
 
-        Raises NotReadable, OutOfSpace, StateUnusable, and what a download raises.
+        Raises NotReadable, OutOfSpace, StateUnusable, and as a download does.
         """
-        # What a write left whose row could not be written is named by no row, and no number is given twice.
+        # A write whose row could not be written may have left a file of this name. No row names it, and no generation
+        # is given twice.
         self._staging.discard(inode.ino, generation)
         if keep == 0:
             return self._staging.create(inode.ino, generation)
         self._check_readable(inode)
         assert inode.file_id is not None
-        # What is damaged must not be copied, uploaded, and then be all that is left (R3).
+        # Damaged content must not be copied and uploaded: the damaged copy would be the only one left (R3).
         await self._content.verify(inode.file_id)
         source = self._content.path_of(inode.file_id)
         if source is None:
@@ -147,12 +151,3 @@ class CopyOnWrite:
             if source is None:
                 raise NotReadable(f"inode {inode.ino}: its content cannot be kept on this disk to be written to")
         return await self._staging.clone(inode.ino, generation, source, keep)
-
-    def may_be_frozen(self, inode: Inode | None) -> bool:
-        """Whether what the last close left is to be frozen before it changes or is sent (W4)."""
-        return inode is not None and not self._in_flight.will_arrive(inode.ino) and self._freezer.wants(inode)
-
-    async def freeze(self, inode: Inode) -> None:
-        """Freeze it, if there is room. Invariant: called with the inode's lock held."""
-        # While it is copied it may be sent after all, or removed.
-        await self._freezer.freeze(inode, lambda: self.may_be_frozen(self._tree.find(inode.ino)))

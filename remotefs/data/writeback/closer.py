@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import trio
 
 from remotefs.backoff import backoff_s
-from remotefs.data.files.file_bytes import FileBytes
+from remotefs.data.files.freezer import Freezer
+from remotefs.data.files.writer import FileWriter
 from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.kernel import Usage
 from remotefs.errors import RemotefsError
@@ -45,13 +46,15 @@ class Closer:
         self,
         store: Store,
         planner: IntentPlanner,
-        file_bytes: FileBytes,
+        writer: FileWriter,
+        freezer: Freezer,
         usage: Usage,
         promote_to_content: Callable[[int], None],
     ) -> None:
         self._tree = store.tree
         self._planner = planner
-        self._file_bytes = file_bytes
+        self._writer = writer
+        self._freezer = freezer
         self._usage = usage
         self._settle = promote_to_content
         # Invariant: holds only inodes that could not be closed at the last try.
@@ -94,7 +97,7 @@ class Closer:
             failure = self._failures.get(ino)
             if failure is None or failure.due_s <= trio.current_time():
                 await self._close(ino)
-        self._file_bytes.thaw_unwanted()
+        self._freezer.thaw_unwanted()
         for inode in self._tree.unlinked():
             if not self._usage.is_open(inode.ino) and (inode.file_id is not None or inode.staged_gen is not None):
                 self._planner.release(inode)
@@ -110,7 +113,7 @@ class Closer:
             self._failures.pop(ino, None)
             return False
         try:
-            closed = await self._file_bytes.close(ino)
+            closed = await self._writer.close(ino)
         except (RemotefsError, OSError) as error:
             self.failed(ino, error)
             return False

@@ -21,7 +21,7 @@ from remotefs.api.budget import Priority, Ticket
 from remotefs.api.connectivity import Connectivity
 from remotefs.backoff import backoff_s
 from remotefs.config import WritebackConfig
-from remotefs.data.files.file_bytes import FileBytes
+from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.planner import REFUSED_LONGEST_S, IntentPlanner
 from remotefs.data.kernel import Usage
@@ -92,7 +92,7 @@ class Writeback:
         self,
         store: Store,
         planner: IntentPlanner,
-        file_bytes: FileBytes,
+        sweeper: Sweeper,
         promoter: Promoter,
         closer: Closer,
         churn: Churn,
@@ -109,7 +109,7 @@ class Writeback:
         self._tree = store.tree
         self._journal = store.journal
         self._planner = planner
-        self._file_bytes = file_bytes
+        self._sweeper = sweeper
         self._promoter = promoter
         self._closer = closer
         self._churn = churn
@@ -270,7 +270,7 @@ class Writeback:
         """Start what is due, in `nursery`, until cancelled."""
         while True:
             if self._planner.has_garbage:
-                nursery.start_soon(self._supervisor.guard, "removing bytes that were given up", self._file_bytes.sweep)
+                nursery.start_soon(self._supervisor.guard, "removing bytes that were given up", self._sweeper.sweep)
             self._deleter.resume()
             if self._connectivity.is_up:
                 self._start_due(nursery)

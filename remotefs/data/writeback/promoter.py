@@ -14,7 +14,7 @@ from itertools import islice
 import trio
 
 from remotefs.backoff import backoff_s
-from remotefs.data.files.file_bytes import FileBytes
+from remotefs.data.files.promotion import Promotion
 from remotefs.errors import RemotefsError
 from remotefs.wakeup import Wakeup
 
@@ -29,10 +29,10 @@ _TOGETHER = 16
 
 
 class Promoter:
-    """Owns what is to be settled, turn by turn. `FileBytes.promote_to_content` decides whether it can be."""
+    """Owns what is to be settled, turn by turn. `Promotion` decides whether it can be."""
 
-    def __init__(self, file_bytes: FileBytes) -> None:
-        self._file_bytes = file_bytes
+    def __init__(self, promotion: Promotion) -> None:
+        self._promotion = promotion
         # Insertion-ordered; the values say nothing.
         self._wanted: dict[int, None] = {}
         # Those that failed, how many turns in a row had new ones, and when they are tried again (the loop's clock).
@@ -97,7 +97,7 @@ class Promoter:
 
     async def _settle(self, ino: int) -> None:
         try:
-            await self._file_bytes.promote_to_content(ino)
+            await self._promotion.promote_to_content(ino)
             self._failed.pop(ino, None)
         except (RemotefsError, OSError) as error:
             self._failed[ino] = None

@@ -10,8 +10,9 @@ import logging
 from remotefs import crashpoints
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
-from remotefs.data.files.file_bytes import FileBytes
+from remotefs.data.files.promotion import Promotion
 from remotefs.data.files.staging import StagedName, Staging
+from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.intents.lifecycle import ContentLifecycle
 from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.writeback.orphans import Orphans, Rescued
@@ -31,7 +32,8 @@ class Recovery:
         planner: IntentPlanner,
         content: ContentStore,
         staging: Staging,
-        file_bytes: FileBytes,
+        promotion: Promotion,
+        sweeper: Sweeper,
         trash: Trash,
     ) -> None:
         self._store = store
@@ -42,7 +44,8 @@ class Recovery:
         self._planner = planner
         self._content = content
         self._staging = staging
-        self._file_bytes = file_bytes
+        self._promotion = promotion
+        self._sweeper = sweeper
         self._trash = trash
         # What the last run found of which the database knew nothing.
         self.rescued = Rescued()
@@ -53,7 +56,7 @@ class Recovery:
         self.rescued = self._rescue_orphans()
         self._release_unlinked()
         # After a power cut no row may ask for what is removed here, so all is on the disk first, also without garbage.
-        await self._file_bytes.sweep()
+        await self._sweeper.sweep()
         staged = {(entry.inode, entry.generation): entry for entry in self._staging.scan()}
         for inode in self._tree.staged():
             entry = staged.get((inode.ino, inode.staged_gen or 0))
@@ -80,7 +83,7 @@ class Recovery:
 
     async def _settle(self, inode: Inode, entry: StagedName) -> None:
         try:
-            await self._file_bytes.promote_to_content(inode.ino)
+            await self._promotion.promote_to_content(inode.ino)
         except CorruptionError:
             # Not the bytes that the service has: it was written to again, and a power cut took the row that said so.
             self._close_what_was_open(inode, entry)

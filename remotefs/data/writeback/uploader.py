@@ -26,7 +26,7 @@ from remotefs.api.models import FileMetadata
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
 from remotefs.clocks import AHEAD_NS, ServiceClock
 from remotefs.data.content.digest import digest_of
-from remotefs.data.files.file_bytes import FileBytes
+from remotefs.data.files.outgoing import OutgoingBytes
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.in_flight import MeteredSource, UploadInFlight, UploadsInFlight
 from remotefs.data.intents.planner import IntentPlanner
@@ -70,7 +70,7 @@ class Uploader:
         self,
         store: Store,
         planner: IntentPlanner,
-        file_bytes: FileBytes,
+        outgoing: OutgoingBytes,
         churn: Churn,
         in_flight: UploadsInFlight,
         sender: Sender,
@@ -83,7 +83,7 @@ class Uploader:
         self._journal = store.journal
         self._remotes = store.remotes
         self._planner = planner
-        self._file_bytes = file_bytes
+        self._outgoing = outgoing
         self._churn = churn
         self._in_flight = in_flight
         self._sender = sender
@@ -102,12 +102,12 @@ class Uploader:
             await self._resolve(current, current.attempt)
         if (inode := self._wanted(intent)) is not None:
             # Now that nobody writes, if it keeps changing.
-            await self._file_bytes.freeze(inode.ino)
+            await self._outgoing.freeze(inode.ino)
         if (inode := self._wanted(intent)) is not None:
             await self._fly(intent, inode, ticket)
 
     async def _fly(self, intent: Intent, inode: Inode, ticket: Ticket) -> None:
-        frozen = self._file_bytes.frozen(inode.ino)
+        frozen = self._outgoing.frozen(inode.ino)
         generation = frozen.generation if frozen else inode.content_gen
         with (
             self._thawing(inode.ino),
@@ -130,7 +130,7 @@ class Uploader:
     @contextmanager
     def _thawing(self, ino: int) -> Iterator[None]:
         """Let a frozen version go that was being sent, but for what the next try may cure."""
-        is_over = self._file_bytes.frozen(ino) is not None
+        is_over = self._outgoing.frozen(ino) is not None
         try:
             yield
         except (TransportError, RefusedError) as error:
@@ -138,7 +138,7 @@ class Uploader:
             raise
         finally:
             if is_over:
-                self._file_bytes.thaw(ino)
+                self._outgoing.thaw(ino)
 
     def _wanted(self, begun: Intent) -> Inode | None:
         """Return the file that an intent asks to send, as it is now; None where there is nothing to send, or not yet.
@@ -166,7 +166,7 @@ class Uploader:
     def _is_sendable(self, inode: Inode, intent: Intent) -> bool:
         if intent.kind is IntentKind.REUPLOAD:
             return inode.state == ContentState.CLEAN and self._planner.is_alias(inode)
-        return inode.state == ContentState.CLOSED or self._file_bytes.frozen(inode.ino) is not None
+        return inode.state == ContentState.CLOSED or self._outgoing.frozen(inode.ino) is not None
 
     def _is_asked_for(self, begun: Intent) -> bool:
         """Whether anybody asks what became of an upload: of what stays here only while it may be at the service."""
@@ -177,7 +177,7 @@ class Uploader:
         return self._journal.find(begun.seq) is not None
 
     async def _send(self, intent: Intent, ino: int, flight: UploadInFlight, ticket: Ticket) -> None:
-        path = await self._source_path(ino)
+        path = await self._outgoing.source(ino)
         digest = await trio.to_thread.run_sync(digest_of, path)
         # A thread is not cut short: an upload that was cut meanwhile ends here.
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -192,24 +192,13 @@ class Uploader:
         # Invariant: no await between the reply and the binding.
         self._bind(shipment, reply, Origin.OURS)
 
-    async def _source_path(self, ino: int) -> Path | None:
-        """Where the bytes are that are to be sent; None: there are none. They do not change before a write cuts it."""
-        frozen = self._file_bytes.frozen(ino)
-        if frozen is None:
-            await self._file_bytes.stage(ino)
-        path = frozen.path if frozen else self._file_bytes.source_of(self._tree.get(ino))
-        if frozen is None or frozen.generation == self._tree.get(ino).content_gen:
-            # On this disk for good before anybody calls it safe: what went up cannot be read back.
-            await self._file_bytes.sync_bytes(ino)
-        return path
-
     def _begin(self, intent: Intent, flight: UploadInFlight, digest: str) -> Shipment | None:
         """Record what is about to be sent; None where it is not wanted any more."""
         inode = self._wanted(intent)
         name = self._planner.remote_name(inode) if inode is not None else None
         if inode is None or name is None:
             return None
-        frozen = self._file_bytes.frozen(inode.ino) if flight.frozen else None
+        frozen = self._outgoing.frozen(inode.ino) if flight.frozen else None
         generation, size = (frozen.generation, frozen.size) if frozen else (inode.content_gen, inode.size)
         if generation != flight.generation:
             return None
@@ -273,9 +262,9 @@ class Uploader:
         crashpoints.reached("upload: it is bound", reply.id)
 
     def _thaw_confirmed(self, shipment: Shipment) -> None:
-        frozen = self._file_bytes.frozen(shipment.ino)
+        frozen = self._outgoing.frozen(shipment.ino)
         if frozen is not None and frozen.generation <= shipment.generation:
-            self._file_bytes.thaw(shipment.ino)
+            self._outgoing.thaw(shipment.ino)
 
     def _note_confirmed(self, shipment: Shipment) -> None:
         self._churn.confirmed(shipment.ino, shipment.generation)

@@ -125,7 +125,7 @@ async def _is_staged_otherwise(parts: Components, inode: Inode) -> bool:
     if inode.state != ContentState.CLEAN or remote is None or remote.digest is None or inode.ino in parts.in_flight:
         return False
     try:
-        digest = await trio.to_thread.run_sync(digest_of, parts.file_bytes.source_of(inode))
+        digest = await trio.to_thread.run_sync(digest_of, parts.locator.source_of(inode))
     except (NotFound, OSError):
         return False
     return digest != remote.digest and parts.tree.find(inode.ino) == inode

@@ -73,7 +73,7 @@ class Caching:
 
     def _is_here(self, file: Inode, reasons: dict[int, str]) -> bool:
         inode = self._parts.tree.find(file.ino)
-        return file.ino in reasons or inode is None or self._parts.file_bytes.is_here(inode)
+        return file.ino in reasons or inode is None or self._parts.locator.is_here(inode)
 
     def _pin(self, file: Inode) -> None:
         if file.file_id is not None and self._parts.content.has_all(file.file_id):
@@ -167,7 +167,7 @@ class _Warming:
         self.reasons: dict[int, str] = {}
         self._parts = parts
         self._report = report
-        self._missing = [file for file in files if not parts.file_bytes.is_here(file)]
+        self._missing = [file for file in files if not parts.locator.is_here(file)]
         self._files = len(files)
         self._bytes = sum(file.size for file in files)
         self._files_done = self._files - len(self._missing)
@@ -184,7 +184,7 @@ class _Warming:
 
     async def _fetch(self, file: Inode, limit: trio.CapacityLimiter) -> None:
         try:
-            self._parts.file_bytes.check_readable(file)
+            self._parts.file_reader.check_readable(file)
             assert file.file_id is not None
             await self._parts.downloader.fetch_all(file.file_id, file.size, priority=Priority.PREFETCH)
         except OutOfSpace:

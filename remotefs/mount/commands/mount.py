@@ -142,7 +142,7 @@ class Commands:
         if remote is None or inode.state != ContentState.CLEAN:
             reasons = "; ".join(leftover.reason for leftover in result.leftovers)
             raise TransportError(
-                f"{params.path}: the service does not have it: {reasons or self._parts.fs.attributes.state(inode)}"
+                f"{params.path}: the service does not have it: {reasons or self._parts.fs.xattrs.state(inode)}"
             )
         return FileIdentity(file_id=remote.file_id, filename=remote.filename, mime_type=remote.mime_type)
 
@@ -157,7 +157,7 @@ class Commands:
             if file.state == ContentState.CLEAN:
                 continue
             try:
-                await self._parts.file_bytes.close(file.ino)
+                await self._parts.file_writer.close(file.ino)
             except NotFound:  # gone while others were closed
                 continue
             except (RemotefsError, OSError) as error:

@@ -93,7 +93,7 @@ class Upkeep:
         path = params.path or entry.path
         made: list[tuple[int, str]] = []
         self._check_free(path)
-        await self._parts.file_bytes.create(
+        await self._parts.file_writer.create(
             self._parts.trash.bytes_of(entry.number), entry.size, lambda: self._make_file(path, entry, made)
         )
         self._parts.trash.remove(entry.number)
@@ -157,19 +157,19 @@ class Upkeep:
         return SyncResult(
             files=len(movable),
             bytes=sum(file.size for file in movable),
-            requests=2 * len(movable) + sum(1 for file in movable if not self._parts.file_bytes.is_here(file)),
+            requests=2 * len(movable) + sum(1 for file in movable if not self._parts.locator.is_here(file)),
             unreadable=tuple(self._parts.planner.path(file) or "" for file in aliases if file.ino not in moving),
         )
 
     def _is_movable(self, file: Inode) -> bool:
         is_clean = file.state == ContentState.CLEAN and file.nlink > 0
-        return is_clean and self._parts.planner.is_alias(file) and self._parts.file_bytes.is_readable(file)
+        return is_clean and self._parts.planner.is_alias(file) and self._parts.file_reader.is_readable(file)
 
     async def _follow(self, ino: int) -> None:
         """Have one file uploaded under its name here, unless it has changed while others were fetched."""
         file = self._parts.tree.find(ino)
         if file is not None and self._is_movable(file):
-            await self._parts.file_bytes.fetch(file)
+            await self._parts.file_reader.fetch(file)
             self._parts.planner.reupload(ino)
 
     # -- dedupe
@@ -234,7 +234,7 @@ class Upkeep:
     async def _bytes_of(self, remote: Remote) -> BinaryIO | None:
         if remote.ino is None or not self._is_settled(remote):
             return None
-        return await self._parts.file_bytes.open_source(remote.ino)
+        return await self._parts.file_reader.open_source(remote.ino)
 
     def _is_settled(self, remote: Remote) -> bool:
         """Whether the file here holds what the service has under that id."""

@@ -399,7 +399,7 @@ async def test_a_file_that_is_written_from_nothing_is_set_aside_without_a_copy(
         await log.close(fh)
         await host.settled()
         assert log.at_service() == [log.version]
-        await host.parts.file_bytes.sweep()
+        await host.parts.sweeper.sweep()
         assert os.listdir(host.state_dir / "staging") == []
 
 
@@ -532,7 +532,7 @@ async def freeze_and_act(folder: Path, server: Server, name: str, nth: int) -> i
                 assert host.remote_names() == list(left)
                 assert [version_of(host.remote_bytes(path)[0]) for path in left] == list(left.values())
         await trio.sleep(61)
-        await host.parts.file_bytes.sweep()
+        await host.parts.sweeper.sweep()
         assert left_over(host) == []
         assert len(os.listdir(host.state_dir / "staging")) <= (name == "keep here")
         return between.seen

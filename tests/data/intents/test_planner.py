@@ -177,7 +177,7 @@ async def test_unlink_of_what_never_went_up_leaves_nothing(host: Host) -> None:
     await host.write("a", b"new")
     host.unlink("a")
     assert host.pending() == []
-    await host.parts.file_bytes.sweep()
+    await host.parts.sweeper.sweep()
     assert host.parts.staging.scan() == []
 
 
@@ -198,7 +198,7 @@ async def test_w9_a_file_that_is_unlinked_while_it_is_written_is_never_queued(ho
     assert await host.fs.files.read(handle.fh, 0, 7) == b"scratch"
     await host.close(handle)
     assert host.pending() == []
-    await host.parts.file_bytes.sweep()
+    await host.parts.sweeper.sweep()
     assert host.parts.staging.scan() == []
 
 

@@ -128,7 +128,7 @@ async def _is_so(host: Host, left: dict[str, bytes], *, adopted: bool) -> None:
     assert host.remote_ids() == {i.file_id for path in left if (i := host.stat(path)).file_id is not None}
     # One that was only taken for ours keeps the name that it went up under (W7).
     assert adopted or ".DS_Store" in left or host.remote_names() == sorted(left)
-    await host.parts.file_bytes.sweep()
+    await host.parts.sweeper.sweep()
     assert len(host.parts.staging.scan()) <= (1 if ".DS_Store" in left else 0)
 
 

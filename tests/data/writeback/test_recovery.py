@@ -191,7 +191,7 @@ async def test_a_kill_during_a_rename_of_ours_keeps_the_bytes(tmp_path: Path, se
     async with running(tmp_path, server) as host:
         await host.write("a", b"hello")
         host.rename("a", "b")
-        await host.parts.file_bytes.stage(host.stat("b").ino)
+        await host.parts.file_writer.stage(host.stat("b").ino)
         host.kill_copy("after")
     async with running(tmp_path, server, state="after") as host:
         assert await host.read("b") == b"hello"
@@ -209,13 +209,13 @@ async def test_everything_is_there_at_the_next_start(tmp_path: Path, server: Ser
         await host.write("d/a", b"hello")
         host.link("d/a", "b")
         host.fs.namespace.symlink(host.stat("d").ino, b"l", b"../b", host.user)
-        host.fs.attributes.setxattr(host.stat("b").ino, b"user.x", b"1")
+        host.fs.xattrs.setxattr(host.stat("b").ino, b"user.x", b"1")
         await host.settled()
         before = host.stat("b")
     async with running(tmp_path, server) as host:
         assert (host.ls(), host.ls("d")) == (["b", "d"], ["a", "empty", "l"])
         assert host.stat("b")._replace(atime_ns=0) == before._replace(atime_ns=0)
-        assert host.fs.attributes.getxattr(before.ino, b"user.x") == b"1"
+        assert host.fs.xattrs.getxattr(before.ino, b"user.x") == b"1"
         assert host.fs.namespace.readlink(host.stat("d/l").ino) == b"../b"
         assert await host.read("d/a") == b"hello"
 

@@ -287,7 +287,7 @@ async def test_w9_unlinked_while_open_before_the_last_byte_the_request_is_cut(
         await host.close(handle)
         await host.settled()
         assert (host.stored(), server.script.count("upload"), server.script.count("delete")) == ([], 1, 0)
-        await host.parts.file_bytes.sweep()
+        await host.parts.sweeper.sweep()
         assert host.parts.staging.scan() == []
 
 

@@ -147,7 +147,7 @@ async def test_two_writers_share_one_content(host: Host) -> None:
 async def test_create_makes_a_file_of_a_local_one(host: Host, tmp_path: Path) -> None:
     (tmp_path / "source").write_bytes(b"hello world")
     namespace, root = host.fs.namespace, host.parts.tree.get(ROOT_INO)
-    made = await host.parts.file_bytes.create(
+    made = await host.parts.file_writer.create(
         tmp_path / "source", 5, lambda: namespace.mknod(root.ino, b"a", 0o100600, 0, host.user)
     )
     assert (made.size, await host.read("a")) == (5, b"hello")
@@ -165,10 +165,10 @@ async def test_what_cannot_be_made_leaves_nothing(host: Host, tmp_path: Path) ->
         raise AlreadyExists("after all")
 
     with pytest.raises(AlreadyExists, match="after all"):
-        await host.parts.file_bytes.create(tmp_path / "source", 5, make)
+        await host.parts.file_writer.create(tmp_path / "source", 5, make)
     host.parts.staging.create(taken + 1, 1)  # in the way of its bytes
     with pytest.raises(AlreadyExists, match="staged file"):
-        await host.parts.file_bytes.create(tmp_path / "source", 5, lambda: _second(host))
+        await host.parts.file_writer.create(tmp_path / "source", 5, lambda: _second(host))
     assert (host.ls(), host.pending()) == ([], [])
     assert os.listdir(host.state_dir / "staging") == [f"{taken + 1}-1"]
     await host.write("b", b"x")
@@ -182,16 +182,16 @@ def _second(host: Host) -> Inode:
 
 async def test_settling_what_is_not_settled_yet_does_nothing(host: Host) -> None:
     await host.write("a", b"x")
-    await host.parts.file_bytes.promote_to_content(host.stat("a").ino)
-    await host.parts.file_bytes.promote_to_content(123456)
+    await host.parts.promotion.promote_to_content(host.stat("a").ino)
+    await host.parts.promotion.promote_to_content(123456)
     assert host.stat("a").staged_gen is not None
 
 
 async def test_staging_what_is_empty_or_staged_already_does_nothing(host: Host) -> None:
     await host.write("a", b"x")
     await host.close(await host.open("empty", os.O_WRONLY | os.O_CREAT))
-    await host.parts.file_bytes.stage(host.stat("a").ino)
-    await host.parts.file_bytes.stage(host.stat("empty").ino)
+    await host.parts.file_writer.stage(host.stat("a").ino)
+    await host.parts.file_writer.stage(host.stat("empty").ino)
     assert len(host.parts.staging.scan()) == 1
 
 
@@ -203,7 +203,7 @@ async def test_unlinked_while_it_is_staged_nothing_is_left(host: Host) -> None:
 
     async def stage() -> None:
         with suppress(NotReadable):  # unlinked before it began
-            await host.parts.file_bytes.stage(ino)
+            await host.parts.file_writer.stage(ino)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stage)

@@ -1,0 +1,117 @@
+"""Reading a file by inode: from its staged file, or from the content store and the service by id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+from remotefs.api.budget import Priority
+from remotefs.data.content.store import ContentStore
+from remotefs.data.download.downloader import Downloader
+from remotefs.data.download.readahead import ReadWindow
+from remotefs.data.files.locator import Locator
+from remotefs.data.files.locks import InodeLocks
+from remotefs.errors import DeadlineExceeded, NotReadable, StaleError
+from remotefs.store.records import Inode
+from remotefs.store.store import Store
+
+
+class FileReader:
+    """Reads the bytes of inodes, and brings them to this disk.
+
+    Reports an id that the service turned out not to have to `on_missing`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        content: ContentStore,
+        locator: Locator,
+        downloader: Downloader,
+        locks: InodeLocks,
+        on_missing: Callable[[str], None],
+    ) -> None:
+        self._tree = store.tree
+        self._content = content
+        self._locator = locator
+        self._downloader = downloader
+        self._locks = locks
+        self._on_missing = on_missing
+
+    # -- may it be read
+
+    def is_readable(self, inode: Inode) -> bool:
+        """Return whether the bytes are on this disk or can be fetched (R2)."""
+        if inode.staged_gen is not None or inode.size == 0:
+            return True
+        remote = self._locator.bound(inode)
+        return remote is not None and (bool(remote.downloadable) or self._content.has_all(remote.file_id))
+
+    def check_readable(self, inode: Inode) -> None:
+        """Raise NotReadable when the bytes are neither on this disk nor can be fetched (R2)."""
+        if not self.is_readable(inode):
+            raise NotReadable(
+                f"{self._locator.shown_path(inode)}: the service does not give back what was uploaded elsewhere, "
+                "and its bytes are not here; it can be replaced or removed"
+            )
+
+    # -- reading
+
+    async def read(
+        self, ino: int, offset: int, size: int, window: ReadWindow | None, *, length: int | None = None
+    ) -> bytes:
+        """Return the bytes from `offset`, `size` of them or up to the end of the file; all of them or an error (R6).
+
+        `length` is the length of the file in bytes where it differs from the inode's size.
+
+        Raises NotReadable, StaleError, CorruptionError, TransportError, RefusedError.
+        """
+        inode = self._tree.get(ino)
+        if self._locator.is_staged(inode):
+            async with self._locks.hold(ino):
+                # While this waited for the lock, the staged file may have become content.
+                inode = self._tree.get(ino)
+                if self._locator.is_staged(inode):
+                    return self._locator.staged(inode).read(offset, max(0, min(size, inode.size - offset)))
+        length = inode.size if length is None else length
+        size = min(size, length - offset)
+        if size <= 0:
+            return b""
+        if self._locator.bound(inode) is not None or inode.file_id is None:
+            self.check_readable(inode)
+        # Else the service lost the file while it was open: bytes on this disk can be read on, the rest is stale (R4).
+        assert inode.file_id is not None
+        try:
+            return await self._downloader.read(inode.file_id, length, offset, size, window)
+        except StaleError:
+            self._on_missing(inode.file_id)
+            raise
+        except DeadlineExceeded as error:
+            raise type(error)(f"{self._locator.shown_path(inode)}: {error}") from None
+
+    async def open_source(self, ino: int) -> BinaryIO | None:
+        """Open the local file with all bytes of an inode; None when it is empty or they are not on this disk.
+
+        The descriptor stays good when the file is moved or replaced, as a staged file is that becomes content.
+        """
+        async with self._locks.hold(ino):
+            path = self._locator.source_of(self._tree.get(ino))
+            return path.open("rb") if path is not None else None
+
+    # -- fetching ahead of a read
+
+    async def fetch(self, inode: Inode) -> None:
+        """Bring all bytes of the inode to this disk, for a command. Raises as read() does, and OutOfSpace."""
+        if not self._locator.is_here(inode) and inode.file_id is not None:
+            await self._downloader.fetch_all(inode.file_id, inode.size, priority=Priority.REUPLOAD)
+
+    def prefetch(self, inode: Inode) -> None:
+        """Begin to bring the bytes of the inode to this disk, for a reader that will probably want them."""
+        remote = self._locator.bound(inode)
+        if inode.staged_gen is None and remote is not None and remote.downloadable:
+            self._downloader.prefetch(remote.file_id, inode.size)
+
+    def on_last_close(self, inode: Inode) -> None:
+        """Stop the readahead of a file that no handle has open any more."""
+        if inode.file_id is not None:
+            self._downloader.stop_readahead(inode.file_id)

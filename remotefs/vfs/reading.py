@@ -1,0 +1,79 @@
+"""Reading through a handle: the length that the kernel may rely on, the bytes, the access time, the folder scans."""
+
+from __future__ import annotations
+
+import time
+
+from remotefs.data.download.folder_readahead import Scans
+from remotefs.data.files.lengths import Lengths
+from remotefs.data.files.locator import Locator
+from remotefs.data.files.reader import FileReader
+from remotefs.store.records import Inode
+from remotefs.store.store import Store
+from remotefs.vfs.handles import Handles, OpenFile
+
+_NS = 1_000_000_000
+_DAY_NS = 86_400 * _NS
+
+
+class Reading:
+    """Reads for open handles, keeps the access time, and reports to `scans` how files of a folder are read."""
+
+    def __init__(
+        self, store: Store, reader: FileReader, locator: Locator, lengths: Lengths, handles: Handles, scans: Scans
+    ) -> None:
+        self._tree = store.tree
+        self._reader = reader
+        self._locator = locator
+        self._lengths = lengths
+        self._handles = handles
+        self._scans = scans
+
+    async def check(self, inode: Inode) -> bool:
+        """Check a file that is about to be opened; return whether its length is sure (R6).
+
+        Raises NotReadable when its bytes cannot be had (R2), StaleError when its length proved to be another.
+        """
+        is_sure = await self._lengths.verify(inode)
+        self._reader.check_readable(inode)
+        return is_sure
+
+    def opened(self, ino: int) -> None:
+        """Note that a file was opened for reading alone: its reader may open the next files of the folder, too."""
+        self._scans.opened(ino)
+
+    async def read(self, handle: OpenFile, offset: int, size: int) -> bytes:
+        """Return the bytes from `offset`, `size` of them or up to the end. Raises as FileReader.read does."""
+        inode, length = self._tree.get(handle.ino), None
+        if handle.direct:
+            length = await self._lengths.true_size(inode)
+        else:
+            self._lengths.check_current(inode)
+        async with self._lengths.judging():
+            data = await self._reader.read(handle.ino, offset, size, handle.window, length=length)
+        handle.read_to = max(handle.read_to, offset + len(data))
+        self._note_access(handle.ino)
+        return data
+
+    def released(self, handle: OpenFile, inode: Inode) -> None:
+        """Note that a handle is closed: stop readahead after the last one, and the scan that it was not part of."""
+        if not self._handles.is_open(inode.ino):
+            self._reader.on_last_close(inode)
+        if not handle.writable and not self._was_read_through(handle, inode):
+            self._scans.looked_at(inode.ino)
+
+    def _was_read_through(self, handle: OpenFile, inode: Inode) -> bool:
+        """Return whether the reader saw the end of the file.
+
+        Nothing read counts as all of it when the bytes are on this disk: the kernel may have had every page.
+        """
+        return handle.read_to >= inode.size or (handle.read_to == 0 and self._locator.is_here(inode))
+
+    def _note_access(self, ino: int) -> None:
+        """Move the access time as `relatime` does: when it is older than the last change, or older than a day."""
+        inode = self._tree.find(ino)
+        now = time.time_ns()
+        if inode is not None and (
+            inode.atime_ns <= max(inode.mtime_ns, inode.ctime_ns) or now - inode.atime_ns > _DAY_NS
+        ):
+            self._tree.note(ino, atime_ns=now)

@@ -1,0 +1,142 @@
+"""Extended attributes: those that users set (`user.*`), and what the mount answers of a file (`user.remotefs.*`, A5).
+
+`user.remotefs.*` is answered when a program asks for a name, and never listed, so that no tool copies it.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from remotefs.data.files.reader import FileReader
+from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.writeback.dispatcher import Writeback
+from remotefs.errors import AttributeTooBig, InvalidArgument, NoAttribute, NotPermitted, Unsupported
+from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
+from remotefs.store.store import Store
+
+# As the kernel's own limits (xattr(7)); in all as ext4 with large inodes would hold.
+MAX_XATTR_NAME_BYTES = 255
+MAX_XATTR_VALUE_BYTES = 65_536
+MAX_XATTR_TOTAL_BYTES = 4 * 65_536
+_OURS = b"user.remotefs."
+# The kernel asks for it before each write(2), and takes "no such attribute" for what it is: nothing to clear. For every
+# other namespace "not supported" is the answer that makes coreutils stop asking file after file.
+_CAPABILITY = b"security.capability"
+_NS = 1_000_000_000
+
+
+class ExtendedAttributes:
+    """Keeps the extended attributes of users and answers the mount's own.
+
+    The root answers `user.remotefs.control` with the path `control_socket`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        planner: IntentPlanner,
+        reader: FileReader,
+        in_flight: UploadsInFlight,
+        writeback: Writeback,
+        control_socket: Path,
+    ) -> None:
+        self._tree = store.tree
+        self._journal = store.journal
+        self._remotes = store.remotes
+        self._planner = planner
+        self._reader = reader
+        self._in_flight = in_flight
+        self._writeback = writeback
+        self._control_socket = control_socket
+
+    def getxattr(self, ino: int, name: bytes) -> bytes:
+        """Return one value. Raises NoAttribute, Unsupported for a namespace that is not kept."""
+        if name == _CAPABILITY:
+            raise NoAttribute("a file here has no capabilities")
+        if not name.startswith(b"user."):
+            raise Unsupported("only attributes of the `user.` namespace are kept")
+        value = self._virtual(ino, name.removeprefix(_OURS)) if name.startswith(_OURS) else self._tree.xattr(ino, name)
+        if value is None:
+            raise NoAttribute(f"inode {ino} has no attribute {name!r}")
+        return value
+
+    def listxattr(self, ino: int) -> list[bytes]:
+        """Return the names that users set."""
+        return list(self._tree.xattrs(ino))
+
+    def setxattr(self, ino: int, name: bytes, value: bytes) -> None:
+        """Set one attribute. Raises NotPermitted, Unsupported, InvalidArgument, AttributeTooBig."""
+        self._check_settable(name)
+        others = self._tree.xattrs(ino)
+        others.pop(name, None)
+        total = sum(len(n) + len(v) for n, v in others.items()) + len(name) + len(value)
+        if len(name) > MAX_XATTR_NAME_BYTES or len(value) > MAX_XATTR_VALUE_BYTES or total > MAX_XATTR_TOTAL_BYTES:
+            raise AttributeTooBig(f"inode {ino} cannot carry that much in extended attributes")
+        self._tree.set_xattr(ino, name, value, now_ns=time.time_ns())
+
+    def removexattr(self, ino: int, name: bytes) -> None:
+        """Remove one attribute. Raises NoAttribute, NotPermitted, Unsupported, InvalidArgument."""
+        self._check_settable(name)
+        if not self._tree.remove_xattr(ino, name, now_ns=time.time_ns()):
+            raise NoAttribute(f"inode {ino} has no attribute {name!r}")
+
+    def _check_settable(self, name: bytes) -> None:
+        if not name.startswith(b"user."):
+            raise Unsupported("only attributes of the `user.` namespace are kept")
+        if name.startswith(_OURS):
+            raise NotPermitted("`user.remotefs.*` is told by the mount")
+        if not name.removeprefix(b"user."):
+            raise InvalidArgument("an attribute needs a name")
+
+    # -- the mount's own (A5)
+
+    def _virtual(self, ino: int, name: bytes) -> bytes | None:
+        if name == b"control":
+            return str(self._control_socket).encode() if ino == ROOT_INO else None
+        inode = self._tree.get(ino)
+        if not inode.is_file:
+            return None
+        if name == b"state":
+            return self.state(inode).encode()
+        if name == b"readable":
+            return self._readable(inode).encode()
+        remote = self._remotes.find(inode.file_id) if inode.file_id else None
+        return _remote_fact(remote, name) if remote is not None and inode.state == ContentState.CLEAN else None
+
+    def state(self, inode: Inode) -> str:
+        """Return `clean`, `dirty`, `pending`, `uploading`, `alias`, `local`, or `failed: REASON`."""
+        intent = self._journal.of_inode(inode.ino)
+        if inode.ino in self._in_flight:
+            return "uploading"
+        if refusal := self._writeback.refusal(inode.ino):
+            return f"failed: {refusal}"
+        if inode.state == ContentState.DIRTY:
+            return "dirty"
+        if inode.state == ContentState.CLOSED:
+            return "local" if intent is None else "pending"
+        return "alias" if self._planner.is_alias(inode) else "clean"
+
+    def _readable(self, inode: Inode) -> str:
+        if self._reader.is_readable(inode):
+            return "yes"
+        return "no: uploaded elsewhere, and the service gives uploads back to nobody"
+
+
+def _remote_fact(remote: Remote, name: bytes) -> bytes | None:
+    expires = _rfc3339(remote.expires_ns) if remote.expires_ns is not None else "never"
+    facts = {
+        b"id": remote.file_id,
+        b"mime_type": remote.mime_type,
+        b"created_at": _rfc3339(remote.created_ns),
+        b"expires_at": expires,
+        b"downloadable": "true" if remote.downloadable else "false",
+    }
+    value = facts.get(name)
+    return value.encode() if value is not None else None
+
+
+def _rfc3339(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / _NS, UTC).isoformat().replace("+00:00", "Z")
