@@ -14,7 +14,7 @@ from remotefs.api.client import Client
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.reconnect import Reconnect
 from remotefs.clocks import Machine, ServiceClock
-from remotefs.config import Config, ServiceConfig, Shape
+from remotefs.config import Config, ServiceConfig, Shape, WritebackConfig
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
@@ -32,9 +32,17 @@ from remotefs.data.files.lengths import Lengths
 from remotefs.data.files.locks import InodeLocks
 from remotefs.data.files.resizing import Resizer
 from remotefs.data.files.staging import Staging
+from remotefs.data.intents.binder import Binder
 from remotefs.data.intents.churn import Churn
+from remotefs.data.intents.due_times import DueTimes
+from remotefs.data.intents.freed_ids import FreedIds
+from remotefs.data.intents.garbage import Garbage
 from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.intents import Intents
+from remotefs.data.intents.paths import InodePaths
 from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.reuploads import ReuploadRule
+from remotefs.data.intents.unlinker import Unlinker
 from remotefs.data.reconcile.existence_check import ExistenceCheck
 from remotefs.data.reconcile.listing import Listings
 from remotefs.data.reconcile.merge import Merger
@@ -128,30 +136,27 @@ class Components:
         self.reported_missing = ReportedMissing(wake_refresh)
         self.resizer = Resizer(self.store, self.content, self.notifier, self.handles, self.downloader.forget)
         churn = Churn(config.writeback.changing_pause_s, trio.current_time)
-        self.planner = IntentPlanner(
-            self.store, self.content, self.naming, self.handles, config.writeback, self.wakeup, self.in_flight,
-            self.clock, Labels(self.database, self.staging, self.content), churn,
-        )  # fmt: skip
+        self.intents = self._build_intents(config.writeback, churn)
         self.file_bytes = FileBytes(
-            self.store, self.planner, self.content, self.staging, self.downloader, self.locks,
-            Freezer(self.staging, self.planner, churn, self.connectivity), self.in_flight,
+            self.store, self.intents, self.content, self.staging, self.downloader, self.locks,
+            Freezer(self.staging, self.intents, churn, self.connectivity), self.in_flight,
             self.handles, config.service.max_file_bytes, self.reported_missing.report,
         )  # fmt: skip
         self.promoter = Promoter(self.file_bytes)
-        self.closer = Closer(self.store, self.planner, self.file_bytes, self.handles, self.promoter.want)
+        self.closer = Closer(self.store, self.intents, self.file_bytes, self.handles, self.promoter.want)
         readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
         uploader = Uploader(
-            self.store, self.planner, self.file_bytes, churn, self.in_flight, self.client, readback, self.connectivity,
+            self.store, self.intents, self.file_bytes, churn, self.in_flight, self.client, readback, self.connectivity,
             self.service_clock,
         )  # fmt: skip
         deleter = RemoteDeleter(self.store, self.client, self.connectivity, self.handles, self.in_flight, self.clock)
         self.writeback = Writeback(
-            self.store, self.planner, self.file_bytes, self.promoter, self.closer, churn, uploader, deleter,
+            self.store, self.intents, self.file_bytes, self.promoter, self.closer, churn, uploader, deleter,
             self.connectivity, self.budget, self.handles, config.writeback, self.wakeup, self.clock, self.supervisor,
         )  # fmt: skip
-        placer = TreePlacer(self.store, self.planner, self.notifier, Ownership(os.getuid(), os.getgid()))
+        placer = TreePlacer(self.store, self.intents, self.notifier, Ownership(os.getuid(), os.getgid()))
         vanished = VanishedFiles(
-            self.store, self.planner, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
+            self.store, self.intents, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
             self.service_clock, self.downloader.forget,
         )  # fmt: skip
         poll_schedule = PollSchedule(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
@@ -170,8 +175,21 @@ class Components:
         )  # fmt: skip
         self.reconnect = Reconnect(self.connectivity, self._ask_service, wake_refresh.set)
         self.recovery = Recovery(
-            self.store, self.planner, self.content, self.staging, self.file_bytes, self.trash
+            self.store, self.intents, self.content, self.staging, self.file_bytes, self.trash
         )  # fmt: skip
+
+    def _build_intents(self, config: WritebackConfig, churn: Churn) -> Intents:
+        store, usage, in_flight, wakeup = self.store, self.handles, self.in_flight, self.wakeup
+        labels = Labels(self.database, self.staging, self.content)
+        paths = InodePaths(self.tree, self.remotes, self.naming)
+        due_times = DueTimes(paths, config, churn, self.clock)
+        garbage = Garbage(self.database, labels, wakeup)
+        freed_ids = FreedIds(store, paths, garbage, due_times, usage, in_flight)
+        rule = ReuploadRule(self.remotes, paths, self.content, config)
+        planner = IntentPlanner(store, paths, due_times, freed_ids, rule, in_flight, labels, wakeup)
+        unlinker = Unlinker(store, planner, freed_ids, garbage, labels, usage, in_flight, wakeup)
+        binder = Binder(store, planner, unlinker, freed_ids, config)
+        return Intents(paths, due_times, garbage, freed_ids, planner, unlinker, binder)
 
     def _distrust(self, file_id: str) -> None:
         self.resizer.distrusted(file_id)
@@ -188,16 +206,16 @@ class Components:
         return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
 
     def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
-        namespace = Namespace(self.store, self.planner, self.file_bytes, self.handles, ById(self.tree, self.remotes))
+        namespace = Namespace(self.store, self.intents, self.file_bytes, self.handles, ById(self.tree, self.remotes))
         files = Files(
-            self.store, self.planner, self.file_bytes, self.promoter, self.closer, self.writeback, self.handles,
+            self.store, self.intents, self.file_bytes, self.promoter, self.closer, self.writeback, self.handles,
             namespace,
             config.writeback, self.wakeup.set,
             Scans(self.tree, self.file_bytes.prefetch, lambda: self.budget.limit_per_minute),
             Lengths(self.store, self.content, self.downloader, self.resizer, self.reported_missing.report),
         )  # fmt: skip
         attributes = Attributes(
-            self.store, self.planner, self.file_bytes, self.in_flight, self.writeback, namespace, files, self.disk,
+            self.store, self.intents, self.file_bytes, self.in_flight, self.writeback, namespace, files, self.disk,
             config.service.storage_bytes, settings.state_dir / SOCKET_NAME,
         )  # fmt: skip
         return FileSystem(namespace, files, attributes, self.handles)

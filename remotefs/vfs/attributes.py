@@ -9,7 +9,7 @@ from pathlib import Path
 
 from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.intents.in_flight import UploadsInFlight
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
 from remotefs.data.writeback.dispatcher import Writeback
 from remotefs.errors import AttributeTooBig, InvalidArgument, NoAttribute, NotPermitted, Unsupported
 from remotefs.store.disk import Disk
@@ -61,7 +61,7 @@ class Attributes:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         file_bytes: FileBytes,
         in_flight: UploadsInFlight,
         writeback: Writeback,
@@ -74,7 +74,7 @@ class Attributes:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
-        self._planner = planner
+        self._paths = intents.paths
         self._file_bytes = file_bytes
         self._in_flight = in_flight
         self._writeback = writeback
@@ -180,7 +180,7 @@ class Attributes:
             return "dirty"
         if inode.state == ContentState.CLOSED:
             return "local" if intent is None else "pending"
-        return "alias" if self._planner.is_alias(inode) else "clean"
+        return "alias" if self._paths.is_alias(inode) else "clean"
 
     def _readable(self, inode: Inode) -> str:
         if self._file_bytes.is_readable(inode):

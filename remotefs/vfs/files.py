@@ -15,7 +15,7 @@ from remotefs.config import WritebackConfig
 from remotefs.data.download.folder_readahead import Scans
 from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.files.lengths import Lengths
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
 from remotefs.data.writeback.closer import Closer
 from remotefs.data.writeback.dispatcher import Outcome, Writeback
 from remotefs.data.writeback.promoter import Promoter
@@ -43,7 +43,7 @@ class Files:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         file_bytes: FileBytes,
         promoter: Promoter,
         closer: Closer,
@@ -57,7 +57,9 @@ class Files:
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
-        self._planner = planner
+        self._paths = intents.paths
+        self._planner = intents.planner
+        self._unlinker = intents.unlinker
         self._file_bytes = file_bytes
         self._promoter = promoter
         self._closer = closer
@@ -227,7 +229,7 @@ class Files:
     def _release_unlinked(self, inode: Inode) -> None:
         if self._handles.is_open(inode.ino):
             return
-        self._planner.release(inode)
+        self._unlinker.release(inode)
         if inode.staged_gen is not None:
             self._file_bytes.discard(inode.ino, inode.staged_gen)
 
@@ -245,8 +247,8 @@ class Files:
             self._config.durability != "local"
             and inode.nlink > 0
             and inode.size > 0
-            and not self._planner.is_local(inode)
-            and not self._planner.is_temporary(inode)
+            and not self._paths.is_local(inode)
+            and not self._paths.is_temporary(inode)
         )
 
     async def _wait_for_upload(self, ino: int) -> None:
@@ -257,7 +259,7 @@ class Files:
         # close returns with the state pending, or it is not to be uploaded any more: then it has to survive here.
         await self._file_bytes.sync(ino)
         if outcome is Outcome.PENDING and self._config.durability == "strict":
-            path = self._planner.path(inode)
+            path = self._paths.path(inode)
             raise TransportError(f"{path}: not with the service yet; it stays pending and is retried")
 
     def _note_read(self, ino: int) -> None:

@@ -25,8 +25,8 @@ from remotefs.data.files.locks import InodeLocks
 from remotefs.data.files.staged_file import StagedFile
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.kernel import Usage, is_referred
 from remotefs.errors import (
     DeadlineExceeded,
@@ -52,7 +52,7 @@ class FileBytes:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         content: ContentStore,
         staging: Staging,
         downloader: Downloader,
@@ -66,7 +66,9 @@ class FileBytes:
         self._db = store.database
         self._tree = store.tree
         self._remotes = store.remotes
-        self._planner = planner
+        self._paths = intents.paths
+        self._planner = intents.planner
+        self._garbage = intents.garbage
         self._content = content
         self._staging = staging
         self._downloader = downloader
@@ -78,7 +80,7 @@ class FileBytes:
         self._on_missing = on_missing
         # By inode the staged generation and the id of which it became the content, where the row could not be written.
         self._untold: dict[int, tuple[int | None, str | None]] = {}
-        self._cow = CopyOnWrite(store, planner, content, staging, downloader, freezer, in_flight, self.check_readable)
+        self._cow = CopyOnWrite(store, intents, content, staging, downloader, freezer, in_flight, self.check_readable)
 
     # -- reading
 
@@ -150,7 +152,7 @@ class FileBytes:
     def thaw_unwanted(self) -> None:
         """Let frozen versions go that nobody asks to send any more."""
         for ino in self._freezer.inodes():
-            if not self._planner.is_upload_wanted(ino):
+            if not self._planner.is_upload_pending(ino):
                 self._freezer.calm(ino)
 
     # -- writing
@@ -273,14 +275,14 @@ class FileBytes:
                 self._tell_settled(inode)
             else:
                 # Unlinked meanwhile, which waits for no lock (A1): nobody else would free what came in just now.
-                self._planner.drop_content(remote.file_id)
+                self._garbage.drop_content(remote.file_id)
             self._staging.discard(ino, inode.staged_gen)
 
     def _tell_settled(self, inode: Inode) -> None:
         """Write down that staged bytes are content. Raises OutOfSpace, StateUnusable: then only this process knows."""
         assert inode.staged_gen is not None
         with self._db.transaction():
-            self._planner.drop_staged(inode.ino, inode.staged_gen)
+            self._garbage.drop_staged(inode.ino, inode.staged_gen)
             self._save(inode.ino, ContentLifecycle.of(self._tree.get(inode.ino)).promoted())
         self._untold.pop(inode.ino, None)
 
@@ -316,15 +318,15 @@ class FileBytes:
         """Let the staged bytes of a file that is gone go (see `sweep`)."""
         self._in_flight.cancel(ino)
         self._freezer.calm(ino)
-        self._planner.drop_staged(ino, generation)
+        self._garbage.drop_staged(ino, generation)
 
     async def sweep(self) -> None:
         """Remove the bytes of what was given up, once a power cut cannot bring back the names that it had."""
-        file_ids, staged = self._planner.take_garbage()
+        file_ids, staged = self._garbage.take()
         try:
             await self._db.durable()
         except BaseException:
-            self._planner.give_garbage_back(file_ids, staged)
+            self._garbage.give_back(file_ids, staged)
             raise
         for file_id in file_ids:
             if not is_referred(file_id, self._tree, self._usage):
@@ -367,7 +369,7 @@ class FileBytes:
             return path.open("rb") if path is not None else None
 
     def _path(self, inode: Inode) -> str:
-        return self._planner.path(inode) or f"inode {inode.ino}"
+        return self._paths.path(inode) or f"inode {inode.ino}"
 
     def _about(self, inode: Inode, error: DeadlineExceeded) -> DeadlineExceeded:
         """The same for a person, who knows the file by its path."""
@@ -390,7 +392,7 @@ class FileBytes:
 
     async def _is_unchanged(self, inode: Inode) -> bool:
         remote = self._bound(inode)
-        if remote is None or remote.digest is None or remote.size != inode.size or self._planner.is_alias(inode):
+        if remote is None or remote.digest is None or remote.size != inode.size or self._paths.is_alias(inode):
             return False
         digest = await trio.to_thread.run_sync(digest_of, self._staged(inode).path)
         return digest == remote.digest

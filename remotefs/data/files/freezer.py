@@ -19,8 +19,8 @@ from typing import NamedTuple
 from remotefs.api.connectivity import Connectivity
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.churn import Churn
+from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.data.intents.planner import IntentPlanner
 from remotefs.errors import RemotefsError
 from remotefs.store.records import ContentState, Inode
 
@@ -38,9 +38,10 @@ class Frozen(NamedTuple):
 class Freezer:
     """Owns the frozen versions; `Churn` says when there may be one."""
 
-    def __init__(self, staging: Staging, planner: IntentPlanner, churn: Churn, connectivity: Connectivity) -> None:
+    def __init__(self, staging: Staging, intents: Intents, churn: Churn, connectivity: Connectivity) -> None:
         self._staging = staging
-        self._planner = planner
+        self._paths = intents.paths
+        self._planner = intents.planner
         self._churn = churn
         self._connectivity = connectivity
         # Invariant: a file is in here exactly while `Churn` says that it is frozen.
@@ -52,7 +53,7 @@ class Freezer:
 
     def overtaken(self, ino: int, *, cut: bool) -> None:
         """Note that a closed version is written over; `cut`: while it was sent. Offline that says nothing."""
-        if cut or (self._connectivity.is_up and ino not in self._frozen and self._planner.is_upload_wanted(ino)):
+        if cut or (self._connectivity.is_up and ino not in self._frozen and self._planner.is_upload_pending(ino)):
             self._churn.overtaken(ino, cut=cut)
 
     def wants(self, inode: Inode) -> bool:
@@ -63,8 +64,8 @@ class Freezer:
             and inode.state == ContentState.CLOSED
             and inode.staged_gen is not None
             and inode.size > 0
-            and not self._planner.is_local(inode)
-            and not self._planner.is_temporary(inode)
+            and not self._paths.is_local(inode)
+            and not self._paths.is_temporary(inode)
         )
 
     async def freeze(self, inode: Inode, is_wanted: Callable[[], bool]) -> None:
@@ -116,7 +117,7 @@ class Freezer:
         return list(self._frozen)
 
     def _note_failure(self, inode: Inode, error: RemotefsError) -> None:
-        _log.warning("%s keeps changing, and no version of it can be kept: %s", self._planner.path(inode), error)
+        _log.warning("%s keeps changing, and no version of it can be kept: %s", self._paths.path(inode), error)
         self._churn.not_frozen(inode.ino)
 
     def _keep(self, inode: Inode, frozen: Frozen) -> None:

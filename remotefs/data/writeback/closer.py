@@ -14,7 +14,7 @@ import trio
 
 from remotefs.backoff import backoff_s
 from remotefs.data.files.file_bytes import FileBytes
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
 from remotefs.data.kernel import Usage
 from remotefs.errors import RemotefsError
 from remotefs.store.store import Store
@@ -44,13 +44,13 @@ class Closer:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         file_bytes: FileBytes,
         usage: Usage,
         promote_to_content: Callable[[int], None],
     ) -> None:
         self._tree = store.tree
-        self._planner = planner
+        self._unlinker = intents.unlinker
         self._file_bytes = file_bytes
         self._usage = usage
         self._settle = promote_to_content
@@ -97,7 +97,7 @@ class Closer:
         self._file_bytes.thaw_unwanted()
         for inode in self._tree.unlinked():
             if not self._usage.is_open(inode.ino) and (inode.file_id is not None or inode.staged_gen is not None):
-                self._planner.release(inode)
+                self._unlinker.release(inode)
 
     def _pause_s(self) -> float:
         due_s = min((failure.due_s for failure in self._failures.values()), default=trio.current_time() + _LAST_PAUSE_S)

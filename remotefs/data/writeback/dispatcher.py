@@ -23,7 +23,8 @@ from remotefs.backoff import backoff_s
 from remotefs.config import WritebackConfig
 from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.intents.churn import Churn
-from remotefs.data.intents.planner import REFUSED_LONGEST_S, IntentPlanner
+from remotefs.data.intents.due_times import REFUSED_LONGEST_S
+from remotefs.data.intents.intents import Intents
 from remotefs.data.kernel import Usage
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.closer import Closer
@@ -91,7 +92,7 @@ class Writeback:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         file_bytes: FileBytes,
         promoter: Promoter,
         closer: Closer,
@@ -108,7 +109,8 @@ class Writeback:
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
-        self._planner = planner
+        self._paths = intents.paths
+        self._garbage = intents.garbage
         self._file_bytes = file_bytes
         self._promoter = promoter
         self._closer = closer
@@ -269,7 +271,7 @@ class Writeback:
     async def _dispatch(self, nursery: trio.Nursery) -> None:
         """Start what is due, in `nursery`, until cancelled."""
         while True:
-            if self._planner.has_garbage:
+            if self._garbage.is_waiting:
                 nursery.start_soon(self._supervisor.guard, "removing bytes that were given up", self._file_bytes.sweep)
             self._deleter.resume()
             if self._connectivity.is_up:
@@ -384,7 +386,7 @@ class Writeback:
     def label(self, intent: Intent) -> str:
         """What an intent is about, for people: a path, or else an id."""
         inode: Inode | None = self._tree.find(intent.ino) if intent.ino is not None else None
-        return (self._planner.path(inode) if inode else None) or intent.file_id or f"inode {intent.ino}"
+        return (self._paths.path(inode) if inode else None) or intent.file_id or f"inode {intent.ino}"
 
     def _notify(self) -> None:
         self._progress.set()

@@ -29,7 +29,7 @@ from remotefs.data.content.digest import digest_of
 from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.in_flight import MeteredSource, UploadInFlight, UploadsInFlight
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
 from remotefs.data.writeback.answers import Shipment, fault_of
 from remotefs.data.writeback.readback import Readback
 from remotefs.errors import (
@@ -69,7 +69,7 @@ class Uploader:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         file_bytes: FileBytes,
         churn: Churn,
         in_flight: UploadsInFlight,
@@ -82,7 +82,12 @@ class Uploader:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
-        self._planner = planner
+        self._paths = intents.paths
+        self._due_times = intents.due_times
+        self._planner = intents.planner
+        self._unlinker = intents.unlinker
+        self._freed_ids = intents.freed_ids
+        self._binder = intents.binder
         self._file_bytes = file_bytes
         self._churn = churn
         self._in_flight = in_flight
@@ -151,28 +156,28 @@ class Uploader:
         inode = self._tree.find(intent.ino)
         if inode is None:
             self._journal.remove(intent.seq)
-            self._planner.free(intent.replaces)
+            self._freed_ids.free(intent.replaces)
         elif inode.nlink == 0:
             # It was kept only for the attempt, which is over now.
-            self._planner.unlinked(inode)
-        elif self._planner.is_local(inode) or not self._is_sendable(inode, intent):
+            self._unlinker.unlinked(inode)
+        elif self._paths.is_local(inode) or not self._is_sendable(inode, intent):
             # Written again: its next close makes it due. Of another name: that asks for something else.
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
             self._planner.schedule(inode)
-        elif not self._planner.is_put_off(intent, begun.due_ns):
+        elif not self._due_times.is_put_off(intent, begun.due_ns):
             return inode
         return None
 
     def _is_sendable(self, inode: Inode, intent: Intent) -> bool:
         if intent.kind is IntentKind.REUPLOAD:
-            return inode.state == ContentState.CLEAN and self._planner.is_alias(inode)
+            return inode.state == ContentState.CLEAN and self._paths.is_alias(inode)
         return inode.state == ContentState.CLOSED or self._file_bytes.frozen(inode.ino) is not None
 
     def _is_asked_for(self, begun: Intent) -> bool:
         """Whether anybody asks what became of an upload: of what stays here only while it may be at the service."""
         intent = self._journal.find(begun.seq)
         inode = self._tree.find(intent.ino) if intent is not None and intent.ino is not None else None
-        if intent is not None and intent.attempt is None and (inode is None or self._planner.is_local(inode)):
+        if intent is not None and intent.attempt is None and (inode is None or self._paths.is_local(inode)):
             self._wanted(begun)
         return self._journal.find(begun.seq) is not None
 
@@ -206,7 +211,7 @@ class Uploader:
     def _begin(self, intent: Intent, flight: UploadInFlight, digest: str) -> Shipment | None:
         """Record what is about to be sent; None where it is not wanted any more."""
         inode = self._wanted(intent)
-        name = self._planner.remote_name(inode) if inode is not None else None
+        name = self._paths.remote_name(inode) if inode is not None else None
         if inode is None or name is None:
             return None
         frozen = self._file_bytes.frozen(inode.ino) if flight.frozen else None
@@ -268,7 +273,7 @@ class Uploader:
         )
         # Before the next version is scheduled, for which it makes a pause.
         self._thaw_confirmed(shipment)
-        self._planner.bound(shipment.ino, remote, shipment.generation)
+        self._binder.bind(shipment.ino, remote, shipment.generation)
         self._note_confirmed(shipment)
         crashpoints.reached("upload: it is bound", reply.id)
 

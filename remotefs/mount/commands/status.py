@@ -113,7 +113,7 @@ class StatusReport:
         told = []
         for ino, flight in self._parts.in_flight.under_way.items():
             inode = self._parts.tree.find(ino)
-            path = (self._parts.planner.path(inode) if inode else None) or f"inode {ino}"
+            path = (self._parts.intents.paths.path(inode) if inode else None) or f"inode {ino}"
             told.append(Uploading(path=path, size=flight.size_bytes, sent=flight.sent_bytes))
         return tuple(told)
 

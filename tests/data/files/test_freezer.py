@@ -31,7 +31,7 @@ Clock = trio.abc.Clock
 # Where each version has its number: a mixture of two has two.
 _MARKS = (0, LARGE // 2, LARGE - 8)
 PAUSE_S = 30.0
-# IntentPlanner of inode rows: to being written.
+# Changes of inode rows: to being written.
 DIRTIED = f"NEW.state = {ContentState.DIRTY:d}"
 
 

@@ -17,7 +17,7 @@ from tests.faults import FaultyServer, Hold
 from tests.parts import Host, rows_that_cannot_be_written, running
 
 _FILES = 8
-# IntentPlanner of inode rows: to being content.
+# Changes of inode rows: to being content.
 SETTLED = "OLD.staged_gen IS NOT NULL AND NEW.staged_gen IS NULL"
 
 
