@@ -54,13 +54,25 @@ from remotefs.data.reconcile.renewal import Renewer
 from remotefs.data.reconcile.reported_missing import ReportedMissing
 from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
+from remotefs.data.writeback.agenda import Agenda
+from remotefs.data.writeback.close_wait import CloseWait
 from remotefs.data.writeback.closer import Closer
+from remotefs.data.writeback.confirmation import Confirmation
+from remotefs.data.writeback.connection import ConnectionFollower
 from remotefs.data.writeback.deleter import RemoteDeleter
-from remotefs.data.writeback.dispatcher import Writeback
+from remotefs.data.writeback.dispatcher import Dispatcher
+from remotefs.data.writeback.drainer import Drainer
+from remotefs.data.writeback.eligibility import Eligibility
+from remotefs.data.writeback.failures import Failures
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.data.writeback.readback import Readback
 from remotefs.data.writeback.recovery import Recovery
+from remotefs.data.writeback.selection import Selection
+from remotefs.data.writeback.transmission import Transmission
 from remotefs.data.writeback.uploader import Uploader
+from remotefs.data.writeback.waiters import Waiters
+from remotefs.data.writeback.workers import Workers
+from remotefs.data.writeback.writeback import Writeback
 from remotefs.errors import LocalError
 from remotefs.fuse.notify import KernelNotifier
 from remotefs.mount.ownership import AccountGuard
@@ -143,17 +155,8 @@ class Components:
             self.handles, config.service.max_file_bytes, self.reported_missing.report,
         )  # fmt: skip
         self.promoter = Promoter(self.file_bytes)
-        self.closer = Closer(self.store, self.intents, self.file_bytes, self.handles, self.promoter.want)
-        readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
-        uploader = Uploader(
-            self.store, self.intents, self.file_bytes, churn, self.in_flight, self.client, readback, self.connectivity,
-            self.service_clock,
-        )  # fmt: skip
-        deleter = RemoteDeleter(self.store, self.client, self.connectivity, self.handles, self.in_flight, self.clock)
-        self.writeback = Writeback(
-            self.store, self.intents, self.file_bytes, self.promoter, self.closer, churn, uploader, deleter,
-            self.connectivity, self.budget, self.handles, config.writeback, self.wakeup, self.clock, self.supervisor,
-        )  # fmt: skip
+        self.closer = Closer(self.store, self.intents, self.file_bytes, self.handles, self.promoter.request)
+        self._build_writeback(config.writeback, churn)
         placer = TreePlacer(self.store, self.intents, self.notifier, Ownership(os.getuid(), os.getgid()))
         vanished = VanishedFiles(
             self.store, self.intents, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
@@ -191,6 +194,35 @@ class Components:
         binder = Binder(store, planner, unlinker, freed_ids, config)
         return Intents(paths, due_times, garbage, freed_ids, planner, unlinker, binder)
 
+    def _build_writeback(self, config: WritebackConfig, churn: Churn) -> None:
+        store, journal, usage, connectivity = self.store, self.journal, self.handles, self.connectivity
+        agenda = Agenda(journal, self.clock)
+        waiters = Waiters(journal, self.wakeup)
+        self.failures = Failures(journal, self.intents.paths, agenda, connectivity, self.clock, self.supervisor)
+        self.close_wait = CloseWait(journal, self.failures, waiters, connectivity, self.budget, churn, config)
+        self.drainer = Drainer(store, agenda, waiters, self.closer, self.promoter, churn, usage, self.wakeup)
+        deleter = RemoteDeleter(store, self.client, connectivity, usage, self.in_flight, self.clock)
+        selection = Selection(store, agenda, waiters, churn, usage, config)
+        workers = Workers(
+            self._build_uploader(config, churn), deleter, self.promoter, agenda, self.failures, waiters, self.supervisor
+        )
+        dispatcher = Dispatcher(
+            selection, workers, deleter, self.intents.garbage, self.file_bytes, connectivity, self.wakeup,
+            self.supervisor,
+        )  # fmt: skip
+        follower = ConnectionFollower(journal, connectivity, agenda, self.failures, waiters)
+        self.writeback = Writeback(
+            journal, dispatcher, follower, self.promoter, self.closer, workers, self.failures, self.supervisor
+        )
+
+    def _build_uploader(self, config: WritebackConfig, churn: Churn) -> Uploader:
+        store, outgoing = self.store, self.file_bytes
+        readback = Readback(self.client, self.remotes, config.readback_after_s)
+        confirmation = Confirmation(store, self.intents.binder, outgoing, churn, readback, self.connectivity)
+        transmission = Transmission(store, self.client, self.connectivity, self.service_clock)
+        eligibility = Eligibility(store, self.intents, outgoing)
+        return Uploader(store, eligibility, outgoing, churn, self.in_flight, transmission, confirmation)
+
     def _distrust(self, file_id: str) -> None:
         self.resizer.distrusted(file_id)
 
@@ -208,14 +240,14 @@ class Components:
     def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
         namespace = Namespace(self.store, self.intents, self.file_bytes, self.handles, ById(self.tree, self.remotes))
         files = Files(
-            self.store, self.intents, self.file_bytes, self.promoter, self.closer, self.writeback, self.handles,
+            self.store, self.intents, self.file_bytes, self.promoter, self.closer, self.close_wait, self.handles,
             namespace,
             config.writeback, self.wakeup.set,
             Scans(self.tree, self.file_bytes.prefetch, lambda: self.budget.limit_per_minute),
             Lengths(self.store, self.content, self.downloader, self.resizer, self.reported_missing.report),
         )  # fmt: skip
         attributes = Attributes(
-            self.store, self.intents, self.file_bytes, self.in_flight, self.writeback, namespace, files, self.disk,
+            self.store, self.intents, self.file_bytes, self.in_flight, self.failures, namespace, files, self.disk,
             config.service.storage_bytes, settings.state_dir / SOCKET_NAME,
         )  # fmt: skip
         return FileSystem(namespace, files, attributes, self.handles)

@@ -10,7 +10,7 @@ from pathlib import Path
 from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.intents import Intents
-from remotefs.data.writeback.dispatcher import Writeback
+from remotefs.data.writeback.failures import Failures
 from remotefs.errors import AttributeTooBig, InvalidArgument, NoAttribute, NotPermitted, Unsupported
 from remotefs.store.disk import Disk
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
@@ -64,7 +64,7 @@ class Attributes:
         intents: Intents,
         file_bytes: FileBytes,
         in_flight: UploadsInFlight,
-        writeback: Writeback,
+        failures: Failures,
         namespace: Namespace,
         files: Files,
         disk: Disk,
@@ -77,7 +77,7 @@ class Attributes:
         self._paths = intents.paths
         self._file_bytes = file_bytes
         self._in_flight = in_flight
-        self._writeback = writeback
+        self._failures = failures
         self._namespace = namespace
         self._files = files
         self._disk = disk
@@ -174,7 +174,7 @@ class Attributes:
         intent = self._journal.of_inode(inode.ino)
         if inode.ino in self._in_flight:
             return "uploading"
-        if refusal := self._writeback.refusal(inode.ino):
+        if refusal := self._failures.refusal(inode.ino):
             return f"failed: {refusal}"
         if inode.state == ContentState.DIRTY:
             return "dirty"

@@ -16,8 +16,8 @@ from remotefs.data.download.folder_readahead import Scans
 from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.files.lengths import Lengths
 from remotefs.data.intents.intents import Intents
+from remotefs.data.writeback.close_wait import CloseWait, Outcome
 from remotefs.data.writeback.closer import Closer
-from remotefs.data.writeback.dispatcher import Outcome, Writeback
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.errors import (
     AlreadyExists,
@@ -47,7 +47,7 @@ class Files:
         file_bytes: FileBytes,
         promoter: Promoter,
         closer: Closer,
-        writeback: Writeback,
+        close_wait: CloseWait,
         handles: Handles,
         namespace: Namespace,
         config: WritebackConfig,
@@ -63,7 +63,7 @@ class Files:
         self._file_bytes = file_bytes
         self._promoter = promoter
         self._closer = closer
-        self._writeback = writeback
+        self._close_wait = close_wait
         self._handles = handles
         self._namespace = namespace
         self._config = config
@@ -156,7 +156,7 @@ class Files:
             with self._making_up_for_failure(ino):
                 await self._file_bytes.close(ino)
             # What was cut to the bytes that the service has is content already.
-            self._promoter.want(ino)
+            self._promoter.request(ino)
 
     # -- closing
 
@@ -238,7 +238,7 @@ class Files:
         await self._file_bytes.close(inode.ino)
         inode = self._tree.get(inode.ino)
         if inode.state == ContentState.CLEAN:
-            self._promoter.want(inode.ino)
+            self._promoter.request(inode.ino)
         elif inode.size == 0:
             self._planner.closed(inode.ino)
 
@@ -252,7 +252,7 @@ class Files:
         )
 
     async def _wait_for_upload(self, ino: int) -> None:
-        outcome = await self._writeback.wait(ino, self._config.close_wait_s)
+        outcome = await self._close_wait.wait(ino, self._config.close_wait_s)
         inode = self._tree.get(ino)
         if outcome is Outcome.DONE and inode.state == ContentState.CLEAN:
             return

@@ -38,7 +38,7 @@ class _Failure:
 class Closer:
     """Closes what is DIRTY and no longer open for writing, and releases what is unlinked and no longer open.
 
-    `promote_to_content` is told of files whose bytes turned out to be what the service has.
+    Files whose bytes turned out to be what the service has are given to `request_promotion`.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class Closer:
         intents: Intents,
         file_bytes: FileBytes,
         usage: Usage,
-        promote_to_content: Callable[[int], None],
+        request_promotion: Callable[[int], None],
     ) -> None:
         self._tree = store.tree
         self._unlinker = intents.unlinker
         self._file_bytes = file_bytes
         self._usage = usage
-        self._settle = promote_to_content
+        self._request_promotion = request_promotion
         # Invariant: holds only inodes that could not be closed at the last try.
         self._failures: dict[int, _Failure] = {}
-        self._bell = Wakeup()
+        self._wakeup = Wakeup()
 
     def failed(self, ino: int, error: Exception) -> None:
         """Note that a close or release of a file failed; try it again after a pause."""
@@ -66,7 +66,7 @@ class Closer:
         if former is None or former.reason != str(error):
             _log.warning("inode %d could not be closed, and is tried again: %s", ino, error)
         self._failures[ino] = _Failure(str(error), tries, trio.current_time() + pause_s)
-        self._bell.set()
+        self._wakeup.set()
 
     def reason(self, ino: int) -> str | None:
         """Return why the last close of a file failed; None where it did not."""
@@ -81,7 +81,7 @@ class Closer:
     async def run(self) -> None:
         """Look for such files after each failure, and once a minute, until cancelled."""
         while True:
-            await self._bell.wait(self._pause_s())
+            await self._wakeup.wait(self._pause_s())
             try:
                 await self._look()
             except RemotefsError as error:
@@ -116,5 +116,5 @@ class Closer:
             return False
         self._failures.pop(ino, None)
         if not closed:
-            self._settle(ino)
+            self._request_promotion(ino)
         return True
