@@ -187,11 +187,11 @@ class Host:
     async def confirm(self, path: str, file_id: str, **fields: Any) -> None:
         """The service confirms the upload of a file as it is now; without a request."""
         inode = self.stat(path)
-        name = self.parts.planner.remote_name(inode)
+        name = self.parts.intents.paths.remote_name(inode)
         assert name is not None
         known: dict[str, Any] = {"filename": name, "size": inode.size, "mime_type": "text/plain", "created_ns": 1}
         known |= {"expires_ns": None, "downloadable": False, "origin": Origin.OURS} | fields
-        self.parts.planner.bound(inode.ino, Remote(file_id, **known), inode.content_gen)
+        self.parts.intents.binder.bind(inode.ino, Remote(file_id, **known), inode.content_gen)
         await self.parts.promotion.promote_to_content(inode.ino)
 
     async def settled(self, *, tries: int = 300) -> None:

@@ -14,7 +14,7 @@ from remotefs.api.client import Client
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.reconnect import Reconnect
 from remotefs.clocks import Machine, ServiceClock
-from remotefs.config import Config, ServiceConfig, Shape
+from remotefs.config import Config, ServiceConfig, Shape, WritebackConfig
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
@@ -38,9 +38,17 @@ from remotefs.data.files.resizing import Resizer
 from remotefs.data.files.staging import Staging
 from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.files.writer import FileWriter
+from remotefs.data.intents.binder import Binder
 from remotefs.data.intents.churn import Churn
+from remotefs.data.intents.due_times import DueTimes
+from remotefs.data.intents.freed_ids import FreedIds
+from remotefs.data.intents.garbage import Garbage
 from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.intents import Intents
+from remotefs.data.intents.paths import InodePaths
 from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.reuploads import ReuploadRule
+from remotefs.data.intents.unlinker import Unlinker
 from remotefs.data.reconcile.existence_check import ExistenceCheck
 from remotefs.data.reconcile.listing import Listings
 from remotefs.data.reconcile.merge import Merger
@@ -52,13 +60,25 @@ from remotefs.data.reconcile.renewal import Renewer
 from remotefs.data.reconcile.reported_missing import ReportedMissing
 from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
+from remotefs.data.writeback.agenda import Agenda
+from remotefs.data.writeback.close_wait import CloseWait
 from remotefs.data.writeback.closer import Closer
+from remotefs.data.writeback.confirmation import Confirmation
+from remotefs.data.writeback.connection import ConnectionFollower
 from remotefs.data.writeback.deleter import RemoteDeleter
-from remotefs.data.writeback.dispatcher import Writeback
+from remotefs.data.writeback.dispatcher import Dispatcher
+from remotefs.data.writeback.drainer import Drainer
+from remotefs.data.writeback.eligibility import Eligibility
+from remotefs.data.writeback.failures import Failures
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.data.writeback.readback import Readback
 from remotefs.data.writeback.recovery import Recovery
+from remotefs.data.writeback.selection import Selection
+from remotefs.data.writeback.transmission import Transmission
 from remotefs.data.writeback.uploader import Uploader
+from remotefs.data.writeback.waiters import Waiters
+from remotefs.data.writeback.workers import Workers
+from remotefs.data.writeback.writeback import Writeback
 from remotefs.errors import LocalError
 from remotefs.fuse.notify import KernelNotifier
 from remotefs.mount.ownership import AccountGuard
@@ -137,29 +157,17 @@ class Components:
         self.reported_missing = ReportedMissing(wake_refresh)
         self.resizer = Resizer(self.store, self.content, self.notifier, self.handles, self.downloader.forget)
         churn = Churn(config.writeback.changing_pause_s, trio.current_time)
-        self.planner = IntentPlanner(
-            self.store, self.content, self.naming, self.handles, config.writeback, self.wakeup, self.in_flight,
-            self.clock, Labels(self.database, self.staging, self.content), churn,
-        )  # fmt: skip
+        self.intents = self._build_intents(config.writeback, churn)
         freezer = self._build_files(config, churn)
         self.promoter = Promoter(self.promotion)
         self.closer = Closer(
-            self.store, self.planner, self.file_writer, freezer, self.handles, self.promoter.want
+            self.store, self.intents, self.file_writer, freezer, self.handles, self.promoter.request
         )  # fmt: skip
-        outgoing = OutgoingBytes(self.store, self.locks, freezer, self.file_writer, self.locator)
-        readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
-        uploader = Uploader(
-            self.store, self.planner, outgoing, churn, self.in_flight, self.client, readback, self.connectivity,
-            self.service_clock,
-        )  # fmt: skip
-        deleter = RemoteDeleter(self.store, self.client, self.connectivity, self.handles, self.in_flight, self.clock)
-        self.writeback = Writeback(
-            self.store, self.planner, self.sweeper, self.promoter, self.closer, churn, uploader, deleter,
-            self.connectivity, self.budget, self.handles, config.writeback, self.wakeup, self.clock, self.supervisor,
-        )  # fmt: skip
-        placer = TreePlacer(self.store, self.planner, self.notifier, Ownership(os.getuid(), os.getgid()))
+        self.outgoing = OutgoingBytes(self.store, self.locks, freezer, self.file_writer, self.locator)
+        self._build_writeback(config.writeback, churn)
+        placer = TreePlacer(self.store, self.intents, self.notifier, Ownership(os.getuid(), os.getgid()))
         vanished = VanishedFiles(
-            self.store, self.planner, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
+            self.store, self.intents, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
             self.service_clock, self.downloader.forget,
         )  # fmt: skip
         poll_schedule = PollSchedule(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
@@ -178,29 +186,71 @@ class Components:
         )  # fmt: skip
         self.reconnect = Reconnect(self.connectivity, self._ask_service, wake_refresh.set)
         self.recovery = Recovery(
-            self.store, self.planner, self.content, self.staging, self.promotion, self.sweeper, self.trash
+            self.store, self.intents, self.content, self.staging, self.promotion, self.sweeper, self.trash
         )  # fmt: skip
 
     def _build_files(self, config: Config, churn: Churn) -> Freezer:
-        store, planner = self.store, self.planner
-        freezer = Freezer(store, self.staging, planner, churn, self.connectivity, self.in_flight)
-        self.locator = Locator(store, planner, self.content, self.staging)
+        store, intents = self.store, self.intents
+        freezer = Freezer(store, self.staging, intents, churn, self.connectivity, self.in_flight)
+        self.locator = Locator(store, intents, self.content, self.staging)
         self.file_reader = FileReader(
             store, self.content, self.locator, self.downloader, self.locks, self.reported_missing.report
         )
         copy_on_write = CopyOnWrite(
-            store, planner, self.content, self.staging, self.downloader, freezer, self.in_flight,
+            store, intents, self.content, self.staging, self.downloader, freezer, self.in_flight,
             self.file_reader.check_readable,
         )  # fmt: skip
         self.file_writer = FileWriter(
-            store, planner, self.staging, self.locks, freezer, copy_on_write, self.locator,
+            store, intents, self.staging, self.locks, freezer, copy_on_write, self.locator,
             config.service.max_file_bytes,
         )  # fmt: skip
         self.promotion = Promotion(
-            store, planner, self.content, self.staging, self.locks, self.in_flight, self.handles, self.locator
+            store, intents, self.content, self.staging, self.locks, self.in_flight, self.handles, self.locator
         )
-        self.sweeper = Sweeper(store, planner, self.content, self.staging, freezer, self.in_flight, self.handles)
+        self.sweeper = Sweeper(store, intents, self.content, self.staging, freezer, self.in_flight, self.handles)
         return freezer
+
+    def _build_intents(self, config: WritebackConfig, churn: Churn) -> Intents:
+        store, usage, in_flight, wakeup = self.store, self.handles, self.in_flight, self.wakeup
+        labels = Labels(self.database, self.staging, self.content)
+        paths = InodePaths(self.tree, self.remotes, self.naming)
+        due_times = DueTimes(paths, config, churn, self.clock)
+        garbage = Garbage(self.database, labels, wakeup)
+        freed_ids = FreedIds(store, paths, garbage, due_times, usage, in_flight)
+        rule = ReuploadRule(self.remotes, paths, self.content, config)
+        planner = IntentPlanner(store, paths, due_times, freed_ids, rule, in_flight, labels, wakeup)
+        unlinker = Unlinker(store, planner, freed_ids, garbage, labels, usage, in_flight, wakeup)
+        binder = Binder(store, planner, unlinker, freed_ids, config)
+        return Intents(paths, due_times, garbage, freed_ids, planner, unlinker, binder)
+
+    def _build_writeback(self, config: WritebackConfig, churn: Churn) -> None:
+        store, journal, usage, connectivity = self.store, self.journal, self.handles, self.connectivity
+        agenda = Agenda(journal, self.clock)
+        waiters = Waiters(journal, self.wakeup)
+        self.failures = Failures(journal, self.intents.paths, agenda, connectivity, self.clock, self.supervisor)
+        self.close_wait = CloseWait(journal, self.failures, waiters, connectivity, self.budget, churn, config)
+        self.drainer = Drainer(store, agenda, waiters, self.closer, self.promoter, churn, usage, self.wakeup)
+        deleter = RemoteDeleter(store, self.client, connectivity, usage, self.in_flight, self.clock)
+        selection = Selection(store, agenda, waiters, churn, usage, config)
+        workers = Workers(
+            self._build_uploader(config, churn), deleter, self.promoter, agenda, self.failures, waiters, self.supervisor
+        )
+        dispatcher = Dispatcher(
+            selection, workers, deleter, self.intents.garbage, self.sweeper, connectivity, self.wakeup,
+            self.supervisor,
+        )  # fmt: skip
+        follower = ConnectionFollower(journal, connectivity, agenda, self.failures, waiters)
+        self.writeback = Writeback(
+            journal, dispatcher, follower, self.promoter, self.closer, workers, self.failures, self.supervisor
+        )
+
+    def _build_uploader(self, config: WritebackConfig, churn: Churn) -> Uploader:
+        store, outgoing = self.store, self.outgoing
+        readback = Readback(self.client, self.remotes, config.readback_after_s)
+        confirmation = Confirmation(store, self.intents.binder, outgoing, churn, readback, self.connectivity)
+        transmission = Transmission(store, self.client, self.connectivity, self.service_clock)
+        eligibility = Eligibility(store, self.intents, outgoing)
+        return Uploader(store, eligibility, outgoing, churn, self.in_flight, transmission, confirmation)
 
     def _distrust(self, file_id: str) -> None:
         self.resizer.distrusted(file_id)
@@ -217,21 +267,21 @@ class Components:
         return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
 
     def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
-        store, planner, handles = self.store, self.planner, self.handles
-        namespace = Namespace(store, planner, self.sweeper, handles, ById(self.tree, self.remotes))
+        store, intents, handles = self.store, self.intents, self.handles
+        namespace = Namespace(store, intents, self.sweeper, handles, ById(self.tree, self.remotes))
         lengths = Lengths(store, self.content, self.downloader, self.resizer, self.reported_missing.report)
         scans = Scans(self.tree, self.file_reader.prefetch, lambda: self.budget.limit_per_minute)
         reading = Reading(store, self.file_reader, self.locator, lengths, handles, scans)
         last_close = LastClose(
-            store, planner, self.file_writer, self.sweeper, self.promoter, self.closer, handles, reading
+            store, intents, self.file_writer, self.sweeper, self.promoter, self.closer, handles, reading
         )
         closing = Closing(
-            store, planner, self.file_writer, self.writeback, handles, last_close, config.writeback, self.wakeup.set
+            store, intents, self.file_writer, self.close_wait, handles, last_close, config.writeback, self.wakeup.set
         )
         files = Files(store, self.file_writer, lengths, handles, namespace, reading, closing, config.writeback)
         attributes = Attributes(store, namespace, files, self.disk, config.service.storage_bytes)
         xattrs = ExtendedAttributes(
-            store, planner, self.file_reader, self.in_flight, self.writeback, settings.state_dir / SOCKET_NAME
+            store, intents, self.file_reader, self.in_flight, self.failures, settings.state_dir / SOCKET_NAME
         )
         return FileSystem(namespace, files, attributes, xattrs, handles)
 

@@ -2,7 +2,7 @@
 
 The copy is the folder as of one commit, so its rows come first and say which bytes belong to them:
 
-1. From here on no bytes are removed that a row may name: nothing is swept (`IntentPlanner.holding_garbage`), and no
+1. From here on no bytes are removed that a row may name: nothing is swept (`Garbage.hold`), and no
 staged
    file becomes content (`Promoter.resting`).
 2. The database is copied, as of one commit.
@@ -50,7 +50,7 @@ class Backup:
         await trio.to_thread.run_sync(self._check, target)
         new = target.with_name(f".{target.name[:40]}.{os.getpid()}.part")
         try:
-            with self._parts.planner.holding_garbage():
+            with self._parts.intents.garbage.hold():
                 async with self._parts.promoter.resting():
                     await trio.to_thread.run_sync(_begin, new)
                     await self._copy_all(new)

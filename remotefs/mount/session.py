@@ -244,7 +244,7 @@ class MountSession:
         return self._parts.journal.count()
 
     async def _drain(self, timeout_s: float) -> None:
-        await self._parts.writeback.drain(timeout_s, leaves_open=True)
+        await self._parts.drainer.drain(timeout_s, leaves_open=True)
 
     def _yield_state(self) -> bool:
         """Another mount wants this state folder: whether this one is draining, and so ends now (A3)."""

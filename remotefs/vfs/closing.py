@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from remotefs.config import WritebackConfig
 from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.files.writer import FileWriter
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
+from remotefs.data.writeback.close_wait import CloseWait, Outcome
 from remotefs.data.writeback.closer import Closer
-from remotefs.data.writeback.dispatcher import Outcome, Writeback
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.errors import NotFound, RefusedError, RemotefsError, TransportError
 from remotefs.store.records import ContentState, Inode
@@ -30,7 +30,7 @@ class LastClose:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         writer: FileWriter,
         sweeper: Sweeper,
         promoter: Promoter,
@@ -39,7 +39,8 @@ class LastClose:
         reading: Reading,
     ) -> None:
         self._tree = store.tree
-        self._planner = planner
+        self._planner = intents.planner
+        self._unlinker = intents.unlinker
         self._writer = writer
         self._sweeper = sweeper
         self._promoter = promoter
@@ -52,7 +53,7 @@ class LastClose:
         with self._leaving_to_closer(ino):
             await self._writer.close(ino)
         # A file that was cut to the bytes that the service has is confirmed already.
-        self._promoter.want(ino)
+        self._promoter.request(ino)
 
     async def released(self, handle: OpenFile) -> None:
         """Finish the file of a handle that was just closed, as far as no other handle needs it."""
@@ -76,7 +77,7 @@ class LastClose:
     def _release_unlinked(self, inode: Inode) -> None:
         if self._handles.is_open(inode.ino):
             return
-        self._planner.release(inode)
+        self._unlinker.release(inode)
         if inode.staged_gen is not None:
             self._sweeper.discard(inode.ino, inode.staged_gen)
 
@@ -85,7 +86,7 @@ class LastClose:
         await self._writer.close(inode.ino)
         inode = self._tree.get(inode.ino)
         if inode.state == ContentState.CLEAN:
-            self._promoter.want(inode.ino)
+            self._promoter.request(inode.ino)
         elif inode.size == 0:
             self._planner.closed(inode.ino)
 
@@ -96,18 +97,18 @@ class Closing:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         writer: FileWriter,
-        writeback: Writeback,
+        close_wait: CloseWait,
         handles: Handles,
         last_close: LastClose,
         config: WritebackConfig,
         wake_writeback: Callable[[], None],
     ) -> None:
         self._tree = store.tree
-        self._planner = planner
+        self._paths = intents.paths
         self._writer = writer
-        self._writeback = writeback
+        self._close_wait = close_wait
         self._handles = handles
         self._last_close = last_close
         self._config = config
@@ -165,17 +166,17 @@ class Closing:
             self._config.durability != "local"
             and inode.nlink > 0
             and inode.size > 0
-            and not self._planner.is_local(inode)
-            and not self._planner.is_temporary(inode)
+            and not self._paths.is_local(inode)
+            and not self._paths.is_temporary(inode)
         )
 
     async def _wait_for_upload(self, ino: int) -> None:
-        outcome = await self._writeback.wait(ino, self._config.close_wait_s)
+        outcome = await self._close_wait.wait(ino, self._config.close_wait_s)
         inode = self._tree.get(ino)
         if outcome is Outcome.DONE and inode.state == ContentState.CLEAN:
             return
         # The upload stays pending, or is not wanted any more: then the bytes have to survive on this disk.
         await self._writer.sync(ino)
         if outcome is Outcome.PENDING and self._config.durability == "strict":
-            path = self._planner.path(inode)
+            path = self._paths.path(inode)
             raise TransportError(f"{path}: not with the service yet; it stays pending and is retried")

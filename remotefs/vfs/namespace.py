@@ -10,7 +10,7 @@ from typing import Protocol
 
 from remotefs import names
 from remotefs.data.files.sweeper import Sweeper
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
 from remotefs.errors import AccessDenied, AlreadyExists, InvalidArgument, NotFound, NotPermitted
 from remotefs.store.records import ROOT_INO, Entry, Inode
 from remotefs.store.store import Store
@@ -44,14 +44,15 @@ class Namespace:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         sweeper: Sweeper,
         handles: Handles,
         byid: ById,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
-        self._planner = planner
+        self._planner = intents.planner
+        self._unlinker = intents.unlinker
         self._sweeper = sweeper
         self._handles = handles
         self._byid = byid
@@ -156,7 +157,7 @@ class Namespace:
         with self._db.transaction():
             inode = self._tree.unlink(parent, text, now_ns=now)
             self._own(parent)
-            self._planner.unlinked(inode, path=self._tree.path_of(parent, text))
+            self._unlinker.unlinked(inode, path=self._tree.path_of(parent, text))
         self._discard_if_gone(inode)
 
     def rmdir(self, parent: int, name: bytes) -> None:
@@ -173,7 +174,7 @@ class Namespace:
             return
         inode = self._tree.find(ino)
         if inode is not None and inode.nlink == 0 and not self._handles.is_open(ino):
-            self._planner.release(inode)
+            self._unlinker.release(inode)
 
     # -- moving
 
@@ -200,7 +201,7 @@ class Namespace:
             if replaced is not None and replaced.is_dir:
                 self._forget_unknown(replaced)
             elif replaced is not None:
-                self._planner.replaced(replaced, moving.ino)
+                self._unlinker.replaced(replaced, moving.ino)
         if replaced is not None:
             self._discard_if_gone(replaced)
 

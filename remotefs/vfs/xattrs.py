@@ -11,8 +11,8 @@ from pathlib import Path
 
 from remotefs.data.files.reader import FileReader
 from remotefs.data.intents.in_flight import UploadsInFlight
-from remotefs.data.intents.planner import IntentPlanner
-from remotefs.data.writeback.dispatcher import Writeback
+from remotefs.data.intents.intents import Intents
+from remotefs.data.writeback.failures import Failures
 from remotefs.errors import AttributeTooBig, InvalidArgument, NoAttribute, NotPermitted, Unsupported
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
 from remotefs.store.store import Store
@@ -37,19 +37,19 @@ class ExtendedAttributes:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         reader: FileReader,
         in_flight: UploadsInFlight,
-        writeback: Writeback,
+        failures: Failures,
         control_socket: Path,
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
-        self._planner = planner
+        self._paths = intents.paths
         self._reader = reader
         self._in_flight = in_flight
-        self._writeback = writeback
+        self._failures = failures
         self._control_socket = control_socket
 
     def getxattr(self, ino: int, name: bytes) -> bytes:
@@ -111,13 +111,13 @@ class ExtendedAttributes:
         intent = self._journal.of_inode(inode.ino)
         if inode.ino in self._in_flight:
             return "uploading"
-        if refusal := self._writeback.refusal(inode.ino):
+        if refusal := self._failures.refusal(inode.ino):
             return f"failed: {refusal}"
         if inode.state == ContentState.DIRTY:
             return "dirty"
         if inode.state == ContentState.CLOSED:
             return "local" if intent is None else "pending"
-        return "alias" if self._planner.is_alias(inode) else "clean"
+        return "alias" if self._paths.is_alias(inode) else "clean"
 
     def _readable(self, inode: Inode) -> str:
         if self._reader.is_readable(inode):

@@ -148,7 +148,7 @@ async def test_it_is_whole_whatever_happens_between_any_two_steps_of_it(
 
 async def test_what_is_given_up_meanwhile_goes_afterwards(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with populated(tmp_path, server) as host:
-        with host.parts.planner.holding_garbage():
+        with host.parts.intents.garbage.hold():
             host.unlink("d/ours")
             host.unlink("waits")
             await trio.sleep(100)

@@ -327,7 +327,7 @@ class Drain(Operation):
     """What `remotefs umount` waits for."""
 
     async def do(self, scene: Scene) -> None:
-        assert not await scene.host.parts.writeback.drain(math.inf)
+        assert not await scene.host.parts.drainer.drain(math.inf)
 
 
 @dataclass(frozen=True)

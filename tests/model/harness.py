@@ -400,7 +400,7 @@ class Harness:
 
     def drain(self) -> None:
         """Wait until the service has everything."""
-        left = self._portal.call(self.mount.parts.writeback.drain, PATIENCE_S)
+        left = self._portal.call(self.mount.parts.drainer.drain, PATIENCE_S)
         assert not left, f"left after a drain: {left}"
 
     def end(self) -> None:

@@ -16,8 +16,8 @@ from remotefs.data.files.freezer import Freezer
 from remotefs.data.files.staged_file import StagedFile
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.data.intents.planner import IntentPlanner
 from remotefs.errors import DeadlineExceeded, NotReadable
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
@@ -32,7 +32,7 @@ class CopyOnWrite:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         content: ContentStore,
         staging: Staging,
         downloader: Downloader,
@@ -42,7 +42,9 @@ class CopyOnWrite:
     ) -> None:
         self._db = store.database
         self._tree = store.tree
-        self._planner = planner
+        self._paths = intents.paths
+        self._planner = intents.planner
+        self._garbage = intents.garbage
         self._content = content
         self._staging = staging
         self._downloader = downloader
@@ -102,7 +104,7 @@ class CopyOnWrite:
         staged = self._staging.create(inode.ino, life.staged_as())
         with self._discarding_at_failure(inode.ino, life.staged_as()), self._db.transaction():
             self._save_dirty(inode, life)
-            self._planner.drop_staged(inode.ino, inode.staged_gen)
+            self._garbage.drop_staged(inode.ino, inode.staged_gen)
         self._overtake(inode)
         return staged
 
@@ -146,7 +148,7 @@ class CopyOnWrite:
             try:
                 await self._downloader.fetch_all(inode.file_id, inode.size)
             except DeadlineExceeded as error:
-                raise type(error)(f"{self._planner.path(inode)}: {error}") from None
+                raise type(error)(f"{self._paths.path(inode)}: {error}") from None
             source = self._content.path_of(inode.file_id)
             if source is None:
                 raise NotReadable(f"inode {inode.ino}: its content cannot be kept on this disk to be written to")

@@ -19,8 +19,8 @@ from remotefs.api.connectivity import Connectivity
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.data.intents.planner import IntentPlanner
 from remotefs.errors import RemotefsError
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
@@ -43,14 +43,15 @@ class Freezer:
         self,
         store: Store,
         staging: Staging,
-        planner: IntentPlanner,
+        intents: Intents,
         churn: Churn,
         connectivity: Connectivity,
         in_flight: UploadsInFlight,
     ) -> None:
         self._tree = store.tree
         self._staging = staging
-        self._planner = planner
+        self._paths = intents.paths
+        self._planner = intents.planner
         self._churn = churn
         self._connectivity = connectivity
         self._in_flight = in_flight
@@ -66,7 +67,7 @@ class Freezer:
 
         Offline it says nothing about the file: no version could have been sent.
         """
-        if cut or (self._connectivity.is_up and ino not in self._frozen and self._planner.is_upload_wanted(ino)):
+        if cut or (self._connectivity.is_up and ino not in self._frozen and self._planner.is_upload_pending(ino)):
             self._churn.overtaken(ino, cut=cut)
 
     def wants(self, inode: Inode) -> bool:
@@ -78,8 +79,8 @@ class Freezer:
             and inode.state == ContentState.CLOSED
             and inode.staged_gen is not None
             and inode.size > 0
-            and not self._planner.is_local(inode)
-            and not self._planner.is_temporary(inode)
+            and not self._paths.is_local(inode)
+            and not self._paths.is_temporary(inode)
         )
 
     async def freeze(self, inode: Inode) -> None:
@@ -131,11 +132,11 @@ class Freezer:
     def thaw_unwanted(self) -> None:
         """Let the frozen versions go whose upload no intent asks for any more."""
         for ino in list(self._frozen):
-            if not self._planner.is_upload_wanted(ino):
+            if not self._planner.is_upload_pending(ino):
                 self.calm(ino)
 
     def _note_failure(self, inode: Inode, error: RemotefsError) -> None:
-        _log.warning("%s keeps changing, and no version of it can be kept: %s", self._planner.path(inode), error)
+        _log.warning("%s keeps changing, and no version of it can be kept: %s", self._paths.path(inode), error)
         self._churn.not_frozen(inode.ino)
 
     def _keep(self, inode: Inode, frozen: Frozen) -> None:

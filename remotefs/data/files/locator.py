@@ -11,8 +11,8 @@ from pathlib import Path
 from remotefs.data.content.store import ContentStore
 from remotefs.data.files.staged_file import StagedFile
 from remotefs.data.files.staging import Staging
+from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.data.intents.planner import IntentPlanner
 from remotefs.store.records import Inode, Remote
 from remotefs.store.store import Store
 
@@ -24,10 +24,10 @@ class UnrecordedPromotions:
     after a crash `Recovery` finds the staged file gone and puts the row right.
     """
 
-    def __init__(self, store: Store, planner: IntentPlanner) -> None:
+    def __init__(self, store: Store, intents: Intents) -> None:
         self._db = store.database
         self._tree = store.tree
-        self._planner = planner
+        self._garbage = intents.garbage
         # By inode: the generation that was staged, and the id whose content it became.
         self._promoted: dict[int, tuple[int | None, str | None]] = {}
 
@@ -44,7 +44,7 @@ class UnrecordedPromotions:
         """Write into the row that the staged bytes are content. Raises OutOfSpace, StateUnusable."""
         assert inode.staged_gen is not None
         with self._db.transaction():
-            self._planner.drop_staged(inode.ino, inode.staged_gen)
+            self._garbage.drop_staged(inode.ino, inode.staged_gen)
             promoted = ContentLifecycle.of(self._tree.get(inode.ino)).promoted()
             self._tree.update(inode.ino, **promoted._asdict())
         self._promoted.pop(inode.ino, None)
@@ -53,13 +53,13 @@ class UnrecordedPromotions:
 class Locator:
     """Finds the bytes of an inode on this machine, whether or not its row is up to date."""
 
-    def __init__(self, store: Store, planner: IntentPlanner, content: ContentStore, staging: Staging) -> None:
+    def __init__(self, store: Store, intents: Intents, content: ContentStore, staging: Staging) -> None:
         self._tree = store.tree
         self._remotes = store.remotes
-        self._planner = planner
+        self._paths = intents.paths
         self._content = content
         self._staging = staging
-        self._unrecorded = UnrecordedPromotions(store, planner)
+        self._unrecorded = UnrecordedPromotions(store, intents)
 
     def is_staged(self, inode: Inode) -> bool:
         """Return whether the bytes lie in staging; False for promoted bytes, even if the row could not be written."""
@@ -105,4 +105,4 @@ class Locator:
 
     def shown_path(self, inode: Inode) -> str:
         """Return the path of the inode for a message, or its number once it has no name."""
-        return self._planner.path(inode) or f"inode {inode.ino}"
+        return self._paths.path(inode) or f"inode {inode.ino}"

@@ -10,7 +10,7 @@ from remotefs.data.files.locator import Locator
 from remotefs.data.files.locks import InodeLocks
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.in_flight import UploadsInFlight
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
 from remotefs.data.kernel import Usage
 from remotefs.errors import LocalError
 from remotefs.store.records import ContentState, Inode
@@ -23,7 +23,7 @@ class Promotion:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         content: ContentStore,
         staging: Staging,
         locks: InodeLocks,
@@ -33,7 +33,8 @@ class Promotion:
     ) -> None:
         self._db = store.database
         self._tree = store.tree
-        self._planner = planner
+        self._planner = intents.planner
+        self._garbage = intents.garbage
         self._content = content
         self._staging = staging
         self._locks = locks
@@ -71,7 +72,7 @@ class Promotion:
                 self._locator.promoted(inode)
             else:
                 # Unlinked meanwhile, which waits for no lock (A1): nobody else would free what came in just now.
-                self._planner.drop_content(remote.file_id)
+                self._garbage.drop_content(remote.file_id)
             self._staging.discard(ino, inode.staged_gen)
 
     def _confirmed(self, ino: int) -> Inode | None:

@@ -10,7 +10,7 @@ from remotefs.data.content.store import ContentStore
 from remotefs.data.files.freezer import Freezer
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.in_flight import UploadsInFlight
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
 from remotefs.data.kernel import Usage, is_referred
 from remotefs.store.store import Store
 
@@ -21,7 +21,7 @@ class Sweeper:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         content: ContentStore,
         staging: Staging,
         freezer: Freezer,
@@ -30,7 +30,7 @@ class Sweeper:
     ) -> None:
         self._db = store.database
         self._tree = store.tree
-        self._planner = planner
+        self._garbage = intents.garbage
         self._content = content
         self._staging = staging
         self._freezer = freezer
@@ -41,18 +41,18 @@ class Sweeper:
         """Give up the staged bytes of a removed file; the next sweep removes them."""
         self._in_flight.cancel(ino)
         self._freezer.calm(ino)
-        self._planner.drop_staged(ino, generation)
+        self._garbage.drop_staged(ino, generation)
 
     async def sweep(self) -> None:
         """Remove the bytes that were given up, once a power cut cannot bring back the rows that named them.
 
         Raises OutOfSpace, StateUnusable: the next sweep tries again.
         """
-        file_ids, staged = self._planner.take_garbage()
+        file_ids, staged = self._garbage.take()
         try:
             await self._db.durable()
         except BaseException:
-            self._planner.give_garbage_back(file_ids, staged)
+            self._garbage.give_back(file_ids, staged)
             raise
         # During the wait a path may have come to refer to an id again, and a row to another staged file.
         for file_id in file_ids:

@@ -17,8 +17,8 @@ from remotefs.data.files.freezer import Freezer
 from remotefs.data.files.locator import Locator
 from remotefs.data.files.locks import InodeLocks
 from remotefs.data.files.staging import Staging
+from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.data.intents.planner import IntentPlanner
 from remotefs.errors import FileTooBig, InvalidArgument, LocalError
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
@@ -30,7 +30,7 @@ class FileWriter:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         staging: Staging,
         locks: InodeLocks,
         freezer: Freezer,
@@ -40,7 +40,8 @@ class FileWriter:
     ) -> None:
         self._db = store.database
         self._tree = store.tree
-        self._planner = planner
+        self._paths = intents.paths
+        self._planner = intents.planner
         self._staging = staging
         self._locks = locks
         self._freezer = freezer
@@ -171,7 +172,7 @@ class FileWriter:
     async def _is_unchanged(self, inode: Inode) -> bool:
         """Return whether the staged bytes are those that the service has."""
         remote = self._locator.bound(inode)
-        if remote is None or remote.digest is None or remote.size != inode.size or self._planner.is_alias(inode):
+        if remote is None or remote.digest is None or remote.size != inode.size or self._paths.is_alias(inode):
             return False
         digest = await trio.to_thread.run_sync(digest_of, self._locator.staged(inode).path)
         return digest == remote.digest

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from remotefs import names
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
 from remotefs.data.kernel import Invalidator
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
 from remotefs.store.store import Store
@@ -34,14 +34,14 @@ class TreePlacer:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         invalidator: Invalidator,
         ownership: Ownership,
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
-        self._planner = planner
+        self._paths = intents.paths
         self._invalidator = invalidator
         self._ownership = ownership
 
@@ -127,7 +127,7 @@ class TreePlacer:
             and inode.state == ContentState.CLEAN
             and inode.nlink == 1
             and self._journal.of_inode(inode.ino) is None
-            and not self._planner.is_alias(inode)
+            and not self._paths.is_alias(inode)
         )
 
     def _rename_entry(self, parent: int, name: str, new_name: str, ino: int, *, spelled: str | None) -> None:

@@ -18,7 +18,7 @@ from remotefs.config import RefreshConfig
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
 from remotefs.data.files.staging import Staging
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
 from remotefs.data.kernel import Usage
 from remotefs.data.reconcile.placement import TreePlacer
 from remotefs.store.records import ContentState, Inode, Remote
@@ -52,7 +52,7 @@ class VanishedFiles:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         content: ContentStore,
         staging: Staging,
         placer: TreePlacer,
@@ -67,7 +67,10 @@ class VanishedFiles:
         self._journal = store.journal
         self._remotes = store.remotes
         self._meta = store.meta
-        self._planner = planner
+        self._paths = intents.paths
+        self._unlinker = intents.unlinker
+        self._freed_ids = intents.freed_ids
+        self._garbage = intents.garbage
         self._content = content
         self._staging = staging
         self._placer = placer
@@ -179,7 +182,7 @@ class VanishedFiles:
             source = self._staging.path_of(inode.ino, inode.staged_gen)
         if remote.downloadable or source is None or inode.size == 0:
             return
-        path = self._planner.path(inode) or remote.filename
+        path = self._paths.path(inode) or remote.filename
         kept = self._trash.put(
             source, path=path, file_id=remote.file_id, size=inode.size, mode=inode.mode, mtime_ns=inode.mtime_ns,
             reason=reason,
@@ -190,7 +193,7 @@ class VanishedFiles:
         intent = self._journal.of_inode(inode.ino)
         if intent is not None and intent.attempt is None:
             self._journal.remove(intent.seq)
-            self._planner.free(intent.replaces)
+            self._freed_ids.free(intent.replaces)
         for parent, name in self._tree.names_of(inode.ino):
             inode = self._tree.unlink(parent, name, now_ns=time.time_ns())
             self._placer.tell(parent, name)
@@ -198,8 +201,8 @@ class VanishedFiles:
         # Not the user's doing: nothing is deleted at the service for it.
         if not self._usage.is_open(inode.ino):
             if inode.file_id:
-                self._planner.drop_content(inode.file_id)
-            self._planner.release(self._tree.update(inode.ino, file_id=None))
+                self._garbage.drop_content(inode.file_id)
+            self._unlinker.release(self._tree.update(inode.ino, file_id=None))
 
     def _prune(self, directory: int) -> None:
         """A folder that only remote names made goes with its last file."""

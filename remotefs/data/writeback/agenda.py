@@ -69,6 +69,11 @@ class Agenda:
             self._hurried[_is_delete(intent)][intent.seq] = None
             self._delayed.pop(intent.seq, None)
 
+    def hurry_waiting(self, intents: Iterable[Intent], *, failed_too: bool = False) -> None:
+        """Let those be due now that only wait for their time; with `failed_too` also those that failed."""
+        waiting = filter(self.waits, intents)
+        self.hurry(intent for intent in waiting if failed_too or self.reason(intent) is None)
+
     def begun(self, intent: Intent) -> None:
         """Forget the hurry: an intent has its turn."""
         self._hurried[_is_delete(intent)].pop(intent.seq, None)

@@ -15,7 +15,7 @@ import trio
 from remotefs.backoff import backoff_s
 from remotefs.data.files.freezer import Freezer
 from remotefs.data.files.writer import FileWriter
-from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.intents import Intents
 from remotefs.data.kernel import Usage
 from remotefs.errors import RemotefsError
 from remotefs.store.store import Store
@@ -39,27 +39,27 @@ class _Failure:
 class Closer:
     """Closes what is DIRTY and no longer open for writing, and releases what is unlinked and no longer open.
 
-    `promote_to_content` is told of files whose bytes turned out to be what the service has.
+    Files whose bytes turned out to be what the service has are given to `request_promotion`.
     """
 
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         writer: FileWriter,
         freezer: Freezer,
         usage: Usage,
-        promote_to_content: Callable[[int], None],
+        request_promotion: Callable[[int], None],
     ) -> None:
         self._tree = store.tree
-        self._planner = planner
+        self._unlinker = intents.unlinker
         self._writer = writer
         self._freezer = freezer
         self._usage = usage
-        self._settle = promote_to_content
+        self._request_promotion = request_promotion
         # Invariant: holds only inodes that could not be closed at the last try.
         self._failures: dict[int, _Failure] = {}
-        self._bell = Wakeup()
+        self._wakeup = Wakeup()
 
     def failed(self, ino: int, error: Exception) -> None:
         """Note that a close or release of a file failed; try it again after a pause."""
@@ -69,7 +69,7 @@ class Closer:
         if former is None or former.reason != str(error):
             _log.warning("inode %d could not be closed, and is tried again: %s", ino, error)
         self._failures[ino] = _Failure(str(error), tries, trio.current_time() + pause_s)
-        self._bell.set()
+        self._wakeup.set()
 
     def reason(self, ino: int) -> str | None:
         """Return why the last close of a file failed; None where it did not."""
@@ -84,7 +84,7 @@ class Closer:
     async def run(self) -> None:
         """Look for such files after each failure, and once a minute, until cancelled."""
         while True:
-            await self._bell.wait(self._pause_s())
+            await self._wakeup.wait(self._pause_s())
             try:
                 await self._look()
             except RemotefsError as error:
@@ -100,7 +100,7 @@ class Closer:
         self._freezer.thaw_unwanted()
         for inode in self._tree.unlinked():
             if not self._usage.is_open(inode.ino) and (inode.file_id is not None or inode.staged_gen is not None):
-                self._planner.release(inode)
+                self._unlinker.release(inode)
 
     def _pause_s(self) -> float:
         due_s = min((failure.due_s for failure in self._failures.values()), default=trio.current_time() + _LAST_PAUSE_S)
@@ -119,5 +119,5 @@ class Closer:
             return False
         self._failures.pop(ino, None)
         if not closed:
-            self._settle(ino)
+            self._request_promotion(ino)
         return True

@@ -21,8 +21,8 @@ from remotefs import crashpoints, names
 from remotefs.data.content.labels import Label, NoLabel, read_label
 from remotefs.data.content.trash import Trash
 from remotefs.data.files.staging import StagedName, Staging
+from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.writeback.readback import OVERLAP_NS
 from remotefs.errors import AccessDenied, RemotefsError
 from remotefs.store.records import ROOT_INO, Attempt, Inode
@@ -67,11 +67,13 @@ class Rescued:
 class Orphans:
     """One run at the start of a mount, before anything else looks at the folder."""
 
-    def __init__(self, store: Store, planner: IntentPlanner, staging: Staging, trash: Trash) -> None:
+    def __init__(self, store: Store, intents: Intents, staging: Staging, trash: Trash) -> None:
         self._db = store.database
         self._tree = store.tree
         self._journal = store.journal
-        self._planner = planner
+        self._paths = intents.paths
+        self._planner = intents.planner
+        self._garbage = intents.garbage
         self._staging = staging
         self._trash = trash
 
@@ -98,10 +100,10 @@ class Orphans:
         return Rescued(returned, trashed)
 
     def _renew(self, inode: Inode, file: StagedName) -> None:
-        _log.warning("%s: the record of its last version was lost, its bytes were not", self._planner.path(inode))
+        _log.warning("%s: the record of its last version was lost, its bytes were not", self._paths.path(inode))
         with self._db.transaction():
             if inode.staged_gen is not None:
-                self._planner.drop_staged(inode.ino, inode.staged_gen)
+                self._garbage.drop_staged(inode.ino, inode.staged_gen)
             self._attach(inode.ino, file)
 
     def _bring_back(self, file: StagedName, label: Label) -> bool:
@@ -117,7 +119,7 @@ class Orphans:
         except RemotefsError as error:
             _log.warning("%s cannot be put back to its place: %s", label.path, error)
             return False
-        _log.warning("%s: its record was lost, its bytes were not: it is back", self._planner.path(inode))
+        _log.warning("%s: its record was lost, its bytes were not: it is back", self._paths.path(inode))
         return True
 
     def _attach(self, ino: int, file: StagedName) -> None:
@@ -127,7 +129,7 @@ class Orphans:
             **ContentLifecycle.returned(file.generation)._asdict(),
         )  # fmt: skip
         inode = self._planner.closed(ino)
-        name, intent = self._planner.remote_name(inode), self._journal.of_inode(ino)
+        name, intent = self._paths.remote_name(inode), self._journal.of_inode(ino)
         if name is not None and intent is not None:
             # Not older than its bytes: an earlier version of the same length is not taken for it.
             newest_ns = file.mtime_ns + OVERLAP_NS

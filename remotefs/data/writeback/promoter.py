@@ -46,7 +46,7 @@ class Promoter:
         self._bell = Wakeup()
         self._hurry = Wakeup()
 
-    def want(self, ino: int) -> None:
+    def request(self, ino: int) -> None:
         """Something happened that may let the inode's staged file become content: it will soon, if it may."""
         self._wanted[ino] = None
         self._bell.set()

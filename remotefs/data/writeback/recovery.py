@@ -13,8 +13,8 @@ from remotefs.data.content.trash import Trash
 from remotefs.data.files.promotion import Promotion
 from remotefs.data.files.staging import StagedName, Staging
 from remotefs.data.files.sweeper import Sweeper
+from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.writeback.orphans import Orphans, Rescued
 from remotefs.errors import CorruptionError, LocalError
 from remotefs.store.records import NEVER_NS, ContentState, Inode
@@ -29,7 +29,7 @@ class Recovery:
     def __init__(
         self,
         store: Store,
-        planner: IntentPlanner,
+        intents: Intents,
         content: ContentStore,
         staging: Staging,
         promotion: Promotion,
@@ -37,11 +37,15 @@ class Recovery:
         trash: Trash,
     ) -> None:
         self._store = store
+        self._intents = intents
         self._db = store.database
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
-        self._planner = planner
+        self._paths = intents.paths
+        self._due_times = intents.due_times
+        self._planner = intents.planner
+        self._unlinker = intents.unlinker
         self._content = content
         self._staging = staging
         self._promotion = promotion
@@ -75,11 +79,11 @@ class Recovery:
         """Before anything else: bytes that no row names may be the only ones there are."""
         named = {(inode.ino, inode.staged_gen) for inode in self._tree.staged()}
         loose = [file for file in self._staging.scan() if (file.inode, file.generation) not in named]
-        return Orphans(self._store, self._planner, self._staging, self._trash).rescue(loose)
+        return Orphans(self._store, self._intents, self._staging, self._trash).rescue(loose)
 
     def _release_unlinked(self) -> None:
         for inode in self._tree.unlinked():
-            self._planner.release(inode)
+            self._unlinker.release(inode)
 
     async def _settle(self, inode: Inode, entry: StagedName) -> None:
         try:
@@ -88,11 +92,11 @@ class Recovery:
             # Not the bytes that the service has: it was written to again, and a power cut took the row that said so.
             self._close_what_was_open(inode, entry)
         except LocalError as error:
-            _log.warning("%s stays in staging: %s", self._planner.path(inode), error)
+            _log.warning("%s stays in staging: %s", self._paths.path(inode), error)
 
     def _close_what_was_open(self, inode: Inode, entry: StagedName) -> None:
         """Written and never closed: it is uploaded as it is (W3)."""
-        _log.warning("%s was being written when the mount ended: it is kept as it was", self._planner.path(inode))
+        _log.warning("%s was being written when the mount ended: it is kept as it was", self._paths.path(inode))
         with self._db.transaction():
             life = ContentLifecycle.of(inode).found_written()
             self._tree.update(inode.ino, size=entry.size, mtime_ns=entry.mtime_ns, **life._asdict())
@@ -105,7 +109,7 @@ class Recovery:
             # Unlinked, it is only kept until it is known what became of its upload (W9).
             self._tree.update(inode.ino, staged_gen=None)
             return
-        _log.error("%s: what was last written to it is missing from the state folder", self._planner.path(inode))
+        _log.error("%s: what was last written to it is missing from the state folder", self._paths.path(inode))
         with self._db.transaction():
             size = remote.size if remote is not None else 0
             self._tree.update(inode.ino, size=size, **ContentLifecycle.of(inode).lost()._asdict())
@@ -119,7 +123,7 @@ class Recovery:
     def _wake_sleepers(self) -> None:
         """Intents that slept while their file was open for writing: nobody has it open now."""
         with self._db.transaction():
-            self._planner.resume()
+            self._due_times.adopt(self._journal)
             for intent in self._journal.pending():
                 inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
                 if intent.due_ns == NEVER_NS and inode is not None:

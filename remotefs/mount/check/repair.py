@@ -155,7 +155,7 @@ class Repair:
     # -- remote files and pending work
 
     def _send(self, finding: Finding) -> bool:
-        self._parts.planner.schedule(self._parts.tree.get(finding.ino))
+        self._parts.intents.planner.schedule(self._parts.tree.get(finding.ino))
         return True
 
     def _send_again(self, finding: Finding) -> bool:
@@ -166,7 +166,7 @@ class Repair:
         with self._parts.database.transaction():
             self._rows.unbind(inode.ino)
             if inode.state == ContentState.CLEAN:
-                self._parts.planner.closed(inode.ino)
+                self._parts.intents.planner.closed(inode.ino)
         return True
 
     def _spare(self, finding: Finding) -> bool:
@@ -189,7 +189,7 @@ class Repair:
             return False
         with self._parts.database.transaction():
             self._parts.journal.remove(intent.seq)
-            self._parts.planner.free(intent.replaces)
+            self._parts.intents.freed_ids.free(intent.replaces)
         return True
 
     def _delete(self, finding: Finding) -> bool:

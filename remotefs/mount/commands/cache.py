@@ -154,7 +154,7 @@ class Caching:
         )
 
     def _path(self, file: Inode) -> str:
-        return self._parts.planner.path(file) or f"inode {file.ino}"
+        return self._parts.intents.paths.path(file) or f"inode {file.ino}"
 
 
 _TOO_MUCH = "there is no room for all of it: make room on the disk, or set cache.evictable_bytes higher"

@@ -89,7 +89,7 @@ class Commands:
     async def retry(self, params: PathParams, _: Report) -> Count:
         """Try what failed again now; how much that is."""
         inos = None if params.path == "" else {file.ino for file in await files_at(self._parts, params.path)}
-        return Count(await self._parts.writeback.retry(inos))
+        return Count(await self._parts.drainer.retry(inos))
 
     async def umount(self, params: UmountParams, report: Report) -> DrainResult:
         """Drain, then end. Raises LocalError while files are open: what they write next would be lost to them.
@@ -174,5 +174,5 @@ class Commands:
             eta_s = eta.seconds(left, trio.current_time(), least_s=self._parts.budget.pace_s(requests))
             report(Draining(left=left, path=path, eta_s=eta_s))
 
-        left = await self._parts.writeback.drain(timeout_s, inos, tell)
+        left = await self._parts.drainer.drain(timeout_s, inos, tell)
         return DrainResult(left=len(left), leftovers=tuple(self._report.leftover(intent) for intent in left[:NAMED]))

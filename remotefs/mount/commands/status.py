@@ -76,12 +76,12 @@ class StatusReport:
 
     def leftover(self, intent: Intent) -> Leftover:
         """What is not done yet, and why."""
-        known = self._unclosed(intent) or self._parts.writeback.reason(intent)
+        known = self._unclosed(intent) or self._parts.failures.reason(intent)
         reason = known or self._parts.connectivity.statistics().reason or "pending"
         return Leftover(path=self.label(intent), reason=reason)
 
     def _has_failed(self, intent: Intent) -> bool:
-        return self._parts.writeback.reason(intent) is not None or self._unclosed(intent) is not None
+        return self._parts.failures.reason(intent) is not None or self._unclosed(intent) is not None
 
     def _unclosed(self, intent: Intent) -> str | None:
         reason = self._parts.closer.reason(intent.ino) if intent.ino is not None else None
@@ -89,7 +89,7 @@ class StatusReport:
 
     def label(self, intent: Intent) -> str:
         """What it is about."""
-        return self._parts.writeback.label(intent)
+        return self._parts.intents.paths.describe(intent)
 
     def _kinds(self, pending: list[Intent]) -> tuple[PendingKind, ...]:
         kinds: dict[str, list[Intent]] = {}
@@ -99,7 +99,7 @@ class StatusReport:
             PendingKind(
                 kind=kind,
                 count=len(intents),
-                oldest_reason=self._parts.writeback.reason(intents[0]),
+                oldest_reason=self._parts.failures.reason(intents[0]),
                 oldest_age_s=self._age_s(intents[0]),
             )
             for kind, intents in kinds.items()
@@ -113,7 +113,7 @@ class StatusReport:
         told = []
         for ino, flight in self._parts.in_flight.under_way.items():
             inode = self._parts.tree.find(ino)
-            path = (self._parts.planner.path(inode) if inode else None) or f"inode {ino}"
+            path = (self._parts.intents.paths.path(inode) if inode else None) or f"inode {ino}"
             told.append(Uploading(path=path, size=flight.size_bytes, sent=flight.sent_bytes))
         return tuple(told)
 

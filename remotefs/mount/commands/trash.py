@@ -142,13 +142,15 @@ class Upkeep:
     def _path_of(self, file_id: str) -> str | None:
         remote = self._parts.remotes.find(file_id)
         inode = self._parts.tree.find(remote.ino) if remote is not None and remote.ino is not None else None
-        return self._parts.planner.path(inode) if inode is not None else None
+        return self._parts.intents.paths.path(inode) if inode is not None else None
 
     # -- sync
 
     async def sync(self, params: SyncParams, _: Report) -> SyncResult:
         """Make the service follow renames that went past W7's limits, or that are of others' files."""
-        aliases = [file for file in await files_at(self._parts, params.path) if self._parts.planner.is_alias(file)]
+        aliases = [
+            file for file in await files_at(self._parts, params.path) if self._parts.intents.paths.is_alias(file)
+        ]
         movable = [file for file in aliases if self._is_movable(file)]
         moving = {file.ino for file in movable}
         if not params.dry_run:
@@ -158,19 +160,19 @@ class Upkeep:
             files=len(movable),
             bytes=sum(file.size for file in movable),
             requests=2 * len(movable) + sum(1 for file in movable if not self._parts.locator.is_here(file)),
-            unreadable=tuple(self._parts.planner.path(file) or "" for file in aliases if file.ino not in moving),
+            unreadable=tuple(self._parts.intents.paths.path(file) or "" for file in aliases if file.ino not in moving),
         )
 
     def _is_movable(self, file: Inode) -> bool:
         is_clean = file.state == ContentState.CLEAN and file.nlink > 0
-        return is_clean and self._parts.planner.is_alias(file) and self._parts.file_reader.is_readable(file)
+        return is_clean and self._parts.intents.paths.is_alias(file) and self._parts.file_reader.is_readable(file)
 
     async def _follow(self, ino: int) -> None:
         """Have one file uploaded under its name here, unless it has changed while others were fetched."""
         file = self._parts.tree.find(ino)
         if file is not None and self._is_movable(file):
             await self._parts.file_reader.fetch(file)
-            self._parts.planner.reupload(ino)
+            self._parts.intents.planner.reupload(ino)
 
     # -- dedupe
 
@@ -205,7 +207,7 @@ class Upkeep:
     def _is_copy(self, remote: Remote) -> bool:
         """Whether its name at the service is all that shows it: an alias or a further link is the user's own choice."""
         inode = self._parts.tree.find(remote.ino) if remote.ino is not None else None
-        return inode is not None and inode.nlink == 1 and not self._parts.planner.is_alias(inode)
+        return inode is not None and inode.nlink == 1 and not self._parts.intents.paths.is_alias(inode)
 
     def _unchanged_copy(self, file_id: str) -> int | None:
         """The inode that shows an id, if that is still a copy and holds what the service has."""

@@ -31,7 +31,7 @@ Clock = trio.abc.Clock
 # Where each version has its number: a mixture of two has two.
 _MARKS = (0, LARGE // 2, LARGE - 8)
 PAUSE_S = 30.0
-# IntentPlanner of inode rows: to being written.
+# Changes of inode rows: to being written.
 DIRTIED = f"NEW.state = {ContentState.DIRTY:d}"
 
 
@@ -259,7 +259,7 @@ async def test_a_drain_ends_with_the_newest(tmp_path: Path, server: Server, cloc
     async with frozen(tmp_path, server) as (host, log, held):
         await log.change()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(host.parts.writeback.drain, 1000.0)
+            nursery.start_soon(host.parts.drainer.drain, 1000.0)
             await trio.sleep(1)
             held.release()
         assert log.at_service() == [4]
@@ -519,7 +519,7 @@ async def freeze_and_act(folder: Path, server: Server, name: str, nth: int) -> i
     """Act at the nth step of the third upload, which freezes what it sends; how many steps it had."""
     act, left = ACTS[name]
     async with changing(folder, server) as (host, log):
-        with Between("Writeback._carry_out", nth, lambda: act(host, log), which=2) as between:
+        with Between("Workers._carry_out", nth, lambda: act(host, log), which=2) as between:
             (await log.cut()).release()
             for _ in range(3):
                 await trio.testing.wait_all_tasks_blocked(0.002)

@@ -158,9 +158,9 @@ async def test_w5_a_surviving_hard_link_takes_the_remote_name_over(host: Host) -
 async def test_an_upload_of_several_names_goes_under_the_oldest(host: Host) -> None:
     await host.write("a", b"new")
     host.link("a", "b")
-    assert host.parts.planner.remote_name(host.stat("b")) == "a"
+    assert host.parts.intents.paths.remote_name(host.stat("b")) == "a"
     host.unlink("a")
-    assert host.parts.planner.remote_name(host.stat("b")) == "b"
+    assert host.parts.intents.paths.remote_name(host.stat("b")) == "b"
     assert rows(host) == [("upload", "b", ())]
 
 
@@ -321,7 +321,7 @@ async def test_w7_a_rename_before_the_upload_costs_nothing(host: Host) -> None:
     await host.write("a", b"new")
     host.rename("a", "b")
     assert rows(host) == [("upload", "b", ())]
-    assert host.parts.planner.remote_name(host.stat("b")) == "b"
+    assert host.parts.intents.paths.remote_name(host.stat("b")) == "b"
 
 
 async def test_w7_a_rename_of_ours_uploads_it_again_after_a_wait(host: Host) -> None:
@@ -499,7 +499,7 @@ async def test_s3_a_reply_for_a_file_that_is_gone_frees_its_id(host: Host) -> No
     await host.write("a", b"new")
     inode = host.stat("a")
     host.unlink("a")
-    host.parts.planner.bound(inode.ino, _reply("file_late"), inode.content_gen)
+    host.parts.intents.binder.bind(inode.ino, _reply("file_late"), inode.content_gen)
     assert host.deletes() == {"file_late"}
 
 
@@ -508,7 +508,7 @@ async def test_a_reply_for_an_earlier_generation_leaves_the_file_pending(host: H
     await host.write("a", b"one")
     sent = host.stat("a")
     await host.write("a", b"two")
-    host.parts.planner.bound(sent.ino, _reply("file_one"), sent.content_gen)
+    host.parts.intents.binder.bind(sent.ino, _reply("file_one"), sent.content_gen)
     assert rows(host) == [("upload", "a", ())]
     await host.confirm("a", "file_two")
     assert rows(host) == [("delete", "file_one", ())]
@@ -520,7 +520,7 @@ async def test_a_twin_is_edited_under_its_plain_remote_name_and_keeps_its_spelli
     ino = await bound(host, "f [file_twin].txt", "file_twin", filename="f.txt", origin=Origin.FOREIGN)
     host.parts.tree.update(ino, conflict_id="file_twin")
     await host.write("f [file_twin].txt", b"edited")
-    assert host.parts.planner.remote_name(host.stat("f [file_twin].txt")) == "f.txt"
+    assert host.parts.intents.paths.remote_name(host.stat("f [file_twin].txt")) == "f.txt"
     assert "f [file_twin].txt" in host.ls()
 
 
@@ -530,8 +530,8 @@ async def test_what_is_gone_is_not_named(host: Host) -> None:
     inode = host.stat("a")
     host.unlink("a")
     gone = host.parts.tree.get(inode.ino)
-    assert host.parts.planner.path(gone) is None
-    assert host.parts.planner.remote_name(gone) is None
+    assert host.parts.intents.paths.path(gone) is None
+    assert host.parts.intents.paths.remote_name(gone) is None
     with pytest.raises(NotFound):
         host.stat("a")
     await host.close(handle)

@@ -105,7 +105,7 @@ async def upload_and_act(folder: Path, server: Server, case: Case) -> int:
         await _at_rest(host)
         watch = _OnRecord(host.state_dir / "state.db", case.loses_reply)
         server.script.add(watch, op="upload", times=1 if case.loses_reply else None)
-        with Between("Writeback._carry_out", case.nth, lambda: act(host)) as between:
+        with Between("Workers._carry_out", case.nth, lambda: act(host)) as between:
             if case.reupload:
                 host.rename("first", "a")
             else:

@@ -85,7 +85,7 @@ async def test_flush_closes_it_at_once(host: Host, clock: Clock, path: str) -> N
 
 async def test_a_drain_closes_it_at_once(host: Host, clock: Clock) -> None:
     await close_in_vain(host)
-    assert await host.parts.writeback.drain(5.0) == []
+    assert await host.parts.drainer.drain(5.0) == []
     assert host.remote_bytes("a") == [b"HELLO"]
 
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs.config import Config, Secret
+from remotefs.data.writeback.close_wait import Outcome
 from remotefs.data.writeback.deleter import DeletionFacts, RemoteDeleter, Verdict, decide
-from remotefs.data.writeback.dispatcher import Outcome
 from remotefs.errors import AccountError, TooLarge, Unreachable
 from remotefs.store.records import NEVER_NS, Origin
 from tests.faults import KEY, Drop, FaultyServer, HoldReply, LostReply, Reply, faulty_server
@@ -159,7 +159,7 @@ async def test_s5_what_a_long_writer_gave_up_is_not_looked_at_until_it_closes(
         await trio.sleep(10)
         assert [intent.due_ns for intent in host.pending()] == [NEVER_NS] * 4
         state = host.kill_copy("killed")
-        assert await host.parts.writeback.drain(30.0, leaves_open=True) == host.pending()
+        assert await host.parts.drainer.drain(30.0, leaves_open=True) == host.pending()
         await host.close(handle)
         await host.until(lambda: host.remote_ids() == {host.id("a")})
     async with running(tmp_path, server, state=state.name) as host:
@@ -361,7 +361,7 @@ async def test_s1_another_account_in_the_middle_of_a_run_stops_all_intents(
             await host.walk()
         host.unlink("a")
         await host.write("b", b"changed")
-        assert await host.parts.writeback.wait(host.stat("b").ino, FOR_EVER_S) is Outcome.PENDING
+        assert await host.parts.close_wait.wait(host.stat("b").ino, FOR_EVER_S) is Outcome.PENDING
         host.make_due()
         await trio.sleep(60)
         assert (server.script.count("delete"), server.script.count("upload")) == (0, 2)

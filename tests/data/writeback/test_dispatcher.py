@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from remotefs.clocks import Machine, boot_ns
-from remotefs.data.writeback.dispatcher import Outcome
+from remotefs.data.writeback.close_wait import Outcome
 from remotefs.errors import AccountError, OutOfSpace, RateLimited, RefusedError, Unreachable
 from remotefs.store.records import NEVER_NS, Intent
 from tests.faults import Drop, FaultyServer, Hold, HoldReply, Reply
@@ -23,7 +23,7 @@ Clock = trio.abc.Clock
 async def test_a_wait_for_what_is_not_pending_is_done_at_once(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with running(tmp_path, server) as host:
         await host.write("a", b"x")
-        assert await host.parts.writeback.wait(host.stat("a").ino, 0.0) is Outcome.DONE
+        assert await host.parts.close_wait.wait(host.stat("a").ino, 0.0) is Outcome.DONE
 
 
 async def test_a_wait_is_pending_when_the_budget_comes_too_late(tmp_path: Path, server: Server, clock: Clock) -> None:
@@ -33,7 +33,7 @@ async def test_a_wait_is_pending_when_the_budget_comes_too_late(tmp_path: Path, 
         host.parts.budget.on_rate_limited(100.0)
         await host.write("a", b"x")
         began = trio.current_time()
-        assert await host.parts.writeback.wait(host.stat("a").ino, 10.0) is Outcome.PENDING
+        assert await host.parts.close_wait.wait(host.stat("a").ino, 10.0) is Outcome.PENDING
         assert trio.current_time() == began
         assert host.xattr("a", "state") in {"pending", "uploading"}
         await host.settled()
@@ -50,7 +50,7 @@ async def test_nothing_is_sent_while_suspended(tmp_path: Path, server: Server, c
         host.unlink("a")
         await host.write("b", b"x")
         host.make_due()
-        left = await host.parts.writeback.drain(100.0)
+        left = await host.parts.drainer.drain(100.0)
         assert (server.script.count(), len(left)) == (before, 2)
 
 
@@ -63,7 +63,7 @@ async def test_a3_a_drain_makes_everything_due_and_tells_what_is_left(
         await host.write("empty", b"")
         await trio.sleep(100)
         assert host.stored() == []
-        assert await host.parts.writeback.drain(FOR_EVER_S, report=told.append) == []
+        assert await host.parts.drainer.drain(FOR_EVER_S, report=told.append) == []
         assert host.remote_names() == ["a", "empty"]
         assert len(told[0]) == 2
 
@@ -76,7 +76,7 @@ async def test_a3_a_drain_does_not_wait_for_successors_of_what_was_removed(
         host.unlink("a")
         await trio.sleep(100)
         assert host.remote_names() == ["a"]
-        assert await host.parts.writeback.drain(FOR_EVER_S) == []
+        assert await host.parts.drainer.drain(FOR_EVER_S) == []
         assert host.stored() == []
 
 
@@ -85,7 +85,7 @@ async def test_a3_a_drain_ends_in_time(tmp_path: Path, server: Server, clock: Cl
         held = server.script.add(Hold(), op="upload")
         await host.write("a", b"x")
         began = trio.current_time()
-        (left,) = await host.parts.writeback.drain(30.0)
+        (left,) = await host.parts.drainer.drain(30.0)
         assert (left.ino, trio.current_time() - began) == (host.stat("a").ino, pytest.approx(30.0))
         held.release()
         await host.settled()
@@ -100,7 +100,7 @@ async def test_a3_a_drain_for_a_signal_does_not_wait_for_what_is_being_written(
         for handle in (log, new):
             await host.fs.files.write(handle.fh, 0, b"yy")
         began = trio.current_time()
-        left = await host.parts.writeback.drain(30.0, leaves_open=True)
+        left = await host.parts.drainer.drain(30.0, leaves_open=True)
         assert trio.current_time() - began < 5.0
         assert {intent.ino for intent in left} == {log.ino, new.ino}
         await host.close(log)
@@ -114,7 +114,7 @@ async def test_a_drain_of_some_files_waits_for_those_alone(tmp_path: Path, serve
         await host.write("slow", b"x")
         await held.until_hit()
         await host.write("quick", b"x")
-        assert await host.parts.writeback.drain(FOR_EVER_S, [host.stat("quick").ino]) == []
+        assert await host.parts.drainer.drain(FOR_EVER_S, [host.stat("quick").ino]) == []
         assert len(host.pending()) == 1
         held.release()
         await host.settled()
@@ -138,7 +138,7 @@ async def test_what_a_close_waits_for_goes_before_what_is_queued(tmp_path: Path,
         for name in "abc":
             await host.write(name, b"x")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(host.parts.writeback.wait, host.stat("c").ino, FOR_EVER_S)
+            nursery.start_soon(host.parts.close_wait.wait, host.stat("c").ino, FOR_EVER_S)
             host.parts.connectivity.up()
             await trio.lowlevel.checkpoint()
             await host.start_working()
@@ -177,14 +177,14 @@ async def test_a_refusal_is_shown_until_it_is_cured(tmp_path: Path, server: Serv
         rule = server.script.add(Reply(400), op="upload", times=None)
         await host.write("a", b"x")
         ino = host.stat("a").ino
-        await host.until(lambda: host.parts.writeback.refusal(ino) is not None)
+        await host.until(lambda: host.parts.failures.refusal(ino) is not None)
         assert host.xattr("a", "state").startswith("failed: ")
         assert host.parts.writeback.statistics().failed == 1
         (intent,) = host.pending()
-        assert (host.parts.writeback.label(intent), "400" in (intent.reason or "")) == ("a", True)
+        assert (host.parts.intents.paths.describe(intent), "400" in (intent.reason or "")) == ("a", True)
         server.script.remove(rule)
         await host.settled()
-        assert host.parts.writeback.refusal(ino) is None
+        assert host.parts.failures.refusal(ino) is None
         assert host.parts.writeback.statistics().failed == 0
 
 
@@ -217,7 +217,7 @@ async def test_rate_limits_are_waited_for(tmp_path: Path, server: Server, clock:
         await host.write("a", b"x")
         await host.settled()
         assert host.remote_names() == ["a"]
-        assert host.parts.writeback.refusal(host.stat("a").ino) is None
+        assert host.parts.failures.refusal(host.stat("a").ino) is None
     assert issubclass(RateLimited, RefusedError)
 
 
@@ -237,9 +237,9 @@ async def test_labels_say_what_an_intent_is_about(tmp_path: Path, server: Server
         await host.write("d/a", b"x")
         await host.confirm("d/a", "file_a")
         host.rename("d/a", "b")
-        assert [host.parts.writeback.label(intent) for intent in host.pending()] == ["b"]
+        assert [host.parts.intents.paths.describe(intent) for intent in host.pending()] == ["b"]
         host.unlink("b")
-        assert [host.parts.writeback.label(intent) for intent in host.pending()] == ["file_a"]
+        assert [host.parts.intents.paths.describe(intent) for intent in host.pending()] == ["file_a"]
         assert host.parts.writeback.statistics().deletes == 1
 
 

@@ -17,7 +17,7 @@ from tests.faults import FaultyServer, Hold
 from tests.parts import Host, rows_that_cannot_be_written, running
 
 _FILES = 8
-# IntentPlanner of inode rows: to being content.
+# Changes of inode rows: to being content.
 SETTLED = "OLD.staged_gen IS NOT NULL AND NEW.staged_gen IS NULL"
 
 
@@ -147,7 +147,7 @@ async def test_it_does_not_wait_for_whoever_downloads_what_is_to_be_written_to(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.write, "generated", b"J", os.O_WRONLY)
         await download.until_hit()
-        host.parts.promoter.want(host.stat("generated").ino)
+        host.parts.promoter.request(host.stat("generated").ino)
         with trio.fail_after(60):
             await host.parts.promoter.finish()
         assert host.stat("generated").staged_gen is None, "it still downloads"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.data.writeback.dispatcher import Outcome
+from remotefs.data.writeback.close_wait import Outcome
 from remotefs.errors import RefusedError, StorageQuotaExceeded, TooLarge, TransportError, Unreachable
 from remotefs.fuse.translate import errno_of
 from remotefs.store.records import Origin
@@ -495,7 +495,7 @@ async def test_two_who_wait_for_one_file_are_both_told(tmp_path: Path, server: S
     outcomes = []
 
     async def wait() -> None:
-        outcomes.append(await host.parts.writeback.wait(host.stat("a").ino, FOR_EVER_S))
+        outcomes.append(await host.parts.close_wait.wait(host.stat("a").ino, FOR_EVER_S))
 
     async with running(tmp_path, server, durability="local") as host:
         held = server.script.add(HoldReply(), op="upload")

@@ -1,0 +1,26 @@
+"""The parts of this room together, for callers that need several of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from remotefs.data.intents.binder import Binder
+from remotefs.data.intents.due_times import DueTimes
+from remotefs.data.intents.freed_ids import FreedIds
+from remotefs.data.intents.garbage import Garbage
+from remotefs.data.intents.paths import InodePaths
+from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.unlinker import Unlinker
+
+
+@dataclass(frozen=True)
+class Intents:
+    """What plans the intents of one mount; each part says what it is responsible for."""
+
+    paths: InodePaths
+    due_times: DueTimes
+    garbage: Garbage
+    freed_ids: FreedIds
+    planner: IntentPlanner
+    unlinker: Unlinker
+    binder: Binder

@@ -1,0 +1,131 @@
+"""Draining: `flush`, `umount` and `retry` make pending changes due now and wait for them (W3, A3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import trio
+
+from remotefs.data.intents.churn import Churn
+from remotefs.data.kernel import Usage
+from remotefs.data.writeback.agenda import Agenda
+from remotefs.data.writeback.closer import Closer
+from remotefs.data.writeback.promoter import Promoter
+from remotefs.data.writeback.waiters import Waiters
+from remotefs.store.records import ContentState, Intent, IntentKind
+from remotefs.store.store import Store
+from remotefs.wakeup import Wakeup
+
+# The interval at which a drain looks at all intents, to report what is left.
+_LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """The version that each of some files had when the drain began; `confirmations` had come before.
+
+    A file without a pending upload is not among them.
+    """
+
+    versions: Mapping[int, int]
+    confirmations: int
+
+
+class Drainer:
+    """Waits until pending changes are at the service; `wakeup` wakes the dispatcher."""
+
+    def __init__(
+        self,
+        store: Store,
+        agenda: Agenda,
+        waiters: Waiters,
+        closer: Closer,
+        promoter: Promoter,
+        churn: Churn,
+        usage: Usage,
+        wakeup: Wakeup,
+    ) -> None:
+        self._tree = store.tree
+        self._journal = store.journal
+        self._agenda = agenda
+        self._waiters = waiters
+        self._closer = closer
+        self._promoter = promoter
+        self._churn = churn
+        self._usage = usage
+        self._wakeup = wakeup
+
+    async def drain(
+        self,
+        timeout_s: float,
+        inos: Iterable[int] | None = None,
+        report: Callable[[list[Intent]], None] = lambda _: None,
+        *,
+        leaves_open: bool = False,
+    ) -> list[Intent]:
+        """Make everything due now, of some inodes or of all, and wait; return the intents left after `timeout_s`.
+
+        For given inodes the version that they hold now is waited for, not later writes. With `leaves_open` files that
+        are being written are left as they are, and their close is not waited for. If nothing is left, what went up is
+        content.
+        """
+        goal = None if inos is None else self._goal(set(inos))
+        self._hurry(self._outstanding(goal), failed_too=True)
+        with trio.move_on_after(timeout_s):
+            while left := [i for i in self._outstanding(goal) if not (leaves_open and self._is_being_written(i))]:
+                report(left)
+                await self._closer.close_all(None if goal is None else goal.versions)
+                self._hurry(self._outstanding(goal))
+                with trio.move_on_after(_LOOK_EVERY_S):
+                    await self._until_reached(goal)
+            await self._promoter.finish()
+        return self._outstanding(goal)
+
+    async def retry(self, inos: Iterable[int] | None = None) -> int:
+        """Try what failed again now, of some inodes or of all; return the number of files and removals."""
+        chosen = None if inos is None else set(inos)
+        closed = await self._closer.close_all(chosen)
+        pending = [i for i in self._journal.pending() if chosen is None or (i.ino in chosen and not i.file_id)]
+        failed = [intent for intent in pending if self._agenda.reason(intent) is not None]
+        self._hurry(failed, failed_too=True)
+        return len(failed) + closed
+
+    def _goal(self, inos: set[int]) -> _Goal:
+        pending = (self._tree.find(i.ino) for i in self._journal.pending() if i.ino in inos and i.ino is not None)
+        return _Goal(
+            {inode.ino: inode.content_gen for inode in pending if inode is not None}, self._churn.confirmations
+        )
+
+    def _outstanding(self, goal: _Goal | None) -> list[Intent]:
+        """Return the pending intents that keep the goal from being reached; without a goal all of them."""
+        pending = self._journal.pending()
+        return pending if goal is None else [intent for intent in pending if self._is_outstanding(intent, goal)]
+
+    def _is_outstanding(self, intent: Intent, goal: _Goal) -> bool:
+        version = goal.versions.get(intent.ino) if intent.ino is not None and intent.file_id is None else None
+        if intent.ino is None or version is None:
+            return False
+        if intent.kind is not IntentKind.UPLOAD:
+            return True
+        return not self._churn.was_confirmed(intent.ino, version, after=goal.confirmations)
+
+    def _is_being_written(self, intent: Intent) -> bool:
+        if intent.ino is None or not self._usage.is_open_for_write(intent.ino):
+            return False
+        inode = self._tree.find(intent.ino)
+        return intent.kind is IntentKind.DELETE or (inode is not None and inode.state == ContentState.DIRTY)
+
+    async def _until_reached(self, goal: _Goal | None) -> None:
+        """Return once nothing is outstanding, without a look at everything each time that an intent ends."""
+        if goal is None:
+            while self._journal.count():
+                await self._waiters.progress()
+        else:
+            for ino in goal.versions:
+                while (intent := self._journal.of_inode(ino)) is not None and self._is_outstanding(intent, goal):
+                    await self._waiters.progress()
+
+    def _hurry(self, intents: Iterable[Intent], *, failed_too: bool = False) -> None:
+        self._agenda.hurry_waiting(intents, failed_too=failed_too)
+        self._wakeup.set()
