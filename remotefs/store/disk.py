@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from remotefs import crashpoints
 from remotefs.config import CacheConfig
 from remotefs.errors import LocalError, OutOfSpace, StateUnusable
+from remotefs.store.durability import sync_folder
 
 # A reserve larger than this part of the disk would leave a small one with nothing to use.
 _MAX_RESERVE_FRACTION = 0.25
@@ -89,3 +91,26 @@ def local_error(error: OSError, path: Path) -> LocalError:
     """What a failed file call means: OutOfSpace for a full disk or quota, else StateUnusable."""
     kind = OutOfSpace if error.errno in _FULL else StateUnusable
     return kind(f"{path}: {error.strerror or error}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a private folder whose name survives a power cut; harmless when it is there. Raises OSError."""
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True)
+        sync_folder(folder.parent)
+
+
+def write_durably(path: Path, data: bytes, what: str) -> None:
+    """Replace a small private file as a whole, for a thread; `what` names its content, in the plural, at crash points.
+
+    After a power cut the old file or the new one is there, and the new one once the folder was synced. Raises OSError.
+    """
+    new = path.with_name(path.name + ".new")
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, for its mode
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    crashpoints.reached(f"{what} are written", path.name)
+    new.replace(path)
+    crashpoints.reached(f"{what} have their name", path.name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import xxhash
@@ -99,13 +98,6 @@ class Sums:
             return self._values.index(0, index)
         except ValueError:
             return self.layout.count
-
-    def absent(self) -> Iterator[int]:
-        """The chunks that are not here, in order."""
-        index = self.next_absent(0)
-        while index < self.layout.count:
-            yield index
-            index = self.next_absent(index + 1)
 
     def encode(self) -> bytes:
         """The form on disk, in this machine's byte order."""

@@ -7,7 +7,7 @@ import fcntl
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,9 +29,7 @@ def duplicate(source: Path, target: Path) -> int:
     """
     with opened(source, os.O_RDONLY) as origin, opened(target, os.O_RDWR | os.O_CREAT | os.O_EXCL) as copy:
         status = os.fstat(origin)
-        if not share_blocks(origin, copy):
-            copy_data(origin, copy, status.st_size)
-        os.ftruncate(copy, status.st_size)
+        copy_bytes(origin, copy, status.st_size)
         copy_label(origin, copy)
         os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
         os.fsync(copy)
@@ -48,8 +46,22 @@ def opened(path: Path, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def share_blocks(origin: int, copy: int) -> bool:
-    """Whether the copy now shares all blocks of the origin."""
+def copy_bytes(
+    origin: int, copy: int, size: int, require: Callable[[int], None] = lambda _: None, most_s: float = math.inf
+) -> None:
+    """Give the empty file `copy` the first `size` bytes of another, for a thread: shared blocks, or copied data.
+
+    Data is copied only after `require` has returned, which gets its size and may raise. Raises CorruptionError when the
+    other file is cut meanwhile, TimeoutError when copying the data takes over `most_s` seconds, OSError.
+    """
+    if not _share_blocks(origin, copy):
+        require(size)
+        _copy_data(origin, copy, size, time.monotonic() + most_s)
+    os.ftruncate(copy, size)
+
+
+def _share_blocks(origin: int, copy: int) -> bool:
+    """Make the copy share all blocks of the origin; return whether the file system can."""
     try:
         fcntl.ioctl(copy, _FICLONE, origin)
     except OSError:  # another file system, or one that cannot
@@ -57,7 +69,7 @@ def share_blocks(origin: int, copy: int) -> bool:
     return True
 
 
-def copy_data(origin: int, copy: int, size: int, until_s: float = math.inf) -> None:
+def _copy_data(origin: int, copy: int, size: int, until_s: float) -> None:
     """Copy the first `size` bytes; holes stay holes.
 
     Raises CorruptionError when there are fewer, TimeoutError once the monotonic clock is past `until_s`, OSError.

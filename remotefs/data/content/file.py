@@ -1,12 +1,12 @@
 """One file of the content store on disk: the bytes, sparse, and beside them the sums of their chunks.
 
 Nothing here is synced: after a power cut a chunk that did not reach the disk does not match its sum, which is damage.
-What must survive is synced by `write_durably`, which is made for threads.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +15,6 @@ import xxhash
 from remotefs import crashpoints
 from remotefs.data.content.chunks import Layout, Sums, checksum
 from remotefs.errors import CorruptionError
-from remotefs.store.durability import sync_folder
 
 
 class DamagedChunk(CorruptionError):
@@ -158,24 +157,21 @@ def damaged_chunks(path: Path, expected: Sums) -> list[int]:
         ]
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a small file, for a thread: after a power cut it is whole, and the new one once its folder was synced."""
-    temporary = path.with_name(path.name + ".new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, for its mode
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    crashpoints.reached("sums are written", path.name)
-    temporary.replace(path)
-    crashpoints.reached("sums have their name", path.name)
+def digest_of(path: Path | None) -> str:
+    """Return the xxh3-128 digest of a file's bytes (None: of no bytes) in hex; to tell equal content, not for security.
+
+    Raises OSError.
+    """
+    digest = xxhash.xxh3_128()
+    for piece in _pieces(path) if path else ():
+        digest.update(piece)
+    return digest.hexdigest()
 
 
-def make_folder(folder: Path) -> None:
-    """A private folder, whose name survives a power cut; harmless when it is there."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True)
-        sync_folder(folder.parent)
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            yield piece
 
 
 def _open(path: Path, undo: ExitStack, flags: int = 0) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import trio
 
-from remotefs.data.content.file import make_folder
+from remotefs.store.disk import make_folder
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 PINNED, CACHED = ".pinned", ".cached"
@@ -81,6 +81,11 @@ class ContentIndex:
             self._load(_folder_of(file_id))
             entry = self._entries.get(file_id)
         return entry
+
+    def is_pinned(self, file_id: str) -> bool:
+        """Return whether an id is here for good."""
+        entry = self.find(file_id)
+        return entry is not None and entry.pinned
 
     def enter(self, file_id: str, entry: Entry) -> None:
         """Add an id, or put another entry in its place."""

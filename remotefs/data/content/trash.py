@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 
 from remotefs import crashpoints
-from remotefs.data.content.file import make_folder
 from remotefs.errors import NotFound
+from remotefs.store.disk import make_folder, write_durably
 from remotefs.store.durability import sync_folder
 
 _DAY_NS = 86_400 * 1_000_000_000
@@ -86,7 +86,7 @@ class Trash:
             number=number, path=path, file_id=file_id, size=size, mode=mode, mtime_ns=mtime_ns,
             removed_at=time.time(), reason=reason, aged_ns=self._aged_ns(), kept=keep,
         )  # fmt: skip
-        _write(self._record(number), record)
+        self._write(record)
         crashpoints.reached("trash has the record", number)
         os.link(source, self.bytes_of(number))
         crashpoints.reached("trash has the bytes", number)
@@ -140,9 +140,7 @@ class Trash:
         """
         for entry in [entry for entry in self._entries() if entry.aged_ns is None]:
             with suppress(OSError):
-                new = self._folder / f"{entry.number}.json.new"
-                _write(new, msgspec.structs.replace(entry, aged_ns=self._aged_ns()))
-                new.replace(self._record(entry.number))
+                self._write(msgspec.structs.replace(entry, aged_ns=self._aged_ns()))
 
     def _age_days(self, entry: Trashed) -> float:
         return 0.0 if entry.aged_ns is None else (self._aged_ns() - entry.aged_ns) / _DAY_NS
@@ -163,6 +161,9 @@ class Trash:
     def _record(self, number: int) -> Path:
         return self._folder / f"{number}.json"
 
+    def _write(self, record: Trashed) -> None:
+        write_durably(self._record(record.number), msgspec.json.encode(record), "trash details")
+
     def _entries(self) -> Iterator[Trashed]:
         for file in self._folder.iterdir():
             if file.name.isdigit():
@@ -179,10 +180,3 @@ def read_record(folder: Path, number: int) -> Trashed:
             number=number, path=f"unnamed {number}", file_id="", size=status.st_size, mode=0o600,
             mtime_ns=status.st_mtime_ns, removed_at=status.st_ctime, reason="its record is missing",
         )  # fmt: skip
-
-
-def _write(path: Path, record: Trashed) -> None:
-    with path.open("wb") as file:
-        file.write(msgspec.json.encode(record))
-        file.flush()
-        os.fsync(file.fileno())

@@ -18,7 +18,7 @@ from remotefs.data.files.staging import Staging
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.lifecycle import ContentLifecycle
 from remotefs.data.intents.planner import IntentPlanner
-from remotefs.errors import DeadlineExceeded, NotReadable
+from remotefs.errors import AlreadyExists, DeadlineExceeded, NotReadable
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
 
@@ -129,8 +129,14 @@ class CopyOnWrite:
 
         Raises NotReadable, OutOfSpace, StateUnusable, and what a download raises.
         """
-        # What a write left whose row could not be written is named by no row, and no number is given twice.
-        self._staging.discard(inode.ino, generation)
+        try:
+            return await self._copy(inode, generation, keep)
+        except AlreadyExists:
+            # A write whose row could not be written left it: no row names it, and no number is given twice.
+            self._staging.discard(inode.ino, generation)
+            return await self._copy(inode, generation, keep)
+
+    async def _copy(self, inode: Inode, generation: int, keep: int) -> StagedFile:
         if keep == 0:
             return self._staging.create(inode.ino, generation)
         self._check_readable(inode)

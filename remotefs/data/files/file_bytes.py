@@ -15,7 +15,7 @@ from typing import BinaryIO
 import trio
 
 from remotefs.api.budget import Priority
-from remotefs.data.content.digest import digest_of
+from remotefs.data.content.file import digest_of
 from remotefs.data.content.store import ContentStore
 from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.readahead import ReadWindow

@@ -25,7 +25,7 @@ from remotefs.api.mime import guess_mime_type
 from remotefs.api.models import FileMetadata
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
 from remotefs.clocks import AHEAD_NS, ServiceClock
-from remotefs.data.content.digest import digest_of
+from remotefs.data.content.file import digest_of
 from remotefs.data.files.file_bytes import FileBytes
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.in_flight import MeteredSource, UploadInFlight, UploadsInFlight

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs.config import Config
-from remotefs.data.content.digest import digest_of
+from remotefs.data.content.file import digest_of
 from remotefs.errors import AlreadyExists, FileTooBig, InvalidArgument, NotReadable, StaleError
 from remotefs.store.records import ROOT_INO, ContentState, Inode
 from remotefs.vfs.attributes import AttributeChange
