@@ -1,6 +1,6 @@
-"""One file of the content store on disk: the bytes, sparse, and beside them the sums of their chunks.
+"""One file of the content folder: the bytes, sparse, and beside them the sums of their chunks.
 
-Nothing here is synced: after a power cut a chunk that did not reach the disk does not match its sum, which is damage.
+Nothing here is synced. A chunk that a power cut kept from the disk does not match its sum, and so counts as damaged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from remotefs.errors import CorruptionError
 
 
 class DamagedChunk(CorruptionError):
-    """A chunk's bytes are not the ones that were put there; `index` says which."""
+    """The bytes of chunk `index` are not those that were stored."""
 
     def __init__(self, path: Path, index: int) -> None:
         super().__init__(f"{path}: the bytes of chunk {index} on this disk are damaged")
@@ -36,10 +36,10 @@ class ContentFile:
 
     @classmethod
     def create(cls, path: Path, sidecar: Path, layout: Layout) -> ContentFile:
-        """An empty one; bytes that are there already stay where they are, unknown."""
+        """Make a file without any chunk; bytes that are in it already stay, but no sum counts them. Raises OSError."""
         sums = Sums(layout)
         with ExitStack() as undo:
-            # Sums before bytes, so that bytes without sums can only be damage.
+            # The sums first, so that only damage leaves bytes without sums.
             sums_fd = _open(sidecar, undo, os.O_CREAT | os.O_TRUNC)
             os.pwrite(sums_fd, sums.encode(), 0)
             crashpoints.reached("cached sums are made", path.name)
@@ -51,7 +51,7 @@ class ContentFile:
 
     @classmethod
     def open(cls, path: Path, sidecar: Path) -> ContentFile:
-        """One that is there. Raises CorruptionError when its sums cannot be read or its length is wrong."""
+        """Open a file that is there. Raises CorruptionError when its sums cannot be read or its length is wrong."""
         with ExitStack() as undo:
             sums_fd, fd = _open(sidecar, undo), _open(path, undo)
             try:
@@ -64,7 +64,7 @@ class ContentFile:
         return cls(path, fd, sums_fd, sums)
 
     def read(self, offset: int, size: int) -> bytes | None:
-        """Bytes, clipped to the file; None when any is not here. Raises DamagedChunk."""
+        """Return bytes, clipped to the file; None when any of them is not here. Raises DamagedChunk."""
         layout = self.sums.layout
         chunks = layout.touching(offset, size)
         if not chunks:
@@ -77,7 +77,7 @@ class ContentFile:
         return data if (offset, size) == (start, end - start) else data[offset - start : offset - start + size]
 
     def write(self, chunks: range, data: bytes) -> None:
-        """Put whole chunks that lie one behind the other."""
+        """Write whole adjacent chunks, then their sums."""
         layout = self.sums.layout
         view, offset = memoryview(data), layout.start(chunks.start)
         while view:
@@ -95,11 +95,11 @@ class ContentFile:
         self._save(range(index, index + 1))
 
     def duplicate(self) -> int:
-        """Another descriptor of the bytes, for the caller to close."""
+        """Return another descriptor of the bytes, for the caller to close."""
         return os.dup(self._fd)
 
     def close(self, used_ns: int | None) -> None:
-        """Close it, leaving when it was last used as its modification time, by which eviction goes (None: it stays)."""
+        """Close the file and set its modification time to its last use, which orders eviction (None: leave it)."""
         if used_ns is not None:
             os.utime(self._fd, ns=(used_ns, used_ns))
         os.close(self._fd)
@@ -125,7 +125,7 @@ class ContentFile:
 
 
 def hash_file(path: Path, layout: Layout) -> Sums:
-    """Read a whole file, for a thread: the sums of its chunks and its xxh3-128 digest.
+    """Read a whole file, for a thread; return the sums of its chunks and its xxh3-128 digest.
 
     Raises CorruptionError when it is shorter or longer than the layout, OSError.
     """
@@ -145,7 +145,7 @@ def hash_file(path: Path, layout: Layout) -> Sums:
 
 
 def damaged_chunks(path: Path, expected: Sums) -> list[int]:
-    """Read a whole file, for a thread: the chunks that are here by `expected` and do not match it."""
+    """Read a whole file, for a thread; return the chunks that `expected` says are here and that do not match it."""
     layout = expected.layout
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
