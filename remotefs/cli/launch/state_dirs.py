@@ -25,6 +25,7 @@ from remotefs.config import ServiceConfig
 from remotefs.control.lock import LOCK_NAME
 from remotefs.control.mounts import mount_of, read_mounts, real
 from remotefs.errors import StateUnusable, TransportError, Unreachable
+from remotefs.store.disk import write_durably
 
 # Shared between machines, or served by us: locks and SQLite's files cannot be trusted there.
 REMOTE_FSTYPES = frozenset({"nfs", "nfs4", "cifs", "smb3", "afs", "ceph", "fuse.sshfs", "fuse.rclone", "fuse.remotefs"})
@@ -155,18 +156,8 @@ def _remember(book: Path, key: str, account: Account) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)
             known = _read(book)
             known.accounts[key] = account
-            _replace(book, msgspec.json.format(msgspec.json.encode(known)))
+            write_durably(book, msgspec.json.format(msgspec.json.encode(known)), "accounts")
         finally:
             os.close(lock)
     except OSError as error:
         raise StateUnusable(f"{book} cannot be written: {error.strerror}") from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    new = path.with_suffix(".new")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

@@ -1,4 +1,4 @@
-"""Copying a file on this disk, for threads: its blocks are shared where the file system can, else its data copied."""
+"""Copying a file, for threads: the file system shares its blocks where it can, else the data is copied."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import fcntl
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,22 +16,20 @@ from remotefs.errors import CorruptionError
 
 # linux/fs.h: share the blocks of another file of the same file system (btrfs, XFS).
 _FICLONE = 0x40049409
-# copy_file_range(2): some file systems cannot, and most cannot to a file of another one.
+# copy_file_range(2) fails so on some file systems, and on most between two of them.
 _NOT_BETWEEN = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
-# After each piece it is seen whether the time is up.
+# The time is checked after each piece.
 _PIECE_BYTES = 8 << 20
 
 
 def duplicate(source: Path, target: Path) -> int:
     """Copy a file with its times and its label to a new one on any disk, synced; return its size in bytes.
 
-    Raises OSError, CorruptionError where it is cut meanwhile.
+    Raises OSError, CorruptionError when the source is cut meanwhile.
     """
     with opened(source, os.O_RDONLY) as origin, opened(target, os.O_RDWR | os.O_CREAT | os.O_EXCL) as copy:
         status = os.fstat(origin)
-        if not share_blocks(origin, copy):
-            copy_data(origin, copy, status.st_size)
-        os.ftruncate(copy, status.st_size)
+        copy_bytes(origin, copy, status.st_size)
         copy_label(origin, copy)
         os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
         os.fsync(copy)
@@ -40,7 +38,7 @@ def duplicate(source: Path, target: Path) -> int:
 
 @contextmanager
 def opened(path: Path, flags: int) -> Iterator[int]:
-    """A descriptor for as long as the block lasts; a symbolic link is refused."""
+    """Open a file for as long as the block lasts; a symbolic link is refused."""
     fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         yield fd
@@ -48,19 +46,33 @@ def opened(path: Path, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def share_blocks(origin: int, copy: int) -> bool:
-    """Whether the copy now shares all blocks of the origin."""
+def copy_bytes(
+    origin: int, copy: int, size: int, require: Callable[[int], None] = lambda _: None, most_s: float = math.inf
+) -> None:
+    """Give the empty file `copy` the first `size` bytes of another, for a thread: shared blocks, or copied data.
+
+    Data is copied only after `require` has returned, which gets its size and may raise. Raises CorruptionError when the
+    other file is shorter, TimeoutError when copying the data takes over `most_s` seconds, OSError.
+    """
+    if not _share_blocks(origin, copy):
+        require(size)
+        _copy_data(origin, copy, size, time.monotonic() + most_s)
+    os.ftruncate(copy, size)
+
+
+def _share_blocks(origin: int, copy: int) -> bool:
+    """Make the copy share all blocks of the origin; return whether the file system can."""
     try:
         fcntl.ioctl(copy, _FICLONE, origin)
-    except OSError:  # another file system, or one that cannot
+    except OSError:  # another file system, or one without shared blocks
         return False
     return True
 
 
-def copy_data(origin: int, copy: int, size: int, until_s: float = math.inf) -> None:
+def _copy_data(origin: int, copy: int, size: int, until_s: float) -> None:
     """Copy the first `size` bytes; holes stay holes.
 
-    Raises CorruptionError when there are fewer, TimeoutError once the monotonic clock is past `until_s`, OSError.
+    Raises CorruptionError when the origin is shorter, TimeoutError once the monotonic clock is past `until_s`, OSError.
     """
     if os.fstat(origin).st_size < size:
         raise CorruptionError(f"the file to copy has less than the {size} bytes that it should have")
@@ -83,7 +95,7 @@ def copy_data(origin: int, copy: int, size: int, until_s: float = math.inf) -> N
 
 
 def _copy_piece(origin: int, copy: int, size: int, position: int) -> int:
-    """Copy some of `size` bytes; their number, 0 at the end of the file."""
+    """Copy at most `size` bytes; return how many, 0 at the end of the file."""
     try:
         return os.copy_file_range(origin, copy, size, position, position)
     except OSError as error:

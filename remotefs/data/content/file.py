@@ -1,12 +1,12 @@
-"""One file of the content store on disk: the bytes, sparse, and beside them the sums of their chunks.
+"""One file of the content folder: the bytes, sparse, and beside them the sums of their chunks.
 
-Nothing here is synced: after a power cut a chunk that did not reach the disk does not match its sum, which is damage.
-What must survive is synced by `write_durably`, which is made for threads.
+Nothing here is synced. A chunk that a power cut kept from the disk does not match its sum, and so counts as damaged.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,11 +15,10 @@ import xxhash
 from remotefs import crashpoints
 from remotefs.data.content.chunks import Layout, Sums, checksum
 from remotefs.errors import CorruptionError
-from remotefs.store.durability import sync_folder
 
 
 class DamagedChunk(CorruptionError):
-    """A chunk's bytes are not the ones that were put there; `index` says which."""
+    """The bytes of chunk `index` are not those that were stored."""
 
     def __init__(self, path: Path, index: int) -> None:
         super().__init__(f"{path}: the bytes of chunk {index} on this disk are damaged")
@@ -37,10 +36,10 @@ class ContentFile:
 
     @classmethod
     def create(cls, path: Path, sidecar: Path, layout: Layout) -> ContentFile:
-        """An empty one; bytes that are there already stay where they are, unknown."""
+        """Make a file without any chunk; bytes that are in it already stay, but no sum counts them. Raises OSError."""
         sums = Sums(layout)
         with ExitStack() as undo:
-            # Sums before bytes, so that bytes without sums can only be damage.
+            # The sums first, so that only damage leaves bytes without sums.
             sums_fd = _open(sidecar, undo, os.O_CREAT | os.O_TRUNC)
             os.pwrite(sums_fd, sums.encode(), 0)
             crashpoints.reached("cached sums are made", path.name)
@@ -52,7 +51,7 @@ class ContentFile:
 
     @classmethod
     def open(cls, path: Path, sidecar: Path) -> ContentFile:
-        """One that is there. Raises CorruptionError when its sums cannot be read or its length is wrong."""
+        """Open a file that is there. Raises CorruptionError when its sums cannot be read or its length is wrong."""
         with ExitStack() as undo:
             sums_fd, fd = _open(sidecar, undo), _open(path, undo)
             try:
@@ -65,7 +64,7 @@ class ContentFile:
         return cls(path, fd, sums_fd, sums)
 
     def read(self, offset: int, size: int) -> bytes | None:
-        """Bytes, clipped to the file; None when any is not here. Raises DamagedChunk."""
+        """Return bytes, clipped to the file; None when any of them is not here. Raises DamagedChunk."""
         layout = self.sums.layout
         chunks = layout.touching(offset, size)
         if not chunks:
@@ -78,7 +77,7 @@ class ContentFile:
         return data if (offset, size) == (start, end - start) else data[offset - start : offset - start + size]
 
     def write(self, chunks: range, data: bytes) -> None:
-        """Put whole chunks that lie one behind the other."""
+        """Write whole adjacent chunks, then their sums."""
         layout = self.sums.layout
         view, offset = memoryview(data), layout.start(chunks.start)
         while view:
@@ -96,11 +95,11 @@ class ContentFile:
         self._save(range(index, index + 1))
 
     def duplicate(self) -> int:
-        """Another descriptor of the bytes, for the caller to close."""
+        """Return another descriptor of the bytes, for the caller to close."""
         return os.dup(self._fd)
 
     def close(self, used_ns: int | None) -> None:
-        """Close it, leaving when it was last used as its modification time, by which eviction goes (None: it stays)."""
+        """Close the file and set its modification time to its last use, which orders eviction (None: leave it)."""
         if used_ns is not None:
             os.utime(self._fd, ns=(used_ns, used_ns))
         os.close(self._fd)
@@ -126,7 +125,7 @@ class ContentFile:
 
 
 def hash_file(path: Path, layout: Layout) -> Sums:
-    """Read a whole file, for a thread: the sums of its chunks and its xxh3-128 digest.
+    """Read a whole file, for a thread; return the sums of its chunks and its xxh3-128 digest.
 
     Raises CorruptionError when it is shorter or longer than the layout, OSError.
     """
@@ -146,7 +145,7 @@ def hash_file(path: Path, layout: Layout) -> Sums:
 
 
 def damaged_chunks(path: Path, expected: Sums) -> list[int]:
-    """Read a whole file, for a thread: the chunks that are here by `expected` and do not match it."""
+    """Read a whole file, for a thread; return the chunks that `expected` says are here and that do not match it."""
     layout = expected.layout
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
@@ -158,24 +157,21 @@ def damaged_chunks(path: Path, expected: Sums) -> list[int]:
         ]
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace a small file, for a thread: after a power cut it is whole, and the new one once its folder was synced."""
-    temporary = path.with_name(path.name + ".new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, for its mode
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    crashpoints.reached("sums are written", path.name)
-    temporary.replace(path)
-    crashpoints.reached("sums have their name", path.name)
+def digest_of(path: Path | None) -> str:
+    """Return the xxh3-128 digest of a file's bytes (None: of no bytes) in hex; to tell equal content, not for security.
+
+    Raises OSError.
+    """
+    digest = xxhash.xxh3_128()
+    for piece in _pieces(path) if path else ():
+        digest.update(piece)
+    return digest.hexdigest()
 
 
-def make_folder(folder: Path) -> None:
-    """A private folder, whose name survives a power cut; harmless when it is there."""
-    if not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True)
-        sync_folder(folder.parent)
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            yield piece
 
 
 def _open(path: Path, undo: ExitStack, flags: int = 0) -> int:

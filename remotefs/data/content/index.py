@@ -1,10 +1,12 @@
-"""What the content folder holds: an entry an id, where its files lie, and which evictable one is to go next.
+"""The entries of the content folder by id, the places of their files, and the next one to evict.
 
     FOLDER/ab/<id>           the bytes, sparse; `ab` is a hash of the id
     FOLDER/ab/<id>.pinned    the sums of its chunks; complete, and never evicted
-    FOLDER/ab/<id>.cached    the same of content that may be partial and goes when room is wanted
+    FOLDER/ab/<id>.cached    the sums of content that may be partial and goes when room is needed
 
-One of the 256 folders is read when one of its ids is first asked for, the rest by `scan`.
+Each of the 256 subfolders is read when one of its ids is first needed, so a mount starts at once however much is here;
+`scan` reads the rest. The files are the only record: the name of the sums says whether content is pinned, and the
+modification time of the bytes when cached content was last used.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 
 import trio
 
-from remotefs.data.content.file import make_folder
+from remotefs.store.disk import make_folder
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 PINNED, CACHED = ".pinned", ".cached"
@@ -29,7 +31,7 @@ _FOLDERS = 256
 
 @dataclass(slots=True)
 class Entry:
-    """One id: `stored` bytes on the disk, `used` when it was last wanted (ns)."""
+    """One id: the bytes `stored` on the disk, and when it was last `used` (ns since the epoch)."""
 
     pinned: bool
     stored: int
@@ -40,7 +42,7 @@ class Entry:
 
 
 class ContentIndex:
-    """The entries of one folder. It opens no content; of files it removes only what a crash left half made."""
+    """Owns the entries. It opens no content, and removes only files that a crash left half made."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -51,36 +53,42 @@ class ContentIndex:
         self.orphans: set[str] = set()
         # Invariant: the sum of `stored` over the evictable entries.
         self.evictable_bytes = 0
-        # (used, id) of every evictable entry; an outdated `used` is put right when it comes up.
+        # A heap of (used, id) with every evictable entry. A read changes `used` alone; the heap learns it when the old
+        # pair comes up.
         self._by_age: list[tuple[int, str]] = []
         make_folder(folder)
 
     @property
     def is_scanned(self) -> bool:
-        """Whether all folders were read."""
+        """Return whether all subfolders were read."""
         return len(self._scanned) == _FOLDERS
 
     def items(self) -> Iterator[tuple[str, Entry]]:
-        """All entries that are known so far."""
+        """Return the ids and entries that are known so far."""
         return iter(self._entries.items())
 
     def data(self, file_id: str) -> Path:
-        """Where the bytes of an id lie."""
+        """Return where the bytes of an id lie."""
         assert _ID.fullmatch(file_id), "ids are checked where they come in; no other is safe in a path"
         return self._folder / _folder_of(file_id) / file_id
 
     def sidecar(self, file_id: str, *, pinned: bool) -> Path:
-        """Where the sums of an id lie."""
+        """Return where the sums of an id lie."""
         return self.data(file_id).with_name(file_id + (PINNED if pinned else CACHED))
 
     def find(self, file_id: str) -> Entry | None:
-        """The entry of an id."""
+        """Return the entry of an id; None when it is not here."""
         entry = self._entries.get(file_id)
         if entry is None:
             assert _ID.fullmatch(file_id), "ids are checked where they come in; no other is safe in a path"
             self._load(_folder_of(file_id))
             entry = self._entries.get(file_id)
         return entry
+
+    def is_pinned(self, file_id: str) -> bool:
+        """Return whether an id is here for good."""
+        entry = self.find(file_id)
+        return entry is not None and entry.pinned
 
     def enter(self, file_id: str, entry: Entry) -> None:
         """Add an id, or put another entry in its place."""
@@ -98,13 +106,13 @@ class ContentIndex:
             self.evictable_bytes -= entry.stored
 
     def grow(self, entry: Entry, size: int) -> None:
-        """Evictable content has so many bytes more, or fewer."""
+        """Add `size` bytes, or with a negative `size` take them away, and note that the entry was used now."""
         entry.stored += size
         entry.used = time.time_ns()
         self.evictable_bytes += size
 
     def next_victim(self, spared: Container[str]) -> str | None:
-        """The evictable id that was not used for longest; None when all are spared."""
+        """Return the least recently used evictable id that is not in `spared`; None when there is none."""
         passed_over = []
         victim = None
         while victim is None and self._by_age:
@@ -123,7 +131,7 @@ class ContentIndex:
         return victim
 
     async def scan(self) -> None:
-        """Find all that is on the disk, a folder at a time, leaving the loop to others in between."""
+        """Read all subfolders, one at a time, leaving the loop to others in between."""
         for number in range(_FOLDERS):
             self._load(f"{number:02x}")
             await trio.lowlevel.checkpoint()
@@ -146,7 +154,7 @@ class ContentIndex:
                 self.orphans.add(file_id)
             elif dot and (kind == PINNED[1:] or (kind == CACHED[1:] and not has_pinned)):
                 self._recover(file_id, entry, found.get(file_id), pinned=has_pinned)
-            elif dot:  # sums that were being written, or were about to be removed, when a crash came
+            elif dot:  # sums that a crash left half written or about to be removed
                 Path(entry).unlink()
 
     def _recover(self, file_id: str, sidecar: os.DirEntry[str], data: os.DirEntry[str] | None, *, pinned: bool) -> None:
@@ -154,10 +162,10 @@ class ContentIndex:
             status = data.stat(follow_symlinks=False)
             stored = status.st_size if pinned else min(status.st_size, status.st_blocks * 512)
             self.enter(file_id, Entry(pinned, stored, status.st_mtime_ns))
-        elif pinned:  # unless a crash came within `adopt`, which is then called again
+        elif pinned:  # lost, or a crash came within `adopt`, which is then called again
             self.enter(file_id, Entry(pinned=True, stored=0, used=0, is_damaged=True, is_lost=True))
         else:
-            Path(sidecar).unlink()
+            Path(sidecar).unlink()  # a crash came while cached content was made or removed
 
 
 def _folder_of(file_id: str) -> str:

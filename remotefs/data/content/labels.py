@@ -1,14 +1,14 @@
-"""What lies with the bytes of a file and says whose they are, so that they are known without the database.
+"""Labels: each file of bytes that exist only here says whose they are, so that the database is not needed for it.
 
-Rows are the truth, and a disk can lose them: a damaged log takes all commits after the damage. Bytes that exist only
-here (staged files, pinned content) carry a label, an extended attribute of their own file:
+Rows are the truth, and a disk can lose them: damage to the log loses all commits after it. So staged files and pinned
+content carry a label, an extended attribute of their own file:
 
-    absent          nobody knows whose they are: they are never removed by themselves
+    absent          nobody knows whose bytes these are: no mount removes them by itself
     empty (void)    not acknowledged to anybody yet, or given up by their user: without a row they may go
     JSON            the path that the file has in the tree, and its attributes
 
-A label needs no sync of its own: it is set before the bytes are synced, and one that is set later (after a rename) is
-only a better name. Where a file system keeps no extended attributes, all bytes without a row are kept.
+A label needs no sync of its own: it is set before the bytes are synced, and a later label (after a rename) is only a
+better name. Where the file system has no extended attributes, all bytes without a row are kept.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NoLabel(Enum):
-    """What may stand in the place of a label."""
+    """The two cases in which a file has no label to read."""
 
     VOID = "void"
     ABSENT = "absent"
@@ -60,7 +60,7 @@ def read_label(file: Path) -> Label | NoLabel:
 
 
 def write_label(file: Path | int, label: Label | None) -> None:
-    """Set the label of a file, or make it void. Without effect where the file system keeps none, or has no room."""
+    """Set the label of a file, or make it void; without effect where the file system has no labels or no room."""
     try:
         os.setxattr(file, ATTRIBUTE, b"" if label is None else msgspec.json.encode(label))
     except OSError as error:
@@ -70,13 +70,13 @@ def write_label(file: Path | int, label: Label | None) -> None:
 
 
 def copy_label(source: int, target: int) -> None:
-    """Give the file of one descriptor the label of another's; without effect where there is none, or no room."""
+    """Copy the label of one open file to another; without effect where there is none, or no room."""
     with suppress(OSError):
         os.setxattr(target, ATTRIBUTE, os.getxattr(source, ATTRIBUTE))
 
 
 def _take_away(file: Path | int) -> None:
-    """A label that cannot be made void must not name what was given up."""
+    """Remove a label that cannot be made void: it must not name bytes that were given up."""
     try:
         os.removexattr(file, ATTRIBUTE)
     except OSError:
@@ -84,7 +84,7 @@ def _take_away(file: Path | int) -> None:
 
 
 def _shortened(path: str) -> str:
-    """The last components of a path, as many as a label holds; at least one, which a component's limit ensures."""
+    """Return the last components of a path that fit a label; at least one does, because a component is limited."""
     components = path.split("/")
     while len("/".join(components).encode()) > _MOST_PATH_BYTES:
         del components[0]

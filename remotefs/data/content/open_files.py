@@ -1,40 +1,36 @@
-"""The files of the content store whose descriptors are open."""
+"""Open files of which only the most recently used stay open: 10,000 files must not exhaust a process's descriptors."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from cachetools import LRUCache
 
-from remotefs.data.content.file import ContentFile
-from remotefs.data.content.index import ContentIndex
-
-# Two descriptors each; the usual limit of a process is 1,024.
-_MOST_FILES = 128
+K = TypeVar("K")
+V = TypeVar("V")
 
 
-class OpenFiles(LRUCache[str, ContentFile]):
-    """By id. What falls out is closed, and the time of its last use, which `index` knows, kept on the disk."""
+class OpenFiles(LRUCache[K, V]):
+    """At most `maxsize` open files by key; what falls out is closed by `close_one`."""
 
-    def __init__(self, index: ContentIndex) -> None:
-        super().__init__(maxsize=_MOST_FILES)
-        self._index = index
+    def __init__(self, maxsize: int, close_one: Callable[[K, V], None]) -> None:
+        super().__init__(maxsize)
+        self._close_one = close_one
 
-    def popitem(self) -> tuple[str, ContentFile]:
-        """Close the least recently used."""
-        file_id, file = super().popitem()
-        self._close(file_id, file)
-        return file_id, file
+    def popitem(self) -> tuple[K, V]:
+        """Close the least recently used file and return it with its key."""
+        key, file = super().popitem()
+        self._close_one(key, file)
+        return key, file
 
-    def release(self, file_id: str) -> None:
-        """Close one, if it is open."""
-        file = self.pop(file_id, None)
+    def release(self, key: K) -> None:
+        """Close a file, if it is open."""
+        file = self.pop(key, None)
         if file is not None:
-            self._close(file_id, file)
+            self._close_one(key, file)
 
     def close(self) -> None:
-        """Close all."""
+        """Close all files."""
         while self:
             self.popitem()
-
-    def _close(self, file_id: str, file: ContentFile) -> None:
-        entry = self._index.find(file_id)
-        file.close(None if entry is None or entry.pinned else entry.used)

@@ -3,11 +3,11 @@
 The user's own `rm` does not go here.
 
     FOLDER/<n>          the bytes
-    FOLDER/<n>.json     what they were: its path, its id, when and why it went
+    FOLDER/<n>.json     their record: path, id, when and why the file went
 
-The record comes first and goes last; one without bytes is what a crash left of a pair. Bytes whose record is lost
-are kept and shown as unnamed. How old each is goes by a time that no clock's jump moves (`Timekeeper`); that of one
-whose record does not tell begins when it is first looked at.
+The record comes first and goes last, so a crash can leave a record without bytes, which the next start removes. Bytes
+whose record is lost are kept and shown as unnamed. Ages are measured by a clock that no jump of the wall clock moves
+(`Timekeeper`); where a record has no time of this clock, the age begins when it is first looked at.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from pathlib import Path
 import msgspec
 
 from remotefs import crashpoints
-from remotefs.data.content.file import make_folder
 from remotefs.errors import NotFound
+from remotefs.store.disk import make_folder, write_durably
 from remotefs.store.durability import sync_folder
 
 _DAY_NS = 86_400 * 1_000_000_000
@@ -31,7 +31,7 @@ _DAY_NS = 86_400 * 1_000_000_000
 class Trashed(msgspec.Struct, frozen=True, kw_only=True):
     """One file in the trash; `removed_at` in seconds since the epoch, `mtime_ns` as the file had it.
 
-    `aged_ns` is the time that had passed for the trash when the file came into it; None where nobody noted it.
+    `aged_ns` is the time on the clock of the trash when the file came in; None where it was not noted.
     """
 
     number: int
@@ -43,12 +43,12 @@ class Trashed(msgspec.Struct, frozen=True, kw_only=True):
     removed_at: float
     reason: str
     aged_ns: int | None = None
-    # It stays until a person empties the trash: nothing else may have its bytes.
+    # It stays until a person empties the trash: perhaps nothing else has its bytes.
     kept: bool = False
 
 
 class Trash:
-    """Owns the folder; `aged_ns` tells how much time has passed."""
+    """Owns the folder; `aged_ns` is its clock, in nanoseconds."""
 
     def __init__(self, folder: Path, aged_ns: Callable[[], int] = lambda: 0) -> None:
         self._folder = folder
@@ -72,12 +72,12 @@ class Trash:
         reason: str,
         keep: bool = False,
     ) -> Trashed:
-        """Keep the bytes of `source` by a second name of the file; whoever owns the first may remove it afterwards.
+        """Keep the bytes of `source` by a second name of the file; the owner of the first may remove it afterwards.
 
         Synced before it returns. Raises OSError.
         """
         if source.stat().st_nlink > 1 and (kept := self._kept(source)) is not None:
-            # Before a crash or a failure: what it was for did not commit.
+            # An earlier call put it here, and then its caller crashed or failed before its own commit.
             self._sync()
             return kept
         self._last += 1
@@ -86,7 +86,7 @@ class Trash:
             number=number, path=path, file_id=file_id, size=size, mode=mode, mtime_ns=mtime_ns,
             removed_at=time.time(), reason=reason, aged_ns=self._aged_ns(), kept=keep,
         )  # fmt: skip
-        _write(self._record(number), record)
+        self._write(record)
         crashpoints.reached("trash has the record", number)
         os.link(source, self.bytes_of(number))
         crashpoints.reached("trash has the bytes", number)
@@ -95,37 +95,37 @@ class Trash:
         return record
 
     def entries(self) -> list[Trashed]:
-        """What is there, the oldest first."""
+        """Return the entries, the oldest first."""
         return sorted(self._entries(), key=lambda entry: entry.number)
 
     def find(self, number: int) -> Trashed:
-        """One of them. Raises NotFound."""
+        """Return one entry. Raises NotFound."""
         for entry in self._entries():
             if entry.number == number:
                 return entry
         raise NotFound(f"the trash has no number {number}; `remotefs trash list` shows what there is")
 
     def files(self) -> list[Path]:
-        """Return all that lies in the folder: the bytes before their records, as they go."""
+        """Return all files of the folder, bytes before records, in the order of removal."""
         return sorted(self._folder.iterdir(), key=lambda file: not file.name.isdigit())
 
     def bytes_of(self, number: int) -> Path:
-        """Where the bytes are."""
+        """Return where the bytes of an entry lie."""
         return self._folder / str(number)
 
     def remove(self, number: int) -> None:
-        """For good."""
+        """Remove an entry for good."""
         self.bytes_of(number).unlink(missing_ok=True)
         crashpoints.reached("trash has lost the bytes", number)
         self._record(number).unlink(missing_ok=True)
         crashpoints.reached("trash has lost the record", number)
 
     def empty(self, *, older_than_days: float = 0.0) -> int:
-        """Remove for good, at a person's word, what has been there for longer; return how many files that were."""
+        """Remove for good the entries that are at least so old, kept ones too: a person asks. Return how many went."""
         return self._remove_all([entry for entry in self._entries() if self._age_days(entry) >= older_than_days])
 
     def expire(self, days: float) -> int:
-        """Remove for good what has been there for so many days, but for what is kept; return how many files."""
+        """Remove for good the entries that are at least `days` old and not kept; return how many went."""
         return self._remove_all([e for e in self._entries() if not e.kept and self._age_days(e) >= days])
 
     def _remove_all(self, entries: list[Trashed]) -> int:
@@ -134,21 +134,19 @@ class Trash:
         return len(entries)
 
     def note_ages(self) -> None:
-        """Let the time begin of what has none: an older version put it there, or a crash took its record.
+        """Start the age of entries without one: an older version made them, or a crash took their record.
 
-        One that cannot be written is left for the next time.
+        A record that cannot be written is left for the next call.
         """
         for entry in [entry for entry in self._entries() if entry.aged_ns is None]:
             with suppress(OSError):
-                new = self._folder / f"{entry.number}.json.new"
-                _write(new, msgspec.structs.replace(entry, aged_ns=self._aged_ns()))
-                new.replace(self._record(entry.number))
+                self._write(msgspec.structs.replace(entry, aged_ns=self._aged_ns()))
 
     def _age_days(self, entry: Trashed) -> float:
         return 0.0 if entry.aged_ns is None else (self._aged_ns() - entry.aged_ns) / _DAY_NS
 
     def _sync(self) -> None:
-        """A sync that failed is failed until the next mount (see GroupSync)."""
+        """Sync the folder; after a failure fail until the next mount (see GroupSync). Raises OSError."""
         if self._lost is not None:
             raise self._lost.with_traceback(None)
         try:
@@ -163,6 +161,9 @@ class Trash:
     def _record(self, number: int) -> Path:
         return self._folder / f"{number}.json"
 
+    def _write(self, record: Trashed) -> None:
+        write_durably(self._record(record.number), msgspec.json.encode(record), "trash details")
+
     def _entries(self) -> Iterator[Trashed]:
         for file in self._folder.iterdir():
             if file.name.isdigit():
@@ -170,7 +171,7 @@ class Trash:
 
 
 def read_record(folder: Path, number: int) -> Trashed:
-    """Return what a number in a trash folder was; as unnamed where its record cannot be read. Raises OSError."""
+    """Return the record of a number in a trash folder; an unnamed one where it cannot be read. Raises OSError."""
     try:
         return msgspec.json.decode((folder / f"{number}.json").read_bytes(), type=Trashed)
     except (OSError, msgspec.DecodeError):
@@ -179,10 +180,3 @@ def read_record(folder: Path, number: int) -> Trashed:
             number=number, path=f"unnamed {number}", file_id="", size=status.st_size, mode=0o600,
             mtime_ns=status.st_mtime_ns, removed_at=status.st_ctime, reason="its record is missing",
         )  # fmt: skip
-
-
-def _write(path: Path, record: Trashed) -> None:
-    with path.open("wb") as file:
-        file.write(msgspec.json.encode(record))
-        file.flush()
-        os.fsync(file.fileno())

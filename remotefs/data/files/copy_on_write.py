@@ -18,7 +18,7 @@ from remotefs.data.files.staging import Staging
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.errors import DeadlineExceeded, NotReadable
+from remotefs.errors import AlreadyExists, DeadlineExceeded, NotReadable
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
 
@@ -134,9 +134,14 @@ class CopyOnWrite:
 
         Raises NotReadable, OutOfSpace, StateUnusable, and as a download does.
         """
-        # A write whose row could not be written may have left a file of this name. No row names it, and no generation
-        # is given twice.
-        self._staging.discard(inode.ino, generation)
+        try:
+            return await self._copy(inode, generation, keep)
+        except AlreadyExists:
+            # A write whose row could not be written left it: no row names it, and no number is given twice.
+            self._staging.discard(inode.ino, generation)
+            return await self._copy(inode, generation, keep)
+
+    async def _copy(self, inode: Inode, generation: int, keep: int) -> StagedFile:
         if keep == 0:
             return self._staging.create(inode.ino, generation)
         self._check_readable(inode)

@@ -7,38 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import trio
-from cachetools import LRUCache
 
 from remotefs import crashpoints
+from remotefs.data.content.open_files import OpenFiles
 from remotefs.errors import RemotefsError
 from remotefs.store.disk import Disk, local_error
 from remotefs.store.groupsync import GroupSync
-
-
-class Descriptors(LRUCache[Path, int]):
-    """Open descriptors by path; what falls out is closed."""
-
-    def popitem(self) -> tuple[Path, int]:
-        """Close the least recently used."""
-        path, fd = super().popitem()
-        os.close(fd)
-        return path, fd
-
-    def of(self, path: Path) -> int:
-        """The descriptor of a file, opened where it is not open."""
-        fd: int | None = self.get(path)
-        return self.open(path) if fd is None else fd
-
-    def open(self, path: Path, flags: int = 0) -> int:
-        """Open a file that is not open."""
-        fd = self[path] = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
-        return fd
-
-    def release(self, path: Path) -> None:
-        """Close one, if it is open."""
-        fd = self.pop(path, None)
-        if fd is not None:
-            os.close(fd)
 
 
 class StagedFile:
@@ -48,7 +22,7 @@ class StagedFile:
         self,
         path: Path,
         disk: Disk,
-        descriptors: Descriptors,
+        descriptors: OpenFiles[Path, int],
         on_lost: Callable[[StagedFile], None],
         *,
         create: bool,
@@ -57,7 +31,7 @@ class StagedFile:
         self._disk = disk
         self._descriptors = descriptors
         self._on_lost = on_lost
-        fd = descriptors.open(path, os.O_CREAT | os.O_EXCL) if create else descriptors.of(path)
+        fd = self._open(os.O_CREAT | os.O_EXCL) if create else self._fd()
         self.size = os.fstat(fd).st_size
         self._bytes = GroupSync(self._sync_bytes, self._refusal)
         self._bytes.changed()
@@ -115,7 +89,13 @@ class StagedFile:
         self._descriptors.release(self.path)
 
     def _fd(self) -> int:
-        return self._descriptors.of(self.path)
+        fd = self._descriptors.get(self.path)
+        return self._open() if fd is None else fd
+
+    def _open(self, flags: int = 0) -> int:
+        fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        self._descriptors[self.path] = fd
+        return fd
 
     async def _sync_bytes(self) -> None:
         fd = os.dup(self._fd())  # the other may fall out of the open ones meanwhile

@@ -11,10 +11,8 @@ import errno
 import itertools
 import os
 import re
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -23,12 +21,12 @@ import trio
 from cachetools import LRUCache
 
 from remotefs import crashpoints
-from remotefs.data.content.copying import copy_data, opened, share_blocks
-from remotefs.data.content.file import make_folder
+from remotefs.data.content.copying import copy_bytes, opened
 from remotefs.data.content.labels import write_label
-from remotefs.data.files.staged_file import Descriptors, StagedFile
+from remotefs.data.content.open_files import OpenFiles
+from remotefs.data.files.staged_file import StagedFile
 from remotefs.errors import AlreadyExists, NotFound, RemotefsError
-from remotefs.store.disk import Disk, local_error
+from remotefs.store.disk import Disk, local_error, make_folder
 from remotefs.store.durability import Durability
 
 # Inode and generation.
@@ -52,14 +50,6 @@ class StagedName(NamedTuple):
     mtime_ns: int
 
 
-@dataclass(frozen=True)
-class StagingStatistics:
-    """How many staged files are in use by this process, and how many descriptors that takes."""
-
-    files: int
-    open_descriptors: int
-
-
 class Staging:
     """Owns the folder; `durability` makes the names in it survive, with the rows that refer to them."""
 
@@ -67,7 +57,7 @@ class Staging:
         self._folder = folder
         self._disk = disk
         self._durability = durability
-        self._descriptors = Descriptors(maxsize=_OPEN_FILES)
+        self._descriptors: OpenFiles[Path, int] = OpenFiles(_OPEN_FILES, lambda _, fd: os.close(fd))
         # One object a file, as long as anybody holds it: its size has one owner. The recent ones are held here.
         self._files: WeakValueDictionary[Path, StagedFile] = WeakValueDictionary()
         self._recent: LRUCache[Path, StagedFile] = LRUCache(maxsize=_RECENT_FILES)
@@ -160,11 +150,7 @@ class Staging:
                 opened(self.place(inode, generation), os.O_RDONLY) as origin,
                 opened(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy,
             ):
-                if not await trio.to_thread.run_sync(share_blocks, origin, copy):
-                    self._disk.require(size)
-                    until_s = time.monotonic() + _FREEZE_S
-                    await trio.to_thread.run_sync(copy_data, origin, copy, size, until_s)
-                os.ftruncate(copy, size)
+                await trio.to_thread.run_sync(copy_bytes, origin, copy, size, self._require, _FREEZE_S)
         except BaseException as error:
             path.unlink(missing_ok=True)
             if isinstance(error, OSError):
@@ -209,24 +195,20 @@ class Staging:
         crashpoints.reached("staged copy has its name", path.name)
         return self._staged(path, create=False)
 
-    def statistics(self) -> StagingStatistics:
-        """A record of now."""
-        return StagingStatistics(len(self._files), len(self._descriptors))
-
     def close(self) -> None:
         """Close all descriptors."""
-        while self._descriptors:
-            self._descriptors.popitem()
+        self._descriptors.close()
 
     async def _fill(self, origin: int, copy: int, size: int) -> None:
-        if not await trio.to_thread.run_sync(share_blocks, origin, copy):
-            self._disk.require(size)
-            await trio.to_thread.run_sync(copy_data, origin, copy, size)
-        os.ftruncate(copy, size)
+        await trio.to_thread.run_sync(copy_bytes, origin, copy, size, self._require)
         # Nothing of it is acknowledged before there is a row that names it.
         write_label(copy, None)
         # It takes the place of bytes that are on the disk: so must it be, before there is a row that says so.
         await trio.to_thread.run_sync(os.fdatasync, copy)
+
+    def _require(self, size: int) -> None:
+        """Make room for `size` bytes, from a thread; only the loop's thread evicts content. Raises OutOfSpace."""
+        trio.from_thread.run_sync(self._disk.require, size)
 
     def _scan(self) -> Iterator[StagedName]:
         with os.scandir(self._folder) as entries:

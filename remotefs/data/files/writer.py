@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from remotefs.data.content.digest import digest_of
+from remotefs.data.content.file import digest_of
 from remotefs.data.files.copy_on_write import CopyOnWrite
 from remotefs.data.files.freezer import Freezer
 from remotefs.data.files.locator import Locator

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import trio
 
 from remotefs.api.budget import Ticket
-from remotefs.data.content.digest import digest_of
+from remotefs.data.content.file import digest_of
 from remotefs.data.files.outgoing import OutgoingBytes
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.in_flight import UploadInFlight, UploadsInFlight

@@ -14,7 +14,7 @@ import trio
 from remotefs.api.budget import Priority
 from remotefs.check.consistency import Kept, Listed, Snapshot, inconsistencies
 from remotefs.check.findings import Finding, Kind
-from remotefs.data.content.digest import digest_of
+from remotefs.data.content.file import digest_of
 from remotefs.errors import CorruptionError, NotFound, RefusedError, TransportError
 from remotefs.mount.assembly import Components
 from remotefs.store import audit, rescue

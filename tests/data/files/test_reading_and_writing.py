@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs.config import Config
-from remotefs.data.content.digest import digest_of
+from remotefs.data.content.file import digest_of
 from remotefs.errors import AlreadyExists, FileTooBig, InvalidArgument, NotReadable, StaleError
 from remotefs.store.records import ROOT_INO, ContentState, Inode
 from remotefs.vfs.attributes import AttributeChange
@@ -52,6 +52,16 @@ async def test_w1_truncated_on_open_it_costs_no_download(host: Host) -> None:
     await host.write("a", b"new")
     assert host.server.script.count("content") == 0
     assert await host.read("a") == b"new"
+
+
+@pytest.mark.parametrize(("flags", "then"), [(os.O_WRONLY, b"Jello"), (os.O_WRONLY | os.O_TRUNC, b"J")])
+async def test_what_a_failed_write_left_does_not_stop_the_next(host: Host, flags: int, then: bytes) -> None:
+    host.server.store.add_generated("a", b"hello")
+    await host.walk()
+    inode = host.stat("a")
+    host.parts.staging.create(inode.ino, inode.content_gen + 1).write(0, b"left over")
+    await host.write("a", b"J", flags)
+    assert await host.read("a") == then
 
 
 async def test_w1_holes_read_as_zeros(host: Host) -> None:

@@ -172,8 +172,7 @@ def test_ten_thousand_dirty_files_do_not_exhaust_descriptors(staging: Staging) -
     files = [staging.create(number, 1) for number in range(2000)]
     for number, file in enumerate(files):
         file.write(0, str(number).encode())
-    assert staging.statistics().open_descriptors <= 128
-    assert len(os.listdir("/proc/self/fd")) - before < 150
+    assert len(os.listdir("/proc/self/fd")) - before <= 128
     assert all(file.read(0, 10) == str(number).encode() for number, file in enumerate(files))
 
 
