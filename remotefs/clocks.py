@@ -94,6 +94,10 @@ class SteadyClock:
         machine = self._machine
         return Mark(self(), machine.boot(), machine.wall(), machine.boot_id)
 
+    def wall_ns_at(self, steady_ns: int) -> int:
+        """Return a moment of this clock as the wall clock shows it now, in ns since the epoch."""
+        return self._machine.wall() - self() + steady_ns
+
 
 def _passed_ns(mark: Mark, machine: Machine, boot_ns: int) -> int:
     # Within one run of the machine CLOCK_BOOTTIME tells the time since the mark exactly.

@@ -17,6 +17,7 @@ from typing import TypeVar
 import trio
 
 from remotefs.backoff import backoff_s
+from remotefs.broadcast import Broadcast
 from remotefs.errors import (
     AccountError,
     AmbiguousOutcome,
@@ -82,7 +83,7 @@ class Connectivity:
         # Tries in a row that failed, and when the last of them did.
         self._failures = 0
         self._tried_at = -math.inf
-        self._changed = trio.Event()
+        self._changed = Broadcast()
         self._errors: deque[RequestFailure] = deque(maxlen=_ERRORS_KEPT)
 
     @property
@@ -123,7 +124,7 @@ class Connectivity:
     def up(self) -> None:
         """An answer came."""
         if self._reason is not None:
-            self._notify()
+            self._changed.notify()
         self._reason, self._failures = None, 0
         self._unanswered, self._is_lost = None, False
 
@@ -133,7 +134,7 @@ class Connectivity:
         Requests that were under way together fail together and count as one try: `since` is when this one began.
         """
         if self._reason is None:
-            self._notify()
+            self._changed.notify()
         if since is None or since >= self._tried_at:
             self._failures += 1
             self._tried_at = self._tried_at if since is None else self._clock()
@@ -155,7 +156,7 @@ class Connectivity:
         if self._heard_at <= since and not self._is_lost:
             self._reason, self._unanswered, self._is_lost = str(error), error, True
             self.times_lost += 1
-            self._notify()
+            self._changed.notify()
 
     def vouch(self) -> None:
         """The account of this state folder answered."""
@@ -164,7 +165,7 @@ class Connectivity:
     def suspend(self, error: AccountError) -> None:
         """Stop all that changes the service until the mount is started anew."""
         self._suspended = str(error)
-        self._notify()
+        self._changed.notify()
 
     async def changed(self) -> None:
         """Return at the next change between up, down, lost and suspended."""
@@ -196,7 +197,3 @@ class Connectivity:
     def statistics(self) -> ConnectivityStatistics:
         """A record of now."""
         return ConnectivityStatistics(self.is_up, self._reason, self._suspended, tuple(self._errors))
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()

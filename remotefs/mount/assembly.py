@@ -59,6 +59,7 @@ from remotefs.data.reconcile.removal import VanishedFiles
 from remotefs.data.reconcile.renewal import Renewer
 from remotefs.data.reconcile.reported_missing import ReportedMissing
 from remotefs.data.reconcile.timekeeping import Timekeeper
+from remotefs.data.reconcile.tree_removal import TreeRemover
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.close_wait import CloseWait
@@ -110,11 +111,11 @@ class Components:
     def __init__(self, settings: MountSettings, database: Database, *, machine: Machine | None = None) -> None:
         config, state = settings.config, settings.state_dir
         self.database = database
-        self._machine = machine or Machine()
-        self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=self._machine)
+        machine = machine or Machine()
+        self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=machine)
         self.meta, self.tree, self.journal, self.remotes = store.meta, store.tree, store.journal, store.remotes
         self.clock = store.steady
-        self.service_clock = ServiceClock(self._machine, store.steady, self.meta.facts.service_clock)
+        self.service_clock = ServiceClock(machine, store.steady, self.meta.facts.service_clock)
         self.supervisor = Supervisor()
         self._viewed_folders = ViewedFolders(self.tree, self.remotes)
         self.handles = Handles(self._viewed_folders.note_listing)
@@ -166,10 +167,11 @@ class Components:
         self.outgoing = OutgoingBytes(self.store, self.locks, freezer, self.file_writer, self.locator)
         self._build_writeback(config.writeback, churn)
         placer = TreePlacer(self.store, self.intents, self.notifier, Ownership(os.getuid(), os.getgid()))
-        vanished = VanishedFiles(
-            self.store, self.intents, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
-            self.service_clock, self.downloader.forget,
+        remover = TreeRemover(
+            self.store, self.intents, self.content, self.staging, placer, self.trash, self.handles,
+            self.downloader.forget,
         )  # fmt: skip
+        vanished = VanishedFiles(self.store, remover, self.trash, config.refresh, self.service_clock)
         poll_schedule = PollSchedule(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
         renewer = Renewer(self.remotes, self.resizer, self.service_clock)
         existence_check = ExistenceCheck(
@@ -178,7 +180,7 @@ class Components:
         merger = Merger(self.store, placer, renewer, self.handles.is_directory_open, self.service_clock)
         self.listings = Listings(
             self.store, self.client, merger, vanished, poll_schedule, config.refresh, self.service_clock,
-            self.timekeeper, self._machine.wall,
+            self.timekeeper,
         )  # fmt: skip
         self.refresh = Refresh(
             self.listings, self.connectivity, config.refresh, poll_schedule, existence_check, self.reported_missing,

@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import trio
-
+from remotefs.broadcast import Broadcast
 from remotefs.data.download.readahead import ReadWindow
 from remotefs.errors import InvalidArgument
 
@@ -56,7 +55,7 @@ class Handles:
         self._on_listing = on_listing
         self._numbers = itertools.count(1)
         self._files: dict[int, OpenFile] = {}
-        self._last_closed = trio.Event()
+        self._last_closed = Broadcast()
         self._directories: dict[int, int] = {}
         self._readers: Counter[int] = Counter()
         self._writers: Counter[int] = Counter()
@@ -85,8 +84,7 @@ class Handles:
         del self._files[fh]
         _decrement(self._writers if handle.writable else self._readers, handle.ino)
         if not self._files:
-            self._last_closed.set()
-            self._last_closed = trio.Event()
+            self._last_closed.notify()
         return handle
 
     async def all_closed(self) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import trio
-
 from remotefs.api.budget import Priority
 from remotefs.data.content.chunks import Layout
 from remotefs.data.download.stream import ChunkRun
 from remotefs.errors import OutOfSpace
+from remotefs.wakeup import Wakeup
 
 
 class ReadRequest:
@@ -33,7 +32,7 @@ class ReadRequest:
         self._chunks = chunks
         # The bytes of each chunk that came. They are copied once, when all are there.
         self._pieces: dict[int, bytes | memoryview] = {}
-        self._event = trio.Event()
+        self._news = Wakeup()
         self._error: Exception | None = None
 
     def fill(self, run: ChunkRun, *, on_disk: bool) -> None:
@@ -58,25 +57,28 @@ class ReadRequest:
     def fail(self, error: Exception) -> None:
         """What is missing will not come."""
         self._error = error
-        self._event.set()
+        self._news.set()
 
     @property
     def has_news(self) -> bool:
         """Whether it was filled, nudged or failed since it was last looked at."""
-        return self._event.is_set()
+        return self._news.is_set
 
     def wake(self) -> None:
         """Whoever was bringing it has stopped: see again what is missing and who can bring it."""
-        self._event.set()
+        self._news.set()
 
     async def changed(self) -> None:
         """Return when it is filled or nudged; raise what it failed with."""
-        await self._event.wait()
-        self.take_news()
+        await self._news.wait()
+        self._raise_failure()
 
     def take_news(self) -> None:
         """The same, of what has come already."""
-        self._event = trio.Event()
+        self._news.clear()
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
         if self._error is not None and self.missing_chunks:
             # Several readers may be told of one failure: each sees its own traceback only.
             raise self._error.with_traceback(None)
@@ -91,7 +93,7 @@ class ReadRequest:
     def _got(self, chunks: range) -> None:
         self.missing_chunks.difference_update(chunks)
         if not self.missing_chunks:
-            self._event.set()
+            self._news.set()
 
 
 class WholeFileRequest(ReadRequest):

@@ -46,7 +46,6 @@ class Listings:
         config: RefreshConfig,
         clock: ServiceClock,
         timekeeper: Timekeeper,
-        wall: Callable[[], int],
     ) -> None:
         self._meta = store.meta
         self._remotes = store.remotes
@@ -58,7 +57,6 @@ class Listings:
         self._clock = clock
         self._steady = store.steady
         self._timekeeper = timekeeper
-        self._wall = wall
         self._polled_ns = 0
         # One at a time: two that were begun together are one look at the service, not two that agree (S4), and one that
         # was begun before a person accepted removals must not hold them again (S1).
@@ -127,7 +125,7 @@ class Listings:
 
     def _wall_s(self, steady_ns: int) -> float:
         """Return a moment of the steady clock as people call it."""
-        return (self._wall() - self._steady() + steady_ns) / _NS if steady_ns else 0.0
+        return self._steady.wall_ns_at(steady_ns) / _NS if steady_ns else 0.0
 
     def _polled_at_ns(self) -> int:
         """Return when the last listing began (the service's clock): a time in the future hides what comes before it."""

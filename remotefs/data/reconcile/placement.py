@@ -96,7 +96,7 @@ class TreePlacer:
             parent, name, stat.S_IFDIR | owner.directory_mode,
             uid=owner.uid, gid=owner.gid, now_ns=time.time_ns(), implied=1, mtime_ns=remote.created_ns,
         )  # fmt: skip
-        self.tell(parent, name)
+        self.invalidate(parent, name)
         return made
 
     def _show(self, remote: Remote, parent: int, name: str, spelled: str | None) -> Inode:
@@ -107,7 +107,7 @@ class TreePlacer:
             mtime_ns=remote.created_ns, atime_ns=remote.created_ns, ctime_ns=remote.created_ns,
         )  # fmt: skip
         self._remotes.show(remote.file_id, inode.ino)
-        self.tell(parent, name)
+        self.invalidate(parent, name)
         return inode
 
     def _yields(self, parent: int, name: str, occupant: Inode, remote: Remote) -> bool:
@@ -133,13 +133,13 @@ class TreePlacer:
     def _rename_entry(self, parent: int, name: str, new_name: str, ino: int, *, spelled: str | None) -> None:
         self._tree.rename_entry(parent, name, new_name)
         self._tree.update(ino, conflict_id=spelled)
-        self.tell(parent, name)
-        self.tell(parent, new_name)
+        self.invalidate(parent, name)
+        self.invalidate(parent, new_name)
 
     def _taken(self, parent: int) -> Callable[[str], bool]:
         return lambda name: self._tree.lookup(parent, name) is not None
 
-    def tell(self, parent: int, name: str) -> None:
+    def invalidate(self, parent: int, name: str) -> None:
         """Have the kernel ask again for a name, and for its directory's attributes."""
         self._invalidator.entry(parent, name)
         self._invalidator.inode(parent)
