@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from remotefs.control.messages.mount import Draining, Listing, Notice, Progress, Ready, Report, Warming
+from remotefs.control.messages.base import Draining, Listing, Notice, Progress, Ready, Report, Warming
 
 if TYPE_CHECKING:
     from rich.console import Console

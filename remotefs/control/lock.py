@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from remotefs.control.messages.mount import Message
+from remotefs.control.messages.base import Message
 from remotefs.errors import StateLocked, StateUnusable
 
 LOCK_NAME = "lock"

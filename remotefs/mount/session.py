@@ -16,7 +16,7 @@ from remotefs.api.budget import Budget, Priority
 from remotefs.api.client import Client
 from remotefs.api.models import Account
 from remotefs.config import Config
-from remotefs.control.messages.mount import Listing, Notice, Progress, Ready
+from remotefs.control.messages.base import Listing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
 from remotefs.errors import LocalError, StateUnusable, TransportError
 from remotefs.fuse.connection import raise_background_limit, raise_readahead

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.check import ClearParams, TrimParams, UnpinParams, WarmParams
-from remotefs.control.messages.mount import Nothing, Progress, Warming
+from remotefs.control.messages.base import Nothing, Progress, Warming
+from remotefs.control.messages.cache import ClearParams, TrimParams, UnpinParams, WarmParams
 from remotefs.errors import NotReadable
 from remotefs.mount.check.inspection import check_state
 from remotefs.mount.commands.cache import Caching

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import FlushParams, Nothing, PathParams, Progress
+from remotefs.control.messages.base import Nothing, Progress
+from remotefs.control.messages.status import FlushParams, PathParams
 from remotefs.errors import BadRequest
 from remotefs.mount.commands.mount import Commands
 from tests.between import Between

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import DrainResult, Nothing, Notice, Progress, UmountParams
+from remotefs.control.messages.base import DrainResult, Nothing, Notice, Progress
+from remotefs.control.messages.mount import UmountParams
 from remotefs.errors import LocalError
 from remotefs.mount.commands.mount import Commands
 from tests.between import Between

@@ -19,18 +19,8 @@ from remotefs.cli.console import describe, human_size, printable
 from remotefs.cli.exit_status import exit_status, sentence, sole_error
 from remotefs.cli.launch.logs import start_logging
 from remotefs.config import Secret, ServiceConfig
-from remotefs.control.messages.mount import (
-    ContentUse,
-    Draining,
-    FailedRequest,
-    Leftover,
-    Listing,
-    PendingKind,
-    Requests,
-    Status,
-    Uploading,
-    Warming,
-)
+from remotefs.control.messages.base import Draining, Leftover, Listing, Warming
+from remotefs.control.messages.status import ContentUse, FailedRequest, PendingKind, Requests, Status, Uploading
 from remotefs.errors import NotFound, UsageError
 
 OFFLINE = Status(

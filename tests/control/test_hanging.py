@@ -13,33 +13,21 @@ import pytest
 import trio
 
 from remotefs.control.client import ControlClient
-from remotefs.control.messages.check import (
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.cache import (
     CACHE_CLEAR,
     CACHE_INFO,
     CACHE_TRIM,
-    CHECK,
-    EXPORT,
     UNPIN,
-    CheckParams,
     ClearParams,
-    ExportParams,
     TrimParams,
     UnpinParams,
 )
-from remotefs.control.messages.mount import (
-    FLUSH,
-    PATHS,
-    RETRY,
-    STATUS,
-    TAKEOVER,
-    TRASH_LIST,
-    UMOUNT,
-    FlushParams,
-    Nothing,
-    PathParams,
-    PathsParams,
-    UmountParams,
-)
+from remotefs.control.messages.check import CHECK, EXPORT, CheckParams, ExportParams
+from remotefs.control.messages.mount import TAKEOVER, UMOUNT, UmountParams
+from remotefs.control.messages.paths import PATHS, PathsParams
+from remotefs.control.messages.status import FLUSH, RETRY, STATUS, FlushParams, PathParams
+from remotefs.control.messages.trash import TRASH_LIST
 from remotefs.control.server import ControlServer
 from remotefs.mount.commands.mount import Commands
 from tests.faults import Action, Call, FaultyServer

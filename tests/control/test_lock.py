@@ -12,7 +12,8 @@ from trio.testing import MockClock
 
 from remotefs.control.address import SOCKET_NAME
 from remotefs.control.lock import Holder, holder_of, is_held, lock_state
-from remotefs.control.messages.mount import TAKEOVER, Nothing, Report, TakeoverResult
+from remotefs.control.messages.base import Nothing, Report
+from remotefs.control.messages.mount import TAKEOVER, TakeoverResult
 from remotefs.control.server import ControlServer
 from remotefs.control.takeover import ask_to_yield, take_state
 from remotefs.errors import StateLocked, StateUnusable

@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import trio
 
-from remotefs.control.messages.mount import Progress, RestoreParams
+from remotefs.control.messages.base import Progress
+from remotefs.control.messages.trash import RestoreParams
 from remotefs.errors import Unreachable
 from remotefs.mount.commands.trash import Upkeep
 from remotefs.vfs.attributes import AttributeChange

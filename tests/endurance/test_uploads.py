@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import DedupeParams
+from remotefs.control.messages.dedupe import DedupeParams
 from remotefs.mount.commands.trash import Upkeep
 from tests.endurance.support import (
     LAG_S,

@@ -12,7 +12,7 @@ import msgspec
 
 from remotefs.clocks import Machine, boot_ns
 from remotefs.config import Config
-from remotefs.control.messages.mount import Progress
+from remotefs.control.messages.base import Progress
 from remotefs.mount.commands.trash import Upkeep
 from tests.faults import FaultyServer
 from tests.parts import Host, running

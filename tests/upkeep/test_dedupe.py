@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import DedupeParams, DedupeResult
+from remotefs.control.messages.dedupe import DedupeParams, DedupeResult
 from remotefs.errors import InvalidArgument, NotFound
 from tests.between import Between
 from tests.faults import FaultyServer

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from remotefs.clocks import STEP_AFTER_NS
-from remotefs.control.messages.mount import Nothing
+from remotefs.control.messages.base import Nothing
 from tests.faults import EditJson, FaultyServer
 from tests.parts import Host
 from tests.upkeep.support import DAY_S, YEAR_2200, Time, add, commands, machine, quietly, walks

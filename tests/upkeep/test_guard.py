@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotefs.config import RefreshConfig
-from remotefs.control.messages.mount import Nothing
+from remotefs.control.messages.base import Nothing
 from remotefs.data.reconcile.removal import Census, is_believable
 from remotefs.errors import AccountError
 from tests.faults import EditJson, FaultyServer, HoldReply, Reply, Rule

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import PathsParams
+from remotefs.control.messages.paths import PathsParams
 from remotefs.errors import CallerError, NotFound
 from remotefs.store.records import ROOT_INO
 from tests.faults import FaultyServer, faulty_server

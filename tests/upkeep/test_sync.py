@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from remotefs.config import Config
-from remotefs.control.messages.mount import SyncParams, SyncResult
+from remotefs.control.messages.sync import SyncParams, SyncResult
 from remotefs.errors import NotFound
 from tests.faults import FaultyServer, Hold, LostReply
 from tests.parts import Host

@@ -13,7 +13,8 @@ import pytest
 import trio
 
 from remotefs.config import Config
-from remotefs.control.messages.mount import EmptyParams, Nothing, RestoreParams
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.trash import EmptyParams, RestoreParams
 from remotefs.data.content.trash import Trash
 from remotefs.errors import AlreadyExists, CorruptionError, NotADirectory, NotFound, RemotefsError
 from tests.faults import EditJson, FaultyServer

@@ -12,7 +12,8 @@ from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.console import bar_shown, human_size, print_table, say
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.control.find import find_mount
-from remotefs.control.messages.check import (
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.cache import (
     CACHE_CLEAR,
     CACHE_INFO,
     CACHE_TRIM,
@@ -24,7 +25,6 @@ from remotefs.control.messages.check import (
     UnpinParams,
     WarmParams,
 )
-from remotefs.control.messages.mount import Nothing
 from remotefs.errors import UsageError
 
 # Fetching may take as long as it likes; the mount says how far it is.

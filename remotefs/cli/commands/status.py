@@ -18,20 +18,9 @@ from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import describe, print_table, printable, progress_shown, result_console, say
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
 from remotefs.control.find import FoundMount, find_mount, find_mount_at
-from remotefs.control.messages.mount import (
-    FLUSH,
-    IDENTIFY,
-    RETRY,
-    STATUS,
-    Count,
-    DrainResult,
-    FlushParams,
-    IdentifyParams,
-    Leftover,
-    Nothing,
-    PathParams,
-    Status,
-)
+from remotefs.control.messages.base import Count, DrainResult, Leftover, Nothing
+from remotefs.control.messages.paths import IDENTIFY, IdentifyParams
+from remotefs.control.messages.status import FLUSH, RETRY, STATUS, FlushParams, PathParams, Status
 from remotefs.errors import RemotefsError, UsageError
 
 T = TypeVar("T")

@@ -11,21 +11,17 @@ import typer
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.console import human_size, print_table, printable, say
 from remotefs.control.find import find_mount
-from remotefs.control.messages.mount import (
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.dedupe import DEDUPE, DedupeParams
+from remotefs.control.messages.paths import PATHS, PathsParams
+from remotefs.control.messages.sync import SYNC, SyncParams, SyncResult
+from remotefs.control.messages.trash import (
     ACCEPT_REMOVALS,
-    DEDUPE,
-    PATHS,
-    SYNC,
     TRASH_EMPTY,
     TRASH_LIST,
     TRASH_RESTORE,
-    DedupeParams,
     EmptyParams,
-    Nothing,
-    PathsParams,
     RestoreParams,
-    SyncParams,
-    SyncResult,
 )
 from remotefs.errors import NotFound
 

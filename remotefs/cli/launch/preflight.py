@@ -13,7 +13,8 @@ from pathlib import Path
 from remotefs.cli.launch.unmount import detach
 from remotefs.config import ServiceConfig
 from remotefs.control.find import find_mount
-from remotefs.control.messages.mount import STATUS, Nothing
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.status import STATUS
 from remotefs.control.mounts import MountEntry, is_dead, mount_at, read_mounts, real
 from remotefs.errors import LocalError, RemotefsError, UsageError
 

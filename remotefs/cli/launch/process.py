@@ -22,7 +22,7 @@ from remotefs.cli.launch.startup import ReadyPipe, StartupLine, redirect_output
 from remotefs.cli.launch.state_dirs import data_dir, locate_state_dir, prepare_state_dir
 from remotefs.config import Config
 from remotefs.control.lock import Holder
-from remotefs.control.messages.mount import Notice, Progress, Ready
+from remotefs.control.messages.base import Notice, Progress, Ready
 from remotefs.control.takeover import take_state
 from remotefs.mount.settings import FuseOptions, MountSettings
 

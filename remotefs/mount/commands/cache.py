@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import trio
 
 from remotefs.api.budget import Priority
-from remotefs.control.messages.check import (
+from remotefs.control.messages.base import Command, Leftover, Nothing, Report, Warming
+from remotefs.control.messages.cache import (
     CACHE_CLEAR,
     CACHE_INFO,
     CACHE_TRIM,
@@ -23,7 +24,6 @@ from remotefs.control.messages.check import (
     WarmParams,
     WarmResult,
 )
-from remotefs.control.messages.mount import Command, Leftover, Nothing, Report, Warming
 from remotefs.errors import OutOfSpace, RemotefsError
 from remotefs.mount.assembly import Components
 from remotefs.mount.commands.status import NAMED

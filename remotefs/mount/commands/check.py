@@ -8,6 +8,7 @@ from pathlib import Path
 import trio
 
 from remotefs.check.findings import Finding
+from remotefs.control.messages.base import Command, Leftover, Notice, Report
 from remotefs.control.messages.check import (
     BACKUP,
     CHECK,
@@ -19,7 +20,6 @@ from remotefs.control.messages.check import (
     ExportResult,
     FindingTold,
 )
-from remotefs.control.messages.mount import Command, Leftover, Notice, Report
 from remotefs.errors import InvalidArgument
 from remotefs.mount.assembly import Components
 from remotefs.mount.backup import Backup

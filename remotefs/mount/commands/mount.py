@@ -8,28 +8,10 @@ from pathlib import Path
 import trio
 
 from remotefs.control.address import SOCKET_NAME
-from remotefs.control.messages.mount import (
-    FLUSH,
-    IDENTIFY,
-    RETRY,
-    STATUS,
-    TAKEOVER,
-    UMOUNT,
-    Command,
-    Count,
-    Draining,
-    DrainResult,
-    FileIdentity,
-    FlushParams,
-    IdentifyParams,
-    Nothing,
-    Notice,
-    PathParams,
-    Report,
-    Status,
-    TakeoverResult,
-    UmountParams,
-)
+from remotefs.control.messages.base import Command, Count, Draining, DrainResult, Nothing, Notice, Report
+from remotefs.control.messages.mount import TAKEOVER, UMOUNT, TakeoverResult, UmountParams
+from remotefs.control.messages.paths import IDENTIFY, FileIdentity, IdentifyParams
+from remotefs.control.messages.status import FLUSH, RETRY, STATUS, FlushParams, PathParams, Status
 from remotefs.errors import InvalidArgument, LocalError, NotFound, RemotefsError, TransportError
 from remotefs.mount.assembly import Components
 from remotefs.mount.commands.cache import Caching

@@ -6,10 +6,10 @@ import os
 import time
 from itertools import islice
 
-from remotefs.control.messages.mount import (
+from remotefs.control.messages.base import Leftover
+from remotefs.control.messages.status import (
     ContentUse,
     FailedRequest,
-    Leftover,
     PendingKind,
     Requests,
     Status,

@@ -10,28 +10,18 @@ from typing import BinaryIO
 
 import trio
 
-from remotefs.control.messages.mount import (
+from remotefs.control.messages.base import Command, Count, Nothing, Report
+from remotefs.control.messages.dedupe import DEDUPE, CopyFound, DedupeParams, DedupeResult
+from remotefs.control.messages.paths import PATHS, PathsParams, PathsResult
+from remotefs.control.messages.sync import SYNC, SyncParams, SyncResult
+from remotefs.control.messages.trash import (
     ACCEPT_REMOVALS,
-    DEDUPE,
-    PATHS,
-    SYNC,
     TRASH_EMPTY,
     TRASH_LIST,
     TRASH_RESTORE,
-    Command,
-    CopyFound,
-    Count,
-    DedupeParams,
-    DedupeResult,
     EmptyParams,
-    Nothing,
     PathResult,
-    PathsParams,
-    PathsResult,
-    Report,
     RestoreParams,
-    SyncParams,
-    SyncResult,
     TrashEntry,
     TrashListing,
 )

@@ -15,7 +15,8 @@ import pytest
 import trio
 import trio.testing
 
-from remotefs.control.messages.mount import FlushParams, Nothing, PathParams
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.status import FlushParams, PathParams
 from remotefs.errors import StateUnusable, TransportError, Unreachable
 from remotefs.fuse.translate import errno_of
 from remotefs.store.records import ContentState, Origin

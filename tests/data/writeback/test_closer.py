@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import FlushParams, Nothing, PathParams
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.status import FlushParams, PathParams
 from remotefs.errors import StateUnusable
 from remotefs.store.records import ContentState
 from remotefs.vfs.attributes import AttributeChange
