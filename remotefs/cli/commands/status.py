@@ -1,4 +1,4 @@
-"""`remotefs status`, `flush`, `retry`, `id`: what the running mount says, asked over its control socket."""
+"""`remotefs status`, `flush`, `retry`: what the running mount says, asked over its control socket."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ import msgspec
 import typer
 
 from remotefs.cli.choose_mount import all_mounts
-from remotefs.cli.commands.content_block import content_block
 from remotefs.cli.commands.status_table import status_rows
-from remotefs.cli.console import describe, print_table, printable, progress_shown, result_console, say
+from remotefs.cli.console import describe, print_table, progress_shown, result_console, say
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
 from remotefs.control.find import FoundMount, find_mount, find_mount_at
 from remotefs.control.messages.base import Count, DrainResult, Leftover, Nothing
-from remotefs.control.messages.paths import IDENTIFY, IdentifyParams
 from remotefs.control.messages.status import FLUSH, RETRY, STATUS, FlushParams, PathParams, Status
 from remotefs.errors import RemotefsError, UsageError
 
@@ -91,34 +89,6 @@ def flush(
         _print_leftovers(left, [leftover for result in results for leftover in result.leftovers])
         raise typer.Exit(EXIT_WORK_LEFT)
     _fail_if_any(answers.values())
-
-
-def identify(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files of a mount.")],
-    *,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="A content block for the Messages API, a line each: document, image or upload."),
-    ] = False,
-    timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait until the service has a file.")] = 60.0,
-) -> None:
-    """Print the file id of a path.
-
-    Waits until the service has what was written there: then it is the id for the messages of the API. Every later
-    edit or rename of a file changes its id.
-    """
-    for path in paths:
-        found = find_mount(path)
-        params = IdentifyParams(path=found.path, timeout_s=timeout)
-        with progress_shown(f"asking for {path}") as show:
-            file = found.control.call(
-                IDENTIFY,
-                params,
-                timeout_s=timeout + GRACE_S,
-                report=lambda progress: show(describe(progress)),
-            )
-        block = content_block(file.file_id, file.mime_type)
-        typer.echo(msgspec.json.encode(block) if as_json else printable(file.file_id))
 
 
 def _status_of(found: FoundMount) -> Status:
