@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import re
 import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
@@ -17,7 +16,8 @@ from remotefs.api.decompression import ACCEPTED
 from remotefs.api.http import httpx
 from remotefs.api.pool import Pool, PoolLimits
 from remotefs.api.proxies import proxies_in_environment
-from remotefs.config import Secret, ServiceConfig
+from remotefs.config import ServiceConfig
+from remotefs.credentials import check_headers
 from remotefs.errors import (
     AmbiguousOutcome,
     DeadlineExceeded,
@@ -35,8 +35,6 @@ FILES_BETA = "files-api-2025-04-14"
 # More connections than the kernel's waiting reads and the upload workers together, far fewer than open files allow.
 # Idle for less than load balancers wait before they close one (60 s and more): a POST on a closing one is ambiguous.
 _LIMITS = PoolLimits(connections=160, idle_connections=32, idle_s=30.0)
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 # The connection was never made: nothing can have been carried out.
 _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError,
                   httpx.UnsupportedProtocol)  # fmt: skip
@@ -59,7 +57,7 @@ def base_url(config: ServiceConfig) -> httpx.URL:
 
 def identity_headers(config: ServiceConfig) -> dict[str, str]:
     """Who asks: sent to the service's own origin only. Raises UsageError for what no header can carry."""
-    _check_credentials(config)
+    check_headers(config)
     headers = {"anthropic-version": API_VERSION}
     if config.api_key is not None:
         headers["x-api-key"] = config.api_key.reveal()
@@ -68,22 +66,6 @@ def identity_headers(config: ServiceConfig) -> dict[str, str]:
     if config.workspace_id is not None:
         headers["anthropic-workspace-id"] = config.workspace_id
     return headers | {name.lower(): value.reveal() for name, value in config.custom_headers}
-
-
-def secrets_of(config: ServiceConfig) -> tuple[str, ...]:
-    """What must not be repeated by any message, even if a reply holds it."""
-    held = [config.api_key, config.auth_token, *(value for _, value in config.custom_headers)]
-    # A short header value is no secret, and hiding it would garble messages.
-    return tuple(secret.reveal() for secret in held if secret is not None and len(secret.reveal()) >= 8)
-
-
-def credential_advice(config: ServiceConfig) -> str:
-    """What to check when the service says 401; names the setting, never the key."""
-    if config.api_key is not None:
-        return f"check the key in ANTHROPIC_API_KEY, and that it belongs to {config.base_url}"
-    if config.auth_token is not None:
-        return f"check the token in ANTHROPIC_AUTH_TOKEN, and that it belongs to {config.base_url}"
-    return "no key was sent: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN)"
 
 
 def make_http_client(config: ServiceConfig, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
@@ -189,23 +171,6 @@ def _pool_through(address: str | None, secure: ssl.SSLContext) -> Pool | None:
 
 def _bad_proxy(reason: str) -> UsageError:
     return UsageError(f"a proxy variable (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used: {reason}")
-
-
-def _check_credentials(config: ServiceConfig) -> None:
-    """Refuse what no header can carry before h11 does, whose complaint would print it.
-
-    No variable here holds a secret's text: a traceback that shows variables would print it too.
-    """
-    held = [("the key in ANTHROPIC_API_KEY", config.api_key), ("the token in ANTHROPIC_AUTH_TOKEN", config.auth_token)]
-    if config.workspace_id is not None:
-        held.append(("the workspace id", Secret(config.workspace_id)))
-    for name, value in config.custom_headers:
-        if not _NAME.fullmatch(name):
-            raise UsageError("ANTHROPIC_CUSTOM_HEADERS: one of the names is no header name")
-        held.append((f"the value of {name} in ANTHROPIC_CUSTOM_HEADERS", value))
-    for what, secret in held:
-        if secret is not None and not _VALUE.fullmatch(secret.reveal()):
-            raise UsageError(f"{what} is empty or holds a character that no header can carry (a line break, a quote?)")
 
 
 def _bracketed(host: str) -> str:

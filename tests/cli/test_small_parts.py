@@ -194,3 +194,10 @@ def test_a_size_is_read_as_people_write_it(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no size"):
         parse_size(text)
+
+
+def test_a_short_header_value_does_not_garble_the_log(tmp_path: Path, root_logger: logging.Logger) -> None:
+    service = ServiceConfig(api_key=Secret("sk-hush"), custom_headers=(("X-Flag", Secret("e")),))
+    path = start_logging(tmp_path, service, to_stderr=False)
+    logging.getLogger("remotefs.x").warning("here sk-hush")
+    assert path.read_text().rstrip().endswith("here [hidden]")
