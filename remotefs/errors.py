@@ -8,7 +8,7 @@
     │   └── NotReadable                 neither here nor downloadable (R2)
     ├── UsageError                      a wrong flag, setting or mountpoint: the command says so and ends
     ├── RefusedError                    the service answered, and its answer is no
-    │   ├── BadRequest                  400: StorageQuotaExceeded, NotDownloadable, UnsupportedShape
+    │   ├── BadRequest                  400: StorageQuotaExceeded, NotDownloadable
     │   ├── AuthenticationFailed        401
     │   ├── BillingProblem              402
     │   ├── PermissionRefused           403
@@ -156,10 +156,6 @@ class StorageQuotaExceeded(BadRequest):
 
 class NotDownloadable(BadRequest):
     """400 `file_not_downloadable`."""
-
-
-class UnsupportedShape(BadRequest):
-    """The server speaks only the other shape of the API."""
 
 
 class AuthenticationFailed(RefusedError):

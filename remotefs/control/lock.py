@@ -52,22 +52,6 @@ def holder_of(state_dir: Path) -> Holder | None:
         return None
 
 
-def is_held(state_dir: Path) -> bool:
-    """Whether a process holds the folder now."""
-    try:
-        fd = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
-
-
 def _open(state_dir: Path) -> int:
     try:
         return os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
