@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from remotefs.cli.console import human_size, print_table, say
+from remotefs.cli.console import human_size, notify, print_table
 from remotefs.control.find import find_mount
 from remotefs.control.messages.dedupe import DEDUPE, DedupeParams
 
@@ -34,4 +34,4 @@ def dedupe(
     result = found.control.call(DEDUPE, params, timeout_s=LONG_S)
     rows = ((copy.verdict, copy.file_id, human_size(copy.size), copy.path) for copy in result.copies)
     print_table(rows, "<<>*")
-    say(f"{result.removed:,} copies deleted")
+    notify(f"{result.removed:,} copies deleted")

@@ -10,7 +10,7 @@ import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.commands.content_block import content_block
-from remotefs.cli.console import describe, printable, progress_shown
+from remotefs.cli.console import printable, progress_shown
 from remotefs.control.find import find_mount
 from remotefs.control.messages.paths import IDENTIFY, PATHS, IdentifyParams, PathsParams
 from remotefs.errors import NotFound
@@ -37,13 +37,8 @@ def identify(
     for path in paths:
         found = find_mount(path)
         params = IdentifyParams(path=found.path, timeout_s=timeout)
-        with progress_shown(f"asking for {path}") as show:
-            file = found.control.call(
-                IDENTIFY,
-                params,
-                timeout_s=timeout + GRACE_S,
-                report=lambda progress: show(describe(progress)),
-            )
+        with progress_shown(f"asking for {path}") as report:
+            file = found.control.call(IDENTIFY, params, timeout_s=timeout + GRACE_S, report=report)
         block = content_block(file.file_id, file.mime_type)
         typer.echo(msgspec.json.encode(block) if as_json else printable(file.file_id))
 

@@ -14,7 +14,7 @@ import typer
 
 from remotefs.cli.choose_mount import all_mounts
 from remotefs.cli.commands.status_table import status_rows
-from remotefs.cli.console import describe, print_table, progress_shown, result_console, say
+from remotefs.cli.console import notify, print_table, progress_shown, result_console
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
 from remotefs.control.find import FoundMount, find_mount, find_mount_at
 from remotefs.control.messages.base import Count, DrainResult, Leftover, Nothing
@@ -65,8 +65,8 @@ def retry(
     """
     answers = dict(_ask_each(paths, _retry_at))
     count = sum(answer.count for answer in answers.values() if not isinstance(answer, RemotefsError))
-    say(f"{count:,} changes are tried again; `remotefs status` tells what comes of it")
-    _tell_failures(answers)
+    notify(f"{count:,} changes are tried again; `remotefs status` tells what comes of it")
+    _print_failures(answers)
     _fail_if_any(answers.values())
 
 
@@ -82,7 +82,7 @@ def flush(
     The exit status is 3 when something is left; it is said what and why, and the mount goes on with it.
     """
     answers = dict(_ask_each(paths, lambda found: _flush_at(found, timeout)))
-    _tell_failures(answers)
+    _print_failures(answers)
     results = [answer for answer in answers.values() if not isinstance(answer, RemotefsError)]
     left = sum(result.left for result in results)
     if left:
@@ -100,12 +100,12 @@ def _retry_at(found: FoundMount) -> Count:
 
 
 def _flush_at(found: FoundMount, timeout_s: float) -> DrainResult:
-    with progress_shown("flushing") as show:
+    with progress_shown("flushing") as report:
         return found.control.call(
             FLUSH,
             FlushParams(path=found.path, timeout_s=timeout_s),
             timeout_s=timeout_s + GRACE_S,
-            report=lambda progress: show(describe(progress)),
+            report=report,
         )
 
 
@@ -145,10 +145,10 @@ def _show_status(answers: Mapping[Path, Status | RemotefsError], *, clear: bool)
             print_table(status_rows(answer), "<*")
 
 
-def _tell_failures(answers: Mapping[Path, object]) -> None:
+def _print_failures(answers: Mapping[Path, object]) -> None:
     for path, answer in answers.items():
         if isinstance(answer, RemotefsError):
-            say(f"{path}: {answer}")
+            notify(f"{path}: {answer}")
 
 
 def _fail_if_any(answers: Iterable[object]) -> None:
@@ -158,5 +158,5 @@ def _fail_if_any(answers: Iterable[object]) -> None:
 
 def _print_leftovers(left: int, leftovers: Sequence[Leftover]) -> None:
     for leftover in leftovers:
-        say(f"{leftover.path}: {leftover.reason}")
-    say(f"{left:,} changes are left; the mount goes on with them")
+        notify(f"{leftover.path}: {leftover.reason}")
+    notify(f"{left:,} changes are left; the mount goes on with them")

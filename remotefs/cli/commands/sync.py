@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from remotefs.cli.console import human_size, say
+from remotefs.cli.console import human_size, notify
 from remotefs.control.find import find_mount
 from remotefs.control.messages.sync import SYNC, SyncParams, SyncResult
 
@@ -28,14 +28,14 @@ def sync(
     """
     found = find_mount(path)
     cost = found.control.call(SYNC, SyncParams(found.path, dry_run=True), timeout_s=LONG_S)
-    _say_cost(cost)
+    _print_cost(cost)
     if dry_run or not cost.files or not (yes or typer.confirm("Go on?", err=True)):
         return
     found.control.call(SYNC, SyncParams(found.path, dry_run=False), timeout_s=LONG_S)
-    say("on its way; `remotefs flush` waits for it")
+    notify("on its way; `remotefs flush` waits for it")
 
 
-def _say_cost(cost: SyncResult) -> None:
+def _print_cost(cost: SyncResult) -> None:
     for path in cost.unreadable:
-        say(f"{path}: keeps its name at the service, for its bytes cannot be read")
-    say(f"{cost.files:,} files, {human_size(cost.bytes)} to upload, about {cost.requests:,} requests")
+        notify(f"{path}: keeps its name at the service, for its bytes cannot be read")
+    notify(f"{cost.files:,} files, {human_size(cost.bytes)} to upload, about {cost.requests:,} requests")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
-from remotefs.cli.console import human_size, print_table, printable, say
+from remotefs.cli.console import human_size, notify, print_table, printable
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.trash import (
     ACCEPT_REMOVALS,
@@ -56,7 +56,7 @@ def empty(
 ) -> None:
     """Remove the files of the trash for good."""
     result = chosen_mount(mount).control.call(TRASH_EMPTY, EmptyParams(older_than_days), timeout_s=LONG_S)
-    say(f"{result.count:,} files removed from the trash")
+    notify(f"{result.count:,} files removed from the trash")
 
 
 def accept_removals(*, mount: MountOption = None) -> None:
@@ -67,7 +67,7 @@ def accept_removals(*, mount: MountOption = None) -> None:
     this lists twice more and removes them here too. Bytes that only this machine has go to the trash.
     """
     result = chosen_mount(mount).control.call(ACCEPT_REMOVALS, Nothing(), timeout_s=LONG_S)
-    say(f"{result.count:,} files that are gone at the service were removed here")
+    notify(f"{result.count:,} files that are gone at the service were removed here")
 
 
 def _minute(at: float) -> str:

@@ -16,7 +16,7 @@ class CheckParams(Message, frozen=True, kw_only=True):
     repair: bool = False
 
 
-class FindingTold(Message, frozen=True, kw_only=True):
+class FindingReport(Message, frozen=True, kw_only=True):
     """Something that is wrong, and what to do about it; `repaired` when that was done."""
 
     kind: str
@@ -31,7 +31,7 @@ class CheckResult(Message, frozen=True, kw_only=True):
 
     count: int
     repaired: int = 0
-    findings: tuple[FindingTold, ...] = ()
+    findings: tuple[FindingReport, ...] = ()
 
 
 class ExportParams(Message, frozen=True, kw_only=True):
