@@ -8,7 +8,7 @@
     │   └── NotReadable                 neither here nor downloadable (R2)
     ├── UsageError                      a wrong flag, setting or mountpoint: the command prints it and exits
     ├── RefusedError                    the service answered with a refusal
-    │   ├── BadRequest                  400: StorageQuotaExceeded, NotDownloadable, UnsupportedShape
+    │   ├── BadRequest                  400: StorageQuotaExceeded, NotDownloadable
     │   ├── AuthenticationFailed        401
     │   ├── BillingProblem              402
     │   ├── PermissionRefused           403
@@ -160,10 +160,6 @@ class StorageQuotaExceeded(BadRequest):
 
 class NotDownloadable(BadRequest):
     """400 `file_not_downloadable`."""
-
-
-class UnsupportedShape(BadRequest):
-    """400: the server knows only the other shape of the API."""
 
 
 class AuthenticationFailed(RefusedError):

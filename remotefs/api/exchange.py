@@ -26,18 +26,11 @@ from remotefs.api.http import httpx
 from remotefs.api.models import Account, account_of
 from remotefs.api.refusals import refusal
 from remotefs.api.retry import GiveUp, decide
-from remotefs.api.transport import (
-    FILES_BETA,
-    base_url,
-    credential_advice,
-    identity_headers,
-    lost_request,
-    make_http_client,
-    secrets_of,
-)
+from remotefs.api.transport import FILES_BETA, base_url, identity_headers, lost_request, make_http_client
 from remotefs.api.upload import UploadBody
 from remotefs.clocks import Machine, ServiceClock, SteadyClock
 from remotefs.config import MIB, ServiceConfig
+from remotefs.credentials import credential_advice, secrets_of
 from remotefs.errors import (
     DeadlineExceeded,
     RateLimited,

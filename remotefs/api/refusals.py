@@ -14,6 +14,7 @@ import msgspec
 from remotefs.api import bounds
 from remotefs.api.models import token
 from remotefs.api.retry import Hints, read_hints
+from remotefs.credentials import hide
 from remotefs.errors import (
     AuthenticationFailed,
     BadRequest,
@@ -163,10 +164,7 @@ def _mapping(value: object, key: str) -> dict[str, object]:
 
 
 def _hide(value: object, secrets: Sequence[str]) -> str:
-    text = value if isinstance(value, str) else ""
-    for secret in secrets:
-        text = text.replace(secret, "[hidden]")
-    return text
+    return hide(value, secrets) if isinstance(value, str) else ""
 
 
 def _printable(value: str) -> str | None:

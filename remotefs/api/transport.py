@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import re
 import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
@@ -18,7 +17,8 @@ from remotefs.api.decompression import ACCEPTED
 from remotefs.api.http import httpx
 from remotefs.api.pool import Pool, PoolLimits
 from remotefs.api.proxies import proxies_in_environment
-from remotefs.config import Secret, ServiceConfig
+from remotefs.config import ServiceConfig
+from remotefs.credentials import check_headers
 from remotefs.errors import (
     AmbiguousOutcome,
     DeadlineExceeded,
@@ -37,8 +37,6 @@ FILES_BETA = "files-api-2025-04-14"
 # open files. Idle ones are closed before load balancers do it (after 60 s and more), because a POST on a connection
 # that is just being closed has an ambiguous outcome.
 _LIMITS = PoolLimits(connections=160, idle_connections=32, idle_s=30.0)
-_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 # No connection was made, so the service cannot have carried anything out.
 _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError,
                   httpx.UnsupportedProtocol)  # fmt: skip
@@ -67,7 +65,7 @@ def identity_headers(config: ServiceConfig) -> dict[str, str]:
 
     Raises UsageError for a value that no header can carry.
     """
-    _check_credentials(config)
+    check_headers(config)
     headers = {"anthropic-version": API_VERSION}
     if config.api_key is not None:
         headers["x-api-key"] = config.api_key.reveal()
@@ -76,22 +74,6 @@ def identity_headers(config: ServiceConfig) -> dict[str, str]:
     if config.workspace_id is not None:
         headers["anthropic-workspace-id"] = config.workspace_id
     return headers | {name.lower(): value.reveal() for name, value in config.custom_headers}
-
-
-def secrets_of(config: ServiceConfig) -> tuple[str, ...]:
-    """Return the texts that no message may repeat, even if a reply contains them."""
-    held = [config.api_key, config.auth_token, *(value for _, value in config.custom_headers)]
-    # A short header value is not a secret, and hiding it would garble messages.
-    return tuple(secret.reveal() for secret in held if secret is not None and len(secret.reveal()) >= 8)
-
-
-def credential_advice(config: ServiceConfig) -> str:
-    """Return what to check after a 401: a sentence that names the setting, never the key."""
-    if config.api_key is not None:
-        return f"check the key in ANTHROPIC_API_KEY, and that it belongs to {config.base_url}"
-    if config.auth_token is not None:
-        return f"check the token in ANTHROPIC_AUTH_TOKEN, and that it belongs to {config.base_url}"
-    return "no key was sent: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN)"
 
 
 def make_http_client(config: ServiceConfig, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
@@ -207,23 +189,6 @@ def _pool_through(address: str | None, secure: ssl.SSLContext) -> Pool | None:
 
 def _bad_proxy(reason: str) -> UsageError:
     return UsageError(f"a proxy variable (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used: {reason}")
-
-
-def _check_credentials(config: ServiceConfig) -> None:
-    """Raise UsageError for a credential that no header can carry, before h11 does: its message would show the value.
-
-    No variable here holds the text of a secret, because a traceback that shows variables would print it too.
-    """
-    held = [("the key in ANTHROPIC_API_KEY", config.api_key), ("the token in ANTHROPIC_AUTH_TOKEN", config.auth_token)]
-    if config.workspace_id is not None:
-        held.append(("the workspace id", Secret(config.workspace_id)))
-    for name, value in config.custom_headers:
-        if not _NAME.fullmatch(name):
-            raise UsageError("ANTHROPIC_CUSTOM_HEADERS: one of the names is not a header name")
-        held.append((f"the value of {name} in ANTHROPIC_CUSTOM_HEADERS", value))
-    for what, secret in held:
-        if secret is not None and not _VALUE.fullmatch(secret.reveal()):
-            raise UsageError(f"{what} is empty or has a character that no header can carry (a line break, a quote?)")
 
 
 def _bracketed(host: str) -> str:

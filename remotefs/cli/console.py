@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from remotefs.control.messages.mount import Draining, Listing, Notice, Progress, Ready, Report, Warming
+from remotefs.control.messages.base import Draining, Listing, Notice, Progress, Ready, Report, Warming
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +16,7 @@ FILE_WIDTH = 1000
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 UNIT_STEP = 1024
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 def printable(text: str) -> str:
@@ -24,10 +24,20 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
 
 
-def say(text: str) -> None:
+def notify(text: str) -> None:
     """One line for the person, on stderr."""
     sys.stderr.write(f"remotefs: {printable(text)}\n")
     sys.stderr.flush()
+
+
+def notify_first(lines: Iterable[str], total: int) -> None:
+    """Print the first lines of `total` on stderr, and how many more there are."""
+    shown = 0
+    for line in lines:
+        notify(line)
+        shown += 1
+    if total > shown:
+        notify(f"… and {total - shown:,} more")
 
 
 def result_console() -> Console:
@@ -87,8 +97,8 @@ def human_duration(seconds: float) -> str:
 
 
 @contextmanager
-def progress_shown(title: str) -> Iterator[Say]:
-    """A line on the terminal that changes as lines are said to it; nothing where stderr is no terminal."""
+def progress_shown(title: str) -> Iterator[Report]:
+    """Yield a report that shows progress as one line on the terminal; nothing where stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -96,7 +106,7 @@ def progress_shown(title: str) -> Iterator[Say]:
 
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
     with console.status(title) as status:
-        yield lambda text: status.update(f"{title}: {printable(text)}")
+        yield lambda progress: status.update(f"{title}: {printable(describe(progress))}")
 
 
 @contextmanager
@@ -105,16 +115,16 @@ def bar_shown(title: str) -> Iterator[Report]:
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    from rich import progress  # noqa: PLC0415 - see above
+    from rich import progress as bars  # noqa: PLC0415 - see above
     from rich.console import Console  # noqa: PLC0415 - see above
 
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    columns = (progress.TextColumn("{task.description}"), progress.BarColumn(), progress.DownloadColumn())
-    with progress.Progress(*columns, progress.TimeRemainingColumn(), console=console, transient=True) as bar:
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.DownloadColumn())
+    with bars.Progress(*columns, bars.TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task(printable(title), total=None)
 
-        def move(told: Progress) -> None:
-            if isinstance(told, Warming):
-                bar.update(task, completed=told.bytes_done, total=told.bytes)
+        def move(progress: Progress) -> None:
+            if isinstance(progress, Warming):
+                bar.update(task, completed=progress.bytes_done, total=progress.bytes)
 
         yield move

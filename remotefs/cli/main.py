@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from remotefs import __version__
-from remotefs.cli.console import say
+from remotefs.cli.console import notify
 from remotefs.cli.exit_status import exit_status, record, sentence, sole_error
 
 DEBUG_VARIABLE = "REMOTEFS_DEBUG"
@@ -23,8 +23,8 @@ COMMANDS = {
     "status": ("status", "status"),
     "flush": ("status", "flush"),
     "retry": ("status", "retry"),
-    "id": ("status", "identify"),
-    "path": ("trash", "path_of"),
+    "id": ("paths", "identify"),
+    "path": ("paths", "path_of"),
     "warm": ("cache", "warm"),
     "pin": ("cache", "pin"),
     "unpin": ("cache", "unpin"),
@@ -35,8 +35,8 @@ COMMANDS = {
     "trash": ("trash", "trash"),
     "accept-removals": ("trash", "accept_removals"),
     "accept-account": ("account", "accept_account"),
-    "sync": ("trash", "sync"),
-    "dedupe": ("trash", "dedupe"),
+    "sync": ("sync", "sync"),
+    "dedupe": ("dedupe", "dedupe"),
     "serve": ("serve", "serve"),
     "generate": ("serve", "generate"),
     "probe": ("probe", "probe"),
@@ -52,7 +52,7 @@ def main() -> NoReturn:
     except BaseException as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
-        sys.exit(_tell(sole_error(error)))
+        sys.exit(_report_error(sole_error(error)))
     sys.exit(0)
 
 
@@ -97,7 +97,7 @@ def _about(
     """Anthropic's Files API as a directory: mount it, copy into it, read from it."""
 
 
-def _tell(error: BaseException) -> int:
+def _report_error(error: BaseException) -> int:
     record(error)
-    say(sentence(error))
+    notify(sentence(error))
     return exit_status(error)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from remotefs.control.address import short_address
-from remotefs.control.messages.mount import Endpoint, Progress, Report
+from remotefs.control.messages.base import Endpoint, Progress, Report
 from remotefs.control.protocol import MAX_REPLY_BYTES, Reply, Request, encode, error_of
 from remotefs.errors import AmbiguousOutcome, DeadlineExceeded, ReplyBroken, Unreachable
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from remotefs.control.messages.mount import Message
+from remotefs.control.messages.base import Message
 from remotefs.errors import StateLocked, StateUnusable
 
 LOCK_NAME = "lock"
@@ -50,22 +50,6 @@ def holder_of(state_dir: Path) -> Holder | None:
         return msgspec.json.decode((state_dir / LOCK_NAME).read_bytes(), type=Holder)
     except (OSError, msgspec.DecodeError):
         return None
-
-
-def is_held(state_dir: Path) -> bool:
-    """Whether a process holds the folder now."""
-    try:
-        fd = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
 
 
 def _open(state_dir: Path) -> int:

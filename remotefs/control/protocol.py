@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from remotefs import errors
-from remotefs.control.messages.mount import Message, Progress
+from remotefs.control.messages.base import Message, Progress
 from remotefs.errors import RefusedError, RemotefsError
 
 # A request is a name and a path; a reply may name many files.

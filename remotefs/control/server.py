@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from remotefs.control.address import short_address
-from remotefs.control.messages.mount import Command, Progress, Report
+from remotefs.control.messages.base import Command, Progress, Report
 from remotefs.control.protocol import MAX_REQUEST_BYTES, Reply, Request, encode, failure_of
 from remotefs.errors import AccessDenied, InvalidArgument, RemotefsError
 

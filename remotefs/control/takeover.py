@@ -11,7 +11,8 @@ import trio
 from remotefs.control.address import SOCKET_NAME
 from remotefs.control.client import ControlClient
 from remotefs.control.lock import Holder, lock_state
-from remotefs.control.messages.mount import TAKEOVER, Nothing
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.mount import TAKEOVER
 from remotefs.errors import StateLocked, TransportError
 
 # flock has no notice of its release that could be cancelled: it is looked at this often.

@@ -42,7 +42,6 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.UsageError, errno.EINVAL, _SAY),
     (errors.StorageQuotaExceeded, errno.EDQUOT, _SAY),
     (errors.NotDownloadable, errno.EACCES, _SAY),
-    (errors.UnsupportedShape, errno.EIO, _SHOUT),
     (errors.BadRequest, errno.EINVAL, _SAY),
     (errors.AuthenticationFailed, errno.EACCES, _SAY),
     (errors.BillingProblem, errno.EACCES, _SAY),

@@ -17,27 +17,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import trio
 
+from remotefs.control.messages.base import Notice, Report
 from remotefs.data.content.copying import duplicate
 from remotefs.errors import AlreadyExists, InvalidArgument, LocalError, OutOfSpace, RemotefsError
 from remotefs.mount.assembly import Components
 from remotefs.store.copies import copy_live, staged_in
 from remotefs.store.durability import sync_folder
 
-_SAY_EVERY = 100
+_REPORT_EVERY = 100
 
 
 class Backup:
     """One run on the folder `state_dir`. `failed`: what was not copied, and why."""
 
-    def __init__(self, parts: Components, state_dir: Path, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, parts: Components, state_dir: Path, report: Report) -> None:
         self._parts = parts
         self._state_dir = state_dir
-        self._say = say
+        self._report = report
         self.files = 0
         self.bytes = 0
         self.failed: dict[str, str] = {}
@@ -112,8 +112,8 @@ class Backup:
 
     def _copied(self) -> None:
         self.files += 1
-        if self.files % _SAY_EVERY == 0:
-            self._say(f"{self.files:,} files copied")
+        if self.files % _REPORT_EVERY == 0:
+            self._report(Notice(text=f"{self.files:,} files copied"))
 
 
 def _begin(new: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -15,19 +15,24 @@ from typing import BinaryIO
 
 import trio
 
+from remotefs.control.messages.base import Notice, Report
+from remotefs.data.content.store import ContentStore
+from remotefs.data.files.reader import FileReader
 from remotefs.errors import NotReadable, RemotefsError
-from remotefs.mount.assembly import Components
 from remotefs.mount.copying import Looks, copy_file, placing
 from remotefs.store.records import Entry, Inode
+from remotefs.store.tree import Tree
 
 
 class Export:
     """One run. `failed`: what was not copied, and why, by its path in the mount."""
 
-    def __init__(self, parts: Components, *, force: bool, say: Callable[[str], None] = lambda _: None) -> None:
-        self._parts = parts
+    def __init__(self, tree: Tree, content: ContentStore, reader: FileReader, *, force: bool, report: Report) -> None:
+        self._tree = tree
+        self._content = content
+        self._reader = reader
         self._force = force
-        self._say = say
+        self._report = report
         self.files = 0
         self.bytes = 0
         self.failed: dict[str, str] = {}
@@ -50,15 +55,14 @@ class Export:
         if not target.is_dir():
             target.mkdir()
             target.chmod(stat.S_IMODE(folder.mode) | stat.S_IRWXU)
-        tree = self._parts.tree
         return [
-            (tree.get(entry.ino), f"{path}/{entry.name}" if path else entry.name, target / entry.name)
+            (self._tree.get(entry.ino), f"{path}/{entry.name}" if path else entry.name, target / entry.name)
             for entry in self._entries(folder.ino)
         ]
 
     def _entries(self, folder: int) -> Iterator[Entry]:
         after = 0
-        while page := self._parts.tree.entries(folder, after=after):
+        while page := self._tree.entries(folder, after=after):
             yield from page
             after = page[-1].cookie
 
@@ -67,7 +71,7 @@ class Export:
             with placing(target, force=self._force) as new:
                 new.symlink_to(os.fsdecode(inode.target))
         elif inode.is_file:
-            self._say(path)
+            self._report(Notice(text=path))
             with await self._source(inode, path) as source:
                 await trio.to_thread.run_sync(partial(copy_file, source, target, _looks(inode), force=self._force))
             self.files += 1
@@ -78,8 +82,8 @@ class Export:
         if inode.size == 0:
             return BytesIO()
         if inode.staged_gen is None and inode.file_id is not None:
-            await self._parts.content.verify(inode.file_id)
-        source = await self._parts.file_reader.open_source(inode.ino)
+            await self._content.verify(inode.file_id)
+        source = await self._reader.open_source(inode.ino)
         if source is None:
             raise NotReadable(f"{path}: its bytes are not on this disk; `remotefs warm` fetches what can be fetched")
         return source

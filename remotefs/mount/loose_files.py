@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from remotefs import names
+from remotefs.control.messages.base import Notice, Report
 from remotefs.data.content.file import ContentFile
 from remotefs.data.content.index import CACHED, PINNED
 from remotefs.data.content.labels import Label, NoLabel, read_label
@@ -41,10 +42,10 @@ class Loose(NamedTuple):
 class LooseExport:
     """One run. `failed`: what was not copied, and why, by where it was to go."""
 
-    def __init__(self, state_dir: Path, *, force: bool, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, state_dir: Path, *, force: bool, report: Report) -> None:
         self._state_dir = state_dir
         self._force = force
-        self._say = say
+        self._report = report
         self.files = 0
         self.bytes = 0
         self.failed: dict[str, str] = {}
@@ -64,7 +65,7 @@ class LooseExport:
                 self.failed[loose.path] = (error.strerror if isinstance(error, OSError) else None) or str(error)
 
     def _copy_one(self, loose: Loose, target: Path) -> None:
-        self._say(loose.path)
+        self._report(Notice(text=loose.path))
         if loose.sums is not None:
             _check(loose.file, loose.sums)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -11,10 +11,11 @@ import trio
 from remotefs.check.findings import Finding, Kind
 from remotefs.config import Config
 from remotefs.control.lock import Holder, lock_state
+from remotefs.control.messages.base import Notice, Report
 from remotefs.control.messages.check import CheckResult, ExportResult
 from remotefs.errors import NotFound, StateUnusable
 from remotefs.mount.assembly import Components
-from remotefs.mount.check.inspection import Say, Scope
+from remotefs.mount.check.inspection import Scope
 from remotefs.mount.commands import check as checking
 from remotefs.mount.loose_files import LooseExport
 from remotefs.mount.settings import FuseOptions, MountSettings
@@ -23,7 +24,7 @@ from remotefs.store.copies import copies_of
 from remotefs.store.database import Database
 
 
-def check(state_dir: Path, config: Config, *, repair: bool, read: bool, say: Say) -> CheckResult:
+def check(state_dir: Path, config: Config, *, repair: bool, read: bool, report: Report) -> CheckResult:
     """As the mount's command; with `repair` what a crash left is put in order first, as at the start of a mount.
 
     A damaged database is made again then. Raises StateLocked while a mount uses it, NotFound, StateUnusable.
@@ -35,18 +36,18 @@ def check(state_dir: Path, config: Config, *, repair: bool, read: bool, say: Say
         if damaged and not repair:
             return checking.result([], damaged)
         if damaged:
-            say("making the database again of what is left of it")
+            report(Notice(text="making the database again of what is left of it"))
             await trio.to_thread.run_sync(_make_again, database)
         async with _parts(state_dir, config) as parts:
             if repair:
                 await parts.recovery.run()
-            return await checking.check(parts, Scope(read=read), repair=repair, say=say, repaired=damaged)
+            return await checking.check(parts, Scope(read=read), repair=repair, report=report, repaired=damaged)
 
     with _held(state_dir):
         return trio.run(run)
 
 
-def export(state_dir: Path, config: Config, path: str, target: Path, *, force: bool, say: Say) -> ExportResult:
+def export(state_dir: Path, config: Config, path: str, target: Path, *, force: bool, report: Report) -> ExportResult:
     """As the mount's command; from the files alone where the database cannot be read.
 
     Raises StateLocked while a mount uses it, NotFound.
@@ -55,10 +56,10 @@ def export(state_dir: Path, config: Config, path: str, target: Path, *, force: b
     async def run() -> ExportResult:
         try:
             async with _parts(state_dir, config) as parts:
-                return await checking.export(parts, path, target, force=force, say=say)
+                return await checking.export(parts, path, target, force=force, report=report)
         except StateUnusable as error:
-            say(f"{error}; copying what lies in its folder")
-            loose = LooseExport(state_dir, force=force, say=say)
+            report(Notice(text=f"{error}; copying what lies in its folder"))
+            loose = LooseExport(state_dir, force=force, report=report)
             await trio.to_thread.run_sync(loose.copy, path, target)
             return checking.export_result(loose.files, loose.bytes, loose.failed)
 
@@ -66,12 +67,12 @@ def export(state_dir: Path, config: Config, path: str, target: Path, *, force: b
         return trio.run(run)
 
 
-def backup(state_dir: Path, config: Config, target: Path, *, say: Say) -> ExportResult:
+def backup(state_dir: Path, config: Config, target: Path, *, report: Report) -> ExportResult:
     """As the mount's command. Raises StateLocked while a mount uses it, NotFound, StateUnusable."""
 
     async def run() -> ExportResult:
         async with _parts(state_dir, config) as parts:
-            return await checking.backup(parts, state_dir, target, say=say)
+            return await checking.backup(parts, state_dir, target, report=report)
 
     with _held(state_dir):
         return trio.run(run)

@@ -16,14 +16,14 @@ from remotefs.api.budget import Budget, Priority
 from remotefs.api.client import Client
 from remotefs.api.models import Account
 from remotefs.config import Config
-from remotefs.control.messages.mount import Listing, Notice, Progress, Ready
+from remotefs.control.messages.base import Listing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
 from remotefs.errors import LocalError, StateUnusable, TransportError
 from remotefs.fuse.connection import raise_background_limit, raise_readahead
 from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
 from remotefs.mount.assembly import Components
-from remotefs.mount.commands.mount import Commands
+from remotefs.mount.commands.groups import command_groups
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.copies import copies_of
 from remotefs.store.database import RESCUE_ADVICE, Database
@@ -98,7 +98,7 @@ class MountSession:
         async with parts.client, trio.open_nursery() as nursery:
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
-            self._tell_what_is_left()
+            self._report_leftovers()
             await self._greet_service()
             await nursery.start(parts.writeback.run)
             nursery.start_soon(keep, "listing the service", parts.refresh.run)
@@ -106,8 +106,8 @@ class MountSession:
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
             nursery.start_soon(keep, "saving sizes and times", self._save_notes)
             nursery.start_soon(keep, "copying the database", parts.copies.run)
-            commands = Commands(self._settings, parts, stop=self._end, yield_state=self._yield_state)
-            await nursery.start(ControlServer(commands.socket, commands.all()).run)
+            commands = command_groups(self._settings, parts, stop=self._end, yield_state=self._yield_state)
+            await nursery.start(ControlServer(self._settings.socket, commands.all()).run)
             async with self._mounted():
                 await self._serve()
             left = await self._drain_after_unmount()
@@ -125,7 +125,7 @@ class MountSession:
             parts.content.close()
             parts.staging.close()
 
-    def _tell_what_is_left(self) -> None:
+    def _report_leftovers(self) -> None:
         """What an earlier mount could not bring to the service in time is announced, and goes on (A3)."""
         rescued, lost = self._parts.recovery.rescued, self._parts.database.lost_frames
         if lost:
@@ -135,8 +135,8 @@ class MountSession:
                 Notice(text=f"{rescued.returned:,} files whose records were lost are back; the log names them")
             )
         if rescued.trashed:
-            told = f"{rescued.trashed:,} files whose records were lost are in the trash: see `remotefs trash list`"
-            self._report(Notice(text=told))
+            text = f"{rescued.trashed:,} files whose records were lost are in the trash: see `remotefs trash list`"
+            self._report(Notice(text=text))
         left = self._parts.journal.count()
         if left:
             self._report(Notice(text=f"{left:,} changes of an earlier mount are pending and go on"))

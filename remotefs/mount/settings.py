@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from remotefs.config import Config
+from remotefs.control.address import SOCKET_NAME
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,8 @@ class MountSettings:
     state_dir: Path
     config: Config
     options: FuseOptions
+
+    @property
+    def socket(self) -> Path:
+        """Return where the mount listens for commands."""
+        return self.state_dir / SOCKET_NAME

@@ -18,7 +18,7 @@ from remotefs import names
 from remotefs.config import NamesConfig
 from remotefs.control.address import SOCKET_NAME
 from remotefs.control.client import ControlClient
-from remotefs.control.messages.mount import FLUSH, FlushParams
+from remotefs.control.messages.status import FLUSH, FlushParams
 from remotefs.server.queries import ListQuery
 from remotefs.vfs.policy import NamePolicy
 from tests.faults import FaultyServer

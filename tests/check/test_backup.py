@@ -17,18 +17,18 @@ from remotefs.control.messages.check import BackupParams, ExportResult
 from remotefs.errors import AlreadyExists, InvalidArgument
 from remotefs.mount import offline
 from remotefs.mount.check.inspection import Scope, check_state
-from remotefs.mount.commands.check import Care
 from tests.between import Between
+from tests.commands import commands
 from tests.faults import FaultyServer, Reply, faulty_server
-from tests.parts import Host, running, settings
+from tests.parts import Host, running
 
 Server, Clock = FaultyServer, trio.abc.Clock
 LARGE = bytes(range(256)) * 4000
 
 
 async def backed_up(host: Host, target: Path) -> ExportResult:
-    care = Care(settings(host.state_dir, host.server.url), host.parts)
-    return await care.backup(BackupParams(target=str(target)), lambda _: None)
+    checking = commands(host).check
+    return await checking.backup(BackupParams(target=str(target)), lambda _: None)
 
 
 @asynccontextmanager
@@ -110,10 +110,10 @@ ACTS: dict[str, Callable[[Host], object]] = {
 async def back_up_and_act(folder: Path, server: Server, name: str, nth: int) -> int:
     """Act between two steps; the steps of the backup. Each file is in the copy, as it was before or after the act."""
     async with populated(folder, server) as host:
-        with Between("Care.backup", nth, lambda: ACTS[name](host)) as between:
+        with Between("CheckCommands.backup", nth, lambda: ACTS[name](host)) as between:
             async with trio.open_nursery() as nursery:
-                care = Care(settings(host.state_dir, host.server.url), host.parts)
-                nursery.start_soon(care.backup, BackupParams(target=str(folder / "copy")), lambda _: None)
+                checking = commands(host).check
+                nursery.start_soon(checking.backup, BackupParams(target=str(folder / "copy")), lambda _: None)
         await trio.sleep(5)
     shown = await contents(folder, server, "copy")
     waits = {shown.pop("waits", None), shown.pop("waited", None)} - {None}
@@ -203,7 +203,7 @@ async def test_without_a_mount_a_state_folder_is_copied_as_well(tmp_path: Path, 
     async with populated(tmp_path, server) as host:
         state = host.state_dir
     result = await trio.to_thread.run_sync(
-        lambda: offline.backup(state, Config(), tmp_path / "copy", say=lambda _: None)
+        lambda: offline.backup(state, Config(), tmp_path / "copy", report=lambda _: None)
     )
     assert result.failed_count == 0
     assert await contents(tmp_path, server, "copy") == ALL

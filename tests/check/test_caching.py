@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.check import ClearParams, TrimParams, UnpinParams, WarmParams
-from remotefs.control.messages.mount import Nothing, Progress, Warming
+from remotefs.control.messages.base import Nothing, Progress, Warming
+from remotefs.control.messages.cache import ClearParams, TrimParams, UnpinParams, WarmParams
 from remotefs.errors import NotReadable
 from remotefs.mount.check.inspection import check_state
-from remotefs.mount.commands.cache import Caching
+from tests.commands import commands, quietly
 from tests.faults import FaultyServer
 from tests.parts import Host, running
 
@@ -31,22 +31,18 @@ async def populate(host: Host) -> None:
     await host.walk()
 
 
-def quietly(_: Progress) -> None:
-    """Nobody reads it."""
-
-
 async def test_warm_fetches_once_and_names_what_cannot_be_read(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with running(tmp_path, server) as host:
         await populate(host)
         seen: list[Progress] = []
-        result = await Caching(host.parts).warm(WarmParams(""), seen.append)
+        result = await commands(host).pin.warm(WarmParams(""), seen.append)
         assert (result.files, result.bytes) == (3, 2 * len(MADE) + len(b"only copy"))
         assert [left.path for left in result.failed] == ["theirs"]
         assert "does not give back" in result.failed[0].reason
         assert isinstance(seen[-1], Warming)
         assert seen[-1].bytes_done == seen[-1].bytes == result.bytes + len(b"secret")
         before = server.script.count("content")
-        assert (await Caching(host.parts).warm(WarmParams("d"), quietly)).files == 2
+        assert (await commands(host).pin.warm(WarmParams("d"), quietly)).files == 2
         assert await host.read("d/made") == MADE
         assert server.script.count("content") == before
 
@@ -54,31 +50,31 @@ async def test_warm_fetches_once_and_names_what_cannot_be_read(tmp_path: Path, s
 async def test_what_is_pinned_stays_and_unpinned_it_may_go(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with running(tmp_path, server) as host:
         await populate(host)
-        caching = Caching(host.parts)
-        await caching.warm(WarmParams("d", pin=True), quietly)
-        await caching.warm(WarmParams("made2"), quietly)
-        freed = await caching.trim(TrimParams(0), quietly)
+        groups = commands(host)
+        await groups.pin.warm(WarmParams("d", pin=True), quietly)
+        await groups.pin.warm(WarmParams("made2"), quietly)
+        freed = await groups.cache.trim(TrimParams(0), quietly)
         assert (freed.files, freed.bytes) == (1, len(MADE))
         assert host.parts.locator.is_here(host.stat("d/made"))
         # An own upload is left alone unless that is said.
-        result = await caching.unpin(UnpinParams(path="d"), quietly)
+        result = await groups.pin.unpin(UnpinParams(path="d"), quietly)
         assert (result.files, result.sole.files, result.sole.paths) == (1, 1, ("d/ours",))
-        await caching.trim(TrimParams(0), quietly)
+        await groups.cache.trim(TrimParams(0), quietly)
         assert not host.parts.locator.is_here(host.stat("d/made"))
         assert await host.read("d/ours") == b"only copy"
-        assert (await caching.unpin(UnpinParams(path="d", sole_too=True), quietly)).files == 1
+        assert (await groups.pin.unpin(UnpinParams(path="d", sole_too=True), quietly)).files == 1
         assert [finding.kind for finding in await check_state(host.parts)] == ["only copy not pinned"]
 
 
 async def test_the_cache_is_trimmed_to_what_was_said(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with running(tmp_path, server) as host:
         await populate(host)
-        caching = Caching(host.parts)
-        await caching.warm(WarmParams(""), quietly)
-        before = await caching.info(Nothing(), quietly)
+        groups = commands(host)
+        await groups.pin.warm(WarmParams(""), quietly)
+        before = await groups.cache.info(Nothing(), quietly)
         assert (before.evictable_files, before.pinned_files, before.sole.files) == (2, 1, 1)
-        await caching.trim(TrimParams(before.evictable_bytes - 1), quietly)
-        after = await caching.info(Nothing(), quietly)
+        await groups.cache.trim(TrimParams(before.evictable_bytes - 1), quietly)
+        after = await groups.cache.info(Nothing(), quietly)
         assert after.evictable_files == 1
         assert after.pinned_bytes == before.pinned_bytes
 
@@ -88,18 +84,18 @@ async def test_what_was_cleared_by_force_is_said_first_and_then_unreadable(
 ) -> None:
     async with running(tmp_path, server) as host:
         await populate(host)
-        caching = Caching(host.parts)
-        await caching.warm(WarmParams(""), quietly)
-        said = (await caching.info(Nothing(), quietly)).sole
+        groups = commands(host)
+        await groups.pin.warm(WarmParams(""), quietly)
+        said = (await groups.cache.info(Nothing(), quietly)).sole
         assert (said.files, said.bytes, said.paths) == (1, len(b"only copy"), ("d/ours",))
         # What is open stays, and so does what is only here while nobody forces it.
         handle = await host.open("d/ours", os.O_RDONLY)
-        await caching.clear(ClearParams(pinned_too=True), quietly)
+        await groups.cache.clear(ClearParams(pinned_too=True), quietly)
         assert await host.fs.files.read(handle.fh, 0, 9) == b"only copy"
         await host.close(handle)
-        await caching.clear(ClearParams(), quietly)
+        await groups.cache.clear(ClearParams(), quietly)
         assert await host.read("d/ours") == b"only copy"
-        assert (await caching.clear(ClearParams(pinned_too=True), quietly)).files == 1
+        assert (await groups.cache.clear(ClearParams(pinned_too=True), quietly)).files == 1
         with pytest.raises(NotReadable):
             await host.read("d/ours")
         assert ("bytes are missing", "d/ours") in [(f.kind, f.path) for f in await check_state(host.parts)]

@@ -12,17 +12,17 @@ from remotefs.config import Config
 from remotefs.control.messages.check import ExportParams, ExportResult
 from remotefs.errors import InvalidArgument, NotFound
 from remotefs.mount import offline
-from remotefs.mount.commands.check import Care
+from tests.commands import commands
 from tests.faults import FaultyServer, Reply
-from tests.parts import Host, running, settings
+from tests.parts import Host, running
 
 Server, Clock = FaultyServer, trio.abc.Clock
 WEIRD = bytes(range(256)) * 1000
 
 
 async def exported(host: Host, path: str, target: Path, *, force: bool = False) -> ExportResult:
-    care = Care(settings(host.state_dir, host.server.url), host.parts)
-    return await care.export(ExportParams(path=path, target=str(target), force=force), lambda _: None)
+    checking = commands(host).check
+    return await checking.export(ExportParams(path=path, target=str(target), force=force), lambda _: None)
 
 
 def bytes_of(file: Path) -> bytes:
@@ -100,12 +100,12 @@ async def test_without_a_mount_all_is_copied_out_of_the_state_folder(
         state_dir = host.kill_copy("copy")
 
     def export() -> ExportResult:
-        return offline.export(state_dir, Config(), "", tmp_path / "out", force=False, say=lambda _: None)
+        return offline.export(state_dir, Config(), "", tmp_path / "out", force=False, report=lambda _: None)
 
     result = await trio.to_thread.run_sync(export)
     assert (result.files, result.failed_count) == (2, 1)
     assert (tmp_path / "out" / "d" / "ours").read_bytes() == WEIRD
     found = await trio.to_thread.run_sync(
-        lambda: offline.check(state_dir, Config(), repair=True, read=True, say=lambda _: None)
+        lambda: offline.check(state_dir, Config(), repair=True, read=True, report=lambda _: None)
     )
     assert found.count == found.repaired

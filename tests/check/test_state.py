@@ -147,7 +147,7 @@ async def test_the_service_is_compared_by_one_listing(tmp_path: Path, server: Se
         assert server.script.count("list") == before + 1
         server.script.add(Reply(500), op="list", times=None)
         said: list[str] = []
-        await check_state(host.parts, Scope(service=True), said.append)
+        await check_state(host.parts, Scope(service=True), lambda notice: said.append(notice.text))
         assert any("the service was not asked" in line for line in said)
 
 
@@ -155,9 +155,9 @@ async def test_an_idle_state_folder_is_checked_under_its_lock(tmp_path: Path, se
     async with running(tmp_path, server) as host:
         await populate(host)
         state_dir = host.kill_copy("copy")
-    checking = partial(offline.check, state_dir, Config(), repair=False, read=True, say=lambda _: None)
+    checking = partial(offline.check, state_dir, Config(), repair=False, read=True, report=lambda _: None)
     assert (await trio.to_thread.run_sync(checking)).count == 0
     with lock_state(state_dir, Holder.here("elsewhere")), pytest.raises(StateLocked):
         await trio.to_thread.run_sync(checking)
     with pytest.raises(NotFound):
-        offline.check(tmp_path, Config(), repair=False, read=True, say=lambda _: None)
+        offline.check(tmp_path, Config(), repair=False, read=True, report=lambda _: None)

@@ -8,22 +8,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import FlushParams, Nothing, PathParams, Progress
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.status import FlushParams, PathParams
 from remotefs.errors import BadRequest
-from remotefs.mount.commands.mount import Commands
 from tests.between import Between
+from tests.commands import commands, quietly
 from tests.faults import Action, Call, FaultyServer, Reply
-from tests.parts import LARGE, Host, running, settings
+from tests.parts import LARGE, running
 
 Server, Clock = FaultyServer, trio.abc.Clock
-
-
-def commands(host: Host) -> Commands:
-    return Commands(settings(host.state_dir, host.server.url), host.parts, stop=lambda: None, yield_state=lambda: False)
-
-
-def quietly(_: Progress) -> None:
-    """Nobody reads it."""
 
 
 class ReadSome(Action):
@@ -43,7 +36,7 @@ async def test_an_upload_under_way_is_told_by_its_bytes(tmp_path: Path, server: 
         await held.until_hit()
         [flight] = host.parts.in_flight.under_way.values()
         await host.until(lambda: flight.sent_bytes >= LARGE // 8)
-        [upload] = (await commands(host).status(Nothing(), quietly)).uploading
+        [upload] = (await commands(host).status.status(Nothing(), quietly)).uploading
         assert (upload.path, upload.size) == ("big", LARGE)
         assert LARGE // 8 <= upload.sent < LARGE
         server.script.clear()
@@ -56,16 +49,16 @@ async def test_what_failed_is_told_with_its_request_and_tried_again_when_asked(
         server.script.add(Reply(400), op="upload", times=1)
         with pytest.raises(BadRequest):
             await host.write("f", b"x")
-        status = await commands(host).status(Nothing(), quietly)
+        status = await commands(host).status.status(Nothing(), quietly)
         assert [item.path for item in status.failed] == ["f"]
         assert status.errors[0].request_id == "req_scripted"
         # It would be tried again by itself in a minute of the wall clock, which does not move here.
         assert host.remote_names() == []
-        assert (await commands(host).retry(PathParams("f"), quietly)).count == 1
+        assert (await commands(host).status.retry(PathParams("f"), quietly)).count == 1
         await host.until(lambda: host.remote_names() == ["f"])
         await host.settled()
-        assert (await commands(host).retry(PathParams(), quietly)).count == 0
-        assert (await commands(host).flush(FlushParams(timeout_s=1.0), quietly)).left == 0
+        assert (await commands(host).status.retry(PathParams(), quietly)).count == 0
+        assert (await commands(host).status.flush(FlushParams(timeout_s=1.0), quietly)).left == 0
 
 
 async def test_a_flush_takes_what_goes_and_what_is_written_meanwhile_as_it_is(
@@ -83,7 +76,7 @@ async def test_a_flush_takes_what_goes_and_what_is_written_meanwhile_as_it_is(
             host.nursery.start_soon(host.fs.files.release, handles["b"].fh)
             host.nursery.start_soon(host.fs.files.write, handles["c"].fh, 1, b"!")
 
-        flush = commands(host).flush
+        flush = commands(host).status.flush
         with Between("Commands.flush", 1, change):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(flush, FlushParams(timeout_s=5.0), quietly)

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import DrainResult, Nothing, Notice, Progress, UmountParams
+from remotefs.control.messages.base import DrainResult, Nothing, Notice, Progress
+from remotefs.control.messages.mount import UmountParams
 from remotefs.errors import LocalError
-from remotefs.mount.commands.mount import Commands
 from tests.between import Between
+from tests.commands import commands
 from tests.faults import FaultyServer, HoldReply
-from tests.parts import Host, running, settings
+from tests.parts import Host, running
 
 Server, Clock = FaultyServer, trio.abc.Clock
 
@@ -27,12 +28,10 @@ class Ending:
         self.open_at_end: int | None = None
         self.notices: list[str] = []
         self.host = host
-        self.commands = Commands(
-            settings(host.state_dir, host.server.url), host.parts, stop=self._stop, yield_state=lambda: False
-        )
+        self.commands = commands(host, self._stop)
 
     async def umount(self, timeout_s: float = 60.0) -> DrainResult:
-        return await self.commands.umount(UmountParams(timeout_s=timeout_s), self._note)
+        return await self.commands.mount.umount(UmountParams(timeout_s=timeout_s), self._note)
 
     def _stop(self) -> None:
         self.open_at_end = self.host.fs.handles.statistics().files
@@ -89,7 +88,7 @@ async def test_a3_what_stays_open_until_the_time_is_up_is_busy(tmp_path: Path, s
             with pytest.raises(LocalError, match="busy: 1 files are open"):
                 await ending.umount(30.0)
         assert ending.open_at_end is None
-        assert not (await ending.commands.status(Nothing(), lambda _: None)).draining
+        assert not (await ending.commands.status.status(Nothing(), lambda _: None)).draining
 
 
 async def test_a3_a_service_that_hangs_does_not_hold_it_up(tmp_path: Path, server: Server, clock: Clock) -> None:

@@ -19,18 +19,8 @@ from remotefs.cli.console import describe, human_size, printable
 from remotefs.cli.exit_status import exit_status, sentence, sole_error
 from remotefs.cli.launch.logs import start_logging
 from remotefs.config import Secret, ServiceConfig
-from remotefs.control.messages.mount import (
-    ContentUse,
-    Draining,
-    FailedRequest,
-    Leftover,
-    Listing,
-    PendingKind,
-    Requests,
-    Status,
-    Uploading,
-    Warming,
-)
+from remotefs.control.messages.base import Draining, Leftover, Listing, Warming
+from remotefs.control.messages.status import ContentUse, FailedRequest, PendingKind, Requests, Status, Uploading
 from remotefs.errors import NotFound, UsageError
 
 OFFLINE = Status(
@@ -204,3 +194,10 @@ def test_a_size_is_read_as_people_write_it(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no size"):
         parse_size(text)
+
+
+def test_a_short_header_value_does_not_garble_the_log(tmp_path: Path, root_logger: logging.Logger) -> None:
+    service = ServiceConfig(api_key=Secret("sk-hush"), custom_headers=(("X-Flag", Secret("e")),))
+    path = start_logging(tmp_path, service, to_stderr=False)
+    logging.getLogger("remotefs.x").warning("here sk-hush")
+    assert path.read_text().rstrip().endswith("here [hidden]")

@@ -19,22 +19,9 @@ import trio
 
 from remotefs.control.address import short_address
 from remotefs.control.client import ControlClient
-from remotefs.control.messages.mount import (
-    FLUSH,
-    STATUS,
-    UMOUNT,
-    Command,
-    Draining,
-    DrainResult,
-    FlushParams,
-    Leftover,
-    Nothing,
-    Notice,
-    Progress,
-    Report,
-    Status,
-    UmountParams,
-)
+from remotefs.control.messages.base import Command, Draining, DrainResult, Leftover, Nothing, Notice, Progress, Report
+from remotefs.control.messages.mount import UMOUNT, UmountParams
+from remotefs.control.messages.status import FLUSH, STATUS, FlushParams, Status
 from remotefs.control.server import ControlServer
 from remotefs.errors import (
     AmbiguousOutcome,

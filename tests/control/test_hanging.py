@@ -13,35 +13,23 @@ import pytest
 import trio
 
 from remotefs.control.client import ControlClient
-from remotefs.control.messages.check import (
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.cache import (
     CACHE_CLEAR,
     CACHE_INFO,
     CACHE_TRIM,
-    CHECK,
-    EXPORT,
     UNPIN,
-    CheckParams,
     ClearParams,
-    ExportParams,
     TrimParams,
     UnpinParams,
 )
-from remotefs.control.messages.mount import (
-    FLUSH,
-    PATHS,
-    RETRY,
-    STATUS,
-    TAKEOVER,
-    TRASH_LIST,
-    UMOUNT,
-    FlushParams,
-    Nothing,
-    PathParams,
-    PathsParams,
-    UmountParams,
-)
+from remotefs.control.messages.check import CHECK, EXPORT, CheckParams, ExportParams
+from remotefs.control.messages.mount import TAKEOVER, UMOUNT, UmountParams
+from remotefs.control.messages.paths import PATHS, PathsParams
+from remotefs.control.messages.status import FLUSH, RETRY, STATUS, FlushParams, PathParams
+from remotefs.control.messages.trash import TRASH_LIST
 from remotefs.control.server import ControlServer
-from remotefs.mount.commands.mount import Commands
+from tests.commands import commands
 from tests.faults import Action, Call, FaultyServer
 from tests.parts import Host, running, server, settings
 
@@ -69,11 +57,9 @@ async def stuck(folder: Path, server: FaultyServer, uploads: int) -> AsyncIterat
             await host.write(f"f{number:04}", b"x")
         host.make_due()
         await held.until_hit()
-        commands = Commands(
-            settings(host.state_dir, server.url), host.parts, stop=lambda: None, yield_state=lambda: False
-        )
-        await host.nursery.start(ControlServer(commands.socket, commands.all()).run)
-        yield host, ControlClient(commands.socket)
+        socket = settings(host.state_dir, server.url).socket
+        await host.nursery.start(ControlServer(socket, commands(host).all()).run)
+        yield host, ControlClient(socket)
         server.script.clear()
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import trio
 
-from remotefs.control.messages.mount import Progress, RestoreParams
+from remotefs.control.messages.trash import RestoreParams
 from remotefs.errors import Unreachable
-from remotefs.mount.commands.trash import Upkeep
 from remotefs.vfs.attributes import AttributeChange
+from tests.commands import commands, quietly
 from tests.faults import KEY
 from tests.parts import Host
 
@@ -387,7 +387,7 @@ class Restore(Operation):
     data: bytes
 
     async def do(self, scene: Scene) -> None:
-        await Upkeep(scene.host.parts).restore(RestoreParams(number=self.number, path=self.path), _quietly)
+        await commands(scene.host).trash.restore(RestoreParams(number=self.number, path=self.path), quietly)
 
     def passes(self, tree: Tree) -> Iterator[Tree]:
         yield tree
@@ -400,10 +400,6 @@ def outcomes(operations: Sequence[Operation], begun: int, done: int, tree: Tree 
     for operation in operations[:done]:
         *_, tree = operation.passes(tree)
     return [tree] if begun == done else list(operations[done].passes(tree))
-
-
-def _quietly(_: Progress) -> None:
-    pass
 
 
 def _is_at(path: str, place: str) -> bool:

@@ -12,7 +12,8 @@ import pytest
 
 from remotefs.control.address import SOCKET_NAME
 from remotefs.control.client import ControlClient
-from remotefs.control.messages.mount import FLUSH, Draining, FlushParams, Progress
+from remotefs.control.messages.base import Draining, Progress
+from remotefs.control.messages.status import FLUSH, FlushParams
 from tests.mount.support import mounted
 from tests.server_process import ServerProcess, running_server
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import DedupeParams
-from remotefs.mount.commands.trash import Upkeep
+from remotefs.control.messages.dedupe import DedupeParams
+from tests.commands import commands
 from tests.endurance.support import (
     LAG_S,
     SPEED,
@@ -68,5 +68,5 @@ async def test_w6_two_writers_and_late_commits(tmp_path: Path, uploads: int, clo
             assert several or uploads < 1000, "no commit came late enough"
             for asked in (host, other_host):
                 await persist(asked.walk)
-                reported = await Upkeep(asked.parts).dedupe(DedupeParams(dry_run=True), lambda _: None)
+                reported = await commands(asked).dedupe.dedupe(DedupeParams(dry_run=True), lambda _: None)
                 assert several <= {copy.file_id for copy in reported.copies}

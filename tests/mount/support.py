@@ -16,7 +16,8 @@ from typing import Any
 
 from remotefs.control.address import SOCKET_NAME
 from remotefs.control.client import ControlClient
-from remotefs.control.messages.mount import FLUSH, STATUS, FlushParams, Nothing, Status
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.status import FLUSH, STATUS, FlushParams, Status
 from remotefs.control.mounts import mount_at, read_mounts
 from remotefs.server.queries import ListQuery
 from tests.faults import FaultyServer

@@ -12,8 +12,6 @@ import msgspec
 
 from remotefs.clocks import Machine, boot_ns
 from remotefs.config import Config
-from remotefs.control.messages.mount import Progress
-from remotefs.mount.commands.trash import Upkeep
 from tests.faults import FaultyServer
 from tests.parts import Host, running
 
@@ -65,15 +63,6 @@ def add(
     """A file of somebody else; its id."""
     name = name.replace("/", "\uff0f")
     return server.store.add(name, data, downloadable=downloadable, expires_in_s=expires_in_s).id
-
-
-def commands(host: Host) -> Upkeep:
-    """What the commands ask of a mount."""
-    return Upkeep(host.parts)
-
-
-def quietly(_: Progress) -> None:
-    """A report that nobody reads."""
 
 
 async def walks(host: Host, count: int = 2) -> None:

@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import DedupeParams, DedupeResult
+from remotefs.control.messages.dedupe import DedupeParams, DedupeResult
 from remotefs.errors import InvalidArgument, NotFound
 from tests.between import Between
+from tests.commands import commands, quietly
 from tests.faults import FaultyServer
 from tests.parts import Host
-from tests.upkeep.support import add, commands, machine, quietly, view, walks
+from tests.upkeep.support import add, machine, view, walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
 
 
 async def _dedupe(host: Host, **params: object) -> DedupeResult:
-    return await commands(host).dedupe(DedupeParams(**params), quietly)  # type: ignore[arg-type]  # as the caller has it
+    return await commands(host).dedupe.dedupe(DedupeParams(**params), quietly)  # type: ignore[arg-type]  # as the caller has it
 
 
 def _verdicts(result: DedupeResult) -> dict[str, str]:

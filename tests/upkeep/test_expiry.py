@@ -9,10 +9,11 @@ import pytest
 import trio
 
 from remotefs.clocks import STEP_AFTER_NS
-from remotefs.control.messages.mount import Nothing
+from remotefs.control.messages.base import Nothing
+from tests.commands import commands, quietly
 from tests.faults import EditJson, FaultyServer
 from tests.parts import Host
-from tests.upkeep.support import DAY_S, YEAR_2200, Time, add, commands, machine, quietly, walks
+from tests.upkeep.support import DAY_S, YEAR_2200, Time, add, machine, walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
 MANY = 30
@@ -82,7 +83,7 @@ async def test_s1_a_date_far_ahead_in_all_replies_is_held_until_a_person_has_loo
         time.passed_s = STEP_AFTER_NS / 1e9 + 1.0
         await walks(host, 2)
         assert (len(host.ls()), _held(host)) == (MANY + 1, MANY)
-        assert (await commands(host).accept_removals(Nothing(), quietly)).count == MANY
+        assert (await commands(host).trash.accept_removals(Nothing(), quietly)).count == MANY
         assert (host.ls(), _held(host)) == (["kept"], 0)
 
 

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotefs.config import RefreshConfig
-from remotefs.control.messages.mount import Nothing
+from remotefs.control.messages.base import Nothing
 from remotefs.data.reconcile.removal import Census, is_believable
 from remotefs.errors import AccountError
+from tests.commands import commands, quietly
 from tests.faults import EditJson, FaultyServer, HoldReply, Reply, Rule
-from tests.upkeep.support import add, commands, machine, quietly, walks
+from tests.upkeep.support import add, machine, walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
 DEFAULTS = RefreshConfig()
@@ -79,7 +80,7 @@ async def test_s1_a_poll_that_was_begun_before_a_person_looked_holds_nothing_aga
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.parts.listings.poll)
             await poll.until_hit()
-            nursery.start_soon(commands(host).accept_removals, Nothing(), quietly)
+            nursery.start_soon(commands(host).trash.accept_removals, Nothing(), quietly)
             await trio.sleep(5)
             poll.release()
         assert (len(host.ls()), host.parts.meta.facts.removals_held) == (5, 0)
@@ -111,7 +112,7 @@ async def test_s1_what_is_held_back_is_said_and_goes_when_a_person_has_looked(
             server.store.delete(file_id)
         await walks(host, 3)
         assert host.parts.meta.facts.removals_held == 25
-        assert (await commands(host).accept_removals(Nothing(), quietly)).count == 25
+        assert (await commands(host).trash.accept_removals(Nothing(), quietly)).count == 25
         assert len(host.ls()) == 5
         assert host.parts.meta.facts.removals_held == 0
 
@@ -126,7 +127,7 @@ async def test_s1_an_emptied_account_removes_nothing_by_itself(tmp_path: Path, s
             await host.parts.listings.poll()
         assert host.ls() == ["only"]
         assert host.parts.meta.facts.removals_held == 1
-        await commands(host).accept_removals(Nothing(), quietly)
+        await commands(host).trash.accept_removals(Nothing(), quietly)
         assert host.ls() == []
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import PathsParams
+from remotefs.control.messages.paths import PathsParams
 from remotefs.errors import CallerError, NotFound
 from remotefs.store.records import ROOT_INO
+from tests.commands import commands, quietly
 from tests.faults import FaultyServer, faulty_server
 from tests.parts import Host
-from tests.upkeep.support import add, commands, machine, quietly, walks
+from tests.upkeep.support import add, machine, walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
 
@@ -106,11 +107,11 @@ async def test_a5_the_paths_of_ids(tmp_path: Path, server: Server, clock: Clock)
     async with machine(tmp_path, server) as host:
         old, new = add(server, "d/f.txt"), add(server, "d/f.txt")
         await host.walk()
-        result = await commands(host).paths(PathsParams((new, "file_nowhere", old)), quietly)
+        result = await commands(host).paths.paths(PathsParams((new, "file_nowhere", old)), quietly)
         assert result.paths == ("d/f.txt", None, f"d/f [{old}].txt")
         host.rename("d/f.txt", "moved")
         host.unlink(f"d/f [{old}].txt")
-        assert (await commands(host).paths(PathsParams((new, old)), quietly)).paths == ("moved", None)
+        assert (await commands(host).paths.paths(PathsParams((new, old)), quietly)).paths == ("moved", None)
 
 
 @pytest.fixture

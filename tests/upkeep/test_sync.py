@@ -9,11 +9,12 @@ import pytest
 import trio
 
 from remotefs.config import Config
-from remotefs.control.messages.mount import SyncParams, SyncResult
+from remotefs.control.messages.sync import SyncParams, SyncResult
 from remotefs.errors import NotFound
+from tests.commands import commands, quietly
 from tests.faults import FaultyServer, Hold, LostReply
 from tests.parts import Host
-from tests.upkeep.support import add, at_once, commands, machine, quietly, walks
+from tests.upkeep.support import add, at_once, machine, walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
 MIB = 1 << 20
@@ -21,7 +22,7 @@ FEW = 4
 
 
 async def _sync(host: Host, path: str = "", *, dry_run: bool = False) -> SyncResult:
-    return await commands(host).sync(SyncParams(path, dry_run=dry_run), quietly)
+    return await commands(host).sync.sync(SyncParams(path, dry_run=dry_run), quietly)
 
 
 async def _tree_of(host: Host, count: int, size: int = 1) -> None:

@@ -13,12 +13,14 @@ import pytest
 import trio
 
 from remotefs.config import Config
-from remotefs.control.messages.mount import EmptyParams, Nothing, RestoreParams
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.trash import EmptyParams, RestoreParams
 from remotefs.data.content.trash import Trash
 from remotefs.errors import AlreadyExists, CorruptionError, NotADirectory, NotFound, RemotefsError
+from tests.commands import commands, quietly
 from tests.faults import EditJson, FaultyServer
 from tests.parts import Host
-from tests.upkeep.support import add, at_once, commands, machine, quietly, walks
+from tests.upkeep.support import add, at_once, machine, walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
 
@@ -50,7 +52,7 @@ async def test_s2_what_only_this_machine_has_goes_to_the_trash(tmp_path: Path, s
     async with machine(tmp_path, server) as host:
         host.mkdir("d")
         file_id = await _lost(host, "d/f.txt", b"precious")
-        [entry] = (await commands(host).list_trash(Nothing(), quietly)).entries
+        [entry] = (await commands(host).trash.list_trash(Nothing(), quietly)).entries
         assert (entry.path, entry.file_id, entry.size) == ("d/f.txt", file_id, 8)
         assert "deleted elsewhere" in entry.reason
         assert host.parts.trash.bytes_of(entry.number).read_bytes() == b"precious"
@@ -171,7 +173,7 @@ async def test_s2_restored_it_is_where_it_was_and_is_uploaded_again(
         file_id = await _lost_now(host, "d/f.txt")
         host.fs.namespace.rmdir(1, b"d")
         [entry] = host.parts.trash.entries()
-        result = await commands(host).restore(RestoreParams(entry.number), quietly)
+        result = await commands(host).trash.restore(RestoreParams(entry.number), quietly)
         assert result.path == "d/f.txt"
         inode = host.stat("d/f.txt")
         assert (await host.read("d/f.txt"), inode.mode, inode.mtime_ns) == (b"precious", 0o100600, 123456789)
@@ -188,7 +190,7 @@ async def test_s2_restored_to_another_path(tmp_path: Path, server: Server, clock
         add(server, "kept")
         await _lost(host, "f", b"precious")
         [entry] = host.parts.trash.entries()
-        result = await commands(host).restore(RestoreParams(entry.number, "new/place/g"), quietly)
+        result = await commands(host).trash.restore(RestoreParams(entry.number, "new/place/g"), quietly)
         assert (result.path, await host.read("new/place/g")) == ("new/place/g", b"precious")
         await host.settled()
         assert host.remote_bytes("new／place／g") == [b"precious"]
@@ -201,9 +203,9 @@ async def test_s2_a_restore_never_replaces_what_is_there(tmp_path: Path, server:
         await host.write("f", b"another")
         [entry] = host.parts.trash.entries()
         with pytest.raises(AlreadyExists, match="--to"):
-            await commands(host).restore(RestoreParams(entry.number), quietly)
+            await commands(host).trash.restore(RestoreParams(entry.number), quietly)
         with pytest.raises(NotADirectory):
-            await commands(host).restore(RestoreParams(entry.number, "f/below"), quietly)
+            await commands(host).trash.restore(RestoreParams(entry.number, "f/below"), quietly)
         assert await host.read("f") == b"another"
         assert [kept.number for kept in host.parts.trash.entries()] == [entry.number]
 
@@ -215,7 +217,7 @@ async def test_s2_a_restore_stays_within_the_mount(tmp_path: Path, server: Serve
         await _lost(host, "f", b"precious")
         [entry] = host.parts.trash.entries()
         with pytest.raises(RemotefsError):
-            await commands(host).restore(RestoreParams(entry.number, path), quietly)
+            await commands(host).trash.restore(RestoreParams(entry.number, path), quietly)
         assert [kept.number for kept in host.parts.trash.entries()] == [entry.number]
         assert host.parts.trash.bytes_of(entry.number).read_bytes() == b"precious"
 
@@ -223,7 +225,7 @@ async def test_s2_a_restore_stays_within_the_mount(tmp_path: Path, server: Serve
 async def test_s2_a_number_that_is_not_there(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with machine(tmp_path, server) as host:
         with pytest.raises(NotFound, match="trash list"):
-            await commands(host).restore(RestoreParams(7), quietly)
+            await commands(host).trash.restore(RestoreParams(7), quietly)
 
 
 async def test_s2_emptied_it_is_empty_and_young_things_stay_when_told_so(
@@ -232,8 +234,8 @@ async def test_s2_emptied_it_is_empty_and_young_things_stay_when_told_so(
     async with machine(tmp_path, server) as host:
         add(server, "kept")
         await _lost(host, "f", b"precious")
-        assert (await commands(host).empty_trash(EmptyParams(older_than_days=1), quietly)).count == 0
-        assert (await commands(host).empty_trash(EmptyParams(), quietly)).count == 1
+        assert (await commands(host).trash.empty_trash(EmptyParams(older_than_days=1), quietly)).count == 0
+        assert (await commands(host).trash.empty_trash(EmptyParams(), quietly)).count == 1
         assert list((host.state_dir / "trash").iterdir()) == []
 
 
@@ -306,14 +308,14 @@ async def test_s2_a_restore_that_fails_makes_and_sends_nothing(tmp_path: Path, s
         before = server.script.count("upload")
         for path in ("d/e.txt", "new/folder/e.txt"):
             with pytest.raises(CorruptionError):
-                await commands(host).restore(RestoreParams(number=entry.number, path=path), quietly)
+                await commands(host).trash.restore(RestoreParams(number=entry.number, path=path), quietly)
         await trio.sleep(100)
         await host.settled()
         assert (host.ls(), host.ls("d"), server.script.count("upload")) == (["d", "kept"], [], before)
         assert host.parts.staging.scan() == []
 
         bytes_path.write_bytes(b"precious")
-        await commands(host).restore(RestoreParams(number=entry.number, path="new/folder/e.txt"), quietly)
+        await commands(host).trash.restore(RestoreParams(number=entry.number, path="new/folder/e.txt"), quietly)
         await host.settled()
         assert await host.read("new/folder/e.txt") == b"precious"
         assert host.parts.trash.entries() == []

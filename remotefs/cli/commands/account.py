@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from remotefs.cli.console import say
+from remotefs.cli.console import notify
 from remotefs.cli.exit_status import EXIT_FAILED
+from remotefs.cli.launch.plan import load_settings
 from remotefs.cli.launch.preflight import check_key
-from remotefs.cli.launch.request import load_settings
 
 if TYPE_CHECKING:
     from remotefs.mount.ownership import Owner
@@ -46,14 +46,14 @@ def accept_account(
 
     def confirm(before: Owner, after: Owner) -> bool:
         nonlocal answered
-        say(f"{state_dir} belongs to {before.describe()}")
-        say(f"now {after.describe()} answers")
+        notify(f"{state_dir} belongs to {before.describe()}")
+        notify(f"now {after.describe()} answers")
         answered = yes or typer.confirm("Are these the same files?", err=True)
         return answered
 
     if accept(state_dir.absolute(), settings, confirm):
-        say(f"{state_dir} belongs to it from now on")
+        notify(f"{state_dir} belongs to it from now on")
     elif answered:
-        say(f"{state_dir} belongs to the account that answers already")
+        notify(f"{state_dir} belongs to the account that answers already")
     else:
         raise typer.Exit(EXIT_FAILED)

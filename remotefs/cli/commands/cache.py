@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
-from remotefs.cli.console import bar_shown, human_size, print_table, say
+from remotefs.cli.console import bar_shown, human_size, notify, notify_first, print_table
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.control.find import find_mount
-from remotefs.control.messages.check import (
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.cache import (
     CACHE_CLEAR,
     CACHE_INFO,
     CACHE_TRIM,
@@ -24,7 +25,6 @@ from remotefs.control.messages.check import (
     UnpinParams,
     WarmParams,
 )
-from remotefs.control.messages.mount import Nothing
 from remotefs.errors import UsageError
 
 # Fetching may take as long as it likes; the mount says how far it is.
@@ -64,24 +64,24 @@ def unpin(paths: _PATHS, *, yes: _YES = False) -> None:
         result = found.control.call(UNPIN, UnpinParams(path=found.path), timeout_s=SHORT_S)
         count = result.files
         if result.sole.files:
-            _say_unreadable(result.sole, "may become unreadable at any time")
+            _print_unreadable(result.sole, "may become unreadable at any time")
             if yes or typer.confirm("Unpin them too?", err=True):
                 params = UnpinParams(path=found.path, sole_too=True)
                 count += found.control.call(UNPIN, params, timeout_s=SHORT_S).files
-        say(f"{path}: {count:,} files unpinned")
+        notify(f"{path}: {count:,} files unpinned")
 
 
 @cache.command("info")
 def info(*, mount: MountOption = None) -> None:
     """Show what content takes on this disk, and what it may."""
-    told = chosen_mount(mount).control.call(CACHE_INFO, Nothing(), timeout_s=SHORT_S)
+    found = chosen_mount(mount).control.call(CACHE_INFO, Nothing(), timeout_s=SHORT_S)
     rows = [
-        ("pinned", f"{human_size(told.pinned_bytes)} in {told.pinned_files:,} files"),
-        ("of these only here", f"{human_size(told.sole.bytes)} in {told.sole.files:,} files"),
-        ("can be evicted", f"{human_size(told.evictable_bytes)} in {told.evictable_files:,} files"),
-        ("at most", human_size(told.limit_bytes)),
-        ("being written", human_size(told.staging_bytes)),
-        ("free on the disk", f"{human_size(told.free_bytes)}, {human_size(told.reserve_bytes)} of it in reserve"),
+        ("pinned", f"{human_size(found.pinned_bytes)} in {found.pinned_files:,} files"),
+        ("of these only here", f"{human_size(found.sole.bytes)} in {found.sole.files:,} files"),
+        ("can be evicted", f"{human_size(found.evictable_bytes)} in {found.evictable_files:,} files"),
+        ("at most", human_size(found.limit_bytes)),
+        ("being written", human_size(found.staging_bytes)),
+        ("free on the disk", f"{human_size(found.free_bytes)}, {human_size(found.reserve_bytes)} of it in reserve"),
     ]
     print_table(rows, "<*")
 
@@ -96,7 +96,7 @@ def trim(
 ) -> None:
     """Evict content that can be fetched again, what was not used for longest first."""
     freed = chosen_mount(mount).control.call(CACHE_TRIM, TrimParams(parse_size(to)), timeout_s=SHORT_S)
-    say(f"{freed.files:,} files evicted, {human_size(freed.bytes)}")
+    notify(f"{freed.files:,} files evicted, {human_size(freed.bytes)}")
 
 
 @cache.command("clear")
@@ -113,13 +113,13 @@ def clear(
     control = chosen_mount(mount).control
     sole = control.call(CACHE_INFO, Nothing(), timeout_s=SHORT_S).sole
     if force and sole.files:
-        _say_unreadable(sole, "become unreadable for good")
+        _print_unreadable(sole, "become unreadable for good")
         if not (yes or typer.confirm("Remove their content?", err=True)):
             raise typer.Exit(EXIT_FAILED)
     freed = control.call(CACHE_CLEAR, ClearParams(pinned_too=force), timeout_s=LONG_S)
-    say(f"the content of {freed.files:,} files removed, {human_size(freed.bytes)}")
+    notify(f"the content of {freed.files:,} files removed, {human_size(freed.bytes)}")
     if sole.files and not force:
-        say(f"{sole.files:,} files stay, {human_size(sole.bytes)}: the service does not give them back")
+        notify(f"{sole.files:,} files stay, {human_size(sole.bytes)}: the service does not give them back")
 
 
 def parse_size(text: str) -> int:
@@ -136,19 +136,13 @@ def _warm(paths: list[Path], *, pin: bool) -> None:
         found = find_mount(path)
         with bar_shown(str(path)) as report:
             result = found.control.call(WARM, WarmParams(found.path, pin), timeout_s=LONG_S, report=report)
-        for leftover in result.failed:
-            say(f"{leftover.path}: {leftover.reason}")
-        if result.failed_count > len(result.failed):
-            say(f"… and {result.failed_count - len(result.failed):,} more")
-        say(f"{path}: {result.files:,} files are {'pinned' if pin else 'here'}, {human_size(result.bytes)}")
+        notify_first((f"{left.path}: {left.reason}" for left in result.failed), result.failed_count)
+        notify(f"{path}: {result.files:,} files are {'pinned' if pin else 'here'}, {human_size(result.bytes)}")
         is_whole &= not result.failed_count
     if not is_whole:
         raise typer.Exit(EXIT_FAILED)
 
 
-def _say_unreadable(sole: SoleCopies, fate: str) -> None:
-    for path in sole.paths:
-        say(f"{path}")
-    if sole.files > len(sole.paths):
-        say(f"… and {sole.files - len(sole.paths):,} more")
-    say(f"{sole.files:,} files that only this machine has, {human_size(sole.bytes)}, {fate}")
+def _print_unreadable(sole: SoleCopies, fate: str) -> None:
+    notify_first(sole.paths, sole.files)
+    notify(f"{sole.files:,} files that only this machine has, {human_size(sole.bytes)}, {fate}")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from remotefs.cli.choose_mount import chosen_mount
-from remotefs.cli.console import Say, describe, human_size, progress_shown, say
+from remotefs.cli.console import human_size, notify, notify_first, progress_shown
 from remotefs.cli.exit_status import EXIT_FAILED
-from remotefs.cli.launch.request import load_settings
+from remotefs.cli.launch.plan import load_settings
 from remotefs.control.find import find_mount
+from remotefs.control.messages.base import Report
 from remotefs.control.messages.check import (
     BACKUP,
     CHECK,
@@ -23,6 +23,7 @@ from remotefs.control.messages.check import (
     CheckResult,
     ExportParams,
     ExportResult,
+    FindingReport,
 )
 from remotefs.errors import NotFound, UsageError
 
@@ -50,21 +51,17 @@ def check(
     a state folder all but the listing. A line for each finding, and what to do about it. The exit status is 1 when
     there are any.
     """
-    with progress_shown("checking") as show:
+    with progress_shown("checking") as report:
         if state_dir is not None:
-            result = _check_idle(state_dir, repair, quick, show)
+            result = _check_idle(state_dir, repair, quick, report)
         else:
             params = CheckParams(service=not offline, read=not quick, repair=repair)
             control = chosen_mount(mountpoint).control
-            result = control.call(CHECK, params, timeout_s=LONG_S, report=lambda told: show(describe(told)))
-    for finding in result.findings:
-        done = "put right" if finding.repaired else finding.advice
-        say(f"{finding.path or '/'}: {finding.kind}: {finding.what}; {done}")
-    if result.count > len(result.findings):
-        say(f"… and {result.count - len(result.findings):,} more")
+            result = control.call(CHECK, params, timeout_s=LONG_S, report=report)
+    notify_first(map(_finding_line, result.findings), result.count)
     if result.count > result.repaired:
         raise typer.Exit(EXIT_FAILED)
-    say("clean" if not result.count else f"clean, after {result.repaired:,} repairs")
+    notify("clean" if not result.count else f"clean, after {result.repaired:,} repairs")
 
 
 def export(
@@ -85,12 +82,12 @@ def export(
     if len(sources) > 1 and not into:
         raise UsageError(f"{destination} is no folder: several files need one")
     results = []
-    with progress_shown("exporting") as show:
+    with progress_shown("exporting") as report:
         for source in sources:
             name = source.absolute().name if state_dir is None else source.name
             target = (destination / name if into else destination).absolute()
-            results.append(_export_one(source, target, state_dir, force=force, show=show))
-    _say_exported(results)
+            results.append(_export_one(source, target, state_dir, force=force, report=report))
+    _print_exported(results)
 
 
 def backup(
@@ -107,59 +104,61 @@ def backup(
     it. What could not be copied is named. The exit status is 1 then.
     """
     target = destination.absolute()
-    with progress_shown("backing up") as show:
+    with progress_shown("backing up") as report:
         if state_dir is not None:
-            result = _back_up_idle(state_dir, target, show)
+            result = _back_up_idle(state_dir, target, report)
         else:
             control = chosen_mount(mountpoint).control
             params = BackupParams(target=str(target))
-            result = control.call(BACKUP, params, timeout_s=LONG_S, report=lambda told: show(describe(told)))
-    _say_exported([result])
+            result = control.call(BACKUP, params, timeout_s=LONG_S, report=report)
+    _print_exported([result])
 
 
-def _export_one(source: Path, target: Path, state_dir: Path | None, *, force: bool, show: Say) -> ExportResult:
+def _export_one(source: Path, target: Path, state_dir: Path | None, *, force: bool, report: Report) -> ExportResult:
     if state_dir is not None:
-        return _export_idle(state_dir, source, target, force, show)
+        return _export_idle(state_dir, source, target, force, report)
     found = find_mount(source)
     params = ExportParams(path=found.path, target=str(target), force=force)
-    return found.control.call(EXPORT, params, timeout_s=LONG_S, report=lambda told: show(describe(told)))
+    return found.control.call(EXPORT, params, timeout_s=LONG_S, report=report)
 
 
-def _say_exported(results: list[ExportResult]) -> None:
+def _print_exported(results: list[ExportResult]) -> None:
     for result in results:
-        for leftover in result.failed:
-            say(f"{leftover.path}: {leftover.reason}")
-        if result.failed_count > len(result.failed):
-            say(f"… and {result.failed_count - len(result.failed):,} more")
+        notify_first((f"{left.path}: {left.reason}" for left in result.failed), result.failed_count)
     files, size = sum(result.files for result in results), sum(result.bytes for result in results)
-    say(f"{files:,} files copied, {human_size(size)}")
+    notify(f"{files:,} files copied, {human_size(size)}")
     if any(result.failed_count for result in results):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _finding_line(finding: FindingReport) -> str:
+    done = "put right" if finding.repaired else finding.advice
+    return f"{finding.path or '/'}: {finding.kind}: {finding.what}; {done}"
 
 
 # -- without a mount; all of it is loaded for this alone
 
 
-def _check_idle(state_dir: Path, repair: bool, quick: bool, show: Callable[[str], None]) -> CheckResult:
+def _check_idle(state_dir: Path, repair: bool, quick: bool, report: Report) -> CheckResult:
     from remotefs.mount import offline  # noqa: PLC0415 - see above
 
     return offline.check(
-        _existing(state_dir), load_settings(os.environ, None, {}), repair=repair, read=not quick, say=show
+        _existing(state_dir), load_settings(os.environ, None, {}), repair=repair, read=not quick, report=report
     )
 
 
-def _export_idle(state_dir: Path, source: Path, target: Path, force: bool, show: Callable[[str], None]) -> ExportResult:
+def _export_idle(state_dir: Path, source: Path, target: Path, force: bool, report: Report) -> ExportResult:
     from remotefs.mount import offline  # noqa: PLC0415 - see above
 
     path = "" if source == Path() else str(source).strip("/")
     settings = load_settings(os.environ, None, {})
-    return offline.export(_existing(state_dir), settings, path, target, force=force, say=show)
+    return offline.export(_existing(state_dir), settings, path, target, force=force, report=report)
 
 
-def _back_up_idle(state_dir: Path, target: Path, show: Callable[[str], None]) -> ExportResult:
+def _back_up_idle(state_dir: Path, target: Path, report: Report) -> ExportResult:
     from remotefs.mount import offline  # noqa: PLC0415 - see above
 
-    return offline.backup(_existing(state_dir), load_settings(os.environ, None, {}), target, say=show)
+    return offline.backup(_existing(state_dir), load_settings(os.environ, None, {}), target, report=report)
 
 
 def _existing(state_dir: Path) -> Path:

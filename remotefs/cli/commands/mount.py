@@ -7,66 +7,74 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import msgspec
 import typer
 
-from remotefs.cli.console import describe, progress_shown, say
+from remotefs.cli.console import notify, progress_shown
 from remotefs.cli.exit_status import EXIT_WORK_LEFT
+from remotefs.cli.launch.plan import MountArgs, MountPlan, absolute, load_settings
 from remotefs.cli.launch.preflight import check_apart, check_fuse, check_key, check_others_allowed, ready_mountpoint
-from remotefs.cli.launch.request import MountArgs, MountPlan, absolute, load_settings
 from remotefs.cli.launch.startup import start_in_background
 from remotefs.cli.launch.state_dirs import prepare_state_dir
 from remotefs.cli.launch.unmount import unmount
 from remotefs.config import Durability
+from remotefs.control.messages.base import Notice
+
+_Foreground = Annotated[
+    bool, typer.Option("--foreground", "-f", help="Run in the foreground and log to the terminal; Ctrl-C unmounts.")
+]
+_Local = Annotated[
+    bool, typer.Option("--local", help="Use a local server that starts and stops with the mount; needs no key.")
+]
+_LocalRoot = Annotated[
+    Path | None,
+    typer.Option(help="With --local: where that server keeps its files. Default: in the user's data folder."),
+]
+_StateDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where the tree, pending changes and content are kept. Default: in the user's data folder, one for each "
+        "account."
+    ),
+]
+_BaseUrl = Annotated[
+    str | None, typer.Option(help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's.")
+]
+_Durability = Annotated[
+    Durability | None,
+    typer.Option(
+        help="When close() returns. remote: once the service has the file, 10 s at most; local: once it is on this "
+        "disk; strict: as remote, but an error after 10 s."
+    ),
+]
+_Options = Annotated[
+    list[str] | None, typer.Option("-o", metavar="ro,allow_other,...", help="Mount options, as mount(8) writes them.")
+]
+_ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config.")
+]
 
 
 def mount(
     mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="An empty folder.")],
     *,
-    foreground: Annotated[
-        bool, typer.Option("--foreground", "-f", help="Stay, log to the terminal too; Ctrl-C unmounts.")
-    ] = False,
-    local: Annotated[
-        bool, typer.Option("--local", help="Use a local server, started and stopped with the mount; needs no key.")
-    ] = False,
-    local_root: Annotated[
-        Path | None,
-        typer.Option(help="With --local: where that server keeps its files. Default: in the user's data folder."),
-    ] = None,
-    state_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where the tree, pending changes and content are kept. Default: in the user's data folder, one for "
-            "each account."
-        ),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's.")
-    ] = None,
-    durability: Annotated[
-        Durability | None,
-        typer.Option(
-            help="When close() returns. remote: once the service has the file, 10 s at most; local: once it is on "
-            "this disk; strict: as remote, but an error after 10 s."
-        ),
-    ] = None,
-    options: Annotated[
-        list[str] | None,
-        typer.Option("-o", metavar="ro,allow_other,...", help="Mount options, as mount(8) writes them."),
-    ] = None,
-    config_file: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config."),
-    ] = None,
+    foreground: _Foreground = False,
+    local: _Local = False,
+    local_root: _LocalRoot = None,
+    state_dir: _StateDir = None,
+    base_url: _BaseUrl = None,
+    durability: _Durability = None,
+    options: _Options = None,
+    config_file: _ConfigFile = None,
 ) -> None:
     """Mount the files of an account on a folder.
 
-    Returns when the mount answers, or with what went wrong. The key comes from ANTHROPIC_API_KEY (or
+    Returns once the mount answers, or with what went wrong. The key comes from ANTHROPIC_API_KEY (or
     ANTHROPIC_AUTH_TOKEN).
     """
-    order = MountArgs(
+    args = MountArgs(
         mountpoint=absolute(mountpoint) or "",
         local=local,
         local_root=absolute(local_root),
@@ -76,12 +84,10 @@ def mount(
         options=tuple(options or ()),
         config_file=absolute(config_file),
     )
-    ready = _checked(order.plan(os.environ), mountpoint)
+    plan = _checked(args.plan(os.environ), mountpoint)
     if foreground:
-        from remotefs.cli.launch.process import TerminalReporter, run_process  # noqa: PLC0415 - loads all of a mount
-
-        raise typer.Exit(run_process(ready, TerminalReporter()))
-    _mount_in_background(msgspec.structs.replace(order, mountpoint=str(ready.mountpoint)))
+        _mount_in_foreground(plan)
+    _mount_in_background(msgspec.structs.replace(args, mountpoint=str(plan.mountpoint)))
 
 
 def umount(
@@ -100,35 +106,47 @@ def umount(
     What the service does not get in time is kept and goes on with the next mount; the exit status is 3 then.
     """
     timeout_s = load_settings(os.environ, None, {}).mount.umount_drain_s if timeout is None else timeout
-    with progress_shown(f"unmounting {mountpoint}") as show:
-        result = unmount(mountpoint, timeout_s, report=lambda progress: show(describe(progress)), notify=say)
+    with progress_shown(f"unmounting {mountpoint}") as report:
+        result = unmount(mountpoint, timeout_s, report=report, notify=notify)
     if result.left:
         for leftover in result.leftovers:
-            say(f"{leftover.path}: {leftover.reason}")
-        say(f"unmounted {mountpoint} with {result.left:,} changes left; nothing is lost, the next mount resumes them")
+            notify(f"{leftover.path}: {leftover.reason}")
+        notify(
+            f"unmounted {mountpoint} with {result.left:,} changes left; nothing is lost, the next mount resumes them"
+        )
         raise typer.Exit(EXIT_WORK_LEFT)
 
 
-def _checked(request: MountPlan, typed: Path) -> MountPlan:
-    """The request with its mountpoint made fit. Raises RemotefsError for what can be known before a start."""
-    if request.local_root is None:
-        check_key(request.config.service)
-    mountpoint = ready_mountpoint(typed, say)
+def _checked(plan: MountPlan, typed: Path) -> MountPlan:
+    """Return the plan with its mountpoint ready to be mounted on.
+
+    Raises RemotefsError for everything that can be known before a start.
+    """
+    if plan.local_root is None:
+        check_key(plan.config.service)
+    mountpoint = ready_mountpoint(typed, notify)
     check_fuse()
-    if request.options.lets_others_in:
+    if plan.options.lets_others_in:
         check_others_allowed()
-    for folder, what in ((request.state_dir, "the state folder"), (request.local_root, "the local server's folder")):
+    for folder, what in ((plan.state_dir, "the state folder"), (plan.local_root, "the local server's folder")):
         if folder is not None:
             check_apart(mountpoint, folder, what)
-    if request.state_dir is not None and (warning := prepare_state_dir(request.state_dir)):
-        say(warning)
-    return replace(request, mountpoint=mountpoint)
+    if plan.state_dir is not None and (warning := prepare_state_dir(plan.state_dir)):
+        notify(warning)
+    return replace(plan, mountpoint=mountpoint)
 
 
-def _mount_in_background(order: MountArgs) -> None:
-    with progress_shown(f"mounting {order.mountpoint}") as show:
-        last = start_in_background([sys.executable, "-m", "remotefs.cli.launch.background", order.encode()], show, say)
+def _mount_in_foreground(plan: MountPlan) -> NoReturn:
+    from remotefs.cli.launch.process import TerminalReporter, run_process  # noqa: PLC0415 - loads all of a mount
+
+    raise typer.Exit(run_process(plan, TerminalReporter()))
+
+
+def _mount_in_background(args: MountArgs) -> None:
+    command = [sys.executable, "-m", "remotefs.cli.launch.background", args.encode()]
+    with progress_shown(f"mounting {args.mountpoint}") as report:
+        last = start_in_background(command, lambda text: report(Notice(text=text)), notify)
     if last.error is not None:
-        say(last.error)
+        notify(last.error)
         raise typer.Exit(last.exit)
-    say(f"mounted at {order.mountpoint}; `remotefs umount {shlex.quote(order.mountpoint)}` ends it")
+    notify(f"mounted at {args.mountpoint}; `remotefs umount {shlex.quote(args.mountpoint)}` ends it")

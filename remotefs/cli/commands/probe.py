@@ -1,4 +1,4 @@
-"""`remotefs probe`: what the documents of the service leave open, asked of a server."""
+"""`remotefs probe`: asks a server what the documents of the service leave open."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import trio
 import typer
 from rich.table import Table
 
-from remotefs.api.probe.questions import MAX_REQUESTS, Report, run_probe
-from remotefs.cli.console import Say, printable, progress_shown, result_console, say
+from remotefs.api.probe import questions
+from remotefs.cli.console import notify, printable, progress_shown, result_console
 from remotefs.config import ServiceConfig, default_file, load
+from remotefs.control.messages.base import Notice, Report
+from remotefs.credentials import has_key
 from remotefs.errors import UsageError
 
 
@@ -22,8 +24,8 @@ def probe(
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="The server. Default: ANTHROPIC_BASE_URL, else the real service.")
     ] = None,
-    size_limit: Annotated[bool, typer.Option(help="Also upload 510 MB, to learn what a MB is.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    size_limit: Annotated[bool, typer.Option(help="Also upload 510 MB, to learn how large a MB is.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Ask a server what the documents leave open, with at most 20 requests.
 
@@ -31,39 +33,41 @@ def probe(
     ANTHROPIC_AUTH_TOKEN.
     """
     config = load(os.environ, default_file(), {"service": {"base_url": base_url}}).service
-    if not (config.api_key or config.auth_token or config.custom_headers):
-        raise UsageError("there is no key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN)")
-    with progress_shown("probing") as show:
-        report = trio.run(_until_interrupted, config, size_limit, show)
-    if report is None:
+    if not (has_key(config) or config.custom_headers):
+        raise UsageError("no key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN)")
+    with progress_shown("probing") as report:
+        found = trio.run(_until_interrupted, config, size_limit, report)
+    if found is None:
         raise KeyboardInterrupt
     if as_json:
-        typer.echo(msgspec.json.encode(report))
+        typer.echo(msgspec.json.encode(found))
     else:
-        _print(report)
+        _print(found)
 
 
-async def _until_interrupted(config: ServiceConfig, size_limit: bool, show: Say) -> Report | None:
-    """None when a signal came first; what was uploaded is deleted then too."""
-    report: Report | None = None
+async def _until_interrupted(config: ServiceConfig, size_limit: bool, report: Report) -> questions.Report | None:
+    """Return the answers; None when a signal came first. The uploaded files are deleted in either case."""
+    found: questions.Report | None = None
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
 
             async def cancel_on_signal() -> None:
                 await anext(signals)
-                say("interrupted: deleting what was uploaded")
+                notify("interrupted: deleting what was uploaded")
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(cancel_on_signal)
-            report = await run_probe(config, size_limit=size_limit, say=show, warn=say)
+            found = await questions.run_probe(
+                config, size_limit=size_limit, say=lambda text: report(Notice(text=text)), warn=notify
+            )
             nursery.cancel_scope.cancel()
-    return report
+    return found
 
 
-def _print(report: Report) -> None:
-    table = Table(title=f"{report.base_url}, {report.requests} of at most {MAX_REQUESTS} requests")
+def _print(found: questions.Report) -> None:
+    table = Table(title=f"{found.base_url}, {found.requests} of at most {questions.MAX_REQUESTS} requests")
     table.add_column("question")
     table.add_column("answer")
-    for finding in report.findings:
+    for finding in found.findings:
         table.add_row(finding.question, printable(finding.answer))
     result_console().print(table)

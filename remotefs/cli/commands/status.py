@@ -1,4 +1,4 @@
-"""`remotefs status`, `flush`, `retry`, `id`: what the running mount says, asked over its control socket."""
+"""`remotefs status`, `flush`, `retry`: what the running mount says, asked over its control socket."""
 
 from __future__ import annotations
 
@@ -13,25 +13,12 @@ import msgspec
 import typer
 
 from remotefs.cli.choose_mount import all_mounts
-from remotefs.cli.commands.content_block import content_block
 from remotefs.cli.commands.status_table import status_rows
-from remotefs.cli.console import describe, print_table, printable, progress_shown, result_console, say
+from remotefs.cli.console import notify, print_table, progress_shown, result_console
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
 from remotefs.control.find import FoundMount, find_mount, find_mount_at
-from remotefs.control.messages.mount import (
-    FLUSH,
-    IDENTIFY,
-    RETRY,
-    STATUS,
-    Count,
-    DrainResult,
-    FlushParams,
-    IdentifyParams,
-    Leftover,
-    Nothing,
-    PathParams,
-    Status,
-)
+from remotefs.control.messages.base import Count, DrainResult, Leftover, Nothing
+from remotefs.control.messages.status import FLUSH, RETRY, STATUS, FlushParams, PathParams, Status
 from remotefs.errors import RemotefsError, UsageError
 
 T = TypeVar("T")
@@ -78,8 +65,8 @@ def retry(
     """
     answers = dict(_ask_each(paths, _retry_at))
     count = sum(answer.count for answer in answers.values() if not isinstance(answer, RemotefsError))
-    say(f"{count:,} changes are tried again; `remotefs status` tells what comes of it")
-    _tell_failures(answers)
+    notify(f"{count:,} changes are tried again; `remotefs status` tells what comes of it")
+    _print_failures(answers)
     _fail_if_any(answers.values())
 
 
@@ -95,41 +82,13 @@ def flush(
     The exit status is 3 when something is left; it is said what and why, and the mount goes on with it.
     """
     answers = dict(_ask_each(paths, lambda found: _flush_at(found, timeout)))
-    _tell_failures(answers)
+    _print_failures(answers)
     results = [answer for answer in answers.values() if not isinstance(answer, RemotefsError)]
     left = sum(result.left for result in results)
     if left:
         _print_leftovers(left, [leftover for result in results for leftover in result.leftovers])
         raise typer.Exit(EXIT_WORK_LEFT)
     _fail_if_any(answers.values())
-
-
-def identify(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files of a mount.")],
-    *,
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="A content block for the Messages API, a line each: document, image or upload."),
-    ] = False,
-    timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait until the service has a file.")] = 60.0,
-) -> None:
-    """Print the file id of a path.
-
-    Waits until the service has what was written there: then it is the id for the messages of the API. Every later
-    edit or rename of a file changes its id.
-    """
-    for path in paths:
-        found = find_mount(path)
-        params = IdentifyParams(path=found.path, timeout_s=timeout)
-        with progress_shown(f"asking for {path}") as show:
-            file = found.control.call(
-                IDENTIFY,
-                params,
-                timeout_s=timeout + GRACE_S,
-                report=lambda progress: show(describe(progress)),
-            )
-        block = content_block(file.file_id, file.mime_type)
-        typer.echo(msgspec.json.encode(block) if as_json else printable(file.file_id))
 
 
 def _status_of(found: FoundMount) -> Status:
@@ -141,12 +100,12 @@ def _retry_at(found: FoundMount) -> Count:
 
 
 def _flush_at(found: FoundMount, timeout_s: float) -> DrainResult:
-    with progress_shown("flushing") as show:
+    with progress_shown("flushing") as report:
         return found.control.call(
             FLUSH,
             FlushParams(path=found.path, timeout_s=timeout_s),
             timeout_s=timeout_s + GRACE_S,
-            report=lambda progress: show(describe(progress)),
+            report=report,
         )
 
 
@@ -186,10 +145,10 @@ def _show_status(answers: Mapping[Path, Status | RemotefsError], *, clear: bool)
             print_table(status_rows(answer), "<*")
 
 
-def _tell_failures(answers: Mapping[Path, object]) -> None:
+def _print_failures(answers: Mapping[Path, object]) -> None:
     for path, answer in answers.items():
         if isinstance(answer, RemotefsError):
-            say(f"{path}: {answer}")
+            notify(f"{path}: {answer}")
 
 
 def _fail_if_any(answers: Iterable[object]) -> None:
@@ -199,5 +158,5 @@ def _fail_if_any(answers: Iterable[object]) -> None:
 
 def _print_leftovers(left: int, leftovers: Sequence[Leftover]) -> None:
     for leftover in leftovers:
-        say(f"{leftover.path}: {leftover.reason}")
-    say(f"{left:,} changes are left; the mount goes on with them")
+        notify(f"{leftover.path}: {leftover.reason}")
+    notify(f"{left:,} changes are left; the mount goes on with them")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from remotefs.cli.console import human_duration, human_size
-from remotefs.control.messages.mount import FailedRequest, PendingKind, Requests, Status, TaskFailed, Uploading
+from remotefs.control.messages.status import FailedRequest, PendingKind, Requests, Status, TaskFailed, Uploading
 
 # Of the last errors, so many are shown.
 ERRORS_SHOWN = 3

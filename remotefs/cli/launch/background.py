@@ -1,6 +1,6 @@
-"""The process of a mount in the background: `python -m remotefs.cli.launch.background ORDER FD`.
+"""The process of a mount in the background: `python -m remotefs.cli.launch.background ARGS FD`.
 
-A program of its own, for it lives long and needs nothing of the command line. ORDER is a `MountArgs`, FD the pipe to
+A program of its own, for it lives long and needs nothing of the command line. ARGS is a `MountArgs`, FD the pipe to
 the command that waits (see `startup`).
 """
 
@@ -11,8 +11,8 @@ import sys
 from typing import NoReturn
 
 from remotefs.cli.exit_status import exit_status, record, sentence, sole_error
+from remotefs.cli.launch.plan import decode_args
 from remotefs.cli.launch.process import ParentReporter, run_process
-from remotefs.cli.launch.request import decode_args
 from remotefs.cli.launch.startup import ReadyPipe, StartupLine
 
 
@@ -20,10 +20,10 @@ def main() -> NoReturn:
     """Mount and serve; whatever ends the start is told to the parent."""
     # httpx does without its own command line where that cannot be loaded: half of its time to load, and 5 MB of rich.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]  # as "The import system" of Python's reference says
-    order, fd = sys.argv[1:]
+    args, fd = sys.argv[1:]
     pipe = ReadyPipe(int(fd))
     try:
-        status = run_process(decode_args(order).plan(os.environ), ParentReporter(pipe))
+        status = run_process(decode_args(args).plan(os.environ), ParentReporter(pipe))
     except BaseException as error:  # noqa: BLE001 - there is nobody above to tell
         cause = sole_error(error)
         record(cause)

@@ -10,7 +10,8 @@ from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from remotefs.config import Secret, ServiceConfig
+from remotefs.config import ServiceConfig
+from remotefs.credentials import hide, secrets_of
 
 MAX_LOG_BYTES = 5 << 20
 OLD_LOGS = 3
@@ -22,16 +23,13 @@ QUIET_LOGGERS = ("httpx", "httpcore", "httpx2", "httpcore2", "hpack")
 class SecretFreeFormatter(logging.Formatter):
     """Blots out the given secrets wherever they appear, tracebacks included: the last line of defence."""
 
-    def __init__(self, secrets: Sequence[Secret]) -> None:
+    def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__(LINE)
-        self._secrets = tuple(text for secret in secrets if (text := secret.reveal()))
+        self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line, or as several with a traceback."""
-        line = super().format(record)
-        for secret in self._secrets:
-            line = line.replace(secret, "…")
-        return line
+        return hide(super().format(record), self._secrets)
 
 
 class PrivateRotatingFileHandler(RotatingFileHandler):
@@ -62,9 +60,3 @@ def start_logging(state_dir: Path, service: ServiceConfig, *, to_stderr: bool) -
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     return path
-
-
-def secrets_of(service: ServiceConfig) -> tuple[Secret, ...]:
-    """Everything in the settings that must not be written anywhere."""
-    keys = [key for key in (service.api_key, service.auth_token) if key is not None]
-    return (*keys, *(value for _, value in service.custom_headers))

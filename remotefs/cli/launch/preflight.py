@@ -13,8 +13,10 @@ from pathlib import Path
 from remotefs.cli.launch.unmount import detach
 from remotefs.config import ServiceConfig
 from remotefs.control.find import find_mount
-from remotefs.control.messages.mount import STATUS, Nothing
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.status import STATUS
 from remotefs.control.mounts import MountEntry, is_dead, mount_at, read_mounts, real
+from remotefs.credentials import has_key
 from remotefs.errors import LocalError, RemotefsError, UsageError
 
 FUSE_DEVICE = Path("/dev/fuse")
@@ -68,7 +70,7 @@ def check_others_allowed(conf: Path = FUSE_CONF, uid: int | None = None) -> None
 
 def check_key(service: ServiceConfig) -> None:
     """Raises UsageError when there is nothing to sign in with."""
-    if service.api_key is None and service.auth_token is None:
+    if not has_key(service):
         raise UsageError(
             "no key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or use --local for a server of your own"
         )

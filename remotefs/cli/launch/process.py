@@ -13,16 +13,16 @@ from typing import Protocol
 import msgspec
 import trio
 
-from remotefs.cli.console import describe, say
+from remotefs.cli.console import describe, notify
 from remotefs.cli.launch.local_server import local_server
 from remotefs.cli.launch.logs import start_logging
+from remotefs.cli.launch.plan import MountPlan
 from remotefs.cli.launch.preflight import check_apart, check_binding, check_key
-from remotefs.cli.launch.request import MountPlan
 from remotefs.cli.launch.startup import ReadyPipe, StartupLine, redirect_output
 from remotefs.cli.launch.state_dirs import data_dir, locate_state_dir, prepare_state_dir
 from remotefs.config import Config
 from remotefs.control.lock import Holder
-from remotefs.control.messages.mount import Notice, Progress, Ready
+from remotefs.control.messages.base import Notice, Progress, Ready
 from remotefs.control.takeover import take_state
 from remotefs.mount.settings import FuseOptions, MountSettings
 
@@ -50,11 +50,11 @@ class TerminalReporter:
 
     def logging_to(self, path: Path) -> None:
         """Said once, for later."""
-        say(f"its log: {path}")
+        notify(f"its log: {path}")
 
     def progress(self, progress: Progress) -> None:
         """A line each."""
-        say("mounted; Ctrl-C drains and unmounts" if isinstance(progress, Ready) else describe(progress))
+        notify("mounted; Ctrl-C drains and unmounts" if isinstance(progress, Ready) else describe(progress))
 
 
 class ParentReporter:
@@ -82,42 +82,42 @@ class ParentReporter:
                 self._pipe.write(StartupLine(progress=describe(progress)))
 
 
-def run_process(request: MountPlan, reporter: StartupReporter) -> int:
+def run_process(plan: MountPlan, reporter: StartupReporter) -> int:
     """Give this process to the mount; the exit status. Raises as serve_mount does."""
     check_binding()
     os.umask(0o077)
     # The key is in this process' memory, and so it would be in its core (A6).
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return trio.run(serve_mount, request, reporter)
+    return trio.run(serve_mount, plan, reporter)
 
 
-async def serve_mount(request: MountPlan, reporter: StartupReporter) -> int:
+async def serve_mount(plan: MountPlan, reporter: StartupReporter) -> int:
     """Mount, serve until unmounted, drain; returns the exit status.
 
     Raises RemotefsError, possibly within an exception group, when it cannot mount.
     """
-    async with _service(request) as config:
-        state_dir = await _state_dir(request, config)
-        check_apart(request.mountpoint, state_dir, "the state folder")
+    async with _service(plan) as config:
+        state_dir = await _state_dir(plan, config)
+        check_apart(plan.mountpoint, state_dir, "the state folder")
         warning = prepare_state_dir(state_dir)
-        holder = Holder(pid=os.getpid(), mountpoint=str(request.mountpoint))
+        holder = Holder(pid=os.getpid(), mountpoint=str(plan.mountpoint))
         async with take_state(state_dir, holder, wait_s=config.mount.takeover_wait_s):
             path = start_logging(state_dir, config.service, to_stderr=reporter.at_terminal)
             reporter.logging_to(path)
             if warning:
                 log.warning("%s", warning)
-            return await _run(request, config, state_dir, reporter)
+            return await _run(plan, config, state_dir, reporter)
 
 
 @contextlib.asynccontextmanager
-async def _service(request: MountPlan) -> AsyncIterator[Config]:
+async def _service(plan: MountPlan) -> AsyncIterator[Config]:
     """The settings with the service to use in them, the local one started if that is asked for."""
-    if request.local_root is None:
-        check_key(request.config.service)
-        yield request.config
+    if plan.local_root is None:
+        check_key(plan.config.service)
+        yield plan.config
         return
-    async with local_server(request.local_root) as server:
-        service = request.config.service
+    async with local_server(plan.local_root) as server:
+        service = plan.config.service
         service = msgspec.structs.replace(
             service,
             base_url=server.url,
@@ -128,25 +128,25 @@ async def _service(request: MountPlan) -> AsyncIterator[Config]:
             requests_per_minute=service.requests_per_minute or 0,
         )
         check_key(service)
-        yield msgspec.structs.replace(request.config, service=service)
+        yield msgspec.structs.replace(plan.config, service=service)
 
 
-async def _state_dir(request: MountPlan, config: Config) -> Path:
-    if request.state_dir is not None:
-        return request.state_dir
+async def _state_dir(plan: MountPlan, config: Config) -> Path:
+    if plan.state_dir is not None:
+        return plan.state_dir
     from remotefs.mount.session import identify  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
 
     # A local server is there to be asked, and its address, which changes, is nothing to remember.
-    remember = request.local_root is None
+    remember = plan.local_root is None
     return await locate_state_dir(data_dir(), config.service, lambda: identify(config), remember=remember)
 
 
-async def _run(request: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter) -> int:
+async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter) -> int:
     from remotefs.mount.session import run_mount  # noqa: PLC0415 - see above
 
-    options = request.options
+    options = plan.options
     settings = MountSettings(
-        mountpoint=request.mountpoint,
+        mountpoint=plan.mountpoint,
         state_dir=state_dir,
         config=config,
         options=FuseOptions(read_only=options.read_only, allow_other=options.allow_other, extra=options.extra),

@@ -17,7 +17,7 @@ from typing import IO
 
 import msgspec
 
-from remotefs.cli.console import Say
+from remotefs.cli.console import Notify
 
 # How long a child that is told to stop may take before it is killed.
 STOP_WAIT_S = 10.0
@@ -50,7 +50,7 @@ class ReadyPipe:
             os.write(self._fd, msgspec.json.encode(line) + b"\n")
 
 
-def start_in_background(command: Sequence[str], show: Say, notify: Say) -> StartupLine:
+def start_in_background(command: Sequence[str], show: Notify, notify: Notify) -> StartupLine:
     """Start `command` with the pipe's descriptor added, in a session of its own, and return its last word.
 
     Progress goes to `show`, notices to `notify`.
@@ -97,7 +97,7 @@ def tail(path: Path) -> str:
 
 
 def _last_word(
-    child: subprocess.Popen[bytes], lines: IO[bytes], output: IO[bytes], show: Say, notify: Say
+    child: subprocess.Popen[bytes], lines: IO[bytes], output: IO[bytes], show: Notify, notify: Notify
 ) -> StartupLine:
     log: Path | None = None
     for line in _decoded(lines):
@@ -108,7 +108,7 @@ def _last_word(
         if line.error is not None:
             child.wait()
             # libfuse says why it could not mount on its stderr, and nowhere else.
-            return StartupLine(error=f"{line.error}\n{_said(output, log)}".rstrip(), exit=line.exit)
+            return StartupLine(error=f"{line.error}\n{_output_of(output, log)}".rstrip(), exit=line.exit)
         if line.log is not None:
             log = Path(line.log)
         if line.progress is not None:
@@ -116,10 +116,12 @@ def _last_word(
         if line.notice is not None:
             notify(line.notice)
     fate = _fate(child.wait())
-    return StartupLine(error=f"the mount's process ended before it was ready ({fate})\n{_said(output, log)}".rstrip())
+    return StartupLine(
+        error=f"the mount's process ended before it was ready ({fate})\n{_output_of(output, log)}".rstrip()
+    )
 
 
-def _said(output: IO[bytes], log: Path | None) -> str:
+def _output_of(output: IO[bytes], log: Path | None) -> str:
     """What the child wrote to its stdout and stderr, before and after it had a log."""
     return "\n".join(filter(None, [_end_of(output), tail(log) if log else ""]))
 

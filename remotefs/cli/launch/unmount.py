@@ -12,7 +12,8 @@ from pathlib import Path
 
 from remotefs.control.find import find_mount
 from remotefs.control.lock import holder_of
-from remotefs.control.messages.mount import UMOUNT, DrainResult, Report, UmountParams
+from remotefs.control.messages.base import DrainResult, Report
+from remotefs.control.messages.mount import UMOUNT, UmountParams
 from remotefs.control.mounts import is_dead, mount_at, mount_of, read_mounts, real
 from remotefs.errors import LocalError, Unreachable, UsageError
 

@@ -1,79 +1,37 @@
-"""The records and commands that look after what is on this disk; conventions as in `messages`."""
+"""The whole of a mount, looked at or copied out: `check`, `export`, `backup`."""
 
 from __future__ import annotations
 
-from remotefs.control.messages.mount import Endpoint, Leftover, Message, Nothing
+from remotefs.control.messages.base import Endpoint, Leftover, Message
 
 
-class WarmParams(Message, frozen=True):
-    """Bring the content of what lies at or below `path` to this disk; `pin` it there too."""
+class CheckParams(Message, frozen=True, kw_only=True):
+    """Compare the parts of the mount with each other; with `service` also with one listing.
 
-    path: str = ""
-    pin: bool = False
+    `read` all pinned content; `repair` what can be.
+    """
 
-
-class WarmResult(Message, frozen=True, kw_only=True):
-    """`files` of `bytes` are here; `failed` are not, the first of them by name."""
-
-    files: int
-    bytes: int
-    failed_count: int = 0
-    failed: tuple[Leftover, ...] = ()
+    service: bool = True
+    read: bool = True
+    repair: bool = False
 
 
-class UnpinParams(Message, frozen=True, kw_only=True):
-    """Let the content of what lies at or below `path` go when room is wanted; only copies with `sole_too` alone."""
+class FindingReport(Message, frozen=True, kw_only=True):
+    """Something that is wrong, and what to do about it; `repaired` when that was done."""
 
+    kind: str
     path: str
-    sole_too: bool = False
+    what: str
+    advice: str
+    repaired: bool = False
 
 
-class SoleCopies(Message, frozen=True, kw_only=True):
-    """Files whose only readable copy is on this disk: what would be, or was, given up. The first `paths` of them."""
+class CheckResult(Message, frozen=True, kw_only=True):
+    """How many findings there are, the first of them in full, and how many of all were put right."""
 
-    files: int = 0
-    bytes: int = 0
-    paths: tuple[str, ...] = ()
-
-
-class UnpinResult(Message, frozen=True, kw_only=True):
-    """`files` are no longer pinned; of `sole` it holds what was asked for: all of them were left, or unpinned."""
-
-    files: int
-    sole: SoleCopies = SoleCopies()
-
-
-class CacheInfo(Message, frozen=True, kw_only=True):
-    """What content takes on this disk, and what it may: `limit_bytes` of it evictable, `reserve_bytes` left free."""
-
-    pinned_files: int
-    pinned_bytes: int
-    evictable_files: int
-    evictable_bytes: int
-    limit_bytes: int
-    staging_bytes: int
-    free_bytes: int
-    reserve_bytes: int
-    sole: SoleCopies = SoleCopies()
-
-
-class TrimParams(Message, frozen=True):
-    """Evict the longest unused content until at most `to_bytes` are left of what can be evicted."""
-
-    to_bytes: int
-
-
-class ClearParams(Message, frozen=True, kw_only=True):
-    """Remove all evictable content; with `pinned_too` also what is pinned and not in use."""
-
-    pinned_too: bool = False
-
-
-class Freed(Message, frozen=True):
-    """What went from this disk."""
-
-    files: int
-    bytes: int
+    count: int
+    repaired: int = 0
+    findings: tuple[FindingReport, ...] = ()
 
 
 class ExportParams(Message, frozen=True, kw_only=True):
@@ -99,40 +57,6 @@ class BackupParams(Message, frozen=True):
     target: str
 
 
-class CheckParams(Message, frozen=True, kw_only=True):
-    """Compare the parts of the mount with each other; with `service` also with one listing.
-
-    `read` all pinned content; `repair` what can be.
-    """
-
-    service: bool = True
-    read: bool = True
-    repair: bool = False
-
-
-class FindingTold(Message, frozen=True, kw_only=True):
-    """Something that is wrong, and what to do about it; `repaired` when that was done."""
-
-    kind: str
-    path: str
-    what: str
-    advice: str
-    repaired: bool = False
-
-
-class CheckResult(Message, frozen=True, kw_only=True):
-    """How many findings there are, the first of them in full, and how many of all were put right."""
-
-    count: int
-    repaired: int = 0
-    findings: tuple[FindingTold, ...] = ()
-
-
-WARM = Endpoint("warm", WarmParams, WarmResult)
-UNPIN = Endpoint("unpin", UnpinParams, UnpinResult)
-CACHE_INFO = Endpoint("cache-info", Nothing, CacheInfo)
-CACHE_TRIM = Endpoint("cache-trim", TrimParams, Freed)
-CACHE_CLEAR = Endpoint("cache-clear", ClearParams, Freed)
+CHECK = Endpoint("check", CheckParams, CheckResult)
 EXPORT = Endpoint("export", ExportParams, ExportResult)
 BACKUP = Endpoint("backup", BackupParams, ExportResult)
-CHECK = Endpoint("check", CheckParams, CheckResult)

@@ -6,7 +6,7 @@ works, things move while they are read: there a finding counts once it was found
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import trio
@@ -14,6 +14,7 @@ import trio
 from remotefs.api.budget import Priority
 from remotefs.check.consistency import Kept, Listed, Snapshot, inconsistencies
 from remotefs.check.findings import Finding, Kind
+from remotefs.control.messages.base import Notice, Report
 from remotefs.data.content.file import digest_of
 from remotefs.errors import CorruptionError, NotFound, RefusedError, TransportError
 from remotefs.mount.assembly import Components
@@ -24,8 +25,6 @@ from remotefs.store.records import ContentState, Inode
 LOOK_AGAIN_S = 1.0
 # A listing that hangs does not hold up the rest for ever.
 LISTING_S = 120.0
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,12 @@ class Scope:
     read: bool = True
 
 
-async def check_state(parts: Components, scope: Scope = Scope(), say: Say = lambda _: None) -> list[Finding]:
-    """Everything that is wrong with the state behind `parts`; `say` is told what goes on.
+async def check_state(parts: Components, scope: Scope = Scope(), report: Report = lambda _: None) -> list[Finding]:
+    """Everything that is wrong with the state behind `parts`; `report` hears how far it is.
 
     Nothing is changed. Raises StateUnusable, OSError when the folder cannot be read at all.
     """
-    listed = await _list_service(parts, say) if scope.service else None
+    listed = await _list_service(parts, report) if scope.service else None
     snapshot = await _snapshot(parts, listed)
     found = await _compared(snapshot)
     if found and scope.working:
@@ -55,7 +54,7 @@ async def check_state(parts: Components, scope: Scope = Scope(), say: Say = lamb
     found += [Finding(Kind.DATABASE, str(parts.database.path), what) for what in damage]
     if scope.read:
         seen = {finding.ino for finding in found}
-        found += [finding async for finding in _damaged(parts, snapshot, say) if finding.ino not in seen]
+        found += [finding async for finding in _damaged(parts, snapshot, report) if finding.ino not in seen]
     return found
 
 
@@ -86,26 +85,26 @@ async def _snapshot(parts: Components, listed: dict[str, Listed] | None) -> Snap
     )
 
 
-async def _list_service(parts: Components, say: Say) -> dict[str, Listed] | None:
+async def _list_service(parts: Components, report: Report) -> dict[str, Listed] | None:
     listed: dict[str, Listed] = {}
     with trio.move_on_after(LISTING_S):
         try:
             async for page in parts.client.pages(priority=Priority.POLL):
                 listed |= {f.id: Listed(f.filename, f.size_bytes, f.created_ns) for f in page.files}
-                say(f"listed {len(listed):,} files of the service")
+                report(Notice(text=f"listed {len(listed):,} files of the service"))
         except (TransportError, RefusedError) as error:
-            say(f"the service was not asked: {error}")
+            report(Notice(text=f"the service was not asked: {error}"))
             return None
         return listed
-    say(f"the service was not asked: its listing took more than {LISTING_S:.0f} s")
+    report(Notice(text=f"the service was not asked: its listing took more than {LISTING_S:.0f} s"))
     return None
 
 
-async def _damaged(parts: Components, snapshot: Snapshot, say: Say) -> AsyncIterator[Finding]:
+async def _damaged(parts: Components, snapshot: Snapshot, report: Report) -> AsyncIterator[Finding]:
     """Pinned content, and staged files that the service has confirmed, against the sums that were made of them."""
     pinned = [file_id for file_id, kept in snapshot.content.items() if kept.pinned and not kept.is_lost]
     for number, file_id in enumerate(pinned, start=1):
-        say(f"read {number:,} of {len(pinned):,} files that only this machine has")
+        report(Notice(text=f"read {number:,} of {len(pinned):,} files that only this machine has"))
         try:
             await parts.content.verify(file_id)
         except CorruptionError as error:

@@ -1,4 +1,8 @@
-"""The commands about content on this disk: warm, pin, unpin, cache info, trim and clear."""
+"""Content on this disk: `warm`, `pin`, `unpin`, and `cache info`, `trim` and `clear`.
+
+A file that was confirmed a moment ago is still staged. `Promoter.finish` makes it content first, so that the commands
+see it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ from collections.abc import Iterable
 import trio
 
 from remotefs.api.budget import Priority
-from remotefs.control.messages.check import (
+from remotefs.control.messages.base import Command, Leftover, Nothing, Report, Warming
+from remotefs.control.messages.cache import (
     CACHE_CLEAR,
     CACHE_INFO,
     CACHE_TRIM,
@@ -23,181 +28,234 @@ from remotefs.control.messages.check import (
     WarmParams,
     WarmResult,
 )
-from remotefs.control.messages.mount import Command, Leftover, Nothing, Report, Warming
+from remotefs.data.content.store import ContentStore
+from remotefs.data.download.downloader import Downloader
+from remotefs.data.files.locator import Locator
+from remotefs.data.files.reader import FileReader
+from remotefs.data.files.staging import Staging
+from remotefs.data.intents.paths import InodePaths
+from remotefs.data.writeback.promoter import Promoter
 from remotefs.errors import OutOfSpace, RemotefsError
-from remotefs.mount.assembly import Components
-from remotefs.mount.commands.status import NAMED
-from remotefs.mount.commands.trash import files_at
+from remotefs.mount.commands.lookup import NAMED, files_at
+from remotefs.store.disk import Disk
 from remotefs.store.records import Inode
+from remotefs.store.store import Store
+from remotefs.store.tree import Tree
+from remotefs.vfs.handles import Handles
 
 # Files fetched at one time; each may take several connections.
 _TOGETHER = 4
-# So many ids are looked at before others get their turn.
-_LOOKS = 500
+# After so many ids the other tasks of the mount get a turn.
+_IDS_A_TURN = 500
+_TOO_MUCH = "there is no room for all of it: make room on the disk, or set cache.evictable_bytes higher"
 
 
-class Caching:
-    """One method a command; what was confirmed a moment ago is content for them, too."""
+class PinCommands:
+    """Brings content to this disk, keeps it, and lets it go again."""
 
-    def __init__(self, parts: Components) -> None:
-        self._parts = parts
+    def __init__(self, tree: Tree, content: ContentStore, promoter: Promoter, warmer: Warmer, sole: SoleFiles) -> None:
+        self._tree = tree
+        self._content = content
+        self._promoter = promoter
+        self._warmer = warmer
+        self._sole = sole
 
     def all(self) -> list[Command]:
-        """Each command with its endpoint."""
-        return [
-            WARM.bind(self.warm),
-            UNPIN.bind(self.unpin),
-            CACHE_INFO.bind(self.info),
-            CACHE_TRIM.bind(self.trim),
-            CACHE_CLEAR.bind(self.clear),
-        ]
-
-    # -- in
+        """Return each command with its endpoint."""
+        return [WARM.bind(self.warm), UNPIN.bind(self.unpin)]
 
     async def warm(self, params: WarmParams, report: Report) -> WarmResult:
-        """Bring content here, a few files at a time; what cannot be is named with its reason."""
-        await self._parts.promoter.finish()
-        files = await files_at(self._parts, params.path)
-        warming = _Warming(self._parts, files, report)
-        await warming.run()
-        reasons = warming.reasons | {f.ino: _TOO_MUCH for f in files if not self._is_here(f, warming.reasons)}
+        """Bring content to this disk, a few files at a time. Return how much, and why some files are not here."""
+        await self._promoter.finish()
+        files = await files_at(self._tree, params.path)
+        reasons = await self._warmer.fetch(files, report)
         here = [file for file in files if file.ino not in reasons]
         if params.pin:
             for file in here:
                 self._pin(file)
-        failed = [Leftover(path=self._path(file), reason=reasons[file.ino]) for file in files if file.ino in reasons]
+        failed = [
+            Leftover(path=self._sole.path(file), reason=reasons[file.ino]) for file in files if file.ino in reasons
+        ]
         return WarmResult(
             files=len(here), bytes=sum(file.size for file in here),
             failed_count=len(failed), failed=tuple(failed[:NAMED]),
         )  # fmt: skip
 
-    def _is_here(self, file: Inode, reasons: dict[int, str]) -> bool:
-        inode = self._parts.tree.find(file.ino)
-        return file.ino in reasons or inode is None or self._parts.locator.is_here(inode)
-
     def _pin(self, file: Inode) -> None:
-        if file.file_id is not None and self._parts.content.has_all(file.file_id):
-            self._parts.content.pin(file.file_id)
-
-    # -- out
+        if file.file_id is not None and self._content.has_all(file.file_id):
+            self._content.pin(file.file_id)
 
     async def unpin(self, params: UnpinParams, _: Report) -> UnpinResult:
-        """Let content go when room is wanted."""
-        await self._parts.promoter.finish()
-        content = self._parts.content
-        files = await files_at(self._parts, params.path)
-        pinned = {file.file_id: file for file in files if file.file_id and content.is_pinned(file.file_id)}
-        sole = {file_id: file for file_id, file in pinned.items() if self._is_sole(file_id)}
+        """Let content be evicted again. Return how many files, and the only copies that were left or unpinned."""
+        await self._promoter.finish()
+        files = await files_at(self._tree, params.path)
+        pinned = {file.file_id: file for file in files if file.file_id and self._content.is_pinned(file.file_id)}
+        sole = {file_id: file for file_id, file in pinned.items() if self._sole.is_sole(file_id)}
         going = pinned if params.sole_too else pinned.keys() - sole.keys()
         for file_id in going:
-            content.unpin(file_id)
-        return UnpinResult(files=len(going), sole=self._told(sole.values()))
+            self._content.unpin(file_id)
+        return UnpinResult(files=len(going), sole=self._sole.summary(sole.values()))
+
+
+class CacheCommands:
+    """Shows and frees the room that content takes."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        handles: Handles,
+        content: ContentStore,
+        promoter: Promoter,
+        staging: Staging,
+        disk: Disk,
+        sole: SoleFiles,
+    ) -> None:
+        self._tree = tree
+        self._handles = handles
+        self._content = content
+        self._promoter = promoter
+        self._staging = staging
+        self._disk = disk
+        self._sole = sole
+
+    def all(self) -> list[Command]:
+        """Return each command with its endpoint."""
+        return [CACHE_INFO.bind(self.info), CACHE_TRIM.bind(self.trim), CACHE_CLEAR.bind(self.clear)]
 
     async def info(self, _: Nothing, __: Report) -> CacheInfo:
-        """What is here, and what of it exists nowhere else."""
-        parts = self._parts
-        await parts.promoter.finish()
-        await parts.content.scan()
-        statistics = parts.content.statistics()
+        """Return how much content is on this disk, and the files whose only copy that is."""
+        await self._promoter.finish()
+        await self._content.scan()
+        statistics = self._content.statistics()
         return CacheInfo(
             pinned_files=statistics.pinned_files,
             pinned_bytes=statistics.pinned_bytes,
             evictable_files=statistics.evictable_files,
             evictable_bytes=statistics.evictable_bytes,
             limit_bytes=statistics.evictable_limit_bytes,
-            staging_bytes=parts.staging.used_bytes(),
-            free_bytes=parts.disk.free(),
-            reserve_bytes=parts.disk.reserve,
-            sole=self._told(await self._sole_files()),
+            staging_bytes=self._staging.used_bytes(),
+            free_bytes=self._disk.free(),
+            reserve_bytes=self._disk.reserve,
+            sole=self._sole.summary(await self._sole.all()),
         )
 
     async def trim(self, params: TrimParams, _: Report) -> Freed:
-        """Evict down to so much."""
-        await self._parts.content.scan()
-        return Freed(*self._parts.content.trim(params.to_bytes))
+        """Evict content until at most so many bytes are left of what can be evicted. Return how much was freed."""
+        await self._content.scan()
+        return Freed(*self._content.trim(params.to_bytes))
 
     async def clear(self, params: ClearParams, _: Report) -> Freed:
-        """Remove content; what is open stays, so that its readers read on."""
-        await self._parts.promoter.finish()
-        content = self._parts.content
-        await content.scan()
-        files, size = content.trim(0)
+        """Remove content. Return how much. Content of open files stays, so that their readers read on."""
+        await self._promoter.finish()
+        await self._content.scan()
+        files, size = self._content.trim(0)
         if params.pinned_too:
-            going = {file_id: entry for file_id, entry in content.kept().items() if entry.pinned}
+            going = {file_id: entry for file_id, entry in self._content.kept().items() if entry.pinned}
             for file_id, entry in going.items():
-                if not any(self._parts.handles.is_open(inode.ino) for inode in self._parts.tree.holders(file_id)):
-                    content.remove(file_id)
+                if not any(self._handles.is_open(inode.ino) for inode in self._tree.holders(file_id)):
+                    self._content.remove(file_id)
                     files, size = files + 1, size + entry.stored
         return Freed(files, size)
 
-    # -- only copies
 
-    async def _sole_files(self) -> list[Inode]:
+class SoleFiles:
+    """Finds the files whose only readable copy is on this disk, because the service does not give them back."""
+
+    def __init__(self, store: Store, content: ContentStore, paths: InodePaths) -> None:
+        self._store = store
+        self._content = content
+        self._paths = paths
+
+    def is_sole(self, file_id: str) -> bool:
+        """Return whether the service does not give the file back."""
+        remote = self._store.remotes.find(file_id)
+        return remote is None or not remote.downloadable
+
+    async def all(self) -> list[Inode]:
+        """Return all such files whose content is here; lets other tasks run in between."""
         found: list[Inode] = []
-        for number, (file_id, entry) in enumerate(self._parts.content.kept().items()):
-            if entry.pinned and self._is_sole(file_id):
-                found += self._parts.tree.holders(file_id)[:1]
-            if number % _LOOKS == 0:
+        for number, (file_id, entry) in enumerate(self._content.kept().items()):
+            if entry.pinned and self.is_sole(file_id):
+                found += self._store.tree.holders(file_id)[:1]
+            if number % _IDS_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
         return found
 
-    def _is_sole(self, file_id: str) -> bool:
-        remote = self._parts.remotes.find(file_id)
-        return remote is None or not remote.downloadable
-
-    def _told(self, files: Iterable[Inode]) -> SoleCopies:
+    def summary(self, files: Iterable[Inode]) -> SoleCopies:
+        """Return how many files these are, of how many bytes, and the paths of the first."""
         found = list(files)
         return SoleCopies(
             files=len(found),
             bytes=sum(file.size for file in found),
-            paths=tuple(self._path(file) for file in found[:NAMED]),
+            paths=tuple(self.path(file) for file in found[:NAMED]),
         )
 
-    def _path(self, file: Inode) -> str:
-        return self._parts.intents.paths.path(file) or f"inode {file.ino}"
+    def path(self, file: Inode) -> str:
+        """Return the path of a file, or its inode number where it has no name."""
+        return self._paths.path(file) or f"inode {file.ino}"
 
 
-_TOO_MUCH = "there is no room for all of it: make room on the disk, or set cache.evictable_bytes higher"
+class Warmer:
+    """Fetches the content of files, a few at a time."""
 
+    def __init__(self, tree: Tree, locator: Locator, reader: FileReader, downloader: Downloader) -> None:
+        self._tree = tree
+        self._locator = locator
+        self._reader = reader
+        self._downloader = downloader
 
-class _Warming:
-    """One run of `warm`. `reasons`: by inode, why a file is not here."""
-
-    def __init__(self, parts: Components, files: list[Inode], report: Report) -> None:
-        self.reasons: dict[int, str] = {}
-        self._parts = parts
-        self._report = report
-        self._missing = [file for file in files if not parts.locator.is_here(file)]
-        self._files = len(files)
-        self._bytes = sum(file.size for file in files)
-        self._files_done = self._files - len(self._missing)
-        self._bytes_done = self._bytes - sum(file.size for file in self._missing)
-
-    async def run(self) -> None:
-        """Return when everything is here or has failed."""
+    async def fetch(self, files: list[Inode], report: Report) -> dict[int, str]:
+        """Fetch what is not here; return by inode why a file still is not. Reports each file that is done."""
+        progress = _WarmProgress(files, [file for file in files if not self._locator.is_here(file)], report)
+        reasons: dict[int, str] = {}
         limit = trio.CapacityLimiter(_TOGETHER)
-        self._tell()
+        progress.report()
         async with trio.open_nursery() as nursery:
-            for file in self._missing:
+            for file in progress.missing:
                 await limit.acquire_on_behalf_of(file.ino)
-                nursery.start_soon(self._fetch, file, limit)
+                nursery.start_soon(self._fetch, file, limit, reasons, progress)
+        # What came may have been evicted again by what came after it.
+        return reasons | {file.ino: _TOO_MUCH for file in files if not self._is_here(file, reasons)}
 
-    async def _fetch(self, file: Inode, limit: trio.CapacityLimiter) -> None:
+    def _is_here(self, file: Inode, reasons: dict[int, str]) -> bool:
+        inode = self._tree.find(file.ino)
+        return file.ino in reasons or inode is None or self._locator.is_here(inode)
+
+    async def _fetch(
+        self, file: Inode, limit: trio.CapacityLimiter, reasons: dict[int, str], progress: _WarmProgress
+    ) -> None:
         try:
-            self._parts.file_reader.check_readable(file)
+            self._reader.check_readable(file)
             assert file.file_id is not None
-            await self._parts.downloader.fetch_all(file.file_id, file.size, priority=Priority.PREFETCH)
+            await self._downloader.fetch_all(file.file_id, file.size, priority=Priority.PREFETCH)
         except OutOfSpace:
-            self.reasons[file.ino] = _TOO_MUCH
+            reasons[file.ino] = _TOO_MUCH
         except RemotefsError as error:
-            self.reasons[file.ino] = str(error)
+            reasons[file.ino] = str(error)
         finally:
             limit.release_on_behalf_of(file.ino)
+        progress.done(file)
+
+
+class _WarmProgress:
+    """Counts the files of one run that are done, those that failed too."""
+
+    def __init__(self, files: list[Inode], missing: list[Inode], report: Report) -> None:
+        self.missing = missing
+        self._report = report
+        self._files = len(files)
+        self._bytes = sum(file.size for file in files)
+        self._files_done = self._files - len(missing)
+        self._bytes_done = self._bytes - sum(file.size for file in missing)
+
+    def done(self, file: Inode) -> None:
+        """Count a file and report."""
         self._files_done += 1
         self._bytes_done += file.size
-        self._tell()
+        self.report()
 
-    def _tell(self) -> None:
+    def report(self) -> None:
+        """Report how far the run is."""
         self._report(
             Warming(
                 files_done=self._files_done, files=self._files, bytes_done=self._bytes_done, bytes=self._bytes,

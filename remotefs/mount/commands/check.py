@@ -1,4 +1,8 @@
-"""The commands that look at the whole of a mount, or get its bytes out: check, export and backup."""
+"""The whole of a mount, looked at or copied out: `check`, `export` and `backup`.
+
+The functions are those of the commands on a state folder without a mount, too (`mount/offline.py`). They look at all
+parts, so they are given all of them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from pathlib import Path
 import trio
 
 from remotefs.check.findings import Finding
+from remotefs.control.messages.base import Command, Leftover, Report
 from remotefs.control.messages.check import (
     BACKUP,
     CHECK,
@@ -17,65 +22,61 @@ from remotefs.control.messages.check import (
     CheckResult,
     ExportParams,
     ExportResult,
-    FindingTold,
+    FindingReport,
 )
-from remotefs.control.messages.mount import Command, Leftover, Notice, Report
 from remotefs.errors import InvalidArgument
 from remotefs.mount.assembly import Components
 from remotefs.mount.backup import Backup
-from remotefs.mount.check.inspection import Say, Scope, check_state
+from remotefs.mount.check.inspection import Scope, check_state
 from remotefs.mount.check.repair import Repair
-from remotefs.mount.commands.status import NAMED
-from remotefs.mount.commands.trash import resolve
+from remotefs.mount.commands.lookup import NAMED, resolve
 from remotefs.mount.export import Export
 from remotefs.mount.settings import MountSettings
 
-# What one repair uncovers the next may put right.
+# A repair may uncover something that the next look finds and the next round repairs.
 _ROUNDS = 3
-_FINDINGS_TOLD = 1000
+_FINDINGS_REPORTED = 1000
 
 
-class Care:
-    """One method a command."""
+class CheckCommands:
+    """Checks a mount, and copies its files or its state folder out."""
 
     def __init__(self, settings: MountSettings, parts: Components) -> None:
         self._settings = settings
         self._parts = parts
 
     def all(self) -> list[Command]:
-        """Each command with its endpoint."""
+        """Return each command with its endpoint."""
         return [CHECK.bind(self.check), EXPORT.bind(self.export), BACKUP.bind(self.backup)]
 
     async def check(self, params: CheckParams, report: Report) -> CheckResult:
-        """Compare everything with everything."""
+        """Compare the parts of the mount with each other. Return the findings."""
         scope = Scope(working=True, service=params.service, read=params.read)
-        return await check(self._parts, scope, repair=params.repair, say=lambda text: report(Notice(text=text)))
+        return await check(self._parts, scope, repair=params.repair, report=report)
 
     async def export(self, params: ExportParams, report: Report) -> ExportResult:
-        """Copy out what is here."""
+        """Copy files from this disk to a place outside of the mount. Return how many, and what was not copied."""
         target = Path(params.target)
         if target.is_relative_to(self._settings.mountpoint):
             raise InvalidArgument(f"{target} lies in the mount itself; export to a place outside of it")
-        return await export(
-            self._parts, params.path, target, force=params.force, say=lambda text: report(Notice(text=text))
-        )
+        return await export(self._parts, params.path, target, force=params.force, report=report)
 
     async def backup(self, params: BackupParams, report: Report) -> ExportResult:
-        """Copy the state folder."""
+        """Copy the state folder. Return how many files were copied, and which were not."""
         target = Path(params.target)
         if target.is_relative_to(self._settings.mountpoint):
             raise InvalidArgument(f"{target} lies in the mount itself; back it up to a place outside of it")
-        return await backup(self._parts, self._settings.state_dir, target, say=lambda text: report(Notice(text=text)))
+        return await backup(self._parts, self._settings.state_dir, target, report=report)
 
 
 async def check(
-    parts: Components, scope: Scope, *, repair: bool, say: Say, repaired: Sequence[Finding] = ()
+    parts: Components, scope: Scope, *, repair: bool, report: Report, repaired: Sequence[Finding] = ()
 ) -> CheckResult:
-    """Look; with `repair` put right what can be, and look again. Raises StateUnusable.
+    """Look; with `repair` repair what can be, and look again. Return the findings. Raises StateUnusable.
 
-    `repaired` was found, and put right, before this could look.
+    `repaired` was found and repaired before this could look.
     """
-    left = await check_state(parts, scope, say)
+    left = await check_state(parts, scope, report)
     done = list(repaired)
     for _ in range(_ROUNDS if repair else 0):
         put_right = Repair(parts).put_right(left)
@@ -83,44 +84,44 @@ async def check(
             break
         done += put_right
         await parts.database.durable()
-        left = await check_state(parts, scope, say)
+        left = await check_state(parts, scope, report)
     return result(done, left)
 
 
-async def export(parts: Components, path: str, target: Path, *, force: bool, say: Say) -> ExportResult:
-    """Copy one path out. Raises NotFound, InvalidArgument."""
-    inode = resolve(parts, path)
+async def export(parts: Components, path: str, target: Path, *, force: bool, report: Report) -> ExportResult:
+    """Copy what lies at or below a path to `target`. Raises NotFound, InvalidArgument."""
+    inode = resolve(parts.tree, path)
     if not await trio.Path(target.parent).is_dir():
-        raise InvalidArgument(f"{target.parent} is no folder: make it first")
-    run = Export(parts, force=force, say=say)
+        raise InvalidArgument(f"{target.parent} is not a folder: make it first")
+    run = Export(parts.tree, parts.content, parts.file_reader, force=force, report=report)
     await run.copy(inode, path, target)
     return export_result(run.files, run.bytes, run.failed)
 
 
-async def backup(parts: Components, state_dir: Path, target: Path, *, say: Say) -> ExportResult:
+async def backup(parts: Components, state_dir: Path, target: Path, *, report: Report) -> ExportResult:
     """Copy the state folder behind `parts`. Raises as `Backup.make` does."""
-    run = Backup(parts, state_dir, say)
+    run = Backup(parts, state_dir, report)
     await run.make(target)
     return export_result(run.files, run.bytes, run.failed)
 
 
 def result(repaired: Sequence[Finding], left: Sequence[Finding]) -> CheckResult:
-    """Return what a check tells of findings, those first that were put right."""
-    told = [*((finding, True) for finding in repaired), *((finding, False) for finding in left)]
+    """Return the result of a check, the repaired findings first."""
+    marked = [*((finding, True) for finding in repaired), *((finding, False) for finding in left)]
     return CheckResult(
-        count=len(told),
+        count=len(marked),
         repaired=len(repaired),
-        findings=tuple(_told(finding, repaired=done) for finding, done in told[:_FINDINGS_TOLD]),
+        findings=tuple(_record(finding, repaired=done) for finding, done in marked[:_FINDINGS_REPORTED]),
     )
 
 
 def export_result(files: int, size: int, failed: Mapping[str, str]) -> ExportResult:
-    """Return what an export tells; `failed` by path, with the reason."""
+    """Return the result of a copy; `failed` has the reason by path."""
     leftovers = [Leftover(path=path, reason=reason) for path, reason in failed.items()]
     return ExportResult(files=files, bytes=size, failed_count=len(leftovers), failed=tuple(leftovers[:NAMED]))
 
 
-def _told(finding: Finding, *, repaired: bool) -> FindingTold:
-    return FindingTold(
+def _record(finding: Finding, *, repaired: bool) -> FindingReport:
+    return FindingReport(
         kind=finding.kind.value, path=finding.path, what=finding.what, advice=finding.advice, repaired=repaired
     )

@@ -1,44 +1,84 @@
-"""What `remotefs status` tells. Nothing here waits: it is asked when things go wrong."""
+"""`remotefs status`, `flush` and `retry`. Nothing of `status` waits: people call it when things go wrong."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from itertools import islice
 
-from remotefs.control.messages.mount import (
+from remotefs.control.messages.base import Command, Count, DrainResult, Nothing, Report
+from remotefs.control.messages.status import (
+    FLUSH,
+    RETRY,
+    STATUS,
     ContentUse,
     FailedRequest,
-    Leftover,
+    FlushParams,
+    PathParams,
     PendingKind,
     Requests,
     Status,
     TaskFailed,
     Uploading,
 )
+from remotefs.data.writeback.drainer import Drainer
 from remotefs.mount.assembly import Components
+from remotefs.mount.commands.lookup import NAMED, files_at
+from remotefs.mount.commands.pending import Drain, PendingReasons
 from remotefs.mount.settings import MountSettings
 from remotefs.store.records import Intent
+from remotefs.store.tree import Tree
 
-# Of what is left, this much is named.
-NAMED = 20
+
+class StatusCommands:
+    """Shows the state of a mount, waits for its pending changes and repeats those that failed."""
+
+    def __init__(
+        self, report: StatusReport, tree: Tree, drain: Drain, drainer: Drainer, is_ending: Callable[[], bool]
+    ) -> None:
+        self._report = report
+        self._tree = tree
+        self._drain = drain
+        self._drainer = drainer
+        self._is_ending = is_ending
+
+    def all(self) -> list[Command]:
+        """Return each command with its endpoint."""
+        return [STATUS.bind(self.status), FLUSH.bind(self.flush), RETRY.bind(self.retry)]
+
+    async def status(self, _: Nothing, __: Report) -> Status:
+        """Return the state of the mount."""
+        return self._report.now(draining=self._is_ending())
+
+    async def flush(self, params: FlushParams, report: Report) -> DrainResult:
+        """Wait until the service has what lies at or below a path. Return what is left."""
+        if params.path == "":
+            await self._drain.close_dirty(self._tree.staged())
+            return await self._drain.run(params.timeout_s, report)
+        files = await files_at(self._tree, params.path)
+        await self._drain.close_dirty(files)
+        return await self._drain.run(params.timeout_s, report, {file.ino for file in files})
+
+    async def retry(self, params: PathParams, _: Report) -> Count:
+        """Try changes that failed again now. Return how many."""
+        inos = None if params.path == "" else {file.ino for file in await files_at(self._tree, params.path)}
+        return Count(await self._drainer.retry(inos))
 
 
 class StatusReport:
-    """Made anew each time it is asked for."""
+    """Gathers the state of all parts, so it is given all of them."""
 
-    def __init__(self, settings: MountSettings, parts: Components) -> None:
+    def __init__(self, settings: MountSettings, parts: Components, reasons: PendingReasons) -> None:
         self._settings = settings
         self._parts = parts
+        self._reasons = reasons
 
     def now(self, *, draining: bool) -> Status:
-        """A record of now."""
+        """Return the state of this moment."""
         parts, facts = self._parts, self._parts.meta.facts
-        link, content, listings = (
-            parts.connectivity.statistics(),
-            parts.content.statistics(),
-            parts.listings.statistics(),
-        )
+        link, content = parts.connectivity.statistics(), parts.content.statistics()
+        listings = parts.listings.statistics()
         pending, trashed = parts.journal.pending(), parts.trash.entries()
         failures = parts.supervisor.failures()
         return Status(
@@ -55,7 +95,7 @@ class StatusReport:
             files=listings.known_files,
             pending=self._kinds(pending),
             uploading=self._uploading(),
-            failed=tuple(map(self.leftover, islice(filter(self._has_failed, pending), NAMED))),
+            failed=tuple(map(self._reasons.leftover, islice(filter(self._reasons.has_failed, pending), NAMED))),
             errors=tuple(FailedRequest(at=e.at_s, message=e.message, request_id=e.request_id) for e in link.errors),
             damaged=tuple(content.damaged),
             failures=tuple(TaskFailed(task=f.task, count=f.count, at=f.at_s, reason=f.reason) for f in failures),
@@ -73,23 +113,6 @@ class StatusReport:
             last_poll_at=listings.polled_s or None,
             last_walk_at=listings.walked_s or None,
         )
-
-    def leftover(self, intent: Intent) -> Leftover:
-        """What is not done yet, and why."""
-        known = self._unclosed(intent) or self._parts.failures.reason(intent)
-        reason = known or self._parts.connectivity.statistics().reason or "pending"
-        return Leftover(path=self.label(intent), reason=reason)
-
-    def _has_failed(self, intent: Intent) -> bool:
-        return self._parts.failures.reason(intent) is not None or self._unclosed(intent) is not None
-
-    def _unclosed(self, intent: Intent) -> str | None:
-        reason = self._parts.closer.reason(intent.ino) if intent.ino is not None else None
-        return f"it could not be closed: {reason}" if reason else None
-
-    def label(self, intent: Intent) -> str:
-        """What it is about."""
-        return self._parts.intents.paths.describe(intent)
 
     def _kinds(self, pending: list[Intent]) -> tuple[PendingKind, ...]:
         kinds: dict[str, list[Intent]] = {}
@@ -110,12 +133,12 @@ class StatusReport:
         return max(0.0, time.time() - inode.closed_ns / 1e9) if inode is not None and inode.closed_ns else None
 
     def _uploading(self) -> tuple[Uploading, ...]:
-        told = []
+        uploads = []
         for ino, flight in self._parts.in_flight.under_way.items():
             inode = self._parts.tree.find(ino)
             path = (self._parts.intents.paths.path(inode) if inode else None) or f"inode {ino}"
-            told.append(Uploading(path=path, size=flight.size_bytes, sent=flight.sent_bytes))
-        return tuple(told)
+            uploads.append(Uploading(path=path, size=flight.size_bytes, sent=flight.sent_bytes))
+        return tuple(uploads)
 
     def _requests(self) -> Requests:
         budget = self._parts.budget.statistics()

@@ -15,12 +15,13 @@ import pytest
 import trio
 import trio.testing
 
-from remotefs.control.messages.mount import FlushParams, Nothing, PathParams
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.status import FlushParams, PathParams
 from remotefs.errors import StateUnusable, TransportError, Unreachable
 from remotefs.fuse.translate import errno_of
 from remotefs.store.records import ContentState, Origin
 from tests.between import Between
-from tests.check.test_status import commands, quietly
+from tests.commands import commands, quietly
 from tests.data.files.test_staging import small_disk
 from tests.faults import Action, FaultyServer, Hold, HoldReply, LostReply, Reply, Rule, faulty_server
 from tests.parts import LARGE, Host, rows_that_cannot_be_written, running
@@ -239,7 +240,7 @@ async def test_flush_waits_for_the_version_of_its_moment_and_not_for_the_frozen_
         arrived: list[int] = []
 
         async def flush() -> None:
-            result = await commands(host).flush(FlushParams(path="log", timeout_s=1000.0), quietly)
+            result = await commands(host).status.flush(FlushParams(path="log", timeout_s=1000.0), quietly)
             assert result.left == 0
             arrived.extend(log.at_service())
 
@@ -454,10 +455,10 @@ async def test_with_local_durability_too_it_gets_there(tmp_path: Path, server: S
 async def test_status_counts_what_is_frozen_and_names_its_upload(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with frozen(tmp_path, server) as (host, log, held):
         await log.change()
-        status = await commands(host).status(Nothing(), quietly)
+        status = await commands(host).status.status(Nothing(), quietly)
         assert status.content.staging_bytes == 2 * LARGE
         assert [(upload.path, upload.size) for upload in status.uploading] == [("log", LARGE)]
-        assert (await commands(host).retry(PathParams(), quietly)).count == 0
+        assert (await commands(host).status.retry(PathParams(), quietly)).count == 0
         held.release()
         await host.settled()
 

@@ -14,6 +14,7 @@ import trio
 from remotefs.api.models import decode_file
 from remotefs.clocks import STEP_AFTER_NS, Machine
 from remotefs.errors import ReplyBroken
+from remotefs.mount.commands.pending import PendingReasons
 from remotefs.mount.commands.status import StatusReport
 from tests.api.support import wire_file
 from tests.data.reconcile.test_polling import Wall, add, use
@@ -57,7 +58,8 @@ def _look_at_everything(host: Host) -> None:
             except Exception as error:  # noqa: BLE001 - which one is the matter
                 assert type(error).__name__ == "NoAttribute"  # noqa: PT017 - as above
     host.fs.attributes.statfs()
-    StatusReport(settings(host.state_dir, host.server.url), host.parts).now(draining=False)
+    reasons = PendingReasons(host.parts.writeback, host.parts.closer, host.parts.connectivity)
+    StatusReport(settings(host.state_dir, host.server.url), host.parts, reasons).now(draining=False)
 
 
 async def test_a_listing_of_odd_numbers_is_read_and_shown(tmp_path: Path, server: Server, clock: Clock) -> None:

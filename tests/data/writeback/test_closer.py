@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.control.messages.mount import FlushParams, Nothing, PathParams
+from remotefs.control.messages.base import Nothing
+from remotefs.control.messages.status import FlushParams, PathParams
 from remotefs.errors import StateUnusable
 from remotefs.store.records import ContentState
 from remotefs.vfs.attributes import AttributeChange
-from tests.check.test_status import commands, quietly
+from tests.commands import commands, quietly
 from tests.faults import FaultyServer
 from tests.parts import Host, running
 
@@ -61,17 +62,17 @@ async def test_it_is_closed_again_by_itself_and_goes_up(host: Host, clock: Clock
 
 async def test_status_names_it_until_it_is_closed(host: Host, clock: Clock) -> None:
     await close_in_vain(host)
-    (failed,) = (await commands(host).status(Nothing(), quietly)).failed
+    (failed,) = (await commands(host).status.status(Nothing(), quietly)).failed
     assert (failed.path, "No such file" in failed.reason) == ("a", True)
     await host.until(lambda: host.remote_bytes("a") == [b"HELLO"], tries=30)
-    assert (await commands(host).status(Nothing(), quietly)).failed == ()
+    assert (await commands(host).status.status(Nothing(), quietly)).failed == ()
 
 
 async def test_retry_closes_it_at_once(host: Host, clock: Clock) -> None:
     await close_in_vain(host)
-    assert (await commands(host).retry(PathParams("a"), quietly)).count == 1
+    assert (await commands(host).status.retry(PathParams("a"), quietly)).count == 1
     assert host.stat("a").state != ContentState.DIRTY
-    assert (await commands(host).retry(PathParams(), quietly)).count == 0
+    assert (await commands(host).status.retry(PathParams(), quietly)).count == 0
     await host.settled()
     assert host.remote_bytes("a") == [b"HELLO"]
 
@@ -79,7 +80,7 @@ async def test_retry_closes_it_at_once(host: Host, clock: Clock) -> None:
 @pytest.mark.parametrize("path", ["", "a"])
 async def test_flush_closes_it_at_once(host: Host, clock: Clock, path: str) -> None:
     await close_in_vain(host)
-    assert (await commands(host).flush(FlushParams(path=path, timeout_s=5.0), quietly)).left == 0
+    assert (await commands(host).status.flush(FlushParams(path=path, timeout_s=5.0), quietly)).left == 0
     assert host.remote_bytes("a") == [b"HELLO"]
 
 
@@ -96,7 +97,7 @@ async def test_what_still_cannot_be_closed_is_left_and_says_why(host: Host, cloc
         for verb in (host.fs.files.flush, host.fs.files.release):
             with pytest.raises(OSError, match="No such file"):
                 await verb(handle.fh)
-        result = await commands(host).flush(FlushParams(timeout_s=5.0), quietly)
+        result = await commands(host).status.flush(FlushParams(timeout_s=5.0), quietly)
     assert result.left == 1
     assert [(item.path, "No such file" in item.reason) for item in result.leftovers] == [("a", True)]
     await host.until(lambda: host.remote_bytes("a") == [b"HELLO"], tries=70)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotefs.cli.launch.mount_options import MountOptions
-from remotefs.cli.launch.request import MountArgs, absolute, decode_args
+from remotefs.cli.launch.plan import MountArgs, absolute, decode_args
 from remotefs.config import RENAMED, load
 from remotefs.errors import UsageError
 

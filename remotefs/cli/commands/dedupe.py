@@ -1,0 +1,37 @@
+"""`remotefs dedupe`: removing copies that have piled up under one name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from remotefs.cli.console import human_size, notify, print_table
+from remotefs.control.find import find_mount
+from remotefs.control.messages.dedupe import DEDUPE, DedupeParams
+
+# Comparing many files.
+LONG_S = 3600.0
+
+
+def dedupe(
+    path: Annotated[Path, typer.Argument(help="A mount, or a folder or file in it.")],
+    *,
+    keep: Annotated[Literal["newest", "oldest"], typer.Option(help="Which of several equal ones stays.")] = "newest",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what there is.")] = False,
+    delete: Annotated[
+        list[str] | None, typer.Option("--delete", metavar="ID", help="Delete this copy, whatever it holds.")
+    ] = None,
+) -> None:
+    """Remove copies that have piled up under one name.
+
+    Deletes, for good, those whose bytes are here and equal to the one that is kept, byte for byte. The others are
+    listed, and deleted only by their id.
+    """
+    found = find_mount(path)
+    params = DedupeParams(path=found.path, keep_oldest=keep == "oldest", dry_run=dry_run, file_ids=tuple(delete or ()))
+    result = found.control.call(DEDUPE, params, timeout_s=LONG_S)
+    rows = ((copy.verdict, copy.file_id, human_size(copy.size), copy.path) for copy in result.copies)
+    print_table(rows, "<<>*")
+    notify(f"{result.removed:,} copies deleted")

@@ -1,0 +1,41 @@
+"""`remotefs sync`: making the service follow renames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from remotefs.cli.console import human_size, notify
+from remotefs.control.find import find_mount
+from remotefs.control.messages.sync import SYNC, SyncParams, SyncResult
+
+# Fetching many files.
+LONG_S = 3600.0
+
+
+def sync(
+    path: Annotated[Path, typer.Argument(help="A file or a folder of a mount.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it costs.")] = False,
+) -> None:
+    """Make the service follow renames.
+
+    A rename of many files, or of files of others, is true here alone: at the service they keep their names. This
+    uploads them again under the names they have here, and deletes the old files. Every one gets a new id.
+    """
+    found = find_mount(path)
+    cost = found.control.call(SYNC, SyncParams(found.path, dry_run=True), timeout_s=LONG_S)
+    _print_cost(cost)
+    if dry_run or not cost.files or not (yes or typer.confirm("Go on?", err=True)):
+        return
+    found.control.call(SYNC, SyncParams(found.path, dry_run=False), timeout_s=LONG_S)
+    notify("on its way; `remotefs flush` waits for it")
+
+
+def _print_cost(cost: SyncResult) -> None:
+    for path in cost.unreadable:
+        notify(f"{path}: keeps its name at the service, for its bytes cannot be read")
+    notify(f"{cost.files:,} files, {human_size(cost.bytes)} to upload, about {cost.requests:,} requests")

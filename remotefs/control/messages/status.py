@@ -1,0 +1,114 @@
+"""What a mount has to say of itself and of its pending changes: `status`, `flush`, `retry`."""
+
+from __future__ import annotations
+
+from remotefs.control.messages.base import Count, DrainResult, Endpoint, Leftover, Message, Nothing
+
+
+class PendingKind(Message, frozen=True):
+    """The pending intents of one kind (upload, delete, relabel), and why the oldest of them waits."""
+
+    kind: str
+    count: int
+    oldest_reason: str | None = None
+    oldest_age_s: float | None = None
+
+
+class Uploading(Message, frozen=True, kw_only=True):
+    """An upload under way: of `size` bytes `sent` went out."""
+
+    path: str
+    size: int
+    sent: int
+
+
+class FailedRequest(Message, frozen=True, kw_only=True):
+    """A request that failed; `request_id` where the service answered."""
+
+    at: float
+    message: str
+    request_id: str | None = None
+
+
+class TaskFailed(Message, frozen=True, kw_only=True):
+    """A task of the mount that failed and was begun again: how often, when last, and why."""
+
+    task: str
+    count: int
+    at: float
+    reason: str
+
+
+class ContentUse(Message, frozen=True):
+    """Bytes on this disk. Pinned bytes exist nowhere else that can be read; evictable ones can be fetched again."""
+
+    pinned_bytes: int = 0
+    evictable_bytes: int = 0
+    staging_bytes: int = 0
+    pinned_files: int = 0
+
+
+class Requests(Message, frozen=True):
+    """Requests sent since the mount began; `limit_per_minute` is None where there is no limit.
+
+    `waiting` for their turn, `rate_limited` of those sent; the service asked for a pause of `paused_s` more.
+    """
+
+    used: int = 0
+    limit_per_minute: int | None = None
+    waiting: int = 0
+    rate_limited: int = 0
+    paused_s: float = 0.0
+
+
+class Status(Message, frozen=True, kw_only=True):
+    """What a running mount says of itself."""
+
+    mountpoint: str
+    state_dir: str
+    base_url: str
+    pid: int
+    organization: str | None = None
+    workspace: str | None = None
+    read_only: bool = False
+    online: bool
+    # Why it is offline, or why all intents stand still.
+    trouble: str | None = None
+    draining: bool = False
+    files: int = 0
+    pending: tuple[PendingKind, ...] = ()
+    uploading: tuple[Uploading, ...] = ()
+    failed: tuple[Leftover, ...] = ()
+    # The newest first.
+    errors: tuple[FailedRequest, ...] = ()
+    damaged: tuple[str, ...] = ()
+    # Tasks that failed and go on, the last first.
+    failures: tuple[TaskFailed, ...] = ()
+    # Why changes cannot be written down now; reading goes on.
+    unwritable: str | None = None
+    # Files that the last listing lacked, or that expired unforeseen; they wait for `remotefs accept-removals` (S1).
+    removals_held: int = 0
+    trashed: int = 0
+    trashed_bytes: int = 0
+    content: ContentUse = ContentUse()
+    requests: Requests = Requests()
+    last_poll_at: float | None = None
+    last_walk_at: float | None = None
+
+
+class FlushParams(Message, frozen=True, kw_only=True):
+    """Wait until the service has what lies at or below `path`."""
+
+    path: str = ""
+    timeout_s: float
+
+
+class PathParams(Message, frozen=True):
+    """What lies at or below `path`."""
+
+    path: str = ""
+
+
+STATUS = Endpoint("status", Nothing, Status)
+FLUSH = Endpoint("flush", FlushParams, DrainResult)
+RETRY = Endpoint("retry", PathParams, Count)

@@ -1,0 +1,73 @@
+"""Builds the groups of commands of a mount, each with the parts that it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from remotefs.control.messages.base import Command
+from remotefs.mount.assembly import Components
+from remotefs.mount.commands.cache import CacheCommands, PinCommands, SoleFiles, Warmer
+from remotefs.mount.commands.check import CheckCommands
+from remotefs.mount.commands.dedupe import DedupeCommands
+from remotefs.mount.commands.entries import Entries
+from remotefs.mount.commands.mount import MountCommands
+from remotefs.mount.commands.paths import PathCommands
+from remotefs.mount.commands.pending import Drain, PendingReasons
+from remotefs.mount.commands.status import StatusCommands, StatusReport
+from remotefs.mount.commands.sync import SyncCommands
+from remotefs.mount.commands.trash import TrashCommands
+from remotefs.mount.settings import MountSettings
+
+
+@dataclass(frozen=True)
+class CommandGroups:
+    """All commands that a mount answers."""
+
+    mount: MountCommands
+    status: StatusCommands
+    paths: PathCommands
+    pin: PinCommands
+    cache: CacheCommands
+    trash: TrashCommands
+    sync: SyncCommands
+    dedupe: DedupeCommands
+    check: CheckCommands
+
+    def all(self) -> list[Command]:
+        """Return each command with its endpoint."""
+        groups = (
+            self.mount, self.status, self.paths, self.pin, self.cache, self.trash, self.sync, self.dedupe, self.check,
+        )  # fmt: skip
+        return [command for group in groups for command in group.all()]
+
+
+def command_groups(
+    settings: MountSettings, parts: Components, *, stop: Callable[[], None], yield_state: Callable[[], bool]
+) -> CommandGroups:
+    """Return the commands of a mount.
+
+    `stop` ends the serving of the kernel before it returns; `yield_state` lets go of the state folder, if the mount
+    has nothing left to do but drain, and returns whether it does.
+    """
+    store, intents, reader = parts.store, parts.intents, parts.file_reader
+    reasons = PendingReasons(intents.paths, parts.failures, parts.closer, parts.connectivity)
+    drain = Drain(parts.journal, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
+    entries = Entries(parts.tree, parts.fs.namespace, parts.notifier)
+    sole = SoleFiles(store, parts.content, intents.paths)
+    warmer = Warmer(parts.tree, parts.locator, reader, parts.downloader)
+    mount = MountCommands(settings.mountpoint, parts.handles, drain, stop=stop, yield_state=yield_state)
+    report = StatusReport(settings, parts, reasons)
+    return CommandGroups(
+        mount=mount,
+        status=StatusCommands(report, parts.tree, drain, parts.drainer, mount.is_ending),
+        paths=PathCommands(store, intents.paths, drain, parts.fs.xattrs),
+        pin=PinCommands(parts.tree, parts.content, parts.promoter, warmer, sole),
+        cache=CacheCommands(
+            parts.tree, parts.handles, parts.content, parts.promoter, parts.staging, parts.disk, sole,
+        ),
+        trash=TrashCommands(store, parts.trash, parts.refresh, parts.file_writer, entries),
+        sync=SyncCommands(parts.tree, intents, parts.locator, reader),
+        dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries),
+        check=CheckCommands(settings, parts),
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""Pending changes as a person sees them, and waiting until the service has them: for `status`, `flush`, `id`, `umount`.
+
+`flush` and `id` wait for the files of a path, `umount` for all. A file that a program has written to and not closed
+yet is closed first, as its last close would do it: then there is an upload to wait for.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from remotefs.api.budget import Budget
+from remotefs.api.connectivity import Connectivity
+from remotefs.control.messages.base import Draining, DrainResult, Leftover, Report
+from remotefs.data.files.writer import FileWriter
+from remotefs.data.intents.paths import InodePaths
+from remotefs.data.writeback.closer import Closer
+from remotefs.data.writeback.drainer import Drainer
+from remotefs.data.writeback.failures import Failures
+from remotefs.errors import NotFound, RemotefsError
+from remotefs.mount.commands.eta import Eta
+from remotefs.mount.commands.lookup import NAMED
+from remotefs.store.journal import Journal
+from remotefs.store.records import ContentState, Inode, Intent
+
+
+class PendingReasons:
+    """Explains why an intent is not carried out yet."""
+
+    def __init__(self, paths: InodePaths, failures: Failures, closer: Closer, connectivity: Connectivity) -> None:
+        self._paths = paths
+        self._failures = failures
+        self._closer = closer
+        self._connectivity = connectivity
+
+    def path(self, intent: Intent) -> str:
+        """Return the path of the file that an intent is about, or its id."""
+        return self._paths.describe(intent)
+
+    def has_failed(self, intent: Intent) -> bool:
+        """Return whether an attempt of it, or the close before it, has failed."""
+        return self._failures.reason(intent) is not None or self._unclosed(intent) is not None
+
+    def leftover(self, intent: Intent) -> Leftover:
+        """Return the path of an intent with the reason why it is still pending."""
+        known = self._unclosed(intent) or self._failures.reason(intent)
+        reason = known or self._connectivity.statistics().reason or "pending"
+        return Leftover(path=self.path(intent), reason=reason)
+
+    def _unclosed(self, intent: Intent) -> str | None:
+        reason = self._closer.reason(intent.ino) if intent.ino is not None else None
+        return f"it could not be closed: {reason}" if reason else None
+
+
+class Drain:
+    """Waits until the service has what was written."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        writer: FileWriter,
+        closer: Closer,
+        drainer: Drainer,
+        budget: Budget,
+        reasons: PendingReasons,
+    ) -> None:
+        self._journal = journal
+        self._writer = writer
+        self._closer = closer
+        self._drainer = drainer
+        self._budget = budget
+        self._reasons = reasons
+
+    async def close_dirty(self, files: list[Inode]) -> None:
+        """Close those of the files that are being written, so that their uploads become due."""
+        for file in files:
+            if file.state == ContentState.CLEAN:
+                continue
+            try:
+                await self._writer.close(file.ino)
+            except NotFound:  # gone while others were closed
+                continue
+            except (RemotefsError, OSError) as error:
+                self._closer.failed(file.ino, error)
+
+    async def run(self, timeout_s: float, report: Report, inos: set[int] | None = None) -> DrainResult:
+        """Wait at most `timeout_s` for the intents of `inos`, of all inodes where that is None. Return what is left."""
+        eta = Eta(self._journal.count(), trio.current_time())
+
+        def report_left(intents: list[Intent]) -> None:
+            left = len(intents)
+            path = self._reasons.path(intents[0])
+            # What an upload replaces is deleted after it.
+            requests = sum(1 + len(intent.replaces) for intent in intents)
+            eta_s = eta.seconds(left, trio.current_time(), least_s=self._budget.pace_s(requests))
+            report(Draining(left=left, path=path, eta_s=eta_s))
+
+        left = await self._drainer.drain(timeout_s, inos, report_left)
+        return DrainResult(left=len(left), leftovers=tuple(self._reasons.leftover(intent) for intent in left[:NAMED]))
