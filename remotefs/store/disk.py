@@ -5,9 +5,9 @@
                                         └ too little ──► reclaimers evict cached content ──► enough: go on
                                                                                              else OutOfSpace
 
-Who writes the bytes of files calls `Disk.require` first, so that they never eat the reserve on which unlink and SQLite
-live. Content that can be fetched again goes before a write is refused; its owner registers as a reclaimer. `require`
-may evict, so only the thread of the event loop calls it.
+Code that writes the bytes of files calls `Disk.require` first, so that they never eat the reserve on which unlink and
+SQLite live. Content that can be fetched again goes before a write is refused; its owner registers as a reclaimer.
+`require` may evict, so only the thread of the event loop calls it.
 
 `write_durably` is the one way to replace a small file as a whole: write beside it, fsync, rename. The name is durable
 only once the folder is synced as well. That is left to the caller, which can share the sync with others (`Durability`).
