@@ -25,7 +25,7 @@ class Descriptors(LRUCache[Path, int]):
         return path, fd
 
     def of(self, path: Path) -> int:
-        """Return the descriptor of a file; open the file if it is not open."""
+        """The descriptor of a file, opened where it is not open."""
         fd: int | None = self.get(path)
         return self.open(path) if fd is None else fd
 

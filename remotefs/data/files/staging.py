@@ -54,7 +54,7 @@ class StagedName(NamedTuple):
 
 @dataclass(frozen=True)
 class StagingStatistics:
-    """The number of staged files in use by this process, and of their open descriptors."""
+    """How many staged files are in use by this process, and how many descriptors that takes."""
 
     files: int
     open_descriptors: int
@@ -68,9 +68,8 @@ class Staging:
         self._disk = disk
         self._durability = durability
         self._descriptors = Descriptors(maxsize=_OPEN_FILES)
-        # One object for each file, for as long as anything holds it, so that its size has one owner.
+        # One object a file, as long as anybody holds it: its size has one owner. The recent ones are held here.
         self._files: WeakValueDictionary[Path, StagedFile] = WeakValueDictionary()
-        # Keeps the objects of recent files.
         self._recent: LRUCache[Path, StagedFile] = LRUCache(maxsize=_RECENT_FILES)
         # Files whose sync failed, for as long as they exist: a new object would call the next sync a success.
         self._lost: dict[Path, StagedFile] = {}
@@ -218,7 +217,7 @@ class Staging:
         return self._staged(path, create=False)
 
     def statistics(self) -> StagingStatistics:
-        """Return the counts of this moment."""
+        """A record of now."""
         return StagingStatistics(len(self._files), len(self._descriptors))
 
     def close(self) -> None:
@@ -231,7 +230,7 @@ class Staging:
             self._disk.require(size)
             await trio.to_thread.run_sync(copy_data, origin, copy, size)
         os.ftruncate(copy, size)
-        # Void, because no write to it is acknowledged before a row names it.
+        # Nothing of it is acknowledged before there is a row that names it.
         write_label(copy, None)
         # It replaces bytes that are on the disk, so it has to be on the disk before a row names it.
         await trio.to_thread.run_sync(os.fdatasync, copy)
