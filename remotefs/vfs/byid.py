@@ -1,8 +1,7 @@
 """`.remotefs/by-id/<file_id>`: any file of the tree by the id that the service gave it (A5). Not listed.
 
-The file found is the very file of the tree, to be read and written; the directories themselves take no entries.
-
-Two directories that are no rows. Their numbers lie above all that the tree will ever give.
+The file that is found is the file of the tree itself, to be read and written. The two directories take no entries and
+have no rows; their inode numbers lie above all that the tree will ever give.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ class ById:
         self._remotes = remotes
 
     def is_virtual(self, ino: int) -> bool:
-        """Whether it is one of the directories here."""
+        """Return whether an inode number is one of the two virtual directories."""
         return ino in {_RESERVED_INO, _BY_ID_INO}
 
     def inode(self, ino: int) -> Inode:
-        """The virtual directory of that number; it looks like the root, without its write bits."""
+        """Return a virtual directory by its number; it has the attributes of the root, without write bits."""
         root = self._tree.get(ROOT_INO)
         parent = ROOT_INO if ino == _RESERVED_INO else _RESERVED_INO
         mode = stat.S_IFDIR | (stat.S_IMODE(root.mode) & 0o555)
         return root._replace(ino=ino, mode=mode, nlink=2, parent=parent)
 
     def lookup(self, parent: int, name: str) -> Inode | None:
-        """What a name is, in the root or in one of the directories here."""
+        """Return the inode of a name in the root or in a virtual directory; None when there is none."""
         if parent == ROOT_INO:
             return self.inode(_RESERVED_INO) if name == names.RESERVED else None
         if parent == _RESERVED_INO:

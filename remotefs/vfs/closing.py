@@ -1,8 +1,8 @@
 """Closing: what close(2) promises (W2), what counts as a close (W4), and what happens after the last handle.
 
 The kernel sends FLUSH for each close(2) of a descriptor, and RELEASE once when the last descriptor of a handle is gone.
-Only FLUSH has a caller who can be told of an error; RELEASE has none. So FLUSH makes the bytes as safe as `durability`
-says, and RELEASE does what nobody waits for.
+A program sees the error of a FLUSH and never that of a RELEASE. So FLUSH makes the bytes as safe as `durability` says,
+and RELEASE does the rest.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from remotefs.vfs.reading import Reading
 
 
 class LastClose:
-    """Finishes a file whose handle, or truncation, was the last that would have closed it."""
+    """Finishes a file after a handle of it is released, or after a truncation that no handle follows."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Who has what: open files, open directories, and how often the kernel holds each inode's number.
+"""Handles of open files and directories, and the lookup count of each inode that the kernel knows.
 
 An inode without a name lives on for as long as a handle or a lookup count holds it.
 """
@@ -24,24 +24,24 @@ class OpenFile:
     ino: int
     flags: int
     window: ReadWindow = field(default_factory=ReadWindow)
-    # How far it was read, as far as the kernel asked; what it has cached it does not ask for.
+    # The end of the farthest read in bytes. Reads that the kernel answers from its cache do not come here.
     read_to: int = 0
-    # Its length is not sure: it is read without the kernel's cache (R6).
+    # Its length is not sure, so it is read without the kernel's cache (R6).
     direct: bool = False
     # Bytes were written through it since its last FLUSH that counted (W4).
     wrote: bool = False
-    # FLUSHes that counted; from the second on the descriptor is taken for shared (W4).
+    # The number of FLUSHes that counted. From the second on the descriptor counts as shared (W4).
     counted: int = 0
 
     @property
     def writable(self) -> bool:
-        """Whether it was opened for writing."""
+        """Return whether the handle was opened for writing."""
         return self.flags & os.O_ACCMODE != os.O_RDONLY
 
 
 @dataclass(frozen=True)
 class HandleStatistics:
-    """For `status` and for tests that look for leaks."""
+    """Counts for `status`, and for tests that look for leaks."""
 
     files: int
     directories: int
@@ -49,7 +49,7 @@ class HandleStatistics:
 
 
 class Handles:
-    """Owns the handles and the lookup counts; `on_listing` is told of each directory that somebody opens."""
+    """Owns the handles and the lookup counts; calls `on_listing` with each directory that is opened."""
 
     def __init__(self, on_listing: Callable[[int], None] = lambda _: None) -> None:
         self._on_listing = on_listing
@@ -65,21 +65,21 @@ class Handles:
     # -- files
 
     def open_file(self, ino: int, flags: int) -> OpenFile:
-        """A new handle."""
+        """Make a handle for a file and return it."""
         handle = OpenFile(next(self._numbers), ino, flags)
         self._files[handle.fh] = handle
         (self._writers if handle.writable else self._readers)[ino] += 1
         return handle
 
     def file(self, fh: int) -> OpenFile:
-        """The handle of that number."""
+        """Return the handle of a number. Raises InvalidArgument."""
         handle = self._files.get(fh)
         if handle is None:
             raise InvalidArgument(f"no open file has the handle {fh}")
         return handle
 
     def close_file(self, fh: int) -> OpenFile:
-        """The last descriptor of a handle is gone."""
+        """Drop a handle whose last descriptor is gone, and return it. Raises InvalidArgument."""
         handle = self.file(fh)
         del self._files[fh]
         _decrement(self._writers if handle.writable else self._readers, handle.ino)
@@ -93,17 +93,17 @@ class Handles:
             await self._last_closed.wait()
 
     def is_open(self, ino: int) -> bool:
-        """Whether any file handle of the inode is open."""
+        """Return whether the inode has an open file handle."""
         return ino in self._readers or ino in self._writers
 
     def is_open_for_write(self, ino: int) -> bool:
-        """Whether a file handle that can write is open."""
+        """Return whether the inode has an open file handle that can write."""
         return ino in self._writers
 
     # -- directories
 
     def open_directory(self, ino: int) -> int:
-        """A new directory handle."""
+        """Make a handle for a directory and return its number."""
         fh = next(self._numbers)
         self._directories[fh] = ino
         self._open_directories[ino] += 1
@@ -111,29 +111,29 @@ class Handles:
         return fh
 
     def directory(self, fh: int) -> int:
-        """The inode of a directory handle."""
+        """Return the inode number of a directory handle. Raises InvalidArgument."""
         ino = self._directories.get(fh)
         if ino is None:
             raise InvalidArgument(f"no open directory has the handle {fh}")
         return ino
 
     def close_directory(self, fh: int) -> None:
-        """The directory handle is gone."""
+        """Drop a directory handle."""
         _decrement(self._open_directories, self._directories.pop(fh))
 
     def is_directory_open(self, ino: int) -> bool:
-        """Whether somebody is reading the directory."""
+        """Return whether the directory has an open handle."""
         return ino in self._open_directories
 
     # -- lookup counts
 
     def looked_up(self, ino: int) -> None:
-        """The kernel was given the inode's number once more."""
-        # Not `+= 1`: a Counter answers for what it does not have by a call, and each entry of each listing comes here.
+        """Count one more reply that gave the inode's number to the kernel."""
+        # Not `+= 1`: for a missing key a Counter makes a Python call, and each entry of each listing comes here.
         self._lookups[ino] = self._lookups.get(ino, 0) + 1
 
     def forget(self, ino: int, count: int) -> bool:
-        """The kernel gives `count` of them back; whether that was the last."""
+        """Take `count` lookups back that the kernel forgets; return whether those were the last."""
         self._lookups[ino] -= count
         if self._lookups[ino] > 0:
             return False
@@ -141,11 +141,11 @@ class Handles:
         return True
 
     def is_known(self, ino: int) -> bool:
-        """Whether the kernel may ask for the inode by its number."""
+        """Return whether the kernel may still use the inode's number in a request."""
         return ino in self._lookups
 
     def statistics(self) -> HandleStatistics:
-        """A record of now."""
+        """Return the counts of this moment."""
         return HandleStatistics(len(self._files), len(self._directories), len(self._lookups))
 
 

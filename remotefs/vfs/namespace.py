@@ -20,26 +20,26 @@ from remotefs.vfs.handles import Handles
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
-# Entries that are read at once; a reply to the kernel holds up to some 200.
+# Entries that one query reads; one reply to the kernel holds up to about 200.
 _PAGE = 256
 
 
 class Caller(Protocol):
-    """Who asks."""
+    """The process that made a system call."""
 
     @property
     def uid(self) -> int:
-        """The effective user id."""
+        """Return the effective user id."""
         ...
 
     @property
     def gid(self) -> int:
-        """The effective group id."""
+        """Return the effective group id."""
         ...
 
 
 class Namespace:
-    """Directories and their entries."""
+    """Looks up, makes, moves and removes the entries of directories; schedules the intents that follow from it."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Namespace:
     # -- looking
 
     def lookup(self, parent: int, name: bytes) -> Inode:
-        """What the name names. Raises NotFound, NameTooLong, BadName."""
+        """Return the inode that has a name in a directory. Raises NotFound, NameTooLong, BadName."""
         if name in {b".", b".."}:
             inode = self.inode(parent)
             return self.inode(inode.parent or ROOT_INO) if name == b".." else inode
@@ -73,26 +73,26 @@ class Namespace:
         return found
 
     def is_lasting(self, parent: int) -> bool:
-        """Whether the kernel is told when a name of the directory comes to mean something else."""
+        """Return whether the kernel may cache names of the directory: it is notified when one changes its meaning."""
         return not self._byid.is_virtual(parent)
 
     def inode(self, ino: int) -> Inode:
-        """An inode, virtual or not. Raises NotFound."""
+        """Return an inode of the tree or a virtual directory. Raises NotFound."""
         return self._byid.inode(ino) if self._byid.is_virtual(ino) else self._tree.get(ino)
 
     def readlink(self, ino: int) -> bytes:
-        """The target of a symbolic link. Raises InvalidArgument."""
+        """Return the target of a symbolic link. Raises InvalidArgument for anything else."""
         inode = self._tree.get(ino)
         if inode.target is None:
             raise InvalidArgument(f"inode {ino} is not a symbolic link")
         return inode.target
 
     def opendir(self, ino: int) -> int:
-        """A directory handle."""
+        """Open a directory; return the number of its handle."""
         return self._handles.open_directory(self.inode(ino).ino)
 
     def readdir(self, fh: int, cookie: int) -> Iterator[Entry]:
-        """Entries behind `cookie` (0: from the start), `.` and `..` first; stable while entries come and go."""
+        """Yield the entries after `cookie` (0: all), `.` and `..` first; stable while entries come and go."""
         ino = self._handles.directory(fh)
         if cookie < COOKIES_BELOW:
             directory = self.inode(ino)
@@ -106,17 +106,20 @@ class Namespace:
             cookie = page[-1].cookie
 
     def releasedir(self, fh: int) -> None:
-        """The directory handle is gone."""
+        """Close a directory handle."""
         self._handles.close_directory(fh)
 
     async def fsyncdir(self) -> None:
-        """Entries made so far survive a power cut."""
+        """Return once all entries made so far survive a power cut."""
         await self._db.durable()
 
     # -- making
 
     def mknod(self, parent: int, name: bytes, mode: int, rdev: int, caller: Caller) -> Inode:
-        """A regular file, a FIFO, a socket or a device node; all but the first live on this machine alone (N5)."""
+        """Make a regular file, a FIFO, a socket or a device node; return its inode.
+
+        Only regular files get to the service; the others exist on this machine alone (N5).
+        """
         text = self._name(parent, name)
         now = time.time_ns()
         with self._db.transaction():
@@ -124,18 +127,18 @@ class Namespace:
             return self._planner.closed(inode.ino) if inode.is_file else inode
 
     def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Inode:
-        """A directory."""
+        """Make a directory; return its inode."""
         text = self._name(parent, name)
         inherited = self._tree.get(parent).mode & stat.S_ISGID
         return self._make(parent, text, stat.S_IFDIR | stat.S_IMODE(mode) | inherited, caller, time.time_ns())
 
     def symlink(self, parent: int, name: bytes, target: bytes, caller: Caller) -> Inode:
-        """A symbolic link."""
+        """Make a symbolic link; return its inode."""
         text = self._name(parent, name)
         return self._make(parent, text, stat.S_IFLNK | 0o777, caller, time.time_ns(), target=target)
 
     def link(self, ino: int, parent: int, name: bytes) -> Inode:
-        """One more name for a file: still one remote file (N5)."""
+        """Give a file one more name, and return its inode. It stays one remote file (N5)."""
         text = self._name(parent, name)
         if self._tree.get(ino).is_dir:
             raise NotPermitted(f"{text}: a directory has one name")
@@ -148,10 +151,10 @@ class Namespace:
             self._planner.schedule(inode)
             return inode
 
-    # -- taking away
+    # -- removing
 
     def unlink(self, parent: int, name: bytes) -> None:
-        """Take a name away; the last one frees the file once nobody has it open (W9)."""
+        """Remove a name. Removing the last one frees the file once no handle has it open (W9)."""
         now = time.time_ns()
         text = self._name(parent, name)
         with self._db.transaction():
@@ -161,7 +164,7 @@ class Namespace:
         self._discard_if_gone(inode)
 
     def rmdir(self, parent: int, name: bytes) -> None:
-        """Take an empty directory away."""
+        """Remove an empty directory."""
         with self._db.transaction():
             inode = self._tree.rmdir(parent, self._name(parent, name), now_ns=time.time_ns())
             self._own(parent)
@@ -169,7 +172,7 @@ class Namespace:
                 self._tree.forget(inode.ino)
 
     def forget(self, ino: int, count: int) -> None:
-        """The kernel gives lookup counts back."""
+        """Take lookup counts back from the kernel; free an unlinked inode after the last."""
         if not self._handles.forget(ino, count):
             return
         inode = self._tree.find(ino)
@@ -179,7 +182,7 @@ class Namespace:
     # -- moving
 
     def rename(self, parent: int, name: bytes, new_parent: int, new_name: bytes, flags: int) -> None:
-        """Move an entry; true here at once, the service follows (W7). Raises what rename(2) names."""
+        """Move an entry. The move counts here at once; the service follows (W7). Raises the errors of rename(2)."""
         if flags not in {0, RENAME_NOREPLACE, RENAME_EXCHANGE}:
             raise InvalidArgument(f"rename flags {flags:#x} are not supported")
         source, target = self._name(parent, name), self._name(new_parent, new_name)
@@ -219,16 +222,16 @@ class Namespace:
             self._follow(present.ino)
 
     def _follow(self, ino: int) -> None:
-        """The path of an inode changed, or of all beneath it: bring the intents in line, within W7's limits."""
+        """Bring the intents of an inode, or of all files beneath it, in line with new paths, within W7's limits."""
         inode = self._tree.get(ino)
         if not inode.is_dir:
             self._planner.schedule(inode)
             return
         self._own(ino)
         files = list(self._tree.files_beneath(ino))
-        relabel = self._planner.may_reupload(files)
+        reupload = self._planner.may_reupload(files)
         for file in files:
-            self._planner.schedule(file, reupload=relabel)
+            self._planner.schedule(file, reupload=reupload)
 
     def _check_not_beneath(self, moving: Inode, new_parent: int) -> None:
         if moving.is_dir and self._tree.is_beneath(new_parent, moving.ino):
@@ -237,7 +240,7 @@ class Namespace:
     # -- common
 
     def _name(self, parent: int, name: bytes) -> str:
-        """A name that may be made, moved or taken away there."""
+        """Return a checked name that may be made, moved or removed in a directory. Raises AccessDenied, BadName."""
         text = names.check_component(name)
         if self._byid.is_virtual(parent) or (parent == ROOT_INO and text == names.RESERVED):
             raise AccessDenied(f"{names.RESERVED} at the root belongs to remotefs")
@@ -264,7 +267,7 @@ class Namespace:
             return made
 
     def _own(self, *directories: int) -> None:
-        """A directory that was changed here no longer goes with its last remote file (design: defaults)."""
+        """Let directories that were changed here outlive their last remote file (design: defaults)."""
         for ino in dict.fromkeys(directories):
             if self._tree.get(ino).implied:
                 self._tree.update(ino, implied=0)

@@ -1,4 +1,4 @@
-"""Which names are never uploaded and which are of temporary shape (N6). Pure: names in, answers out."""
+"""Which names are never uploaded, and which look temporary (N6). Pure functions of names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from remotefs.config import NamesConfig
 
-# Names asked about again and again are those of the folders in use; more than this is a walk.
+# Enough for the names of the folders in use; only a walk asks about more.
 _REMEMBERED_NAMES = 4096
 
 
@@ -25,11 +25,14 @@ class NamePolicy:
         self._temporary = _matcher(config.temporary)
 
     def never_uploaded(self, path: str) -> bool:
-        """Whether `path`, or a folder that it lies in, is on the list of what stays on this machine."""
+        """Return whether `path`, or a folder above it, is on the list of names that stay on this machine."""
         return any(map(self._never, path.split("/")))
 
     def temporary(self, name: str) -> bool:
-        """Whether a file of this name, the last component of its path, is likely to go or be renamed within seconds."""
+        """Return whether a file of this name is likely to be removed or renamed within seconds.
+
+        `name` is the last component of its path.
+        """
         return self._temporary(name)
 
 
@@ -37,7 +40,7 @@ def _matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     entries = frozenset(patterns)
     shapes = {entry for entry in entries if any(char in entry for char in "*?[")}
     fixed = {entry.casefold() for entry in entries - shapes}
-    # Sorted, so that one configuration is one expression; without shapes it must match nothing, not everything.
+    # Sorted, so that one configuration gives one expression. Without patterns it has to match nothing.
     shape = re.compile("|".join(map(fnmatch.translate, sorted(shapes))) or r"(?!)")
 
     def matches(name: str) -> bool:

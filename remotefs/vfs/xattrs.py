@@ -74,7 +74,10 @@ class ExtendedAttributes:
         others.pop(name, None)
         total = sum(len(n) + len(v) for n, v in others.items()) + len(name) + len(value)
         if len(name) > MAX_XATTR_NAME_BYTES or len(value) > MAX_XATTR_VALUE_BYTES or total > MAX_XATTR_TOTAL_BYTES:
-            raise AttributeTooBig(f"inode {ino} cannot carry that much in extended attributes")
+            raise AttributeTooBig(
+                f"inode {ino}: an extended attribute has at most {MAX_XATTR_NAME_BYTES} bytes of name and "
+                f"{MAX_XATTR_VALUE_BYTES} of value, all of a file together {MAX_XATTR_TOTAL_BYTES}"
+            )
         self._tree.set_xattr(ino, name, value, now_ns=time.time_ns())
 
     def removexattr(self, ino: int, name: bytes) -> None:
@@ -87,7 +90,7 @@ class ExtendedAttributes:
         if not name.startswith(b"user."):
             raise Unsupported("only attributes of the `user.` namespace are kept")
         if name.startswith(_OURS):
-            raise NotPermitted("`user.remotefs.*` is told by the mount")
+            raise NotPermitted("attributes `user.remotefs.*` are read-only")
         if not name.removeprefix(b"user."):
             raise InvalidArgument("an attribute needs a name")
 

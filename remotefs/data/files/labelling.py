@@ -1,4 +1,4 @@
-"""Keeps the labels of the bytes of an inode in line with its names (see `labels`)."""
+"""Keeps the labels of an inode's bytes in line with its names (data/content/labels.py says what a label is)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from remotefs.data.files.staging import Staging
 from remotefs.store.database import Database
 from remotefs.store.records import ContentState, Inode
 
-# Labels that were written last: most changes of an inode do not change its label.
+# The labels written last, so that a change of an inode that leaves its label as it is writes nothing.
 _REMEMBERED = 4096
 
 
 class Labels:
-    """Writes labels of staged files and of pinned content."""
+    """Writes the labels of staged files and of pinned content."""
 
     def __init__(self, database: Database, staging: Staging, content: ContentStore) -> None:
         self._db = database
@@ -28,7 +28,7 @@ class Labels:
         self._written: LRUCache[Path, Label] = LRUCache(maxsize=_REMEMBERED)
 
     def write(self, inode: Inode, path: str) -> None:
-        """Label the bytes of an inode, wherever they lie, with the path that it has now."""
+        """Label the bytes of an inode, staged or pinned, with the path that it has now."""
         label = Label.of(inode, path)
         for file in self._files(inode):
             if self._written.get(file) != label:
@@ -36,19 +36,19 @@ class Labels:
                 self._written[file] = label
 
     def void(self, inode: Inode) -> None:
-        """Note with the bytes of an inode, inside a transaction, that its user has given them up."""
+        """Make the labels of an inode's bytes void, inside a transaction: its user has given the bytes up."""
         for file in self._files(inode):
             self._make_void(file)
 
     def void_staged(self, ino: int, generation: int) -> None:
-        """Note with one staged file, inside a transaction, that nobody needs it."""
+        """Make the label of one staged file void, inside a transaction: nothing needs the file."""
         self._make_void(self._staging.place(ino, generation))
 
     def _make_void(self, file: Path) -> None:
         self._written.pop(file, None)
         with suppress(OSError):
             before = os.getxattr(file, ATTRIBUTE)
-            # As long as the row is there the bytes are not given up.
+            # After a rollback the row still claims the bytes.
             self._db.on_rollback(lambda: _set(file, before))
         write_label(file, None)
 

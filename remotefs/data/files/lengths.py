@@ -1,12 +1,12 @@
-"""Files that may not be as long as they are listed (R6).
+"""Files whose content may be longer or shorter than the listing says (R6).
 
-The service may add to generated media when it is downloaded. The kernel cuts a file at the size that it was told, so
-the length is verified before the kernel may keep any of it: by the head of the reply when the file is opened, else by
-reading it to its end.
+The service may add to generated media when they are downloaded. The kernel cuts a file at the size that it was given,
+so the length is verified before the kernel may cache any of it: by the head of the reply when the file is opened, else
+by reading the file to its end.
 
-A length other than the listed one is believed of such media alone, when two replies to requests of their own say the
-same, and never when it is 0. Of any other file it is an answer that cannot be; metadata is asked for, for it may be the
-row here that is wrong.
+Another length than the listed one is believed only of such media, only when two separate requests got the same one,
+and never when it is 0. Any other file cannot differ: the reply counts as broken, and the file's metadata is requested,
+because the row here may be wrong.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from remotefs.store.store import Store
 
 
 class Lengths:
-    """Knows which lengths are sure, and finds out about the others."""
+    """Knows which lengths are sure, and verifies the others. `on_missing` has the metadata of an id requested."""
 
     def __init__(
         self,
@@ -39,20 +39,22 @@ class Lengths:
         self._downloader = downloader
         self._resizer = resizer
         self._on_missing = on_missing
-        # Ids whose length a reply has confirmed in this run of the mount.
+        # Ids whose length a reply has confirmed since the mount began.
         self._sure: set[str] = set()
 
     def check_current(self, inode: Inode) -> None:
-        """Raise StaleError where another inode shows the file by now: what was read of this one may be wrong."""
+        """Raise StaleError when another inode shows the file by now: bytes that were read of this one may be wrong."""
         if self._is_replaced(inode):
             raise StaleError(
                 f"inode {inode.ino} was replaced: what its file holds was not what it seemed; open it again"
             )
 
     async def verify(self, inode: Inode) -> bool:
-        """Whether an inode that is about to be opened is as long as it says, as far as the service tells at once.
+        """Return whether the length of an inode that is about to be opened is sure.
 
-        Raises StaleError when it is not: another inode has its name now. Raises as a read does.
+        Starts a download if needed. A reply that announces no length leaves it unsure.
+
+        Raises StaleError when the length is wrong: another inode has the name now. Raises as a read does.
         """
         self.check_current(inode)
         remote = self._in_doubt(inode)
@@ -65,7 +67,7 @@ class Lengths:
         return False
 
     async def true_size(self, inode: Inode) -> int:
-        """The length of a file that `verify` was not sure of: its end is seen first. Raises as a read does."""
+        """Read a file to its end whose length `verify` left unsure; return its length. Raises as a read does."""
         remote = self._in_doubt(inode)
         if remote is not None:
             with suppress(StaleError):
@@ -77,9 +79,10 @@ class Lengths:
 
     @asynccontextmanager
     async def judging(self) -> AsyncGenerator[None, None]:
-        """Find out, where content had another length than its inode, which of both is wrong.
+        """Find out, when the block raises LengthDiffers, whether the reply or the row is wrong.
 
-        Raises StaleError where the file has its true length now, else what was raised within.
+        Raises StaleError when the row was: another inode with the true length has the name now. Raises ReplyBroken when
+        the reply was.
         """
         try:
             yield
@@ -93,7 +96,7 @@ class Lengths:
         size = await self._proven(remote, error.actual_bytes)
         if size is None:
             self._on_missing(remote.file_id)
-            return ReplyBroken(f"{error}, which is not believed")
+            return ReplyBroken(f"{error}, a length that this file cannot have")
         self._sure.add(remote.file_id)
         if (current := self._remotes.find(remote.file_id)) is not None and size != current.size:
             self._resizer.learned(current, size)
@@ -108,7 +111,10 @@ class Lengths:
                 raise LengthDiffers(remote.file_id, remote.size, size) from None
 
     async def _proven(self, remote: Remote, seen: int | None) -> int | None:
-        """Return the length that is proven after one reply showed `seen` (None: another than expected), if any is."""
+        """Return the length that is proven after one reply showed `seen`; None when no length is.
+
+        `seen` is None when the reply showed that its length is another without showing which.
+        """
         size = await self._downloader.measure(remote.file_id) if seen is None else seen
         if size in (remote.size, remote.size_as_listed):
             return size

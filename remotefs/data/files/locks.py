@@ -1,4 +1,4 @@
-"""One lock an inode for what changes its bytes: write, truncate, close, copy-on-write, adoption by the content store.
+"""One lock for each inode, held to change its bytes: write, truncate, close, copy-on-write, promotion to content.
 
 Lock order: inode locks by ascending number; inside one, only SQLite, staging and content, and a download for
 copy-on-write. Nothing that waits for an upload holds one.
@@ -14,14 +14,14 @@ import trio
 
 
 class InodeLocks:
-    """Makes the lock of an inode when it is first wanted, and drops it when nobody holds or awaits it."""
+    """Makes the lock of an inode when it is first needed, and drops it when no task holds or awaits it."""
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[int, trio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def hold(self, ino: int) -> AsyncIterator[None]:
-        """Hold the lock of one inode."""
+        """Hold the lock of one inode while the block lasts."""
         lock = self._locks.get(ino)
         if lock is None:
             lock = self._locks[ino] = trio.Lock()

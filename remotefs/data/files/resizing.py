@@ -1,7 +1,7 @@
-"""Giving a remote file another length (R6): the row, the inodes that show it, and the content that is here.
+"""Giving a remote file another length (R6): the row, the inodes that show it, and its content on this disk.
 
-What the kernel was told of a file cannot be changed under it, so a file of another length is another inode, which takes
-the name; whoever opens the old one is sent to look again.
+The size and the pages that the kernel has of an inode are not changed under it. So a file of another length gets
+another inode, which takes the name; an open of the old inode raises StaleError, and its caller looks the name up again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Resizer:
-    """The one place where the length of a remote file changes; `forget_downloads` stops those of the old one."""
+    """Changes the length of remote files; no other class does. `forget_downloads` stops downloads of the old length."""
 
     def __init__(
         self,
@@ -34,17 +34,17 @@ class Resizer:
         self._invalidator = invalidator
         self._usage = usage
         self._forget_downloads = forget_downloads
-        # By id the shorter length that the last listing said.
+        # By id: the shorter length that the last listing showed.
         self._claims: dict[str, int] = {}
 
     def learned(self, remote: Remote, size: int) -> None:
-        """Take the length that replies have proven over the listed one, until a listing says another."""
+        """Take the length that replies have proven instead of the listed one, until a listing shows another."""
         self._resize(remote, size, None if size == remote.size_as_listed else remote.size_as_listed)
 
     def listed(self, remote: Remote, size: int) -> None:
-        """Take the length that a listing, or metadata, says of a known file, where it says another than before.
+        """Take the length that a listing, or metadata, shows of a known file, when it differs from the last one shown.
 
-        A file that becomes shorter by it is believed the second time: one odd answer truncates nothing (S4).
+        A shorter length is taken the second time that it is shown: one odd answer truncates nothing (S4).
         """
         if size == remote.size_as_listed or self._is_certain(remote):
             self._claims.pop(remote.file_id, None)
@@ -55,25 +55,28 @@ class Resizer:
             self._resize(remote, size, None)
 
     def distrusted(self, file_id: str) -> None:
-        """Give a file another inode: the kernel may keep bytes of it that were handed out and are not its content."""
+        """Give a file another inode, because the kernel may cache wrong bytes that a reader was given."""
         with self._store.database.transaction():
             for inode in self._store.tree.holders(file_id):
                 if inode.state == ContentState.CLEAN and inode.nlink > 0 and self._usage.is_known(inode.ino):
-                    _log.warning("%s: what was read of it was not its content: open it again", file_id)
+                    _log.warning("%s: readers got bytes that are not its content: open it again", file_id)
                     self._replace(inode, inode.size)
 
     def _is_certain(self, remote: Remote) -> bool:
-        """Whether the bytes are here and are all that was sent, or all that can be had: no listing knows better."""
+        """Return whether the bytes on this disk prove the length, so that no listing knows better.
+
+        They do when they were written here, or are all that can be had.
+        """
         file_id = remote.file_id
         if self._content.is_pinned(file_id) or (remote.digest is not None and self._content.has_all(file_id)):
             return True
         return any(inode.staged_gen is not None for inode in self._store.tree.holders(file_id))
 
     def _resize(self, remote: Remote, size: int, listed_size: int | None) -> None:
-        _log.info("%s: it is %d bytes long, not %d", remote.file_id, size, remote.size)
+        _log.info("%s: its length is %d bytes, not %d", remote.file_id, size, remote.size)
         self._forget_downloads(remote.file_id)
         if not self._content.is_pinned(remote.file_id):
-            # Stored in the belief of the other length: as complete as it may be, it would be taken for the whole.
+            # Stored for the old length: complete by that length, it would pass for the whole file.
             self._content.remove(remote.file_id)
         with self._store.database.transaction():
             self._store.remotes.resize(remote.file_id, size, listed_size=listed_size)
@@ -82,7 +85,7 @@ class Resizer:
                     self._replace(inode, size)
 
     def _replace(self, old: Inode, size: int) -> None:
-        """Give all names of an inode to a new one of that size."""
+        """Give all names of an inode to a new inode of `size` bytes."""
         tree, now = self._store.tree, time.time_ns()
         new: Inode | None = None
         xattrs = tree.xattrs(old.ino)

@@ -16,7 +16,7 @@ from remotefs.store.groupsync import GroupSync
 
 
 class StagedFile:
-    """One file being written, `size` bytes long. It may be used again after close()."""
+    """One file being written, `size` bytes long. It can be used again after close()."""
 
     def __init__(
         self,
@@ -39,14 +39,17 @@ class StagedFile:
             crashpoints.reached("staged file is made", path.name)
 
     def read(self, offset: int, size: int) -> bytes:
-        """The bytes from `offset`, fewer only at the end of the file. Raises StateUnusable."""
+        """Return `size` bytes from `offset`, fewer only at the end of the file. Raises StateUnusable."""
         try:
             return os.pread(self._fd(), size, offset)
         except OSError as error:
             raise local_error(error, self.path) from error
 
     def write(self, offset: int, data: bytes | memoryview) -> int:
-        """Write all of it; how much that is. Raises OutOfSpace before the reserve is touched, StateUnusable."""
+        """Write all of `data`; return its length in bytes.
+
+        Raises OutOfSpace before it would take from the reserve of the disk, StateUnusable.
+        """
         self._disk.require(len(data))
         view, position = memoryview(data), offset
         try:
@@ -63,7 +66,7 @@ class StagedFile:
         return len(data)
 
     def truncate(self, size: int) -> None:
-        """Cut, or extend by a hole. Raises StateUnusable."""
+        """Cut the file to `size` bytes, or extend it by a hole. Raises StateUnusable."""
         try:
             os.ftruncate(self._fd(), size)
         except OSError as error:
@@ -73,19 +76,21 @@ class StagedFile:
         crashpoints.reached("staged file is cut", self.path.name)
 
     async def sync(self) -> None:
-        """Return once all that was written before the call survives a power cut; its name does with the next commit.
+        """Return once all bytes written before the call survive a power cut.
 
-        Callers at one time share the work. Raises OutOfSpace, StateUnusable, after a failure for ever.
+        The name of the file survives with the next round of `Durability`. Callers at one time share one fdatasync.
+
+        Raises OutOfSpace, StateUnusable; after a failure for ever (see GroupSync).
         """
         await self._bytes.wait()
 
     @property
     def is_lost(self) -> bool:
-        """Whether a sync failed, so that no later one can vouch for its bytes."""
+        """Return whether a sync failed, so that no later one can vouch for the bytes."""
         return self._bytes.is_lost
 
     def close(self) -> None:
-        """Give the descriptor back; nothing is synced."""
+        """Close the descriptor; sync nothing."""
         self._descriptors.release(self.path)
 
     def _fd(self) -> int:
@@ -98,7 +103,7 @@ class StagedFile:
         return fd
 
     async def _sync_bytes(self) -> None:
-        fd = os.dup(self._fd())  # the other may fall out of the open ones meanwhile
+        fd = os.dup(self._fd())  # the cache of descriptors may close its own meanwhile
         try:
             await trio.to_thread.run_sync(os.fdatasync, fd)
         finally:
@@ -108,4 +113,6 @@ class StagedFile:
     def _refusal(self, error: OSError) -> RemotefsError:
         self._on_lost(self)
         lost = local_error(error, self.path)
-        return type(lost)(f"{lost}: what was written may not be on the disk; write the whole file again, or mount anew")
+        return type(lost)(
+            f"{lost}: what was written may not be on the disk; write the whole file again, or unmount and mount again"
+        )

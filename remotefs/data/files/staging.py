@@ -1,7 +1,7 @@
 """Bytes being written: one file per dirty inode, `<inode>-<generation>`, from the first write until it becomes content.
 
-What is written here exists nowhere else. The name says whose it is, so that nothing has to be remembered elsewhere to
-find it after a crash. What that leaves under other names is removed: a copy that was being made, and a frozen version
+These bytes exist nowhere else. The name says whose they are, so that a crash loses nothing that is needed to find them.
+Files of other names that a crash leaves are removed: a copy that was being made (`.part`), and a frozen version
 (`<inode>-<generation>.frozen`), which is older than the staged file beside it.
 """
 
@@ -33,11 +33,11 @@ from remotefs.store.durability import Durability
 STAGED_NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
 _PART = ".part"
 _FROZEN = ".frozen"
-# 10,000 dirty files must not exhaust the 1,024 descriptors that a process usually has.
+# 10,000 dirty files must not use up the 1,024 descriptors that a process usually may have.
 _OPEN_FILES = 128
 # Files whose size and sync state stay in memory, so that a write does not ask the kernel for them.
 _RECENT_FILES = 1024
-# A write waits while its file is frozen: as long as a close may wait, and no longer.
+# A write waits while its file is frozen: as long as a close may wait, and not longer.
 _FREEZE_S = 10.0
 
 
@@ -51,7 +51,7 @@ class StagedName(NamedTuple):
 
 
 class Staging:
-    """Owns the folder; `durability` makes the names in it survive, with the rows that refer to them."""
+    """Owns the staging folder. `durability` makes its names survive a power cut, with the rows that refer to them."""
 
     def __init__(self, folder: Path, disk: Disk, durability: Durability) -> None:
         self._folder = folder
@@ -61,46 +61,46 @@ class Staging:
         # One object a file, as long as anybody holds it: its size has one owner. The recent ones are held here.
         self._files: WeakValueDictionary[Path, StagedFile] = WeakValueDictionary()
         self._recent: LRUCache[Path, StagedFile] = LRUCache(maxsize=_RECENT_FILES)
-        # Those whose sync failed, for as long as they are there: a new object would call the next sync a success.
+        # Files whose sync failed, for as long as they exist: a new object would call the next sync a success.
         self._lost: dict[Path, StagedFile] = {}
         self._copies = itertools.count(1)
         make_folder(folder)
-        # What an earlier process made, and did not wait for.
+        # An earlier process may have made names here without waiting for a sync.
         durability.named(folder)
         for suffix in (_PART, _FROZEN):
             for left in folder.glob(f"*{suffix}"):
                 left.unlink()
 
     def create(self, inode: int, generation: int) -> StagedFile:
-        """A new empty file. Raises AlreadyExists, OutOfSpace, StateUnusable."""
+        """Make an empty staged file and return it. Raises AlreadyExists, OutOfSpace, StateUnusable."""
         file = self._staged(self.place(inode, generation), create=True)
         self._durability.named(self._folder)
         return file
 
     def open(self, inode: int, generation: int) -> StagedFile:
-        """One that is there; the same object for the same file while it is in use. Raises NotFound, StateUnusable."""
+        """Return a staged file, the same object while it is in use. Raises NotFound, StateUnusable."""
         path = self.place(inode, generation)
         found = self._files.get(path)
         return found if found is not None else self._staged(path, create=False)
 
     def path_of(self, inode: int, generation: int) -> Path | None:
-        """Where one is; None when it is not there (any more)."""
+        """Return the path of a staged file, None when it does not exist (any more)."""
         path = self.place(inode, generation)
         return path if path.exists() else None
 
     def place(self, inode: int, generation: int) -> Path:
-        """Return where one lies, or would."""
+        """Return the path that a staged file has, or would have."""
         return self._folder / f"{inode}-{generation}"
 
     def scan(self) -> list[StagedName]:
-        """All that is there, as after a crash. Raises StateUnusable."""
+        """Return all staged files in the folder, sorted. Raises StateUnusable."""
         try:
             return sorted(self._scan())
         except OSError as error:
             raise local_error(error, self._folder) from error
 
     def discard(self, inode: int, generation: int) -> None:
-        """Remove one; harmless when it is gone, as after its adoption. Raises StateUnusable."""
+        """Remove a staged file; do nothing when it is gone, as after its adoption. Raises StateUnusable."""
         path = self.place(inode, generation)
         self._descriptors.release(path)
         self._files.pop(path, None)
@@ -113,22 +113,26 @@ class Staging:
         crashpoints.reached("staged file is discarded", path.name)
 
     async def clone(self, inode: int, generation: int, source: Path, size: int) -> StagedFile:
-        """A new file with the first `size` bytes of another: blocks shared where that works, else copied with holes.
+        """Make a staged file of the first `size` bytes of `source` and return it.
 
-        Raises AlreadyExists, OutOfSpace, StateUnusable, CorruptionError when the other is shorter.
+        Shares the blocks where the file system can, else copies them and keeps holes.
+
+        Raises AlreadyExists, OutOfSpace, StateUnusable, CorruptionError when `source` is shorter.
         """
         async with self.copied(source, size) as give_name:
             return give_name(inode, generation)
 
     @asynccontextmanager
     async def copied(self, source: Path, size: int) -> AsyncIterator[Callable[[int, int], StagedFile]]:
-        """Copy as clone() does; the block names the copy by inode and generation, without waiting, or it is removed.
+        """Copy as clone() does, and give the block a function that names the copy by inode and generation.
 
-        Raises what clone() does.
+        The function does not wait, so it can be called inside a transaction. A copy without a name is removed.
+
+        Raises as clone() does.
         """
         part = self._folder / f"{next(self._copies)}{_PART}"
         try:
-            # Opened at once: the content may be evicted while a thread starts.
+            # Open both at once: the content may be evicted while a thread starts.
             with opened(source, os.O_RDONLY) as origin, opened(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as copy:
                 try:
                     await self._fill(origin, copy, size)
@@ -160,7 +164,10 @@ class Staging:
         return path
 
     def set_aside(self, inode: int, generation: int, version: int) -> Path:
-        """Keep a staged file by a second name, to be sent as `version`; the first may go then. Raises StateUnusable."""
+        """Give a staged file a second name, to be sent as `version`; return that path. Raises StateUnusable.
+
+        The first name may go then.
+        """
         path = self._frozen_path(inode, version)
         try:
             os.link(self.place(inode, generation), path)
@@ -170,13 +177,13 @@ class Staging:
         return path
 
     def thaw(self, path: Path) -> None:
-        """Remove a frozen version; one that cannot be removed goes at the next start."""
+        """Remove a frozen version; one that cannot be removed now is removed at the next start."""
         with suppress(OSError):
             path.unlink(missing_ok=True)
         crashpoints.reached("frozen version is removed", path.name)
 
     def used_bytes(self) -> int:
-        """The sizes of all that lies here, in bytes. Raises StateUnusable."""
+        """Return the sum of the sizes of all files in the folder, in bytes. Raises StateUnusable."""
         try:
             with os.scandir(self._folder) as entries:
                 return sum(map(_size_of, entries))
@@ -203,7 +210,7 @@ class Staging:
         await trio.to_thread.run_sync(copy_bytes, origin, copy, size, self._require)
         # Nothing of it is acknowledged before there is a row that names it.
         write_label(copy, None)
-        # It takes the place of bytes that are on the disk: so must it be, before there is a row that says so.
+        # It replaces bytes that are on the disk, so it has to be on the disk before a row names it.
         await trio.to_thread.run_sync(os.fdatasync, copy)
 
     def _require(self, size: int) -> None:
@@ -218,7 +225,7 @@ class Staging:
                     try:
                         status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
-                        continue  # in a working mount it may go between the two looks at it
+                        continue  # in a working mount it may be removed between scandir and stat
                     yield StagedName(int(match[1]), int(match[2]), status.st_size, status.st_mtime_ns)
 
     def _staged(self, path: Path, *, create: bool) -> StagedFile:
@@ -240,14 +247,14 @@ class Staging:
 
 def _refusal(error: OSError, path: Path) -> RemotefsError:
     if error.errno == errno.EEXIST:
-        return AlreadyExists(f"{path}: there is a staged file of this name already")
+        return AlreadyExists(f"{path}: a staged file of this name exists already")
     if error.errno == errno.ENOENT:
-        return NotFound(f"{path}: there is no such staged file")
+        return NotFound(f"{path}: no such staged file")
     return local_error(error, path)
 
 
 def _size_of(entry: os.DirEntry[str]) -> int:
     try:
         return entry.stat(follow_symlinks=False).st_size
-    except FileNotFoundError:  # in a working mount it may go between the two looks at it
+    except FileNotFoundError:  # in a working mount it may be removed between scandir and stat
         return 0
