@@ -1,4 +1,4 @@
-"""The kernel's side of a mount, as far as data needs to know it: who has what open, and how to tell of a change."""
+"""The kernel's side of a mount, as far as data needs it: which files are open, and how to report a change."""
 
 from __future__ import annotations
 
@@ -8,33 +8,37 @@ from remotefs.store.tree import Tree
 
 
 class Usage(Protocol):
-    """Who has what open."""
+    """The files that programs have open, and the inodes that the kernel remembers."""
 
     def is_open(self, ino: int) -> bool:
-        """Whether any handle is."""
+        """Return whether any handle of the inode is open."""
         ...
 
     def is_open_for_write(self, ino: int) -> bool:
-        """Whether a write handle is."""
+        """Return whether a write handle of the inode is open."""
         ...
 
     def is_known(self, ino: int) -> bool:
-        """Whether the kernel may still ask for it by number."""
+        """Return whether the kernel may still ask for the inode by its number."""
         ...
 
 
 class Invalidator(Protocol):
-    """How the kernel is told what changed behind its back; carried out by one thread, never by a handler."""
+    """Reports to the kernel what changed without its doing.
+
+    One thread of its own delivers the reports. A handler must not: the kernel may hold the lock that a report needs
+    while it waits for that handler.
+    """
 
     def entry(self, parent: int, name: str) -> None:
-        """What a name in a directory names has changed."""
+        """Report that a name in a directory stands for another file now, or for none."""
         ...
 
     def inode(self, ino: int) -> None:
-        """An inode's attributes have changed."""
+        """Report that the attributes of an inode have changed."""
         ...
 
 
 def is_referred(file_id: str, tree: Tree, usage: Usage) -> bool:
-    """Whether a path or an open handle here refers to a remote file (S5)."""
+    """Return whether a path or an open handle here refers to a remote file (S5)."""
     return any(inode.nlink > 0 or usage.is_open(inode.ino) for inode in tree.holders(file_id))

@@ -1,16 +1,17 @@
-"""Which files change more often than their uploads take, and when a version of one is to be frozen (W4). Pure.
+"""Files that change more often than their uploads take, and the moment to freeze a version of one (W4). Pure.
 
-A write cuts the upload of the version that it changes, so a file that is written often enough would never get to the
-service. One of whose uploads two were cut, or of which closed versions were written over for a while and none was sent,
-keeps changing: a version of it is frozen, so that writes do not change what is sent, and no close waits for it.
+A write cuts the upload of the version that it changes, so a file that is written often enough would never reach the
+service. A file keeps changing when two of its uploads were cut, or when closed versions of it were written over for a
+while and none was sent. Then one version of it is frozen: writes do not change the bytes that are sent. No close waits
+for it.
 
     calm ── two cuts, or overtaken for a while ──► keeps changing ── froze ──► frozen ── thawed ──► pause
      ▲                                                │    ▲                                          │
      └───────── the service has the newest ───────────┘    └──────────────────────────────────────────┘
 
-One version is frozen at a time. The pause is as long as its upload took, so that such a file takes half of the line at
-most, and not shorter than `pause_s`. In it a close is not sent at once, for it would only be cut; but one that nothing
-follows for `pause_s` is.
+One version is frozen at a time. The pause lasts as long as its upload took, so that such a file takes at most half of
+the line, and never less than `pause_s`. A version that is closed during the pause is not sent at once, because a write
+would only cut it; it is sent if no other close follows for `pause_s`.
 """
 
 from __future__ import annotations
@@ -21,28 +22,28 @@ from dataclasses import dataclass
 
 from cachetools import LRUCache
 
-# Of its uploads as many were cut: one may be chance.
+# So many of its uploads have to be cut, because one may be chance.
 _CUTS = 2
-# Files whose last confirmed version is remembered, for those who wait for one of a certain moment.
+# The number of files whose last confirmed version is remembered, for drains that wait for a certain version.
 _CONFIRMED_FILES = 1024
 
 
 @dataclass
 class _Course:
-    """How one file has changed since the service last had its newest version; times are those of the clock."""
+    """The changes of one file since the service last had its newest version; times are those of `now_s`."""
 
     first_s: float
     overtaken: int = 0
     cuts: int = 0
     frozen: int | None = None
     sending_s: float | None = None
-    # When the pause is over that follows a frozen version, or a try to freeze one that failed.
+    # The ends of the pauses that follow a frozen version, and a failed try to freeze one.
     next_s: float = -math.inf
     retry_s: float = -math.inf
 
 
 class Churn:
-    """Owns what is remembered of files that were written over before the service had them.
+    """Remembers the files that were written over before the service had them.
 
     `now_s` gives seconds of a clock that only goes forward.
     """
@@ -52,54 +53,54 @@ class Churn:
         self._now_s = now_s
         # Invariant: holds no file whose newest version the service has.
         self._courses: dict[int, _Course] = {}
-        # By inode the number of its last confirmation, and which version that was of.
+        # By inode the number of its last confirmation, and the version that was confirmed.
         self._confirmed: LRUCache[int, tuple[int, int]] = LRUCache(_CONFIRMED_FILES)
         self.confirmations = 0
 
     # -- what happened
 
     def overtaken(self, ino: int, *, cut: bool) -> None:
-        """A closed version was written over before it was sent; `cut`: while it was sent."""
+        """Note that a closed version was written over before it was sent; `cut`: while it was sent."""
         course = self._courses.setdefault(ino, _Course(self._now_s()))
         course.overtaken += 1
         course.cuts += cut
 
     def froze(self, ino: int, generation: int) -> None:
-        """A version was frozen: it is to be sent before any other."""
+        """Note that a version was frozen: it is sent before any other."""
         course = self._courses.setdefault(ino, _Course(self._now_s()))
         assert course.frozen is None, "one frozen version a file"
         course.frozen = generation
 
     def sending(self, ino: int) -> None:
-        """The upload of the frozen version begins."""
+        """Note that the upload of the frozen version begins."""
         if course := self._courses.get(ino):
             course.sending_s = self._now_s()
 
     def thawed(self, ino: int) -> None:
-        """The frozen version was sent, or will not be."""
+        """Note that the frozen version was sent, or will not be; the pause begins."""
         if course := self._courses.get(ino):
             took_s = 0.0 if course.sending_s is None else self._now_s() - course.sending_s
             course.next_s = self._now_s() + max(took_s, self._pause_s)
             course.frozen = course.sending_s = None
 
     def not_frozen(self, ino: int) -> None:
-        """A version was to be frozen, and that failed."""
+        """Note that a version could not be frozen; it is tried again after `pause_s`."""
         if course := self._courses.get(ino):
             course.retry_s = self._now_s() + self._pause_s
 
     def confirmed(self, ino: int, generation: int) -> None:
-        """The service has got this version."""
+        """Note that the service has got this version."""
         self.confirmations += 1
         self._confirmed[ino] = (self.confirmations, generation)
 
     def calm(self, ino: int) -> None:
-        """The service has the newest version, or nobody wants it to have any."""
+        """Forget a file whose newest version the service has, or that is not uploaded any more."""
         self._courses.pop(ino, None)
 
     # -- what follows from it
 
     def keeps_changing(self, ino: int) -> bool:
-        """Whether the file changes more often than its upload takes."""
+        """Return whether the file changes more often than its upload takes."""
         course = self._courses.get(ino)
         if course is None:
             return False
@@ -107,24 +108,24 @@ class Churn:
         return course.frozen is not None or course.cuts >= _CUTS or lasts
 
     def may_freeze(self, ino: int) -> bool:
-        """Whether a version of it may be frozen now."""
+        """Return whether a version of the file may be frozen now."""
         course = self._courses.get(ino)
         if course is None or course.frozen is not None or not self.keeps_changing(ino):
             return False
         return self._now_s() >= max(course.next_s, course.retry_s)
 
     def is_frozen(self, ino: int) -> bool:
-        """Whether a version of it is."""
+        """Return whether a version of the file is frozen."""
         course = self._courses.get(ino)
         return course is not None and course.frozen is not None
 
     def was_confirmed(self, ino: int, generation: int, *, after: int) -> bool:
-        """Whether the service has got this version or a later one since there were `after` confirmations."""
+        """Return whether the service has got this version or a later one since there were `after` confirmations."""
         number, confirmed = self._confirmed.get(ino, (0, -1))
         return number > after and confirmed >= generation
 
     def delay_s(self, ino: int) -> float:
-        """How long a version that was closed just now waits before it is sent."""
+        """Return the seconds that a version which was closed just now waits before it is sent."""
         course = self._courses.get(ino)
         if course is None or course.frozen is not None or not self.keeps_changing(ino):
             return 0.0

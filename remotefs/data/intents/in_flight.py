@@ -1,7 +1,7 @@
-"""Requests under way: uploads by inode, and the right moment to cut one (W4, W9); deletes by id.
+"""Requests under way: uploads by inode, with the moment until which one may be cut (W4, W9), and deletes by id.
 
-Until its last byte was sent an upload can be cut and has no effect; after that its reply is awaited, for the service
-has the file.
+Until its last byte has gone out an upload can be cut and has no effect. After that its reply is awaited, because the
+service has the file.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from remotefs.api.upload import UploadSource
 
 
 class UploadInFlight:
-    """One upload under way; of `size_bytes` (0 until its body is made) `sent_bytes` went out.
+    """One upload under way: `sent_bytes` of its `size_bytes` (0 until its body is made) have gone out.
 
-    What a `frozen` one sends is not changed by writes.
+    Writes do not change the bytes of a `frozen` one.
     """
 
     def __init__(self, generation: int, *, frozen: bool) -> None:
@@ -30,17 +30,17 @@ class UploadInFlight:
         self.sent_bytes = 0
 
     def mark_all_sent(self) -> None:
-        """The last byte went out."""
+        """Note that the last byte has gone out: the upload is not to be cut any more."""
         self.all_sent = True
 
 
 class MeteredSource:
-    """What a flight sends, counted as the kernel takes it; each attempt starts anew."""
+    """The bytes of an upload, counted as the kernel takes them; each try counts from zero again."""
 
-    def __init__(self, source: UploadSource, flight: UploadInFlight) -> None:
+    def __init__(self, source: UploadSource, upload: UploadInFlight) -> None:
         self._source = source
-        self._flight = flight
-        flight.size_bytes = source.size_bytes
+        self._upload = upload
+        upload.size_bytes = source.size_bytes
 
     @property
     def size_bytes(self) -> int:
@@ -54,15 +54,15 @@ class MeteredSource:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """See UploadSource."""
-        self._flight.sent_bytes = 0
+        self._upload.sent_bytes = 0
         async with aclosing(self._source.pieces()) as pieces:
             async for piece in pieces:
                 yield piece
-                self._flight.sent_bytes += len(piece)
+                self._upload.sent_bytes += len(piece)
 
 
 class UploadsInFlight:
-    """At most one upload an inode, one delete an id."""
+    """Knows the requests under way: at most one upload for an inode, one delete for an id."""
 
     def __init__(self) -> None:
         self._in_flight: dict[int, UploadInFlight] = {}
@@ -72,40 +72,43 @@ class UploadsInFlight:
     def register(self, ino: int, generation: int, *, frozen: bool = False) -> Iterator[UploadInFlight]:
         """Register an upload for as long as it takes; when it is cut, the block ends with `scope.cancelled_caught`."""
         assert ino not in self._in_flight, "one upload an inode at a time"
-        flight = self._in_flight[ino] = UploadInFlight(generation, frozen=frozen)
+        upload = self._in_flight[ino] = UploadInFlight(generation, frozen=frozen)
         try:
-            with flight.scope:
-                yield flight
+            with upload.scope:
+                yield upload
         finally:
             del self._in_flight[ino]
 
     def cancel(self, ino: int) -> None:
-        """What is being sent is no longer wanted."""
-        flight = self._in_flight.get(ino)
-        if flight is not None and not flight.all_sent:
-            flight.scope.cancel()
+        """Cut the upload of an inode, frozen or not, unless its last byte has gone out."""
+        upload = self._in_flight.get(ino)
+        if upload is not None and not upload.all_sent:
+            upload.scope.cancel()
 
     def overtake(self, ino: int) -> bool:
-        """What is being sent is about to change, unless it is frozen; whether its upload was cut."""
-        flight = self._in_flight.get(ino)
-        if flight is None or flight.frozen or flight.all_sent:
+        """Cut the upload of an inode whose bytes are about to change; return whether it was cut.
+
+        A frozen version does not change, and after the last byte nothing is cut.
+        """
+        upload = self._in_flight.get(ino)
+        if upload is None or upload.frozen or upload.all_sent:
             return False
-        flight.scope.cancel()
+        upload.scope.cancel()
         return True
 
     def will_arrive(self, ino: int) -> bool:
-        """Whether the upload of an inode goes on whatever is written."""
-        flight = self._in_flight.get(ino)
-        return flight is not None and (flight.frozen or flight.all_sent)
+        """Return whether an upload of the inode is under way that goes on whatever is written."""
+        upload = self._in_flight.get(ino)
+        return upload is not None and (upload.frozen or upload.all_sent)
 
     @property
     def under_way(self) -> Mapping[int, UploadInFlight]:
-        """By inode."""
+        """Return the uploads under way by inode."""
         return MappingProxyType(self._in_flight)
 
     @contextmanager
     def delete(self, file_id: str) -> Iterator[None]:
-        """Register a DELETE for as long as it takes: it is no longer to be stopped."""
+        """Register a DELETE for as long as it takes: from here on it cannot be taken back."""
         self._deletes.add(file_id)
         try:
             yield
@@ -113,7 +116,7 @@ class UploadsInFlight:
             self._deletes.discard(file_id)
 
     def is_deleting(self, file_id: str) -> bool:
-        """Whether the id's DELETE may have been sent."""
+        """Return whether the DELETE of an id may have been sent."""
         return file_id in self._deletes
 
     def __contains__(self, ino: int) -> bool:

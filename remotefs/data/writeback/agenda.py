@@ -1,8 +1,8 @@
-"""Which intents are due now: by the journal, but for what this run of the mount knows better.
+"""The intents that are due now: by the times in the journal, except where this run of the mount knows better.
 
-The journal's due times are written down, and a disk that is full takes nothing. So two things are kept in memory, and
-are gone after a restart: which intents somebody is in a hurry for, and which must wait because the journal could not be
-told that they failed.
+Due times in the journal are rows, and a full disk takes no rows. So two things are kept in memory and are gone after a
+restart: the intents that are hurried because somebody waits for them, and those that are delayed because the journal
+could not record their failure.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from remotefs.store.journal import Journal
 from remotefs.store.records import NEVER_NS, Intent, IntentKind
 
 _NS = 1_000_000_000
-# A due time is looked at again after so long at most: a sleep of trio stands still while the machine is suspended.
+# The longest sleep until a due time: the clock of trio stands still while the machine is suspended.
 _LONGEST_PAUSE_S = 60.0
 # With more delays than this, and then with twice as many as were left, those of intents that are gone are dropped.
 _MANY = 1000
 
 
 class _Delay(NamedTuple):
-    """`failures` in a row; 0 for a delay that is no failure: it ends when the intent gets another due time."""
+    """A delay after `failures` in a row; with 0 it is not a failure, and ends when the intent gets another due time."""
 
     until_ns: int
     reason: str | None
@@ -30,23 +30,23 @@ class _Delay(NamedTuple):
     due_ns: int
 
     def holds(self, intent: Intent, now_ns: int) -> bool:
-        """Whether the intent has to wait for it still."""
+        """Return whether the intent still has to wait."""
         return self.until_ns > now_ns and (self.failures > 0 or self.due_ns == intent.due_ns)
 
 
 class Agenda:
-    """Owns what this run knows better. `clock` gives the time that due times are told by, in ns since the epoch."""
+    """Owns hurry and delays. `clock` gives the time that due times refer to, in ns since the epoch."""
 
     def __init__(self, journal: Journal, clock: Callable[[], int]) -> None:
         self._journal = journal
         self._clock = clock
-        # DELETEs (True) apart from uploads; insertion-ordered, the inner values say nothing.
+        # DELETEs (True) apart from uploads. The inner dicts are ordered sets: their values mean nothing.
         self._hurried: dict[bool, dict[int, None]] = {False: {}, True: {}}
         self._delayed: dict[int, _Delay] = {}
         self._most_delayed = _MANY
 
     def due_uploads(self, limit: int, running: Mapping[int, Intent]) -> list[Intent]:
-        """Return at most `limit` UPLOADs and RELABELs that are due, those in a hurry first, and none of `running`."""
+        """Return at most `limit` UPLOADs and REUPLOADs that are due, hurried ones first, and none of `running`."""
         return self._due(limit, running, self._journal.due_uploads, deletes=False)
 
     def due_deletes(self, limit: int, running: Mapping[int, Intent]) -> list[Intent]:
@@ -54,17 +54,17 @@ class Agenda:
         return self._due(limit, running, self._journal.due_deletes, deletes=True)
 
     def is_due(self, intent: Intent) -> bool:
-        """Whether an intent's time has come."""
+        """Return whether an intent's time has come."""
         if intent.due_ns >= NEVER_NS or self._is_delayed(intent):
             return False
         return intent.seq in self._hurried[_is_delete(intent)] or intent.due_ns <= self._clock()
 
     def waits(self, intent: Intent) -> bool:
-        """Whether an intent waits for its time, which a hurry makes come at once."""
+        """Return whether an intent waits for its time; `hurry` makes it due at once."""
         return intent.due_ns < NEVER_NS and not self.is_due(intent)
 
     def hurry(self, intents: Iterable[Intent]) -> None:
-        """Let intents be due now, whatever the journal says, until they were begun once."""
+        """Make intents due now, whatever the journal says, until they have begun once."""
         for intent in intents:
             self._hurried[_is_delete(intent)][intent.seq] = None
             self._delayed.pop(intent.seq, None)
@@ -75,24 +75,24 @@ class Agenda:
         self.hurry(intent for intent in waiting if failed_too or self.reason(intent) is None)
 
     def begun(self, intent: Intent) -> None:
-        """Forget the hurry: an intent has its turn."""
+        """Forget the hurry of an intent: it begins."""
         self._hurried[_is_delete(intent)].pop(intent.seq, None)
 
     def noted(self, intent: Intent) -> None:
-        """Forget what this run knew better: an intent was carried out, or the journal was told how it failed."""
+        """Forget the delay of an intent: it was carried out, or the journal records how it failed."""
         self._delayed.pop(intent.seq, None)
 
     def delay(self, intent: Intent, delay_s: float) -> None:
-        """Let an intent wait, in this run, for a reason that is no failure, or until it gets another due time."""
+        """Delay an intent in this run for a reason that is not a failure, or until it gets another due time."""
         self._delayed[intent.seq] = _Delay(self._clock() + int(delay_s * _NS), None, 0, intent.due_ns)
 
     def failures(self, intent: Intent) -> int:
-        """Return how often an intent failed in a row, as far as the journal or this run knows."""
+        """Return the number of failures in a row, as far as the journal or this run knows."""
         delayed = self._delayed.get(intent.seq)
         return max(intent.tries, delayed.failures if delayed else 0)
 
     def failed(self, intent: Intent, delay_s: float, reason: str) -> None:
-        """Let an intent wait, in this run, because it failed and the journal cannot be told; `reason` is for people."""
+        """Delay an intent in this run because it failed and the journal cannot record that; `reason` is for people."""
         until_ns = self._clock() + int(delay_s * _NS)
         self._delayed[intent.seq] = _Delay(until_ns, reason, self.failures(intent) + 1, intent.due_ns)
         if len(self._delayed) > self._most_delayed:
@@ -100,7 +100,7 @@ class Agenda:
             self._most_delayed = max(_MANY, 2 * len(self._delayed))
 
     def reason(self, intent: Intent) -> str | None:
-        """Return why an intent waits, for people; None where there is no other reason than its time."""
+        """Return why an intent waits, for people; None if it only waits for its time."""
         delayed = self._delayed.get(intent.seq)
         return (delayed.reason if delayed else None) or intent.reason
 
@@ -122,7 +122,7 @@ class Agenda:
     ) -> list[Intent]:
         if limit <= 0:
             return []
-        # Those that run or are delayed may stand first in the journal.
+        # Running and delayed intents may stand first in the journal.
         found = journal_due(self._clock(), limit + len(running) + len(self._delayed))
         candidates = [*islice(self._first_hurried(running, deletes=deletes), limit), *found]
         chosen = dict.fromkeys(intent for intent in candidates if intent.seq not in running and self.is_due(intent))
@@ -132,7 +132,7 @@ class Agenda:
         for seq in list(self._hurried[deletes]):
             intent = self._journal.find(seq)
             if intent is None or intent.due_ns >= NEVER_NS:
-                del self._hurried[deletes][seq]  # done, or written to again: its next close makes it due
+                del self._hurried[deletes][seq]  # carried out, or written again: its next close makes it due
             elif seq not in running and self.is_due(intent):
                 yield intent
 

@@ -1,7 +1,7 @@
 """Repeats closes and releases that failed, because the disk was full or a row could not be written (H7).
 
-The program gets the error, but its handle is gone: nobody else would upload the bytes that it wrote, or free a file
-that was removed. The closer looks for such files soon after each failure, and now and then.
+The program gets the error, but its handle is gone: nothing else would upload the bytes that it wrote, or free a file
+that was removed. The closer looks for such files soon after each failure, and once a minute.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from remotefs.wakeup import Wakeup
 
 _log = logging.getLogger(__name__)
 
-# After a failure: the first pause, doubled up to the last. What nobody noticed is found after the last, too.
+# The first pause after a failure, doubled up to the last. A failure that was not noticed is found after the last, too.
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 1.0, 60.0
 
 
@@ -37,7 +37,7 @@ class _Failure:
 
 
 class Closer:
-    """Closes what is DIRTY and no longer open for writing, and releases what is unlinked and no longer open.
+    """Closes DIRTY files that are not open for writing any more, and releases unlinked files that are not open.
 
     Files whose bytes turned out to be what the service has are given to `request_promotion`.
     """
@@ -109,7 +109,7 @@ class Closer:
     async def _close(self, ino: int) -> bool:
         """Close a file that nobody has open for writing; return whether it is closed."""
         if self._usage.is_open_for_write(ino):
-            # Whoever has it open closes it, and is told if that fails again.
+            # The program that has it open closes it, and gets the error if that fails again.
             self._failures.pop(ino, None)
             return False
         try:

@@ -1,4 +1,4 @@
-"""The one place that sends DELETE. Deletes are final, so one pure decision stands before every one of them (S3, S5)."""
+"""The one place that sends DELETE. A delete is final, so one pure decision stands before each (S3, S5)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class DeletionFacts:
-    """All that the decision may look at."""
+    """Everything that the decision may look at."""
 
-    # Nobody has stopped the mount from changing the service (S1).
+    # Replies have shown that it is the account of the state folder, and no other since (S1).
     account_trusted: bool
     known: bool
     origin: Origin
@@ -44,7 +44,7 @@ class DeletionFacts:
 
 
 def decide(facts: DeletionFacts) -> Verdict:
-    """S3 and S5: only what is ours or what the user gave up here, and only once nothing here needs it."""
+    """Decide on a DELETE by S3 and S5: only an id of ours or one that the user gave up, and only when unused here."""
     if not facts.known or facts.referred:
         return Verdict.DROP
     if facts.origin != Origin.OURS and not facts.tombstoned:
@@ -75,11 +75,11 @@ class RemoteDeleter:
         self._usage = usage
         self._in_flight = in_flight
         self._clock = clock
-        # Inodes whose write handles hold DELETEs back, which are due at no time until then.
+        # Inodes whose open write handles hold DELETEs back; the journal gives those the due time NEVER_NS.
         self._holding: set[int] = set()
 
     def facts(self, intent: Intent) -> DeletionFacts:
-        """What is known about the id of a DELETE now."""
+        """Return what is known now about the id of a DELETE."""
         assert intent.file_id is not None
         remote = self._remotes.find(intent.file_id)
         return DeletionFacts(
@@ -92,7 +92,7 @@ class RemoteDeleter:
         )
 
     async def carry_out(self, intent: Intent) -> None:
-        """Send it, let it wait, or drop it, as decide() says. Raises RefusedError, TransportError; the intent stays."""
+        """Send a DELETE, let it wait, or drop it, as decide() says. Raises RefusedError, TransportError; it stays."""
         assert intent.file_id is not None
         if self._journal.find(intent.seq) is None:
             return
@@ -105,14 +105,14 @@ class RemoteDeleter:
             await self._send(intent, intent.file_id)
 
     def resume(self) -> None:
-        """Make due what was held back by write handles that are closed by now; cheap where none holds any."""
+        """Make DELETEs due whose write handles are closed by now; cheap if none is held back."""
         for ino in [ino for ino in self._holding if not self._usage.is_open_for_write(ino)]:
             self._journal.resume_deletes(ino, due_ns=self._clock())
             self._holding.discard(ino)
 
     def _hold(self, intent: Intent) -> None:
         if intent.ino is not None and self._usage.is_open_for_write(intent.ino):
-            # Not looked at again and again: a file that is open for days may have given up thousands of ids.
+            # Not by a short delay: a file that is open for days may hold back thousands of ids.
             self._holding.add(intent.ino)
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
         else:
@@ -122,7 +122,7 @@ class RemoteDeleter:
         # The intent itself is the record of the attempt: sent twice, the second answer is 404, which is as good.
         await self._db.durable()
         if self._journal.find(intent.seq) is None or decide(self.facts(intent)) is not Verdict.SEND:
-            # Something new of its name has taken it over (W5), or needs it.
+            # During the sync a new upload has taken the id over (W5), or something refers to it again.
             return
         crashpoints.reached("delete: it is decided", file_id)
         try:
@@ -131,5 +131,5 @@ class RemoteDeleter:
         except RemoteNotFound:
             pass
         crashpoints.reached("delete: the service has forgotten it", file_id)
-        # The row stays as a tombstone: the service may list the file for a while.
+        # The row of the remote file stays as a tombstone, because the service may list the file for a while.
         self._journal.remove(intent.seq)

@@ -1,12 +1,12 @@
-"""Staged bytes of which the database does not know what they are: they come back, or are kept for their user (S4, W3).
+"""Staged files that no row names: they come back, or are kept for their user (S4, W3).
 
     the database           says of <inode>-<generation>               then
     lost its last commits  nothing, or that it has an older one       it goes back to where its label says
     is whole               nothing; the label is void: given up       it goes
     cannot tell            anything else                              it is kept in the trash
 
-A damaged log, a missing log and a new database look alike: rows that were acknowledged are not there. What comes back
-is uploaded as it would have been; an upload that the lost rows knew of is looked for in the listing first (W6).
+A damaged log, a missing log and a new database look alike: acknowledged rows are missing. A file that comes back is
+uploaded as it would have been; an upload that the lost rows recorded is looked for in the listing first (W6).
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from remotefs.store.records import ROOT_INO, Attempt, Inode
 from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
-# Where files go whose place is taken.
+# The folder for files whose place is taken.
 RECOVERED = "recovered"
 LOST_RECORD = "its record was lost"
 
 
 class Fate(Enum):
-    """What becomes of a staged file that no row names."""
+    """The fate of a staged file that no row names."""
 
     # Nothing was acknowledged of it, or its user gave it up.
     GO = "go"
@@ -43,7 +43,7 @@ class Fate(Enum):
     RENEW = "renew"
     # It has a name and no inode.
     RETURN = "return"
-    # Nobody knows what it is.
+    # Nothing says what it is.
     KEEP = "keep"
 
 
@@ -58,14 +58,14 @@ def fate_of(file: StagedName, label: Label | NoLabel, inode: Inode | None) -> Fa
 
 @dataclass(frozen=True)
 class Rescued:
-    """How many files came back to the tree, and how many lie in the trash."""
+    """The number of files that came back to the tree, and of those in the trash."""
 
     returned: int = 0
     trashed: int = 0
 
 
 class Orphans:
-    """One run at the start of a mount, before anything else looks at the folder."""
+    """Rescues staged files once, at the start of a mount, before anything else looks at the folder."""
 
     def __init__(self, store: Store, intents: Intents, staging: Staging, trash: Trash) -> None:
         self._db = store.database
@@ -78,7 +78,7 @@ class Orphans:
         self._trash = trash
 
     def rescue(self, files: list[StagedName]) -> Rescued:
-        """Decide of each file that no row names what it is. Raises StateUnusable, OSError."""
+        """Bring back, keep or discard each file that no row names. Raises StateUnusable, OSError."""
         self._tree.skip_numbers(max((file.inode for file in files), default=0))
         returned = trashed = 0
         # The newest version first: it has the best claim to its name.
@@ -107,7 +107,7 @@ class Orphans:
             self._attach(inode.ino, file)
 
     def _bring_back(self, file: StagedName, label: Label) -> bool:
-        """Give a file its name back, with its old number; whether that could be."""
+        """Give a file its name back, with its old inode number; return whether that was possible."""
         try:
             with self._db.transaction():
                 parent, name = self._place(label)
@@ -123,7 +123,7 @@ class Orphans:
         return True
 
     def _attach(self, ino: int, file: StagedName) -> None:
-        """Let a row have the bytes, as closed ones; what became of an upload of them is looked for first."""
+        """Give a row the bytes, as closed ones; the listing is searched for an earlier upload of them first."""
         self._tree.update(
             ino, size=file.size, mtime_ns=file.mtime_ns,
             **ContentLifecycle.returned(file.generation)._asdict(),
@@ -137,7 +137,7 @@ class Orphans:
             self._journal.begin_attempt(intent.seq, attempt)
 
     def _place(self, label: Label) -> tuple[int, str]:
-        """The folder and the name for a file, made where they are missing; below `recovered` where they are taken."""
+        """Return the folder and the name for a file; makes missing folders, and goes below `recovered` if taken."""
         *folders, name = label.path.split("/")
         for component in (*folders, name):
             names.check_component(component.encode())
@@ -152,7 +152,7 @@ class Orphans:
         return parent, name
 
     def _folder(self, parent: int, folders: list[str], label: Label) -> int | None:
-        """The folder of that path; None where something else is in the way."""
+        """Return the folder of that path, made if missing; None if something else is in the way."""
         for name in folders:
             found = self._tree.lookup(parent, name)
             if found is None:

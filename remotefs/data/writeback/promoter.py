@@ -1,7 +1,7 @@
-"""Turns what the service has confirmed into content, the files of a moment together.
+"""Turns confirmed staged files into content, those of one second together.
 
-Nobody waits for it: a staged file is read as well where it is. So those of a second go side by side, and the syncs that
-each of them needs are rounds that all of them share (`Durability`).
+Nobody waits for that, because a staged file is read as well where it is. So the files of a second are promoted side by
+side, and the syncs that each needs are group syncs that all of them share (`Durability`).
 """
 
 from __future__ import annotations
@@ -20,66 +20,66 @@ from remotefs.wakeup import Wakeup
 
 _log = logging.getLogger(__name__)
 
-# Files that come within so many seconds of the first share its rounds.
+# Files that come within so many seconds of the first share its group syncs.
 _GATHER_S = 1.0
-# What failed, because the disk was full, is tried again after a pause, doubled up to the last.
+# A file that failed, because the disk was full, is tried again after a pause, doubled up to the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 3600.0
-# So many side by side; each may have a thread.
+# The number of files side by side; each may take a thread.
 _TOGETHER = 16
 
 
 class Promoter:
-    """Owns what is to be settled, turn by turn. `Promotion` decides whether it can be."""
+    """Promotes files turn by turn; `Promotion.promote_to_content` decides whether a file can be promoted."""
 
     def __init__(self, promotion: Promotion) -> None:
         self._promotion = promotion
-        # Insertion-ordered; the values say nothing.
-        self._wanted: dict[int, None] = {}
-        # Those that failed, how many turns in a row had new ones, and when they are tried again (the loop's clock).
+        # An ordered set: the values mean nothing.
+        self._requested: dict[int, None] = {}
+        # The files that failed, the number of turns in a row with new ones, and the next try (the loop's clock).
         self._failed: dict[int, None] = {}
         self._failures = 0
         self._retry_s = math.inf
-        # The ends of the turn at work, or the last one, and of the one that will take what is wanted now.
+        # The ends of two turns: the one at work or the last one, and the one that takes what is requested now.
         self._turn, self._next_turn = trio.Event(), trio.Event()
         self._turn.set()
         self._at_work = trio.Lock()
-        self._bell = Wakeup()
-        self._hurry = Wakeup()
+        self._wakeup = Wakeup()
+        self._skip_gathering = Wakeup()
 
     def request(self, ino: int) -> None:
-        """Something happened that may let the inode's staged file become content: it will soon, if it may."""
-        self._wanted[ino] = None
-        self._bell.set()
+        """Let the next turn promote the inode's staged file, if it can: something happened that may allow it."""
+        self._requested[ino] = None
+        self._wakeup.set()
 
     async def finish(self) -> None:
-        """Return once all that was wanted so far is settled or cannot be; needs `run` to run."""
-        if self._wanted:
-            self._hurry.set()
+        """Return once each file that was requested so far is promoted, or cannot be; needs `run` to run."""
+        if self._requested:
+            self._skip_gathering.set()
             await self._next_turn.wait()
         else:
             await self._turn.wait()
 
     def resting(self) -> AbstractAsyncContextManager[None]:
-        """Settle nothing while the block lasts, which begins once the turn at work is over."""
+        """Promote nothing while the block lasts, which begins once the turn at work is over."""
         return self._at_work
 
     async def run(self) -> None:
-        """Settle until cancelled."""
+        """Promote until cancelled."""
         while True:
-            await self._bell.wait(max(self._retry_s - trio.current_time(), 0.0))
-            await self._hurry.wait(_GATHER_S)
+            await self._wakeup.wait(max(self._retry_s - trio.current_time(), 0.0))
+            await self._skip_gathering.wait(_GATHER_S)
             async with self._at_work:
                 await self._take_turn()
 
     async def _take_turn(self) -> None:
         if trio.current_time() >= self._retry_s:
-            self._wanted |= self._failed
+            self._requested |= self._failed
             self._failed = {}
-        wanted, self._wanted = iter(self._wanted), {}
+        requested, self._requested = iter(self._requested), {}
         before = len(self._failed)
         self._turn, self._next_turn = self._next_turn, trio.Event()
-        while some := list(islice(wanted, _TOGETHER)):
-            await self._settle_together(some)
+        while some := list(islice(requested, _TOGETHER)):
+            await self._promote_together(some)
         self._plan_retry(has_failed=len(self._failed) > before)
         self._turn.set()
 
@@ -90,12 +90,12 @@ class Promoter:
             self._retry_s = trio.current_time() + backoff_s(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, self._failures)
             self._failures += 1
 
-    async def _settle_together(self, inos: list[int]) -> None:
+    async def _promote_together(self, inos: list[int]) -> None:
         async with trio.open_nursery() as nursery:
             for ino in inos:
-                nursery.start_soon(self._settle, ino)
+                nursery.start_soon(self._promote, ino)
 
-    async def _settle(self, ino: int) -> None:
+    async def _promote(self, ino: int) -> None:
         try:
             await self._promotion.promote_to_content(ino)
             self._failed.pop(ino, None)

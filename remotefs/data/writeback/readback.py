@@ -1,4 +1,4 @@
-"""After an upload whose reply was lost: read the listing back, and tell whether the service has the file (W6)."""
+"""The search for an upload whose reply was lost: the listing shows whether the service has the file (W6)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OVERLAP_NS = 600 * 1_000_000_000
 
 
 class Readback:
-    """Looks for the file of an attempt, so many seconds after it; the last look decides."""
+    """Looks for the file of an attempt `looks_after_s` seconds after it; the last look decides."""
 
     def __init__(self, lister: PageLister, remotes: Remotes, looks_after_s: Sequence[float]) -> None:
         self._lister = lister
@@ -25,7 +25,10 @@ class Readback:
         self._looks_after_s = looks_after_s
 
     async def find(self, attempt: Attempt) -> FileMetadata | None:
-        """The file that the attempt made, as far as can be told; None: send it again. Raises what listing raises."""
+        """Return the file that the attempt made, as far as the listing shows it; None: send it again.
+
+        Raises as listing does.
+        """
         waited = 0.0
         for after_s in self._looks_after_s:
             await trio.sleep(after_s - waited)
@@ -51,7 +54,7 @@ class Readback:
 def choose(
     attempt: Attempt, listed: list[FileMetadata], namesakes: list[Remote], is_known: Callable[[str], bool]
 ) -> FileMetadata | None:
-    """The one candidate that is unknown to us and fits; none where a foreign file ever had that name."""
+    """Return the one candidate that is unknown to us and fits; None if a foreign file ever had that name."""
     if any(remote.origin == Origin.FOREIGN for remote in namesakes):
         return None
     candidates = [

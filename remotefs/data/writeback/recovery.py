@@ -1,6 +1,6 @@
-"""Making the state folder whole at the start: what a crash may have left between two steps (W3, W9).
+"""Recovery at the start of a mount: puts right what a crash left between two steps (W3, W9).
 
-Runs before the kernel asks for anything, so nothing is open and nothing is looked up.
+It runs before the kernel asks for anything, so no file is open and no inode is looked up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """One run at the start of a mount."""
+    """Recovers once, at the start of a mount."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Recovery:
         self._promotion = promotion
         self._sweeper = sweeper
         self._trash = trash
-        # What the last run found of which the database knew nothing.
+        # The staged files that the last run found and no row named.
         self.rescued = Rescued()
 
     async def run(self) -> None:
@@ -59,7 +59,8 @@ class Recovery:
         crashpoints.reached("recovery begins")
         self.rescued = self._rescue_orphans()
         self._release_unlinked()
-        # After a power cut no row may ask for what is removed here, so all is on the disk first, also without garbage.
+        # After a power cut no row may ask for bytes that are removed below, so all rows are on the disk first; `sweep`
+        # waits for that even if nothing is to be swept.
         await self._sweeper.sweep()
         staged = {(entry.inode, entry.generation): entry for entry in self._staging.scan()}
         for inode in self._tree.staged():
@@ -69,14 +70,14 @@ class Recovery:
             elif inode.state == ContentState.DIRTY or _was_written_since(inode, entry):
                 self._close_what_was_open(inode, entry)
             self._planner.label(self._tree.get(inode.ino))
-        self._wake_sleepers()
+        self._schedule_sleeping()
         for inode in self._tree.staged():
-            await self._settle(inode, staged[inode.ino, inode.staged_gen or 0])
+            await self._promote(inode, staged[inode.ino, inode.staged_gen or 0])
         self._sweep_content()
         crashpoints.reached("recovery is done")
 
     def _rescue_orphans(self) -> Rescued:
-        """Before anything else: bytes that no row names may be the only ones there are."""
+        """Rescue staged files that no row names, before anything else: they may be the only copies."""
         named = {(inode.ino, inode.staged_gen) for inode in self._tree.staged()}
         loose = [file for file in self._staging.scan() if (file.inode, file.generation) not in named]
         return Orphans(self._store, self._intents, self._staging, self._trash).rescue(loose)
@@ -85,17 +86,17 @@ class Recovery:
         for inode in self._tree.unlinked():
             self._unlinker.release(inode)
 
-    async def _settle(self, inode: Inode, entry: StagedName) -> None:
+    async def _promote(self, inode: Inode, entry: StagedName) -> None:
         try:
             await self._promotion.promote_to_content(inode.ino)
         except CorruptionError:
-            # Not the bytes that the service has: it was written to again, and a power cut took the row that said so.
+            # Not the bytes that the service has: the file was written again, and a power cut took the row that said so.
             self._close_what_was_open(inode, entry)
         except LocalError as error:
             _log.warning("%s stays in staging: %s", self._paths.path(inode), error)
 
     def _close_what_was_open(self, inode: Inode, entry: StagedName) -> None:
-        """Written and never closed: it is uploaded as it is (W3)."""
+        """Close a file that was written and never closed: it is uploaded as it is (W3)."""
         _log.warning("%s was being written when the mount ended: it is kept as it was", self._paths.path(inode))
         with self._db.transaction():
             life = ContentLifecycle.of(inode).found_written()
@@ -103,10 +104,13 @@ class Recovery:
             self._planner.closed(inode.ino)
 
     def _staged_file_is_gone(self, inode: Inode) -> None:
-        """The file has become content already, or it did not survive a power cut: it was never acknowledged then."""
+        """Correct the row of a file whose staged file is missing.
+
+        The staged file became content before the crash, or a power cut took it: then its bytes were never acknowledged.
+        """
         remote = self._remotes.find(inode.file_id) if inode.file_id else None
         if inode.nlink == 0 or (inode.state == ContentState.CLEAN and remote is not None):
-            # Unlinked, it is only kept until it is known what became of its upload (W9).
+            # An unlinked inode is only kept until the end of its upload is known (W9).
             self._tree.update(inode.ino, staged_gen=None)
             return
         _log.error("%s: what was last written to it is missing from the state folder", self._paths.path(inode))
@@ -117,11 +121,11 @@ class Recovery:
             if intent is not None:
                 self._journal.remove(intent.seq)
                 for file_id in intent.replaces:
-                    # Nothing takes their place any more: they are the only copy, and are shown again.
+                    # Nothing takes their place any more: they are the only copies, and are shown again.
                     self._remotes.restore(file_id)
 
-    def _wake_sleepers(self) -> None:
-        """Intents that slept while their file was open for writing: nobody has it open now."""
+    def _schedule_sleeping(self) -> None:
+        """Schedule intents that waited for a close: no file is open for writing now."""
         with self._db.transaction():
             self._due_times.adopt(self._journal)
             for intent in self._journal.pending():
@@ -133,7 +137,7 @@ class Recovery:
                     self._planner.schedule(inode)  # its intent is lost
 
     def _sweep_content(self) -> None:
-        """Content of ids that were given up before the crash."""
+        """Remove the content of ids that were freed before the crash."""
         for remote in self._remotes.tombstoned():
             self._content.remove(remote.file_id)
         for entry in self._trash.entries():
@@ -145,5 +149,5 @@ class Recovery:
 
 
 def _was_written_since(inode: Inode, entry: StagedName) -> bool:
-    """Whether a closed file was written to again, and a power cut took the row that said so."""
+    """Return whether a closed file was written again, and a power cut took the row that said so."""
     return entry.size != inode.size or (inode.state == ContentState.CLOSED and entry.mtime_ns > inode.closed_ns)

@@ -54,7 +54,7 @@ class Transmission:
         self._journal.begin_attempt(seq, attempt)
 
     async def send(
-        self, seq: int, shipment: Shipment, path: Path | None, flight: UploadInFlight, ticket: Ticket
+        self, seq: int, shipment: Shipment, path: Path | None, upload: UploadInFlight, ticket: Ticket
     ) -> FileMetadata:
         """Send a recorded shipment, the bytes at `path` or none, and return the reply.
 
@@ -64,10 +64,10 @@ class Transmission:
         # Invariant: the attempt is on the disk before the first byte goes out.
         await self._db.durable()
         crashpoints.reached("upload: its attempt is on the disk", shipment.name)
-        source = MeteredSource(_source(path, shipment), flight)
+        source = MeteredSource(_source(path, shipment), upload)
         try:
             reply = await self._connectivity.watch(
-                lambda: self._sender.upload(shipment.name, source, priority=ticket, on_all_sent=flight.mark_all_sent)
+                lambda: self._sender.upload(shipment.name, source, priority=ticket, on_all_sent=upload.mark_all_sent)
             )
         except AmbiguousOutcome:
             raise

@@ -74,18 +74,18 @@ class Uploader:
         generation = frozen.generation if frozen else inode.content_gen
         with (
             self._thawing(inode.ino),
-            self._in_flight.register(inode.ino, generation, frozen=frozen is not None) as flight,
+            self._in_flight.register(inode.ino, generation, frozen=frozen is not None) as upload,
         ):
             try:
-                await self._send(intent, inode.ino, flight, ticket)
+                await self._send(intent, inode.ino, upload, ticket)
             except (LocalError, OSError):
                 # The write or the unlink that ended it has changed or removed what was being read.
-                if not flight.scope.cancel_called and self._journal.find(intent.seq) is not None:
+                if not upload.scope.cancel_called and self._journal.find(intent.seq) is not None:
                     raise
             except RemotefsError:
                 if self._eligibility.still_matters(intent):
                     raise
-        if flight.scope.cancel_called:
+        if upload.scope.cancel_called:
             # Its last byte had not gone out: the service made no file of it.
             self._journal.end_attempt(intent.seq)
             self._eligibility.sendable(intent)
@@ -103,29 +103,29 @@ class Uploader:
             if is_over:
                 self._outgoing.thaw(ino)
 
-    async def _send(self, intent: Intent, ino: int, flight: UploadInFlight, ticket: Ticket) -> None:
+    async def _send(self, intent: Intent, ino: int, upload: UploadInFlight, ticket: Ticket) -> None:
         path = await self._outgoing.source(ino)
         digest = await trio.to_thread.run_sync(digest_of, path)
         # A thread is not cut short: an upload that was cut meanwhile ends here.
         await trio.lowlevel.checkpoint_if_cancelled()
-        shipment = self._begin(intent, flight, digest)
+        shipment = self._begin(intent, upload, digest)
         if shipment is None:
             return
-        reply = await self._transmission.send(intent.seq, shipment, path, flight, ticket)
+        reply = await self._transmission.send(intent.seq, shipment, path, upload, ticket)
         # Invariant: no await between the reply and the binding.
         self._confirmation.bind(shipment, reply, Origin.OURS)
 
-    def _begin(self, intent: Intent, flight: UploadInFlight, digest: str) -> Shipment | None:
+    def _begin(self, intent: Intent, upload: UploadInFlight, digest: str) -> Shipment | None:
         """Record what is about to be sent and return it; None if it is not to be sent any more."""
         inode = self._eligibility.sendable(intent)
         name = self._eligibility.remote_name(inode) if inode is not None else None
         if inode is None or name is None:
             return None
-        frozen = self._outgoing.frozen(inode.ino) if flight.frozen else None
+        frozen = self._outgoing.frozen(inode.ino) if upload.frozen else None
         generation, size = (frozen.generation, frozen.size) if frozen else (inode.content_gen, inode.size)
-        if generation != flight.generation:
+        if generation != upload.generation:
             return None
-        if flight.frozen:
+        if upload.frozen:
             self._churn.sending(inode.ino)
         shipment = Shipment(inode.ino, name, size, generation, digest)
         self._transmission.record(intent.seq, shipment)
