@@ -26,7 +26,7 @@ from remotefs.data.content.copying import duplicate
 from remotefs.errors import AlreadyExists, InvalidArgument, LocalError, OutOfSpace, RemotefsError
 from remotefs.mount.assembly import Components
 from remotefs.store.copies import copy_live, staged_in
-from remotefs.store.durability import sync_folder
+from remotefs.store.disk import sync_folder
 
 _REPORT_EVERY = 100
 

@@ -1,6 +1,6 @@
 """The durable state of a mount: its tree, the remote files it knows and its pending work, in one SQLite database.
 
-IntentPlanner go in as rows. The same rows come out, in this mount and the next, with a promise that can be waited for:
+Changes go in as rows. The same rows come out, in this mount and the next, with a promise that can be waited for:
 everything that was committed so far survives a power cut.
 
     data/, vfs/                                   await Database.durable()

@@ -24,7 +24,6 @@ from typing import Protocol
 from remotefs import crashpoints
 from remotefs.config import CacheConfig
 from remotefs.errors import LocalError, OutOfSpace, StateUnusable
-from remotefs.store.durability import sync_folder
 
 # A reserve larger than this part of the disk would leave a small one with nothing to use.
 _MAX_RESERVE_FRACTION = 0.25
@@ -100,6 +99,17 @@ def local_error(error: OSError, path: Path) -> LocalError:
     """Return the error for a failed file call: OutOfSpace for a full disk or quota, else StateUnusable."""
     kind = OutOfSpace if error.errno in _FULL else StateUnusable
     return kind(f"{path}: {error.strerror or error}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut, for a thread. Raises OSError that names the folder."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from error
+    finally:
+        os.close(fd)
 
 
 def make_folder(folder: Path) -> None:

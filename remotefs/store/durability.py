@@ -9,6 +9,7 @@ import trio
 
 from remotefs import crashpoints
 from remotefs.errors import RemotefsError, StateUnusable
+from remotefs.store.disk import sync_folder
 from remotefs.store.groupsync import GroupSync
 
 
@@ -51,7 +52,7 @@ class Durability:
             self._log_fd = None
 
     async def _sync(self) -> None:
-        # IntentPlanner from here on, while the thread works, belong to the next round.
+        # Changes from here on, while the thread works, belong to the next round.
         folders, has_commits = self._folders, self._has_commits
         self._folders, self._has_commits = set(), False
         try:
@@ -79,17 +80,6 @@ class Durability:
         if self._log_fd is None:
             self._log_fd = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
         return self._log_fd
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut, for a thread. Raises OSError that names the folder."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from error
-    finally:
-        os.close(fd)
 
 
 def _refusal(error: OSError) -> RemotefsError:

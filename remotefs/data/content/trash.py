@@ -22,8 +22,7 @@ import msgspec
 
 from remotefs import crashpoints
 from remotefs.errors import NotFound
-from remotefs.store.disk import make_folder, write_durably
-from remotefs.store.durability import sync_folder
+from remotefs.store.disk import make_folder, sync_folder, write_durably
 
 _DAY_NS = 86_400 * 1_000_000_000
 

@@ -1,6 +1,6 @@
 """Removing bytes that were given up: content of freed ids, and staged files that no row names.
 
-`IntentPlanner` collects them inside the transactions that give them up. They are removed later, because a power cut
+`Garbage` collects them inside the transactions that give them up. They are removed later, because a power cut
 could bring back a row whose transaction is not on the disk yet, and that row would ask for its bytes.
 """
 
