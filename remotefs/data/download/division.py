@@ -41,6 +41,14 @@ class Division:
         self._readahead_bytes = readahead_bytes
         self._content_bytes = content_bytes
 
+    def streams_each(self, files: int) -> int:
+        """Return how many streams each of `files` files that are read at the same time may use: at least one."""
+        return max(1, self._concurrency.count // max(1, files))
+
+    def not_all_used(self) -> None:
+        """Note that a reader has fewer streams than it may use, so that the present rate teaches nothing."""
+        self._concurrency.not_all_used()
+
     @property
     def growth(self) -> int:
         """How fast a window grows: sooner large where there are concurrency to be kept busy."""

@@ -11,26 +11,21 @@ it goes on to the end, for the bytes will be needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import trio
 
 from remotefs.api.budget import Priority
-from remotefs.config import CacheConfig
 from remotefs.data.content.chunks import Layout
 from remotefs.data.content.store import ContentStore
-from remotefs.data.download.concurrency import StreamConcurrency
 from remotefs.data.download.division import PARALLEL_BYTES, Division
 from remotefs.data.download.drop_behind import DropBehind
 from remotefs.data.download.fetch import Fetch
-from remotefs.data.download.memory_cache import ChunkMemory
 from remotefs.data.download.patience import Patience
 from remotefs.data.download.read_request import ReadRequest, WholeFileRequest
 from remotefs.data.download.readahead import LOOK_BYTES, ReadWindow
 from remotefs.data.download.shelf import Shelf
-from remotefs.data.download.source import ContentSource
 from remotefs.data.download.stream import Stream
 from remotefs.data.download.transfer import Transfer
 from remotefs.errors import DeadlineExceeded, LengthDiffers, StaleError
@@ -54,27 +49,19 @@ class Downloader:
 
     def __init__(
         self,
-        source: ContentSource,
+        transfer: Transfer,
         content: ContentStore,
-        memory: ChunkMemory,
-        config: CacheConfig,
+        shelf: Shelf,
+        division: Division,
+        patience: Patience,
         supervisor: Supervisor,
-        concurrency: StreamConcurrency | None = None,
-        requests_per_minute: Callable[[], float | None] = lambda: None,
-        patience: Patience | None = None,
-        distrust: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._transfer = transfer
         self._content = content
-        self._memory = memory
+        self._shelf = shelf
+        self._division = division
+        self._patience = patience
         self._supervisor = supervisor
-        self._concurrency = concurrency or StreamConcurrency()
-        self._patience = patience or Patience()
-        self._division = Division(
-            self._concurrency, requests_per_minute,
-            readahead_bytes=config.readahead_bytes, content_bytes=content.limit_bytes,
-        )  # fmt: skip
-        self._shelf = Shelf(content, memory)
-        self._transfer = Transfer(source, content, self._shelf, self._concurrency, distrust)
         self._behind = DropBehind(content.duplicate)
         self._waiting = trio.CapacityLimiter(math.inf)
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)
@@ -191,7 +178,7 @@ class Downloader:
         """Stop what goes on for a file that is gone; its readers get StaleError."""
         for fetch in [fetch for fetch in self._fetches.values() if fetch.file_id == file_id]:
             fetch.abandon(StaleError(f"{file_id}: the service does not have it any more"))
-        self._memory.drop(file_id)
+        self._shelf.forget(file_id)
 
     def statistics(self) -> DownloadStatistics:
         """A record of now."""
@@ -287,12 +274,11 @@ class Downloader:
         )
         self._start(fetch, started)
         if len(fetch.streams) < concurrency:
-            self._concurrency.not_all_used()
+            self._division.not_all_used()
 
     def _streams_each(self) -> int:
         """Several files that are read at the same time share the link."""
-        others = sum(other.is_read for other in self._fetches.values())
-        return max(1, self._concurrency.count // max(1, others))
+        return self._division.streams_each(sum(other.is_read for other in self._fetches.values()))
 
     # -- streams
 

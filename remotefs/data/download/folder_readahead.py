@@ -8,9 +8,11 @@ an open, so it stops when the reader does.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from cachetools import LRUCache
 
 from remotefs.store.records import Inode
 from remotefs.store.tree import Tree
@@ -74,8 +76,7 @@ class Scans:
         self._tree = tree
         self._prefetch = prefetch
         self._requests_per_minute = requests_per_minute
-        # The last used comes last.
-        self._folders: OrderedDict[int, _Folder] = OrderedDict()
+        self._folders: LRUCache[int, _Folder] = LRUCache(_FOLDERS)
 
     def opened(self, ino: int) -> None:
         """A file was opened for reading: begin to fetch what its reader will open next, if that is known."""
@@ -113,8 +114,4 @@ class Scans:
             self._prefetch(inode)
 
     def _folder(self, ino: int) -> _Folder:
-        folder = self._folders.setdefault(ino, _Folder())
-        self._folders.move_to_end(ino)
-        if len(self._folders) > _FOLDERS:
-            self._folders.popitem(last=False)
-        return folder
+        return self._folders.setdefault(ino, _Folder())

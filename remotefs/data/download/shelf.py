@@ -40,6 +40,10 @@ class Shelf:
             while index in request.missing_chunks and (run := self._take(fetch, request, index)) is not None:
                 request.fill(run, on_disk=True)
 
+    def forget(self, file_id: str) -> None:
+        """Drop the chunks of a file that are kept in memory."""
+        self._memory.drop(file_id)
+
     def _take(self, fetch: Fetch, request: ReadRequest, index: int) -> ChunkRun | None:
         """The chunks from `index` on that are here, as far as they are wanted."""
         layout = fetch.layout
