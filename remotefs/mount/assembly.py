@@ -19,11 +19,14 @@ from remotefs.control.address import SOCKET_NAME
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
 from remotefs.data.download.concurrency import StreamConcurrency
+from remotefs.data.download.division import Division
 from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.folder_readahead import Scans
 from remotefs.data.download.memory_cache import ChunkMemory
 from remotefs.data.download.patience import Patience
+from remotefs.data.download.shelf import Shelf
 from remotefs.data.download.source import ServiceSource
+from remotefs.data.download.transfer import Transfer
 from remotefs.data.download.vetting import VettedService
 from remotefs.data.files.copy_on_write import CopyOnWrite
 from remotefs.data.files.freezer import Freezer
@@ -143,12 +146,19 @@ class Components:
         self.staging = Staging(state / "staging", self.disk, database.durability)
         self.timekeeper = Timekeeper(self.meta, store.steady, self.service_clock)
         self.trash = Trash(state / "trash", self.timekeeper.aged_ns)
+        shelf = Shelf(self.content, ChunkMemory(config.cache.memory_bytes))
+        concurrency = StreamConcurrency(self.meta.facts.concurrency, self._remember_concurrency)
+        source = ServiceSource(VettedService(self.client, self.remotes), self.connectivity)
         self.downloader = Downloader(
-            ServiceSource(VettedService(self.client, self.remotes), self.connectivity),
-            self.content, ChunkMemory(config.cache.memory_bytes), config.cache, self.supervisor,
-            StreamConcurrency(self.meta.facts.concurrency, self._remember_concurrency),
-            lambda: self.budget.limit_per_minute,
-            self.patience, self._distrust,
+            Transfer(source, self.content, shelf, concurrency, self._distrust),
+            self.content,
+            shelf,
+            Division(
+                concurrency, lambda: self.budget.limit_per_minute,
+                readahead_bytes=config.cache.readahead_bytes, content_bytes=self.content.limit_bytes,
+            ),
+            self.patience,
+            self.supervisor,
         )  # fmt: skip
         self._build_data(config)
         self.fs = self._build_fs(config, settings)

@@ -1,8 +1,12 @@
-"""How many replies at a time pay for one reader: learned from how fast bytes come. Pure; times are passed in.
+"""How many parallel streams pay for one reader, learned from the rate at which bytes come. Pure; times are passed in.
 
-One connection can be slower than the link. Whether it is shows only when more are tried: all there may be at once, so
-that the difference is clear of chance. They are kept where they bring a good deal more, else the trial ends and is not
-made again for a while. Now and then half as many are tried. What was found is remembered.
+One connection can be slower than the link. Only a trial shows whether it is. A trial uses MAX_CONCURRENCY streams at
+once, so that the difference is larger than chance. They are kept if they bring 1.5 times the rate; otherwise the trial
+ends, and the next one comes after 10 minutes at the earliest, because trials cost requests. After each 2 GiB half as
+many streams are tried, and kept if they bring 85 % of the rate. The result is remembered over the end of the mount.
+
+A rate counts only if all streams were in use, and if a reader waited for the network for at least half of the bytes:
+otherwise the reader set the pace.
 """
 
 from __future__ import annotations
@@ -11,17 +15,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MAX_CONCURRENCY = 8
-# A rate is that of at least so long, and of so many bytes over each stream.
+# A rate is measured over at least this time, and over this many bytes for each stream.
 _SAMPLE_S = 0.2
 _SAMPLE_BYTES = 1 << 20
 _GAIN = 1.5
-# Half as many are enough when they bring this part of it.
+# Half as many streams are enough if they bring this fraction of the rate.
 _ENOUGH = 0.85
-# After a trial that failed. Trials cost requests.
+# The pause after a trial that did not pay. Trials cost requests.
 _REST_S = 600.0
-# The rate to compare with must not be older.
+# The rate that a trial is compared with is at most this old.
 _FRESH_S = 30.0
-# Whether half as many would do is looked at once in so many bytes.
+# Half as many streams are tried each time this many bytes have come.
 _VERIFY_BYTES = 2 << 30
 
 
@@ -29,12 +33,15 @@ _VERIFY_BYTES = 2 << 30
 class _Sample:
     began: float
     size: int = 0
-    # Of it, what came while a reader waited for the network.
+    # The bytes of it that came while a reader waited for the network.
     reader_waiting: int = 0
 
 
 class StreamConcurrency:
-    """`count` is how many to use now; `remember` is told what was found to pay."""
+    """Learns how many streams to use; `count` is the number for now.
+
+    `remember` is called with a number that was found to pay.
+    """
 
     def __init__(self, paying: int = 1, remember: Callable[[int], None] = lambda _: None) -> None:
         self._paying = max(1, min(paying, MAX_CONCURRENCY))
@@ -46,7 +53,10 @@ class StreamConcurrency:
         self._sample: _Sample | None = None
 
     def received(self, size: int, *, flowing: int, reader_waiting: bool, now: float) -> None:
-        """A piece came while `flowing` replies were coming in; `reader_waiting`: a reader waits for the network."""
+        """Note a piece of `size` bytes that came at `now` while `flowing` replies were coming in.
+
+        `reader_waiting` tells whether a reader of the file waits for the network.
+        """
         sample = self._sample
         if flowing > self.count or (sample is None and flowing < self.count):
             self._sample = None
@@ -63,7 +73,7 @@ class StreamConcurrency:
                 self._judge(sample.size / (now - sample.began), now)
 
     def not_all_used(self) -> None:
-        """Something else than the number of concurrency sets the pace."""
+        """Discard the present sample: something else than the number of streams sets the pace."""
         self._sample = None
 
     def _judge(self, rate: float, now: float) -> None:

@@ -1,36 +1,26 @@
-"""From the service to readers: a file is fetched at most once while it stays here, however many read it.
+"""The readers' side of a download: a read returns its bytes once they are here, and starts the streams it needs.
 
-A read that misses becomes a ReadRequest and joins a Stream that is about to bring its bytes, or starts one. A stream
-stores chunks as they arrive and fills the wants of them at once. At its readahead_until (what readers asked for and
-their readahead) it pauses, then ends. Whether the service honours Range is learned from its answers: where it does, a
-read far from every stream gets a request of its own (R1), and a file that is read in order is fetched in parts side by
-side where that was found to be faster (`concurrency`); where it does not, there is one stream a file, from byte 0, and
-it goes on to the end, for the bytes will be needed.
+A file is fetched at most once while it stays here, however many programs read it. The note of the package tells how.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import trio
 
 from remotefs.api.budget import Priority
-from remotefs.config import CacheConfig
 from remotefs.data.content.chunks import Layout
 from remotefs.data.content.store import ContentStore
-from remotefs.data.download.concurrency import StreamConcurrency
 from remotefs.data.download.division import PARALLEL_BYTES, Division
 from remotefs.data.download.drop_behind import DropBehind
 from remotefs.data.download.fetch import Fetch
-from remotefs.data.download.memory_cache import ChunkMemory
 from remotefs.data.download.patience import Patience
 from remotefs.data.download.read_request import ReadRequest, WholeFileRequest
 from remotefs.data.download.readahead import LOOK_BYTES, ReadWindow
 from remotefs.data.download.shelf import Shelf
-from remotefs.data.download.source import ContentSource
 from remotefs.data.download.stream import Stream
 from remotefs.data.download.transfer import Transfer
 from remotefs.errors import DeadlineExceeded, LengthDiffers, StaleError
@@ -39,7 +29,7 @@ from remotefs.supervision import Supervisor
 
 @dataclass(frozen=True)
 class DownloadStatistics:
-    """What is under way, and what was fetched so far. `ranges` is None until a reply has told."""
+    """The streams and readers of now, and the totals so far. `ranges` is None until a reply has shown it."""
 
     streams: int
     paused: int
@@ -50,54 +40,48 @@ class DownloadStatistics:
 
 
 class Downloader:
-    """Owns the streams. `run` must be running for a read that misses to end."""
+    """Owns the fetches of all files. A read that misses ends only while `run` is running."""
 
     def __init__(
         self,
-        source: ContentSource,
+        transfer: Transfer,
         content: ContentStore,
-        memory: ChunkMemory,
-        config: CacheConfig,
+        shelf: Shelf,
+        division: Division,
+        patience: Patience,
         supervisor: Supervisor,
-        concurrency: StreamConcurrency | None = None,
-        requests_per_minute: Callable[[], float | None] = lambda: None,
-        patience: Patience | None = None,
-        distrust: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._transfer = transfer
         self._content = content
-        self._memory = memory
+        self._shelf = shelf
+        self._division = division
+        self._patience = patience
         self._supervisor = supervisor
-        self._concurrency = concurrency or StreamConcurrency()
-        self._patience = patience or Patience()
-        self._division = Division(
-            self._concurrency, requests_per_minute,
-            readahead_bytes=config.readahead_bytes, content_bytes=content.limit_bytes,
-        )  # fmt: skip
-        self._shelf = Shelf(content, memory)
-        self._transfer = Transfer(source, content, self._shelf, self._concurrency, distrust)
-        self._behind = DropBehind(content.duplicate)
+        self._drop_behind = DropBehind(content.duplicate)
         self._waiting = trio.CapacityLimiter(math.inf)
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)
-        # By id and size: an id that turns out to have another length is another file.
+        # By id and size: when an id turns out to have another length, its chunks are cut anew.
         self._fetches: dict[tuple[str, int], Fetch] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Carry streams until cancelled."""
+        """Run streams until cancelled."""
         supervisor = self._supervisor
         async with trio.open_nursery() as nursery:
             nursery.start_soon(supervisor.guard, "looking through the content folder", self._content.scan)
-            nursery.start_soon(supervisor.keep, "letting go of pages that were read", self._behind.run)
-            nursery.start_soon(supervisor.keep, "telling readers whether the service is there", self._follow_link)
+            nursery.start_soon(supervisor.keep, "letting go of pages that were read", self._drop_behind.run)
+            nursery.start_soon(
+                supervisor.keep, "telling readers whether the service is there", self._follow_connectivity
+            )
             task_status.started()
             async for fetch, stream in self._receive:
                 nursery.start_soon(supervisor.guard, "a download", partial(self._run_transfer, fetch, stream))
 
     def limit_waiting_reads(self, reads: int) -> None:
-        """Let at most so many reads wait for the network at a time, where the kernel would hold up others for more."""
+        """Let at most `reads` reads wait for the network at a time: more would make the kernel hold up others."""
         self._waiting.total_tokens = reads
 
-    async def _follow_link(self) -> None:
-        """Let readers see that the service is out of reach; and once it is back, that they may ask again."""
+    async def _follow_connectivity(self) -> None:
+        """Wake readers when the service is out of reach; once it is back, let them request again."""
         recovered = self._patience.times_lost
         while True:
             await self._patience.changed()
@@ -105,16 +89,16 @@ class Downloader:
                 if self._patience.is_lost:
                     fetch.wake()
                 elif self._patience.times_lost > recovered:
-                    fetch.forsake()
+                    fetch.retry_given_up()
             if not self._patience.is_lost:
                 recovered = self._patience.times_lost
 
     async def read(self, file_id: str, size_bytes: int, offset: int, size: int, window: ReadWindow | None) -> bytes:
-        """Exactly the bytes from `offset`, clipped at `size_bytes`: all of them or an error (R6).
+        """Return exactly `size` bytes from `offset`, fewer only at the end of the file: all of them or an error (R6).
 
         Raises StaleError when the file is gone, LengthDiffers when it is not of that size, CorruptionError when the
         only copy is damaged, DeadlineExceeded when the service sends nothing for it, RefusedError and TransportError
-        as the service has it.
+        as the client does.
         """
         size = min(size, size_bytes - offset)
         if size <= 0:
@@ -132,11 +116,11 @@ class Downloader:
             request = ReadRequest(layout, offset, size, division.worthwhile(layout, offset, size, ahead))
             data = await self._fetched(self._fetch(file_id, layout), request, ahead)
         if ahead and size_bytes >= PARALLEL_BYTES:
-            self._behind.passed(file_id, offset, size)
+            self._drop_behind.passed(file_id, offset, size)
         return data
 
     async def fetch_all(self, file_id: str, size_bytes: int, *, priority: Priority = Priority.INTERACTIVE_READ) -> None:
-        """Return once all of a file is on the disk. Raises as read() does, and OutOfSpace."""
+        """Return once the whole file is on the disk. Raises OutOfSpace, and the errors of read()."""
         if self._content.has_all(file_id):
             return
         if size_bytes == 0:
@@ -146,25 +130,25 @@ class Downloader:
         await self._obtain(self._fetch(file_id, layout), WholeFileRequest(layout, priority))
 
     async def verify_length(self, file_id: str, size_bytes: int) -> bool:
-        """Whether a reply tells that a file has this length, or all of it is here; False where it does not tell.
+        """Return whether the file certainly has this length: a reply announced it, or all of the file is here.
 
-        Raises LengthDiffers, and as read() does.
+        Raises LengthDiffers, and the errors of read().
         """
         layout = Layout(size_bytes, self._content.chunk_bytes)
         missing = self._content.next_missing(file_id, layout, 0)
         if size_bytes == 0 and (actual := await self.measure(file_id)) > 0:
             raise LengthDiffers(file_id, 0, actual)
         if missing < layout.count:
-            # Whether it is read through is not known yet: the stream is there if so, and brings no more if not.
+            # Nobody knows yet whether the file will be read. If so, the stream is there; if not, it brings no more.
             await self._obtain(self._fetch(file_id, layout), ReadRequest(layout, layout.start(missing), 1, LOOK_BYTES))
         return file_id not in self._transfer.unannounced or self._content.has_all(file_id)
 
     async def measure(self, file_id: str) -> int:
-        """The length of a file as a reply announces it, or as its body turns out to have. Raises as read() does."""
+        """Return the length of a file in bytes, as announced or as its whole body has. Raises the errors of read()."""
         return await self._patience.ask(file_id, partial(self._transfer.measure, file_id))
 
     def prefetch(self, file_id: str, size_bytes: int) -> None:
-        """Begin to bring a file that nobody waits for yet, unless it is on its way or room is short."""
+        """Begin to fetch a file that nobody waits for yet, unless it is on its way or the slots are needed."""
         layout = Layout(size_bytes, self._content.chunk_bytes)
         if (file_id, size_bytes) in self._fetches or self._transfer.is_crowded or size_bytes == 0:
             return
@@ -177,24 +161,24 @@ class Downloader:
             self._start(fetch, [stream])
 
     def stop_readahead(self, file_id: str) -> None:
-        """No handle is open on a file any more: what was to be read ahead of its readers is not."""
+        """Stop reading ahead: no handle is open on the file any more."""
         for fetch in self._fetches.values():
             if fetch.file_id != file_id or fetch.requests:
                 continue
-            # A small file that was being read through is fetched to its end all the same.
+            # A small file that was being read through is still fetched to its end.
             if self._division.is_small(fetch.layout):
-                fetch.linger()
+                fetch.shorten_pauses()
             else:
                 fetch.stop_readahead()
 
     def forget(self, file_id: str) -> None:
-        """Stop what goes on for a file that is gone; its readers get StaleError."""
+        """End the downloads of a file that is gone; its readers get StaleError."""
         for fetch in [fetch for fetch in self._fetches.values() if fetch.file_id == file_id]:
             fetch.abandon(StaleError(f"{file_id}: the service does not have it any more"))
-        self._memory.drop(file_id)
+        self._shelf.forget(file_id)
 
     def statistics(self) -> DownloadStatistics:
-        """A record of now."""
+        """Return the figures of now."""
         streams = [stream for fetch in self._fetches.values() for stream in fetch.streams]
         return DownloadStatistics(
             streams=len(streams),
@@ -210,7 +194,7 @@ class Downloader:
     async def _fetched(self, fetch: Fetch, request: ReadRequest, ahead: int) -> bytes:
         try:
             if self._waiting.available_tokens < 1:
-                # Who would be told at once does not wait for its turn.
+                # A read that can end at once, with bytes or with an error, does not wait for a place.
                 self._shelf.fill(fetch, request)
                 if request.missing_chunks:
                     self._patience.check(fetch, request)
@@ -227,25 +211,25 @@ class Downloader:
         return self._fetches[key]
 
     async def _obtain(self, fetch: Fetch, request: ReadRequest, ahead: int = 0) -> None:
-        vigil = self._patience.vigil(fetch, request)
+        wait = self._patience.begin_wait(fetch, request)
         fetch.requests.add(request)
         try:
             with self._content.hold(fetch.file_id):
                 while True:
-                    with trio.move_on_at(vigil.look_at):
+                    with trio.move_on_at(wait.check_at):
                         await self._follow(fetch, request, ahead)
                         return
-                    vigil.look()
+                    wait.check()
         except DeadlineExceeded:
             if self._transfer.is_full:
-                self._make_way()
+                self._free_slot()
             raise
         finally:
             fetch.requests.discard(request)
             self._drop_if_idle(fetch)
 
     async def _follow(self, fetch: Fetch, request: ReadRequest, ahead: int) -> None:
-        """Return once all of a request is there; see to it that streams bring it. May be cancelled and called again."""
+        """Return once a request is complete; start the streams that it needs. May be cancelled and called again."""
         while True:
             self._shelf.fill(fetch, request)
             if not request.missing_chunks:
@@ -264,7 +248,7 @@ class Downloader:
     # -- reading ahead
 
     def _move_on(self, file_id: str, layout: Layout, offset: int, size: int, ahead: int) -> None:
-        """Keep the streams ahead of a reader that finds its bytes here."""
+        """Keep the streams ahead of a reader whose bytes are here already."""
         fetch = self._fetches.get((file_id, layout.size))
         if fetch is not None:
             reach = layout.touching(offset, size + ahead)
@@ -276,23 +260,22 @@ class Downloader:
                 self._extend(fetch)
 
     def _extend(self, fetch: Fetch) -> None:
-        """Let the concurrency bring what lies between a sequential reader and the end of its window."""
-        concurrency, layout = self._streams_each(), fetch.layout
+        """Start parallel streams for the chunks between a sequential reader and the end of its window."""
+        streams, layout = self._streams_each(), fetch.layout
         if self._transfer.ranges is not True or fetch.not_on_disk or layout.size < PARALLEL_BYTES:
             return
         started = fetch.extend(
-            concurrency,
-            self._division.parts(layout, concurrency, fetch.window_bytes),
+            streams,
+            self._division.parts(layout, streams, fetch.window_bytes),
             lambda index: self._content.next_missing(fetch.file_id, layout, index),
         )
         self._start(fetch, started)
-        if len(fetch.streams) < concurrency:
-            self._concurrency.not_all_used()
+        if len(fetch.streams) < streams:
+            self._division.not_all_used()
 
     def _streams_each(self) -> int:
-        """Several files that are read at the same time share the link."""
-        others = sum(other.is_read for other in self._fetches.values())
-        return max(1, self._concurrency.count // max(1, others))
+        """Return how many streams a file may use: files that are read at the same time share the link."""
+        return self._division.streams_each(sum(other.is_being_read for other in self._fetches.values()))
 
     # -- streams
 
@@ -301,13 +284,13 @@ class Downloader:
             self._send.send_nowait((fetch, stream))
 
     async def _run_transfer(self, fetch: Fetch, stream: Stream) -> None:
-        await self._transfer.run(fetch, stream, self._make_way)
+        await self._transfer.run(fetch, stream, self._free_slot)
         if fetch.reach > fetch.position:
             self._extend(fetch)
         self._drop_if_idle(fetch)
 
-    def _make_way(self) -> None:
-        """End a stream that nobody waits for: the oldest pause, else what was given up."""
+    def _free_slot(self) -> None:
+        """End a stream that nobody waits for: the oldest paused one, else one that was given up."""
         streams = [stream for fetch in self._fetches.values() for stream in fetch.streams]
         paused = next((stream for stream in streams if stream.is_paused), None)
         silent = next((stream for stream in streams if not stream.is_active and not stream.is_queued), None)

@@ -1,9 +1,10 @@
-"""A large file that is read in order is in the page cache once: as the mount's pages, not as the content file's too.
+"""Drops the page cache of a content file behind a reader that reads a large file in order.
 
-The kernel keeps what it was handed. The pages beneath hold the same bytes once more, and new ones can cost more than
-all else: on a virtual machine whose free memory goes back to its host a cold read took 3.2 or 8.5 CPU seconds a GB,
-depending on whether pages could be used again. So once a reader has passed them they are let go, and are there for the
-next. They come from the disk again if the mount's own pages were pushed out, or after a remount.
+The kernel caches the bytes that the mount hands out. The pages of the content file hold the same bytes once more, and
+new pages can cost more than everything else: on a virtual machine that gives free memory back to its host, a cold read
+took 3.2 or 8.5 CPU seconds a GB, depending on whether pages could be used again. So the pages that a reader has passed
+are dropped, and are free for the next ones. The bytes come from the disk again if the mount's own pages were evicted,
+or after a remount.
 """
 
 from __future__ import annotations
@@ -17,23 +18,27 @@ import trio
 from remotefs.errors import RemotefsError
 
 _log = logging.getLogger(__name__)
-# Let go of at a time: a call for each READ would cost as much as it saves.
+# The bytes dropped by one call: a call for each READ would cost as much as it saves.
 _STEP_BYTES = 8 << 20
-# Pages that are not written yet cannot go. The first call has them written; one so many steps later finds that done.
+# Pages that are not written back yet cannot be dropped. The first call starts that; a call this many steps later
+# finds it done.
 _LAG_STEPS = 4
-# Steps that wait. One that finds no place stays in the page cache: a reader must not wait for this.
+# Steps that wait. A step that finds no place stays in the page cache: a reader must not wait for this.
 _QUEUE = 64
 
 
 class DropBehind:
-    """`duplicate` gives a descriptor of its own for the bytes of an id, None when none of them are here."""
+    """Drops pages in a task of its own.
+
+    `duplicate` returns a new descriptor for the content file of an id, or None if there is no such file.
+    """
 
     def __init__(self, duplicate: Callable[[str], int | None]) -> None:
         self._duplicate = duplicate
         self._send, self._receive = trio.open_memory_channel[tuple[str, int]](_QUEUE)
 
     def passed(self, file_id: str, offset: int, size: int) -> None:
-        """A reader in order was handed these bytes."""
+        """Note that a sequential reader has got these bytes."""
         step = (offset + size) // _STEP_BYTES
         if step != offset // _STEP_BYTES:
             try:
@@ -42,19 +47,19 @@ class DropBehind:
                 return
 
     async def run(self) -> None:
-        """Let go until cancelled."""
+        """Drop pages until cancelled."""
         async for file_id, step in self._receive:
             try:
                 fd = self._duplicate(file_id)
                 if fd is not None:
-                    # In a thread, for having pages written can wait for the disk.
-                    await trio.to_thread.run_sync(_let_go, fd, step)
+                    # In a thread, because writing pages back can wait for the disk.
+                    await trio.to_thread.run_sync(_drop_pages, fd, step)
             except (RemotefsError, OSError) as error:
                 _log.debug("the pages of %s stay: %s", file_id, error)
 
 
-def _let_go(fd: int, step: int) -> None:
-    """Closes `fd`."""
+def _drop_pages(fd: int, step: int) -> None:
+    """Drop the pages of a step and of one some steps before it; close `fd`."""
     try:
         for late in (step, step - _LAG_STEPS):
             if late >= 0:

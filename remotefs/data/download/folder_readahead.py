@@ -1,28 +1,30 @@
-"""A reader that opens the files of a folder one after another finds the next ones on their way.
+"""Fetches the next files of a folder for a program that opens them one after another.
 
-`cat *` goes by name, `grep -r` as the folder is listed. Once a few files were opened in one of these orders, the next
-are fetched, twice as many each time. A file opened out of order ends it, and so does one that was not read to its end,
-because a program that looks at the beginnings of files does not request the next ones whole. Nothing is fetched but by
-an open, so it stops when the reader does.
+`cat *` opens them by name, `grep -r` in the order of the listing. After a few opens in one of these orders the next
+files are fetched, twice as many each time. A file opened out of order ends this. So does a file that was not read to
+its end, because a program that looks at the beginnings of files does not need the next ones whole. Only an open starts
+a fetch, so it stops when the reader does.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from cachetools import LRUCache
 
 from remotefs.store.records import Inode
 from remotefs.store.tree import Tree
 
-# Opens in one order before it is believed; a chance pair costs nothing then.
+# Opens in one order before files are fetched: two neighbours opened by chance cost nothing.
 _BELIEVED_AFTER = 2
-# How many entries a reader may skip: folders, files that a pattern leaves out.
+# How many entries a reader may skip: folders, and files that its pattern leaves out.
 _SKIPPED = 4
-# Files on their way at most; where requests are limited, fewer, for the reader may stop.
+# The most files on their way; fewer where requests are limited, because the reader may stop.
 _MOST_FILES = 16
 _MOST_FILES_WHERE_LIMITED = 4
-# A larger file is read ahead in itself.
+# A larger file has readahead of its own.
 _LARGEST_BYTES = 1 << 20
 _FOLDERS = 64
 
@@ -31,19 +33,19 @@ _FOLDERS = 64
 class Order:
     """One order of a folder's files, as its reader was last seen to follow it. Pure."""
 
-    # What comes after the file that was opened last, as far as it was asked for.
+    # The files after the one that was opened last, as far as they were looked up.
     expected: tuple[int, ...] = ()
     streak: int = 0
 
     @property
     def is_believed(self) -> bool:
-        """Whether a reader follows it."""
+        """Return whether a reader follows this order."""
         return self.streak >= _BELIEVED_AFTER
 
     def opened(self, ino: int, most: int, following: Callable[[int], tuple[int, ...]]) -> tuple[int, ...]:
-        """Note an open; of what comes next, what is worth having, at most `most`.
+        """Note an open; return the inodes to fetch next, at most `most`.
 
-        `following` tells so many that come after the file, and is asked once for many opens in this order.
+        `following` returns up to so many files after this one; it is called once for many opens in this order.
         """
         near = self.expected[:_SKIPPED]
         self.streak = self.streak + 1 if ino in near else 0
@@ -53,7 +55,7 @@ class Order:
         return self.expected[: min(1 << min(self.streak, 10), most)] if self.is_believed else ()
 
     def looked(self) -> None:
-        """Forget the run: its reader did not read a file to its end."""
+        """End the run: its reader did not read a file to its end."""
         self.streak = 0
 
 
@@ -74,11 +76,10 @@ class Scans:
         self._tree = tree
         self._prefetch = prefetch
         self._requests_per_minute = requests_per_minute
-        # The last used comes last.
-        self._folders: OrderedDict[int, _Folder] = OrderedDict()
+        self._folders: LRUCache[int, _Folder] = LRUCache(_FOLDERS)
 
     def opened(self, ino: int) -> None:
-        """A file was opened for reading: begin to fetch what its reader will open next, if that is known."""
+        """Note that a file was opened for reading; begin to fetch the files that its reader will probably open next."""
         places = self._tree.names_of(ino)
         if not places:
             return
@@ -93,7 +94,7 @@ class Scans:
             return self._tree.following_as_listed(parent, name, limit=limit)
 
         worth = folder.by_name.opened(ino, most, by_name)
-        # Who is known to follow one order is not looked at for the other.
+        # A reader that follows the order of names is not checked for the other order.
         for following in worth or folder.as_listed.opened(ino, most, as_listed):
             self._begin(folder, following)
 
@@ -113,8 +114,4 @@ class Scans:
             self._prefetch(inode)
 
     def _folder(self, ino: int) -> _Folder:
-        folder = self._folders.setdefault(ino, _Folder())
-        self._folders.move_to_end(ino)
-        if len(self._folders) > _FOLDERS:
-            self._folders.popitem(last=False)
-        return folder
+        return self._folders.setdefault(ino, _Folder())

@@ -1,4 +1,4 @@
-"""Chunks that cannot go to the disk, kept in memory for a while, so that reading goes on when it is full (A8)."""
+"""Chunks that cannot go to the disk, kept in memory for a while, so that reading goes on when the disk is full (A8)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cachetools import LRUCache
 
 @dataclass(frozen=True)
 class MemoryStatistics:
-    """What the memory holds."""
+    """The use of the memory."""
 
     chunks: int
     size_bytes: int
@@ -23,19 +23,19 @@ class ChunkMemory:
         self._chunks: LRUCache[tuple[str, int], bytes] = LRUCache(maxsize=limit_bytes, getsizeof=len)
 
     def get(self, file_id: str, index: int) -> bytes | None:
-        """A chunk, if it is still here."""
+        """Return a chunk, or None if it is not here any more."""
         return self._chunks.get((file_id, index))
 
     def put(self, file_id: str, index: int, data: bytes) -> None:
-        """Keep a chunk; one that is larger than the whole memory is not kept."""
+        """Keep a chunk, unless it is larger than the whole memory."""
         if len(data) <= self._chunks.maxsize:
             self._chunks[file_id, index] = data
 
     def drop(self, file_id: str) -> None:
-        """Forget all of a file."""
+        """Drop all chunks of a file."""
         for key in [key for key in self._chunks if key[0] == file_id]:
             del self._chunks[key]
 
     def statistics(self) -> MemoryStatistics:
-        """A record of now."""
+        """Return the figures of now."""
         return MemoryStatistics(len(self._chunks), int(self._chunks.currsize), int(self._chunks.maxsize))

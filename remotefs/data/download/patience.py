@@ -1,9 +1,10 @@
 """How long a reader waits for a service that sends nothing (R7).
 
 A file browser freezes while it waits in read(2), and a process that reads past the page cache cannot even be killed. So
-a reader waits `silence_s` without a byte, and the next one not at all: most likely it is the kernel, which asks twice.
-The request goes on, and its bytes are there for the next try. A request that has not gone out yet, because of the
-request limit or because too many downloads run, says nothing about the service: for that a reader waits `TURN_S`.
+a reader waits `silence_s` without a byte. The next read of the same bytes does not wait at all: most likely it comes
+from the kernel, which asks twice. The request goes on, and its bytes are here for the next try. A request that has not
+gone out yet, because of the request limit or because too many downloads run, says nothing about the service; a reader
+waits `TURN_S` for it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from remotefs.errors import DeadlineExceeded, NotAsked, SilentService, Unreachab
 
 T = TypeVar("T")
 
-# How long a reader waits at most for its request to go out (A1).
+# The longest that a reader waits for its request to go out (A1).
 TURN_S = 60.0
 
 
@@ -36,12 +37,12 @@ class Question(Ticket):
         super().__init__(Priority.INTERACTIVE_READ)
         self._silence_s = silence_s
         self.scope = trio.CancelScope()
-        # Whether it is held back here, or was when it ended.
+        # Whether it is held back on this side, or was when it ended.
         self.was_held = False
         self.heard()
 
     def heard(self) -> None:
-        """Something came of it."""
+        """Note progress: a byte came, or the request went out."""
         self.fresh_at = trio.current_time()
         self.scope.deadline = self.fresh_at + self._silence_s
 
@@ -56,7 +57,7 @@ class Question(Ticket):
 
 
 class Patience:
-    """Ends waits with DeadlineExceeded, and tells `link` where nothing at all was heard meanwhile."""
+    """Ends waits with DeadlineExceeded, and reports to `connectivity` if nothing at all was heard meanwhile."""
 
     def __init__(self, silence_s: float = math.inf, connectivity: Connectivity | None = None) -> None:
         self._silence_s = silence_s
@@ -64,12 +65,12 @@ class Patience:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the service is out of reach, so that nothing is worth asking for."""
+        """Return whether the service is out of reach, so that no request is worth sending."""
         return self._connectivity.lost is not None
 
     @property
     def times_lost(self) -> int:
-        """How often it has got out of reach so far."""
+        """Return how many times the service has got out of reach so far."""
         return self._connectivity.times_lost
 
     async def changed(self) -> None:
@@ -77,7 +78,7 @@ class Patience:
         await self._connectivity.changed()
 
     def check(self, fetch: Fetch, request: ReadRequest) -> None:
-        """Raise NotAsked or SilentService where others have found out that waiting is in vain."""
+        """Raise NotAsked or SilentService if other readers have found that waiting is in vain."""
         lost = self._connectivity.lost
         if isinstance(lost, Unreachable):
             raise NotAsked(f"{fetch.file_id}: the service is out of reach: {lost}")
@@ -99,18 +100,18 @@ class Patience:
             limit.release()
 
     async def ask(self, subject: str, request: Callable[[Question], Awaitable[T]]) -> T:
-        """Return what a request gives that is of no use to anybody else, and so ends with the patience of its caller.
+        """Return the result of a request that ends when its caller stops waiting: no other reader can use it.
 
-        Raises DeadlineExceeded, and what it raises.
+        Raises DeadlineExceeded, and the errors of the request.
         """
         question = Question(self._silence_s)
         with question.scope:
             return await request(question)
         raise _held(subject) if question.was_held else self._silent(subject, question.fresh_at)
 
-    def vigil(self, fetch: Fetch, request: ReadRequest) -> Vigil:
-        """The wait of a reader that came just now."""
-        return Vigil(fetch, request, self._silence_s if _is_urgent(request) else math.inf, self._silent)
+    def begin_wait(self, fetch: Fetch, request: ReadRequest) -> ReadWait:
+        """Return the wait of a reader that begins now."""
+        return ReadWait(fetch, request, self._silence_s if _is_urgent(request) else math.inf, self._silent)
 
     def _silent(self, subject: str, since: float) -> DeadlineExceeded:
         error = DeadlineExceeded(f"{subject}: the service has sent nothing for {self._silence_s:g} s")
@@ -118,8 +119,8 @@ class Patience:
         return error
 
 
-class Vigil:
-    """One reader's wait: at `look_at` it is to be seen whether there is any use in it."""
+class ReadWait:
+    """The wait of one reader. At `check_at` (trio's time) its owner calls `check`, which ends a vain wait."""
 
     def __init__(
         self, fetch: Fetch, request: ReadRequest, silence_s: float, silent: Callable[[str, float], DeadlineExceeded]
@@ -129,18 +130,18 @@ class Vigil:
         self._silence_s = silence_s
         self._silent = silent
         self._began = trio.current_time()
-        self.look_at = self._began + silence_s
+        self.check_at = self._began + silence_s
 
-    def look(self) -> None:
-        """Return to wait until the next `look_at`. Raises DeadlineExceeded, or what the request failed with."""
+    def check(self) -> None:
+        """Return to go on waiting until the next `check_at`. Raises DeadlineExceeded, or the failure of the request."""
         now, fresh_at = trio.current_time(), max(self._began, self._fetch.fresh_at(self._request))
         is_held = self._fetch.is_held(self._request)
         due = fresh_at + (TURN_S if is_held else self._silence_s)
         if self._request.has_news:
-            self._request.take_news()  # in the same moment
+            self._request.take_news()  # it came at the same moment
         elif now < due:
-            # Not only when it is due: the request may go out meanwhile, and then it is due earlier.
-            self.look_at = min(due, now + self._silence_s)
+            # Check again before that: if the request goes out meanwhile, the shorter limit applies to it.
+            self.check_at = min(due, now + self._silence_s)
         else:
             self._give_up(now, fresh_at, is_held=is_held)
 
@@ -156,5 +157,5 @@ def _held(subject: str) -> DeadlineExceeded:
 
 
 def _is_urgent(request: ReadRequest) -> bool:
-    """Whether a system call waits for it; a command can wait for as long as the request does."""
+    """Return whether a system call waits for it; a command can wait as long as the request takes."""
     return request.priority is Priority.INTERACTIVE_READ

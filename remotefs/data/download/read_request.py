@@ -1,4 +1,7 @@
-"""What a reader waits for: it fills up as chunks arrive, whoever fetches them, so that no cache can lose its bytes."""
+"""The bytes that a reader waits for. A request collects its chunks itself as they arrive, whichever stream brings them.
+
+So no cache can lose them again before the reader has them: neither eviction nor a full disk stops a read.
+"""
 
 from __future__ import annotations
 
@@ -10,33 +13,33 @@ from remotefs.wakeup import Wakeup
 
 
 class ReadRequest:
-    """Bytes `offset` to `offset + size`, both within the file, and `ahead_bytes` that are worth having after them.
+    """The bytes from `offset` to `offset + size`, both within the file, and `ahead_bytes` after them to read ahead.
 
-    Invariant: `missing` holds the chunks whose bytes did not come yet.
+    Invariant: `missing_chunks` holds the chunks whose bytes have not come yet.
     """
 
     priority = Priority.INTERACTIVE_READ
-    # Whether it waits for any stream that passes by, however far that has still to go.
+    # Whether it waits for any stream that will pass its chunks, however far away that is.
     is_patient = False
 
     def __init__(self, layout: Layout, offset: int, size: int, ahead_bytes: int, *, is_look: bool = False) -> None:
-        # Whether its reader may request no more than `ahead_bytes`, so that no more is asked for (R8).
+        # Whether its reader may need no more than `ahead_bytes`, so that no more is requested (R8).
         self.is_look = is_look
         chunks = layout.touching(offset, size)
         self.missing_chunks = set(chunks)
-        # Indexes past the last chunk that is waited for, and past the last that is worth having.
+        # The chunks after the last one that the reader waits for, and after the last one to read ahead.
         self.asked = chunks.stop
         self.readahead_until = max(layout.touching(offset, size + ahead_bytes).stop, chunks.stop)
         self._layout = layout
         self._offset, self._size = offset, size
         self._chunks = chunks
-        # The bytes of each chunk that came. They are copied once, when all are there.
+        # The bytes of the chunks that have come. They are copied once, when all are here.
         self._pieces: dict[int, bytes | memoryview] = {}
         self._news = Wakeup()
         self._error: Exception | None = None
 
     def fill(self, run: ChunkRun, *, on_disk: bool) -> None:
-        """Take what is wanted of some chunks."""
+        """Take the missing chunks of a run; `on_disk` tells whether the run was stored on the disk."""
         del on_disk
         if not self.missing_chunks.isdisjoint(run.chunks):
             for index, piece in zip(run.chunks, self._layout.pieces(run.data), strict=True):
@@ -45,46 +48,46 @@ class ReadRequest:
             self._got(run.chunks)
 
     def completed_by(self, chunks: range) -> bool:
-        """Whether these are all that it waits for."""
+        """Return whether these chunks complete it."""
         return all(index in chunks for index in self.missing_chunks)
 
     def end_within(self, index: int, stop: int) -> int | None:
-        """Past the last chunk that it waits for, if all of them lie there."""
+        """Return the end (chunk) of its missing chunks if all lie between `index` and `stop`; else None."""
         if not self.missing_chunks or min(self.missing_chunks) < index or max(self.missing_chunks) >= stop:
             return None
         return max(self.missing_chunks) + 1
 
     def fail(self, error: Exception) -> None:
-        """What is missing will not come."""
+        """End the request with `error`: its missing chunks will not come."""
         self._error = error
         self._news.set()
 
     @property
     def has_news(self) -> bool:
-        """Whether it was filled, nudged or failed since it was last looked at."""
+        """Return whether it was filled, woken or failed since its reader last looked."""
         return self._news.is_set
 
     def wake(self) -> None:
-        """Whoever was bringing it has stopped: see again what is missing and who can bring it."""
+        """Let its reader plan again: a stream has ended, or the head of a reply has come."""
         self._news.set()
 
     async def changed(self) -> None:
-        """Return when it is filled or nudged; raise what it failed with."""
+        """Return when it is filled or woken; raise the error that it failed with."""
         await self._news.wait()
         self._raise_failure()
 
     def take_news(self) -> None:
-        """The same, of what has come already."""
+        """Do the same as `changed` for news that has come already, without waiting."""
         self._news.clear()
         self._raise_failure()
 
     def _raise_failure(self) -> None:
         if self._error is not None and self.missing_chunks:
-            # Several readers may be told of one failure: each sees its own traceback only.
+            # Several readers may get the same failure: each must see its own traceback only.
             raise self._error.with_traceback(None)
 
     def result(self) -> bytes:
-        """The bytes, once nothing is missing."""
+        """Return the bytes; nothing may be missing any more."""
         assert not self.missing_chunks
         first = self._offset - self._layout.start(self._chunks.start)
         data = b"".join([self._pieces[index] for index in self._chunks])
@@ -97,7 +100,7 @@ class ReadRequest:
 
 
 class WholeFileRequest(ReadRequest):
-    """All of a file, on the disk; nobody waits for any particular chunk of it."""
+    """The whole file, on the disk; nobody waits for any particular chunk of it."""
 
     is_patient = True
 

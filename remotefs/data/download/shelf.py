@@ -1,4 +1,4 @@
-"""Where the chunks of a fetched file lie on this machine: on the disk, in memory where the disk is full (A8)."""
+"""Where the chunks of a fetched file are kept on this machine: on the disk, or in memory if the disk is full (A8)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _log = logging.getLogger(__name__)
 
 
 class Shelf:
-    """Chunks are put in by streams and taken out by wants."""
+    """Keeps the chunks that streams put in and read requests take out."""
 
     def __init__(self, content: ContentStore, memory: ChunkMemory) -> None:
         self._content = content
         self._memory = memory
 
     def put(self, fetch: Fetch, run: ChunkRun) -> bool:
-        """Keep chunks; whether they are on the disk. Else they are in memory, and reading goes on."""
+        """Keep chunks; return whether they are on the disk. If not, they are in memory, and reading goes on."""
         layout = fetch.layout
         try:
             self._content.put(fetch.file_id, layout.size, layout.start(run.chunks.start), run.data)
@@ -35,13 +35,17 @@ class Shelf:
         return True
 
     def fill(self, fetch: Fetch, request: ReadRequest) -> None:
-        """Give a request what is here of its chunks. Raises CorruptionError."""
+        """Give a request those of its chunks that are here. Raises CorruptionError when the only copy is damaged."""
         for index in sorted(request.missing_chunks):
             while index in request.missing_chunks and (run := self._take(fetch, request, index)) is not None:
                 request.fill(run, on_disk=True)
 
+    def forget(self, file_id: str) -> None:
+        """Drop the chunks of a file that are kept in memory."""
+        self._memory.drop(file_id)
+
     def _take(self, fetch: Fetch, request: ReadRequest, index: int) -> ChunkRun | None:
-        """The chunks from `index` on that are here, as far as they are wanted."""
+        """Return the chunks from `index` on that are here and that the request needs; None if `index` is not here."""
         layout = fetch.layout
         while (stop := self._content.next_missing(fetch.file_id, layout, index)) > index:
             if isinstance(request, WholeFileRequest):
@@ -50,6 +54,6 @@ class Shelf:
             data = self._content.read(fetch.file_id, layout.start(index), layout.start(stop) - layout.start(index))
             if data is not None:
                 return ChunkRun(range(index, stop), data)
-            # A chunk of it was damaged, and is not here any more.
+            # One of the chunks was damaged, and was dropped.
         chunk = None if isinstance(request, WholeFileRequest) else self._memory.get(fetch.file_id, index)
         return ChunkRun(range(index, index + 1), chunk) if chunk is not None else None

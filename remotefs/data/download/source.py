@@ -1,9 +1,9 @@
-"""Where content comes from that is not on this disk: tiers, the last of which is the service.
+"""The sources of content that is not on this disk; the last one is the service.
 
-A source that is nearer, such as a cache that several machines share, wraps the next one: it answers from what it holds,
-asks the next for the rest, and keeps of the replies that pass through it what it likes. It need not be asked whether
-content is still right, for that of an id never changes. Whatever it hands out is held to the listed length by the
-transfer, and is checked against its own sums once it is on this disk; the bytes are the source's to answer for.
+A nearer source, such as a cache that several machines share, wraps the next one. It answers from the content that it
+holds, requests the rest from the next source, and may keep the replies that pass through it. Nobody has to ask whether
+its content is still right, because the content of an id never changes. The transfer compares the length of each reply
+with the listed length, and the bytes get checksums once they are on this disk; the source answers for the bytes.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ class ContentStream(Protocol):
 
     @property
     def offset(self) -> int:
-        """Where it starts, at or before what was asked for."""
+        """Return the offset in the file at which the body begins: at or before the requested one."""
         ...
 
     @property
     def total_bytes(self) -> int | None:
-        """The length of the whole file, None where the reply does not tell."""
+        """Return the length of the whole file in bytes; None if the reply does not tell it."""
         ...
 
     @property
     def ranges(self) -> bool | None:
-        """Whether it shows that ranges are honoured; None where it does not tell."""
+        """Return whether the reply shows that ranges are honoured; None if it does not show it."""
         ...
 
     def expect(self, size: int) -> None:
-        """The next piece need not come before it has so many bytes, if they come soon."""
+        """Allow the next piece to wait until it has `size` bytes, if they come soon."""
         ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
@@ -50,12 +50,12 @@ class ContentSource(Protocol):
     def download(
         self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Ticket
     ) -> AbstractAsyncContextManager[ContentStream]:
-        """The content from `offset`, `length` bytes of it, as a hint; raises RefusedError, TransportError."""
+        """Open the content from `offset` on; `length` (bytes) is a hint. Raises RefusedError, TransportError."""
         ...
 
 
 class ServiceSource:
-    """The last source: the service, and what its downloads tell about the way to it."""
+    """The last source: the service. Reports downloads that had no answer to `connectivity`."""
 
     def __init__(self, service: ContentSource, connectivity: Connectivity) -> None:
         self._service = service

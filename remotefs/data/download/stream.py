@@ -1,8 +1,9 @@
-"""One reply being read in order: how far it is, how far it is wanted, and when it waits (back-pressure).
+"""One reply that is read in order: its position, how far it should go, and when it pauses (back-pressure).
 
-All positions are indexes of chunks. A stream that has reached its readahead_until reads no further, so the service's
-own sending stops; a later read that needs what comes next moves the readahead_until on, and no new request is made.
-Who waits for it sees whether the service is what keeps it waiting (`is_held`, `fresh_at`), and may give it up.
+All positions are indexes of chunks. A stream that has come to `readahead_until` reads no further. The buffers of the
+connection fill, and the service stops sending. A later read that needs the next chunks moves `readahead_until` on, and
+no new request is made. A waiting reader sees whether the service keeps it waiting (`is_held`, `fresh_at`), and may give
+the stream up.
 """
 
 from __future__ import annotations
@@ -15,132 +16,131 @@ import trio
 from remotefs.api.budget import Priority, Ticket
 from remotefs.data.content.chunks import Layout
 
-# A read this many chunks past what is being waited for still joins, one further off gets its own request (R1): the
-# kernel's largest READ, for it sends several at once and not always in order.
+# A read at most this many chunks past the chunks that are being waited for joins the stream; one further off gets its
+# own request (R1). It is the kernel's largest READ, because the kernel sends several at once and not always in order.
 _NEAR_CHUNKS = 8
-# A reader that does nothing for this long has its connection closed; its next read costs a request.
+# A stream that pauses for this long is closed; the next read of its reader costs a request.
 PAUSE_S = 30.0
-# The same once no handle is open: a program that reads a file in several steps opens it again within this.
-LINGER_S = 1.0
+# The same when no handle is open on the file. A program that reads a file in several steps opens it again within this.
+CLOSED_PAUSE_S = 1.0
 
 
 @dataclass(eq=False)
 class Stream:
-    """Brings the chunks from `next` up to `stop`, as far as `readahead_until`; `asked` is how far somebody waits
-    for them.
-    """
+    """Brings the chunks from `next` to `readahead_until`, at most to `stop`; readers wait for those before `asked`."""
 
     next: int
     stop: int
     asked: int
     readahead_until: int
-    # Its place in the queue for requests, which moves forward once somebody waits for it.
+    # Its place in the queue of the request budget; it moves forward once a reader waits for the stream.
     ticket: Ticket
-    # So many chunks before `stop` it is as good as over, and the next part may be asked for.
+    # This many chunks before `stop` the next part may be requested.
     ending: int = 0
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    # Whether it is over in a moment: it brings what somebody has asked for, and nothing ahead of a reader.
+    # Whether it ends in a moment: it brings chunks that a reader asked for, and no readahead.
     is_brief: bool = False
-    # Whether it waits for others to end; its request is not under way yet.
+    # Whether it waits for a slot; its request is not under way yet.
     is_queued: bool = True
-    # The chunk with which it began when it did not wait any more.
+    # The chunk with which it began when it got its slot.
     first: int = 0
     # Whether its reply is coming in.
     is_flowing: bool = False
     is_paused: bool = False
-    # When a reader waited in vain, until a byte comes (R7).
+    # When a reader gave it up after waiting in vain; None again when a byte comes (R7).
     given_up_at: float | None = None
-    # Given up before the service was heard again: what it was to bring is asked for once more.
-    is_forsaken: bool = False
+    # Given up, and the service was heard again since: new streams request its chunks once more.
+    is_replaced: bool = False
     _fresh_at: float = -math.inf
     _may_pause: bool = True
-    # How long it pauses; shorter once no handle is open.
+    # How long it pauses at most; shorter once no handle is open.
     _pause_s: float = PAUSE_S
     _pause: trio.CancelScope | None = None
     _more: trio.Event = field(default_factory=trio.Event)
 
     @property
     def is_held(self) -> bool:
-        """Whether it is this side that keeps the request from going out."""
+        """Return whether this side holds the request back: it waits for a slot or for the request budget."""
         return self.is_queued or self.ticket.is_waiting
 
     @property
     def fresh_at(self) -> float:
-        """When something last came of it: a byte, or its turn to go out."""
+        """Return when it last made progress (trio's time): a byte came, or its request could go out."""
         return max(self._fresh_at, self.ticket.fresh_at)
 
     @property
     def is_active(self) -> bool:
-        """Whether it takes part of the link: not while it pauses, nor when somebody waited for it in vain."""
+        """Return whether it takes part of the link: it does not pause, and no reader has given it up."""
         return not self.is_paused and self.given_up_at is None
 
     @property
     def fills_stream(self) -> bool:
-        """Whether it counts as one of those that bring a file side by side, and for more than a moment."""
-        # Asked for each piece of each reply: hence all in one.
+        """Return whether it counts as one of the parallel streams of a file: its reply is coming in and goes on."""
+        # Evaluated for each piece of each reply, hence one expression instead of the other properties.
         is_over = self.next >= self.stop - self.ending
         return not is_over and not self.is_brief and self.is_flowing and not self.is_paused and self.given_up_at is None
 
     @property
     def has_stopped_readahead(self) -> bool:
-        """Whether no handle is open on its file."""
+        """Return whether its readahead was stopped because no handle is open on its file."""
         return self._pause_s < PAUSE_S
 
     @property
     def is_ending(self) -> bool:
-        """Whether so little is to come that the next request's round trip can pass meanwhile."""
+        """Return whether so few chunks are left that the round trip of the next request can pass meanwhile."""
         return self.next >= self.stop - self.ending
 
     def brings(self, index: int, *, soon: bool) -> bool:
-        """Whether it will come to that chunk; `soon`: before anything else that nobody waits for."""
-        if self.is_forsaken or not self.next <= index < self.stop:
+        """Return whether it will bring a chunk; with `soon`, whether without much readahead before it."""
+        if self.is_replaced or not self.next <= index < self.stop:
             return False
         return not soon or index <= max(self.next, self.asked) + _NEAR_CHUNKS
 
     def join(self, asked: int, readahead_until: int, priority: Priority = Priority.PREFETCH) -> None:
-        """Somebody waits for the chunks before `asked`, and those before `readahead_until` are worth having."""
+        """Note that a reader waits for the chunks before `asked`, and reads ahead up to `readahead_until`."""
         self.ticket.promote(priority)
-        self._linger(PAUSE_S)
+        self._set_pause(PAUSE_S)
         self.asked = max(self.asked, min(asked, self.stop))
         if min(readahead_until, self.stop) > self.readahead_until:
             self.readahead_until = min(readahead_until, self.stop)
             self._more.set()
 
     def shorten(self, chunks: int) -> None:
-        """Bring no more than so many beyond what is waited for: others bring the rest."""
+        """Stop `chunks` after the chunks that readers wait for: other streams bring the rest."""
         self.stop = min(self.stop, max(self.next, self.asked) + chunks)
         self.join(0, self.stop)
 
     def stop_readahead(self) -> None:
-        """Bring only what somebody waits for, and end a moment later unless somebody comes."""
+        """Bring only chunks that readers wait for, and end a moment later unless another reader comes."""
         self.readahead_until = max(self.next, self.asked)
-        self.linger()
+        self.shorten_pauses()
 
-    def linger(self) -> None:
-        """No handle is open: pause no longer than a moment."""
-        self._linger(LINGER_S)
+    def shorten_pauses(self) -> None:
+        """Pause for `CLOSED_PAUSE_S` at most: no handle is open."""
+        self._set_pause(CLOSED_PAUSE_S)
 
-    def _linger(self, seconds: float) -> None:
+    def _set_pause(self, seconds: float) -> None:
         if self._pause is not None and seconds != self._pause_s:
             self._pause.deadline = trio.current_time() + seconds
         self._pause_s = seconds
 
     def heard(self, now: float) -> None:
-        """A byte came."""
-        self._fresh_at, self.given_up_at, self.is_forsaken = now, None, False
+        """Note that a byte came at `now`."""
+        self._fresh_at, self.given_up_at, self.is_replaced = now, None, False
 
     def got_slot(self, now: float) -> None:
-        """Its request may go out."""
+        """Note that the stream got its slot at `now`: its request may go out."""
         self.is_queued, self.first, self._fresh_at = False, self.next, now
 
     def release(self) -> None:
-        """End a pause and make no more: somebody waits for its end."""
+        """End a pause, and do not pause again: a reader waits for the end of the stream."""
         self._may_pause = False
         self._more.set()
 
     async def pause(self) -> bool:
-        """Wait until the readahead_until moves; False when it did not for `PAUSE_S`, or `LINGER_S` while no handle
-        is open.
+        """Wait until `readahead_until` moves on; return whether it did.
+
+        Give up after `PAUSE_S`, or after `CLOSED_PAUSE_S` while no handle is open.
         """
         self.is_paused, self._more = True, trio.Event()
         if self._may_pause:
@@ -153,7 +153,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class ChunkRun:
-    """Whole chunks that lie one behind the other, and their bytes."""
+    """Consecutive whole chunks, and their bytes."""
 
     chunks: range
     data: bytes
@@ -172,12 +172,12 @@ class Assembler:
 
     @property
     def is_past_end(self) -> bool:
-        """Whether the body went on after the file's last byte."""
+        """Return whether the body went on after the last byte of the file."""
         return self.position > self._layout.size
 
     @property
     def ready(self) -> range:
-        """The chunks that are whole and were not taken yet."""
+        """Return the chunks that are whole and were not taken yet."""
         layout = self._layout
         stop = layout.count if self.position >= layout.size else self.position // layout.chunk_bytes
         return range(self.index, max(stop, self.index))
@@ -190,7 +190,7 @@ class Assembler:
             self._pieces.append(memoryview(piece)[skipped:] if skipped else piece)
 
     def take(self, stop: int) -> ChunkRun:
-        """The whole chunks before `stop`: at least one, and no more than are ready."""
+        """Remove and return the whole chunks before `stop`: at least one, and no more than are ready."""
         chunks = range(self.index, stop)
         assert self.index < stop <= self.ready.stop
         data = b"".join(self._pieces)

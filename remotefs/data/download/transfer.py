@@ -1,8 +1,7 @@
-"""The service's side of a download: replies are read, their chunks stored, and whoever waits for them is told.
+"""The service's side of a download: read replies, store their chunks, and wake the requests that wait for them.
 
-What is in memory is bounded: a stream holds no more than `_BATCH_CHUNKS` and one piece of its reply, and there are
-MAX_STREAMS at most. Nothing is read from a connection while its chunks are being stored, so a slow disk holds the
-service back.
+Memory is bounded: a stream holds at most `_BATCH_CHUNKS` and one piece of its reply, and there are at most MAX_STREAMS
+streams. Nothing is read from a connection while its chunks are being stored, so a slow disk slows the service down.
 """
 
 from __future__ import annotations
@@ -31,21 +30,21 @@ from remotefs.errors import (
 
 _log = logging.getLogger(__name__)
 
-# Replies read at one time, paused ones included; the oldest pause ends when one more is wanted.
+# Replies that are read at one time, paused ones included. When one more is needed, the oldest paused one ends.
 MAX_STREAMS = 32
-# How often in a row a body may be cut without bringing one chunk more than the last time.
+# How many times in a row a body may be cut before it has brought one more chunk.
 _MAX_CUTS = 4
 _FIRST_RETRY_S = 0.5
-# Chunks are stored so many at a time, unless somebody waits for fewer: each time costs, however many they are.
+# Chunks are stored in batches of this many, unless a reader waits for fewer: each call costs, whatever its size.
 _BATCH_CHUNKS = 4
-# While others wait for their turn, a stream that brought so much ends, and its reader goes to the end of the queue.
+# While other streams wait for a slot, one that has brought this many bytes ends, and its reader queues again.
 _TURN_BYTES = 16 << 20
 
 
 class Transfer:
-    """Reads the replies of streams. What it learns of the service is `ranges`: None until a reply has told.
+    """Reads the replies of streams. `ranges` tells whether the service honours Range; None until a reply has shown it.
 
-    `distrust` is told of an id that a body was handed out for whose end showed that it cannot have been the content.
+    `distrust` is called with an id when the end of a body shows that the bytes handed out cannot be the content.
     """
 
     def __init__(
@@ -62,41 +61,44 @@ class Transfer:
         self._shelf = shelf
         self._concurrency = concurrency
         self._slots = trio.CapacityLimiter(MAX_STREAMS)
-        # Those that have a slot.
+        # The streams that have a slot.
         self._running: set[Stream] = set()
         self.ranges: bool | None = None
-        # Ids of which no reply has told the length.
+        # Ids whose last reply did not tell the length of the file.
         self.unannounced: set[str] = set()
         self.requests = 0
         self.bytes_received = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether a stream waits for others to end."""
+        """Return whether a stream waits for a slot."""
         return self._slots.statistics().tasks_waiting > 0
 
     @property
     def is_crowded(self) -> bool:
-        """Whether so many replies are read already that one that nobody waits for would be in the way."""
+        """Return whether more than half of the slots are in use, so that prefetching would be in the way of readers."""
         return sum(stream.is_active for stream in self._running) > MAX_STREAMS // 2
 
-    async def run(self, fetch: Fetch, stream: Stream, make_way: Callable[[], None]) -> None:
-        """Bring what a stream is to bring, and tell all that wait for it; `make_way` ends one that nobody waits for."""
+    async def run(self, fetch: Fetch, stream: Stream, free_slot: Callable[[], None]) -> None:
+        """Run a stream to its end, filling the requests that wait for its chunks; a failure reaches them as an error.
+
+        `free_slot` ends a stream that nobody waits for.
+        """
         if self._slots.available_tokens == 0:
-            make_way()
+            free_slot()
         try:
             with stream.scope, self._content.hold(fetch.file_id):
                 async with self._slots:
                     await self._follow(fetch, stream)
         except Exception as error:  # noqa: BLE001 - a bug in here must reach the readers, not end the mount
-            fetch.fail(stream, self._blame(fetch, error), ranges=self.ranges)
+            fetch.fail(stream, self._readers_error(fetch, error), ranges=self.ranges)
         finally:
             self._running.discard(stream)
             stream.is_flowing = False
             fetch.end(stream)
 
     async def measure(self, file_id: str, question: Question) -> int:
-        """The length of a file: as its reply announces it, else as its body turns out to have."""
+        """Return the length of a file in bytes, as its reply announces it, or else by reading its whole body."""
         self.requests += 1
         async with self._source.download(file_id, priority=question) as reply:
             question.heard()
@@ -105,7 +107,7 @@ class Transfer:
             return await _length_in_all(reply, 0, question.heard)
 
     async def _follow(self, fetch: Fetch, stream: Stream) -> None:
-        """Read replies until the stream is at its end, going on where a body was cut."""
+        """Read replies until the stream is at its end, continuing where a body was cut."""
         stream.got_slot(trio.current_time())
         self._running.add(stream)
         furthest, cuts = -1, 0
@@ -118,14 +120,17 @@ class Transfer:
             await trio.sleep(_FIRST_RETRY_S * 2**cuts)
 
     async def _read_reply(self, fetch: Fetch, stream: Stream) -> TransportError | None:
-        """One request from where the stream is; what cut its body, if anything did. Raises what came before a body."""
+        """Send one request from the position of the stream; return the error that cut its body, or None.
+
+        Raises the error of a request that brought no body.
+        """
         start = fetch.layout.start(stream.next)
         self.requests += 1
         async with self._source.download(
             fetch.file_id, offset=start, length=self._length(fetch, stream), priority=stream.ticket
         ) as reply:
             try:
-                await self._pump(fetch, stream, reply)
+                await self._read_body(fetch, stream, reply)
             except TransportError as error:
                 return error
             finally:
@@ -133,20 +138,20 @@ class Transfer:
         return None
 
     def _length(self, fetch: Fetch, stream: Stream) -> int | None:
-        """How much to ask for; None for all there is, where nothing is to be learned from a range."""
+        """Return how many bytes to request; None for the rest of the file, where a range would teach nothing."""
         layout = fetch.layout
         is_part = stream.stop < layout.count or (self.ranges is None and layout.size >= PARALLEL_BYTES)
         return layout.start(stream.stop) - layout.start(stream.next) if is_part else None
 
-    async def _pump(self, fetch: Fetch, stream: Stream, reply: ContentStream) -> None:
+    async def _read_body(self, fetch: Fetch, stream: Stream, reply: ContentStream) -> None:
         if not self._learn(fetch, stream, reply):
             return
         assembler = Assembler(fetch.layout, reply.offset)
         try:
-            reply.expect(self._due(fetch, stream, assembler))
+            reply.expect(self._bytes_until_useful(fetch, stream, assembler))
             async for piece in reply:
                 if stream.next >= stream.stop < fetch.layout.count:
-                    return  # a part was asked for, or became one, and more than that is coming
+                    return  # the stream was a part, or was cut to one, and more than that is coming
                 assembler.feed(piece)
                 self._note(fetch, stream, len(piece))
                 if assembler.is_past_end:
@@ -154,9 +159,9 @@ class Transfer:
                     raise LengthDiffers(fetch.file_id, fetch.layout.size, length, in_body=True)
                 if not await self._take(fetch, stream, reply, assembler):
                     return
-                reply.expect(self._due(fetch, stream, assembler))
+                reply.expect(self._bytes_until_useful(fetch, stream, assembler))
         except TransportError:
-            self._accept(fetch, stream, assembler, self._sure(fetch, reply, assembler))
+            self._accept(fetch, stream, assembler, self._certain(fetch, reply, assembler))
             raise
         self._accept(fetch, stream, assembler, assembler.ready)
         if stream.next < stream.stop:
@@ -171,29 +176,32 @@ class Transfer:
             self._concurrency.received(size, flowing=flowing, reader_waiting=bool(fetch.requests), now=now)
 
     async def _take(self, fetch: Fetch, stream: Stream, reply: ContentStream, assembler: Assembler) -> bool:
-        """Store what has come, once it is enough for whoever waits; whether more is to be read."""
-        ready = self._sure(fetch, reply, assembler)
+        """Store the chunks that have come, once they fill a batch or a request; return whether to read on."""
+        ready = self._certain(fetch, reply, assembler)
         if not ready or not (
             len(ready) >= _BATCH_CHUNKS or ready.stop >= stream.readahead_until or fetch.is_awaiting(ready)
         ):
             return True
         self._accept(fetch, stream, assembler, ready)
-        # After its last byte only the end of the body is read, so that the connection can be used again.
+        # After the last byte only the end of the body is read, so that the connection can be used again.
         return stream.next >= stream.stop or await self._may_go_on(fetch, stream)
 
-    def _due(self, fetch: Fetch, stream: Stream, assembler: Assembler) -> int:
-        """How many bytes have to come before there is anything to be done with them."""
+    def _bytes_until_useful(self, fetch: Fetch, stream: Stream, assembler: Assembler) -> int:
+        """Return how many bytes must come before a batch or a request is complete."""
         batch = min(assembler.index + _BATCH_CHUNKS, stream.stop)
         return fetch.layout.start(fetch.first_due(assembler.index, batch)) - assembler.position
 
-    def _sure(self, fetch: Fetch, reply: ContentStream, assembler: Assembler) -> range:
-        """The chunks that are whole; where the length is not told, only the end of the body shows which is the last."""
+    def _certain(self, fetch: Fetch, reply: ContentStream, assembler: Assembler) -> range:
+        """Return the whole chunks that may be stored now.
+
+        Where no length was announced, only the end of the body shows which chunk is the last.
+        """
         ready = assembler.ready
         is_last = reply.total_bytes is None and ready.stop == fetch.layout.count
         return range(ready.start, max(ready.stop - 1, ready.start)) if is_last else ready
 
     def _learn(self, fetch: Fetch, stream: Stream, reply: ContentStream) -> bool:
-        """Take from a reply's head whether ranges work and where the stream really is; False: it is not needed."""
+        """Learn from the head of a reply whether ranges work and where the body begins; return whether to read it."""
         layout = fetch.layout
         fetch.heard(stream, trio.current_time())
         if reply.total_bytes is None:
@@ -213,7 +221,7 @@ class Transfer:
         elif self.ranges is False:
             fetch.widen(stream)
         stream.is_flowing = True
-        fetch.wake()  # whoever waited for this to be known, or may join it now
+        fetch.wake()  # requests that waited for this, or may join the stream now
         return True
 
     def _accept(self, fetch: Fetch, stream: Stream, assembler: Assembler, ready: range) -> None:
@@ -227,7 +235,7 @@ class Transfer:
             request.fill(run, on_disk=stored)
 
     async def _may_go_on(self, fetch: Fetch, stream: Stream) -> bool:
-        """Whether the next bytes are wanted, now or before the pause is over."""
+        """Return whether to read on: at once, or because a reader needed more during a pause."""
         following = self._content.next_missing(fetch.file_id, fetch.layout, stream.next)
         redundant = fetch.layout.start(following) - fetch.layout.start(stream.next)
         if following >= stream.stop or (self.ranges is not False and redundant >= REDUNDANT_BYTES):
@@ -240,8 +248,8 @@ class Transfer:
             return True
         return not self.is_full and await stream.pause()
 
-    def _blame(self, fetch: Fetch, error: Exception) -> Exception:
-        """What the readers are told."""
+    def _readers_error(self, fetch: Fetch, error: Exception) -> Exception:
+        """Return the error for the readers; drop the stored chunks if they were cut by a wrong length."""
         if isinstance(error, RemoteNotFound):
             stale = StaleError(f"{fetch.file_id}: the service does not have it any more: {error}")
             stale.__cause__ = error
@@ -249,7 +257,7 @@ class Transfer:
         if not isinstance(error, RemotefsError):
             _log.error("%s: a download failed", fetch.file_id, exc_info=error)
         if isinstance(error, LengthDiffers) and not self._content.is_pinned(fetch.file_id):
-            # Whatever is here was stored in the belief of the listed length.
+            # All stored chunks were cut by the listed length.
             self._content.remove(fetch.file_id)
         if isinstance(error, LengthDiffers) and error.in_body:
             self._distrust(fetch.file_id)
@@ -257,7 +265,7 @@ class Transfer:
 
 
 async def _length_in_all(reply: ContentStream, so_far: int, heard: Callable[[], None] = lambda: None) -> int:
-    """Read a body to its end, for nothing but its length."""
+    """Return the length of a body in bytes, by reading it to its end; `so_far` bytes of it were read before."""
     async for piece in reply:
         heard()
         so_far += len(piece)
@@ -265,7 +273,7 @@ async def _length_in_all(reply: ContentStream, so_far: int, heard: Callable[[], 
 
 
 def _ended_early(fetch: Fetch, stream: Stream, reply: ContentStream, position: int) -> ReplyBroken:
-    """What an end means that the transport took for a good one."""
+    """Return the error for a body that ended too early, although the transport found nothing wrong."""
     if reply.total_bytes is None and stream.stop == fetch.layout.count:
         return LengthDiffers(fetch.file_id, fetch.layout.size, position, in_body=True)
     return ReplyBroken(f"{fetch.file_id}: the body ended at byte {position}")

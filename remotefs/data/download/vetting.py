@@ -1,7 +1,7 @@
-"""Replies to downloads, held to what is known of the file: what cannot be its content is not read (R6, S4).
+"""Checks the head of a reply against the file that is known: a body that cannot be its content is not read (R6, S4).
 
-A portal's page, an error in the shape of a success, an empty body: each would be kept as the content, or teach a false
-length. A length that differs is not judged here, for generated media may have one (`Lengths`).
+A page of a network portal, an error in the shape of a success, an empty body: each would be kept as the content, or
+teach a false length. A length that differs is not judged here, because generated media may have one (`Lengths`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from remotefs.errors import ReplyBroken
 from remotefs.store.records import Remote
 from remotefs.store.remotes import Remotes
 
-# Kinds that can carry credentials of their content, which are added on the way out.
+# Kinds that can carry content credentials, which the service adds on the way out.
 _MEDIA = ("image/", "video/", "audio/", "application/pdf")
-# A drawing is text.
+# SVG is text.
 _TEXTUAL_MEDIA = "image/svg"
 _PAGES = ("text/html", "application/xhtml+xml")
 _PAGE_NAMES = (".html", ".htm", ".xhtml", ".xht", ".shtml", ".mhtml")
@@ -26,7 +26,7 @@ _TEXTS = ("text/", "application/json", "application/problem+json", "application/
 
 
 def may_differ(remote: Remote) -> bool:
-    """Whether the content of a file may have another length than is listed (R6); never of one that went up here."""
+    """Return whether the content of a file may be longer or shorter than listed (R6); never if it went up here."""
     return bool(remote.downloadable) and remote.digest is None and remote.mime_type.lower().startswith(_MEDIA)
 
 
@@ -58,11 +58,11 @@ def _is_no_text(remote: Remote) -> bool:
 
 
 class TypedReply(ContentStream, Protocol):
-    """A body under way whose type is told."""
+    """A body under way, and its type."""
 
     @property
     def mime_type(self) -> str | None:
-        """As the reply says it."""
+        """Return the Content-Type of the reply, or None."""
         ...
 
 
@@ -72,12 +72,12 @@ class Service(Protocol):
     def download(
         self, file_id: str, *, offset: int = 0, length: int | None = None, priority: Ticket
     ) -> AbstractAsyncContextManager[TypedReply]:
-        """The content from `offset`; raises RefusedError, TransportError."""
+        """Open the content from `offset` on. Raises RefusedError, TransportError."""
         ...
 
 
 class VettedService:
-    """The service, without the replies that cannot be."""
+    """The service, without replies that cannot be the content of the file."""
 
     def __init__(self, service: Service, remotes: Remotes) -> None:
         self._service = service

@@ -1,4 +1,7 @@
-"""Files whose fate is in doubt, asked for one by one or by their ids; the word on each is a 404 on its id (S4)."""
+"""Asks the service whether single files still exist: files that a reader missed, and files in viewed folders (S4).
+
+Only a 404 on its id removes a file. That a list of ids lacks it is a reason to ask for it alone.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ from remotefs.errors import RemoteNotFound
 from remotefs.store.store import Store
 
 _NS = 1_000_000_000
-# What one request takes (files-api.md, section 1).
+# The most ids that one request takes (files-api.md, section 1).
 _MOST_IN_VIEW = 100
-# Of those that an answer lacks as many are looked for one by one before polls have their turn.
+# The most missing files that are asked for one by one before the next poll.
 _MOST_LOOKED_FOR = 10
 
 
 class ExistenceCheck:
-    """Looks for files that may be gone; what it spends counts for `poll_schedule`."""
+    """Asks for files that may be gone; its requests count for `poll_schedule`."""
 
     def __init__(
         self,
@@ -50,7 +53,7 @@ class ExistenceCheck:
         self._view_due_at = -math.inf
 
     async def look_for(self, file_id: str) -> None:
-        """Remove a file if the service says that it has none of that id. Raises what a request raises."""
+        """Ask for one file, and remove it if the service answers 404. Raises RefusedError, TransportError."""
         remote = self._remotes.find(file_id)
         if remote is None or remote.tombstoned:
             return
@@ -63,18 +66,19 @@ class ExistenceCheck:
             self._renew(file)
 
     async def check_viewed(self) -> None:
-        """Ask for files in viewed_folders, now and then, so that a deletion shows before two walks came without them.
+        """Ask for the files in viewed folders every `check_viewed_every_s`, so that a deletion shows before two walks.
 
-        What the answer lacks is looked for. Where it lacks very much, that is for walks and their guard (S1).
+        Files that the answer lacks are asked for one by one. If it lacks more than the guard allows, the walks and
+        their guard decide (S1). Raises RefusedError, TransportError.
         """
         now = trio.current_time()
         if now < self._view_due_at or self._lister.shape != "ga" or self._meta.facts.removals_held:
             return
-        settled_ns = self._steady() - int(self._config.removal_min_age_s * _NS)
-        ids = self._viewed_folders.next_ids(_MOST_IN_VIEW, settled_ns)
+        known_until_ns = self._steady() - int(self._config.removal_min_age_s * _NS)
+        ids = self._viewed_folders.next_ids(_MOST_IN_VIEW, known_until_ns)
         if not ids:
             return
-        # A server that cannot answer is not asked again soon.
+        # Set before the request: a server that cannot answer is not asked again soon.
         self._view_due_at = now + self._config.walk_every_s
         missing = await self._missing(ids)
         self._view_due_at = now + self._config.check_viewed_every_s

@@ -1,7 +1,7 @@
-"""Reading the service's listings: polls for what is new, walks for the whole.
+"""Reads the listings of the service: polls for new files, walks for all of them.
 
-A poll reads the newest page and goes on until a page ends with a file that was there well before the last poll: a large
-upload can appear below a newer known id. All times that are compared are the service's.
+A poll reads the newest page, and further pages until one ends with a file that was there well before the last poll: a
+large upload can appear below a newer known id. All times that are compared are the service's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True)
 class ListingStatistics:
-    """What `status` shows of listings; seconds since the epoch, 0 for never."""
+    """The figures of listings for `status`; times in seconds since the epoch, 0 for never."""
 
     polled_s: float
     walked_s: float
@@ -34,7 +34,7 @@ class ListingStatistics:
 
 
 class Listings:
-    """Adds what is new, removes what is gone; `wall` tells our time in ns since the epoch, for `status` alone."""
+    """Reads listings, has new files merged, and has missing ones counted and removed."""
 
     def __init__(
         self,
@@ -58,20 +58,20 @@ class Listings:
         self._steady = store.steady
         self._timekeeper = timekeeper
         self._polled_ns = 0
-        # One at a time: two that were begun together are one look at the service, not two that agree (S4), and one that
-        # was begun before a person accepted removals must not hold them again (S1).
+        # One listing at a time: two that began together are one look at the service, not two that agree (S4), and one
+        # that began before a person accepted removals must not hold them again (S1).
         self._reading = trio.Lock()
-        # Whether the last poll was a complete listing: then nothing has to be asked for by its id.
+        # Whether the last poll was a complete listing: then no file has to be asked for by its id.
         self.shows_all = False
 
     @property
     def is_known(self) -> bool:
-        """Whether one was read since the mount began."""
+        """Return whether a listing was read since the mount began."""
         return self._polled_ns > 0
 
     @property
     def walked_ago_s(self) -> float:
-        """Since the last walk, by the steady clock."""
+        """Return the seconds since the last walk, by the steady clock."""
         return (self._steady() - self._meta.facts.walked_ns) / _NS
 
     async def walk(
@@ -79,8 +79,8 @@ class Listings:
     ) -> None:
         """Read the whole listing; `accepted` overrules the guard against mass removal (S1).
 
-        Waits for a listing that is being read. Raises RefusedError, TransportError; what came before an error stays
-        added, and nothing is removed for it (S4).
+        `report` is called with the number of files so far. Waits for a listing that is being read. Raises RefusedError,
+        TransportError: pages that came before an error stay merged, and nothing is removed (S4).
         """
         async with self._reading:
             await self._walk(priority, report, accepted=accepted)
@@ -97,7 +97,7 @@ class Listings:
         await self._finish(began_ns, walked=True, accepted=accepted)
 
     async def poll(self) -> None:
-        """Read what is new. Waits and raises as walk() does."""
+        """Read the newest pages. Waits and raises as walk() does."""
         async with self._reading:
             await self._poll()
 
@@ -118,22 +118,25 @@ class Listings:
         await self._finish(began_ns, walked=False)
 
     def statistics(self) -> ListingStatistics:
-        """A record of now."""
+        """Return the figures of now."""
         return ListingStatistics(
             self._wall_s(self._polled_ns), self._wall_s(self._meta.facts.walked_ns), self._remotes.known_count()
         )
 
     def _wall_s(self, steady_ns: int) -> float:
-        """Return a moment of the steady clock as people call it."""
+        """Return a moment of the steady clock in seconds since the epoch; 0 for never."""
         return self._steady.wall_ns_at(steady_ns) / _NS if steady_ns else 0.0
 
     def _polled_at_ns(self) -> int:
-        """Return when the last listing began (the service's clock): a time in the future hides what comes before it."""
+        """Return when the last listing began (ns, the service's clock); 0 if it lies in the future.
+
+        A time in the future would hide the files that were uploaded before it.
+        """
         polled_at_ns = self._meta.facts.polled_at_ns
         return polled_at_ns if polled_at_ns <= self._clock.now_ns() + AHEAD_NS else 0
 
     async def _finish(self, began_ns: int, *, walked: bool, accepted: bool = False) -> None:
-        """A listing that began at `began_ns` (the service's clock) was read."""
+        """Do what follows each listing; this one began at `began_ns` (the service's clock)."""
         now = self._steady()
         self._timekeeper.note()
         await self._vanished.remove_expired(accepted=accepted)
@@ -142,6 +145,6 @@ class Listings:
             self._vanished.empty_old_trash()
             self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_at_ns=began_ns)
         elif began_ns - self._polled_at_ns() >= self._overlap_ns // 2:
-            # Not for each poll: what a later start lists twice costs a request more at most.
+            # Not after each poll: without it the next mount lists a little twice, which costs one request at most.
             self._meta.record(polled_at_ns=began_ns)
         self._polled_ns = now

@@ -1,4 +1,4 @@
-"""Entries of listings into the tree: what is new is placed, what is known is renewed."""
+"""Merges the entries of listings into the tree: new files are placed, known files are renewed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from remotefs.data.reconcile.renewal import Renewer
 from remotefs.store.records import Origin, Remote
 from remotefs.store.store import Store
 
-# Rows that are put into the tree between two turns of the event loop: some 10 ms of work.
+# Rows that are merged before other tasks may run: some 10 ms of work.
 _BATCH = 100
 
 
 class Merger:
-    """`folder_is_open` tells which folders keep their conflict_copies' spellings for now (N3)."""
+    """Merges listings page by page.
+
+    `folder_is_open` returns whether a folder is being read, so that its conflict copies keep their names for now (N3).
+    """
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class Merger:
         self._clock = clock
 
     async def merge(self, files: Sequence[FileMetadata]) -> None:
-        """Take the entries of a page, leaving the loop to others in between."""
+        """Merge the entries of a page; other tasks run between the batches."""
         for start in range(0, len(files), _BATCH):
             with self._db.transaction():
                 expected = self._expected()
@@ -47,13 +50,13 @@ class Merger:
             await trio.lowlevel.checkpoint()
 
     def resolve_names(self) -> None:
-        """Show what no path shows, and give conflict_copies their plain name where that is free (N3, W8)."""
+        """Show files that no path shows, and give conflict copies their plain name where it is free (N3, W8)."""
         with self._db.transaction():
             for remote in self._remotes.unshown(self._clock.now_ns()):
                 self._placer.place(remote)
-            for twin in self._tree.conflict_copies():
-                if not any(self._folder_is_open(parent) for parent, _ in self._tree.names_of(twin.ino)):
-                    self._placer.promote(twin)
+            for conflict_copy in self._tree.conflict_copies():
+                if not any(self._folder_is_open(parent) for parent, _ in self._tree.names_of(conflict_copy.ino)):
+                    self._placer.give_plain_name(conflict_copy)
 
     def _merge_one(self, file: FileMetadata, expected: set[tuple[str, int]]) -> None:
         known = self._remotes.find(file.id)
@@ -71,8 +74,9 @@ class Merger:
         self._placer.place(remote)
 
     def _expected(self) -> set[tuple[str, int]]:
-        """Names and sizes of uploads whose reply has not come, or was lost: a file like that may be ours, and the reply
-        or W6 decides.
+        """Return the names and sizes of uploads whose reply has not come, or was lost.
+
+        A listed file of the same name and size may be ours: the reply, or the readback of W6, decides.
         """
         attempts = (intent.attempt for intent in self._journal.attempts())
         return {(attempt.name, attempt.size) for attempt in attempts if attempt is not None}

@@ -1,7 +1,7 @@
 """Where a remote file is shown in the tree (N1, N3, N4), and how it leaves it.
 
 A path that holds something of this machine (a pending change, an alias, a link) keeps it; between two plain remote
-files the newer has the plain name, the other a twin's spelling.
+files the newer has the plain name, and the other becomes a conflict copy with its id in the name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from remotefs.store.store import Store
 
 @dataclass(frozen=True)
 class Ownership:
-    """Whom the files of others belong to here."""
+    """The owner and the modes that files of others get here."""
 
     uid: int
     gid: int
@@ -46,37 +46,40 @@ class TreePlacer:
         self._ownership = ownership
 
     def place(self, remote: Remote) -> Inode:
-        """Show a remote file that no path shows yet."""
+        """Show a remote file that no path shows yet; return its new inode."""
         *folders, name = names.place(remote.filename, remote.file_id)
         parent = self._directory(folders, remote)
         if parent is None:
             parent, name = ROOT_INO, names.safe_name(remote.filename, remote.file_id)
         occupant = self._tree.lookup(parent, name)
-        spelled: str | None = None
+        conflict_id: str | None = None
         if occupant is not None and occupant.is_dir:
-            name, spelled = names.clash_name(name, remote.file_id, self._taken(parent)), remote.file_id
-        elif occupant is not None and not self._yields(parent, name, occupant, remote):
-            name, spelled = names.conflict_name(name, remote.file_id, self._taken(parent)), remote.file_id
-        return self._show(remote, parent, name, spelled)
+            name, conflict_id = names.clash_name(name, remote.file_id, self._taken(parent)), remote.file_id
+        elif occupant is not None and not self._makes_way(parent, name, occupant, remote):
+            name, conflict_id = names.conflict_name(name, remote.file_id, self._taken(parent)), remote.file_id
+        return self._show(remote, parent, name, conflict_id)
 
-    def promote(self, twin: Inode) -> bool:
-        """Give a twin its plain name, if it lies where its remote name says and nobody newer has that; whether so."""
-        bound = self._remotes.find(twin.file_id) if twin.file_id else None
+    def give_plain_name(self, conflict_copy: Inode) -> bool:
+        """Give a conflict copy its plain name (N3); return whether it has it now.
+
+        It must lie in the folder that its remote name says, and nothing newer may have the plain name.
+        """
+        bound = self._remotes.find(conflict_copy.file_id) if conflict_copy.file_id else None
         path = names.decode(bound.filename) if bound is not None else None
         folder, _, plain = (path or "").rpartition("/")
         parent = self._tree.resolve(folder)
         if bound is None or not plain or parent is None or not parent.is_dir:
             return False
         occupant = self._tree.lookup(parent.ino, plain)
-        if occupant is not None and not self._yields(parent.ino, plain, occupant, bound):
+        if occupant is not None and not self._makes_way(parent.ino, plain, occupant, bound):
             return False
-        here = [name for where, name in self._tree.names_of(twin.ino) if where == parent.ino]
+        here = [name for where, name in self._tree.names_of(conflict_copy.ino) if where == parent.ino]
         if here:
-            self._rename_entry(parent.ino, here[0], plain, twin.ino, spelled=None)
+            self._rename_entry(parent.ino, here[0], plain, conflict_copy.ino, conflict_id=None)
         return bool(here)
 
     def _directory(self, folders: list[str], remote: Remote) -> int | None:
-        """The directory of that path, made where it is missing; None where something of this machine is in the way."""
+        """Return the inode of a folder, making missing ones; None if something of this machine is in the way."""
         parent = ROOT_INO
         for name in folders:
             inode = self._tree.lookup(parent, name)
@@ -85,7 +88,7 @@ class TreePlacer:
                     return None
                 assert inode.file_id is not None
                 clash = names.clash_name(name, inode.file_id, self._taken(parent))
-                self._rename_entry(parent, name, clash, inode.ino, spelled=inode.file_id)
+                self._rename_entry(parent, name, clash, inode.ino, conflict_id=inode.file_id)
                 inode = None
             parent = inode.ino if inode is not None else self._make_directory(parent, name, remote).ino
         return parent
@@ -99,28 +102,28 @@ class TreePlacer:
         self.invalidate(parent, name)
         return made
 
-    def _show(self, remote: Remote, parent: int, name: str, spelled: str | None) -> Inode:
+    def _show(self, remote: Remote, parent: int, name: str, conflict_id: str | None) -> Inode:
         owner = self._ownership
         inode = self._tree.create(
             parent, name, stat.S_IFREG | owner.file_mode, uid=owner.uid, gid=owner.gid, now_ns=time.time_ns(),
-            size=remote.size, file_id=remote.file_id, conflict_id=spelled,
+            size=remote.size, file_id=remote.file_id, conflict_id=conflict_id,
             mtime_ns=remote.created_ns, atime_ns=remote.created_ns, ctime_ns=remote.created_ns,
         )  # fmt: skip
         self._remotes.show(remote.file_id, inode.ino)
         self.invalidate(parent, name)
         return inode
 
-    def _yields(self, parent: int, name: str, occupant: Inode, remote: Remote) -> bool:
-        """Whether an older plain remote file makes way; it then has a twin's spelling."""
+    def _makes_way(self, parent: int, name: str, occupant: Inode, remote: Remote) -> bool:
+        """Rename an older plain remote file to a conflict copy; return whether the name is free now."""
         bound = self._remotes.find(occupant.file_id) if occupant.file_id else None
         if bound is None or not self._is_plain(occupant) or bound.age_key > remote.age_key or occupant.conflict_id:
             return False
-        twin = names.conflict_name(name, bound.file_id, self._taken(parent))
-        self._rename_entry(parent, name, twin, occupant.ino, spelled=bound.file_id)
+        conflict_copy = names.conflict_name(name, bound.file_id, self._taken(parent))
+        self._rename_entry(parent, name, conflict_copy, occupant.ino, conflict_id=bound.file_id)
         return True
 
     def _is_plain(self, inode: Inode) -> bool:
-        """Whether the inode is nothing but a remote file under the name that it has at the service."""
+        """Return whether the inode is an unchanged remote file under the name that it has at the service."""
         return (
             inode.is_file
             and inode.file_id is not None
@@ -130,9 +133,9 @@ class TreePlacer:
             and not self._paths.is_alias(inode)
         )
 
-    def _rename_entry(self, parent: int, name: str, new_name: str, ino: int, *, spelled: str | None) -> None:
+    def _rename_entry(self, parent: int, name: str, new_name: str, ino: int, *, conflict_id: str | None) -> None:
         self._tree.rename_entry(parent, name, new_name)
-        self._tree.update(ino, conflict_id=spelled)
+        self._tree.update(ino, conflict_id=conflict_id)
         self.invalidate(parent, name)
         self.invalidate(parent, new_name)
 
@@ -140,6 +143,6 @@ class TreePlacer:
         return lambda name: self._tree.lookup(parent, name) is not None
 
     def invalidate(self, parent: int, name: str) -> None:
-        """Have the kernel ask again for a name, and for its directory's attributes."""
+        """Make the kernel look up a name again, and read the attributes of its folder again."""
         self._invalidator.entry(parent, name)
         self._invalidator.inode(parent)

@@ -1,6 +1,7 @@
 """When the service is listed next (A2, A4): seconds apart in use, minutes apart when idle, within a share of the limit.
 
-Time is trio's, which stands still while the machine is suspended. The steady clock does not, and so tells that it was.
+Time is trio's, which stands still while the machine is suspended. The steady clock goes on: the difference of the two
+shows that the machine was suspended.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ import trio
 from remotefs.config import RefreshConfig
 
 _NS = 1_000_000_000
-# A page of the listing; a walk takes as many requests as there are such pages.
+# The files on one page of the listing. A walk takes one request a page.
 _PAGE_FILES = 1000
-# The part of the share that walks may take: of a very large account they come less often than the settings say.
+# The part of the share that walks may take: for a very large account they come less often than the settings say.
 _WALKS_SHARE = 0.5
-# By this much the steady clock is ahead when the machine was suspended for long enough that it matters.
+# A suspension shorter than this does not matter.
 _SUSPENDED_S = 30.0
 
 
 class Limit(Protocol):
-    """What the budget tells."""
+    """The request limit, as the budget has learned it."""
 
     @property
     def limit_per_minute(self) -> float | None:
-        """The learned limit; None for none."""
+        """Return the limit in requests a minute; None if there is none."""
         ...
 
 
 class PollSchedule:
-    """Turns use and what was spent into intervals.
+    """Computes the interval between listings from the use of the mount and from the requests of the last round.
 
-    `steady` gives ns that go on while the machine is suspended, `known_files` how many files a walk lists.
+    `steady` returns ns that go on while the machine is suspended, `known_files` the number of files that a walk lists.
     """
 
     def __init__(
@@ -44,43 +45,43 @@ class PollSchedule:
         self._steady = steady
         self._known_files = known_files
         self._used_at = trio.current_time()
-        # Requests of the last round; after many uploads elsewhere, a poll is more than one.
+        # The requests of the last round: after many uploads elsewhere a poll takes more than one.
         self._spent = 1
         self._asked = 0
         self._pause_began = (trio.current_time(), steady())
 
     def note_use(self) -> bool:
-        """The mount is being used; whether that ends an idle time."""
+        """Note that the mount is used; return whether it was idle before."""
         was_idle = self.is_idle
         self._used_at = trio.current_time()
         return was_idle
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody has used the mount for a while."""
+        """Return whether nobody has used the mount for `idle_after_s`."""
         return trio.current_time() - self._used_at > self._config.idle_after_s
 
     def note_request(self) -> None:
-        """One more was sent in this round; those of walks, which have a part of their own, are not told."""
+        """Count one request of this round. Requests of walks are not counted: they have a part of their own."""
         self._asked += 1
 
     def begin_pause(self) -> None:
-        """A round is over."""
+        """Note that a round is over and the pause begins."""
         self._spent, self._asked = max(self._asked, 1), 0
         self._pause_began = (trio.current_time(), self._steady())
 
     @property
     def paused_s(self) -> float:
-        """Since the pause began, suspended time not counted."""
+        """Return the seconds since the pause began, without suspended time."""
         return trio.current_time() - self._pause_began[0]
 
     @property
     def was_suspended(self) -> bool:
-        """Whether the machine was, since the pause began."""
+        """Return whether the machine was suspended since the pause began."""
         return (self._steady() - self._pause_began[1]) / _NS - self.paused_s > _SUSPENDED_S
 
     def interval_s(self) -> float:
-        """How long the pause is to be, as things stand."""
+        """Return the length of the pause in seconds, as things stand now."""
         wanted = self._config.poll_idle_s if self.is_idle else self._config.poll_in_use_s
         share = self._share_per_minute()
         if share is None:
@@ -89,7 +90,7 @@ class PollSchedule:
         return max(wanted, 60 * self._spent / left_by_walks)
 
     def walk_interval_s(self) -> float:
-        """From one walk to the next."""
+        """Return the seconds from one walk to the next."""
         share = self._share_per_minute()
         least = 0.0 if share is None else 60 * self._walk_requests() / (share * _WALKS_SHARE)
         return max(self._config.walk_every_s, least)

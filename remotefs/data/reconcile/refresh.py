@@ -1,4 +1,4 @@
-"""When the service is listed: at the pace that use asks for, until the mount ends. No handler waits for it (A1)."""
+"""The loop that polls and walks at the pace of the poll schedule. No kernel request waits for it (A1)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from remotefs.errors import RemotefsError
 from remotefs.wakeup import Wakeup
 
 _log = logging.getLogger(__name__)
-# The longest that it takes to notice that the machine was suspended.
+# A suspension is noticed within this time.
 _ALERT_S = 5.0
-# What a clock may leave of a sleep.
+# A sleep may end this much early.
 _ROUNDING_S = 0.001
-# A suspect that could not be looked for is suspected again at once.
+# A reported file that could not be asked for is reported again at once: wait this long before the next round.
 _LEAST_PAUSE_S = 1.0
 
 
 class Refresh:
-    """Owns the loop; `bell` wakes it."""
+    """Owns the loop; `wakeup` ends its pause."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Refresh:
         poll_schedule: PollSchedule,
         existence_check: ExistenceCheck,
         reported_missing: ReportedMissing,
-        bell: Wakeup,
+        wakeup: Wakeup,
     ) -> None:
         self._listings = listings
         self._connectivity = connectivity
@@ -46,19 +46,19 @@ class Refresh:
         self._poll_schedule = poll_schedule
         self._existence_check = existence_check
         self._reported_missing = reported_missing
-        self._bell = bell
+        self._wakeup = wakeup
 
     def note_use(self) -> None:
-        """The kernel asks: polls come often while it does, and at once when the last is old."""
+        """Note a request of the kernel: polls come often while it sends some, and at once after an idle time."""
         if self._poll_schedule.note_use():
-            self._bell.set()
+            self._wakeup.set()
 
     def wake(self) -> None:
-        """List as soon as may be."""
-        self._bell.set()
+        """List as soon as the schedule allows."""
+        self._wakeup.set()
 
     async def accept_removals(self) -> None:
-        """List until what the guard held back is removed: a person has looked (S1). Raises as walk() does."""
+        """Walk twice without the guard, so that held removals happen: a person accepted them (S1). Raises as walk()."""
         for _ in range(REQUIRED_LISTINGS):
             await self._connectivity.watch(lambda: self._listings.walk(priority=Priority.FIRST_LISTING, accepted=True))
 
@@ -67,7 +67,7 @@ class Refresh:
         self._poll_schedule.begin_pause()
         task_status.started()
         if self._listings.is_known:
-            # The first listing is only just over. Else nothing is known of what happened since the last mount.
+            # The first listing is just over. Otherwise nobody knows what happened since the last mount: list at once.
             await self._pause()
         while True:
             await self._round()
@@ -78,7 +78,7 @@ class Refresh:
             await self._connectivity.watch(self._refresh)
         except RemotefsError as error:
             _log.info("listing failed: %s", error)
-        except Exception as error:  # noqa: BLE001 - nothing that the service says may end the mount
+        except Exception as error:  # noqa: BLE001 - no answer of the service may end the mount
             _log.error("a listing failed in a way that nobody foresaw", exc_info=error)
         self._poll_schedule.begin_pause()
 
@@ -99,11 +99,11 @@ class Refresh:
     async def _pause(self) -> None:
         """Sleep until the next round.
 
-        A wake from suspend and an answer after none end it early, and use after idling makes it shorter.
+        The end of a suspension and the first answer after an outage end it early; use after an idle time shortens it.
         """
         while (left := self._interval_s() - self._poll_schedule.paused_s) > _ROUNDING_S:
             was_unanswered = self._connectivity.unanswered is not None
-            await self._bell.wait(min(left, _ALERT_S))
+            await self._wakeup.wait(min(left, _ALERT_S))
             if self._poll_schedule.was_suspended and not self._connectivity.suspended:
                 return
             if self._connectivity.unanswered is None and (was_unanswered or self._has_due_reports):
@@ -117,7 +117,7 @@ class Refresh:
         if self._connectivity.suspended:
             return self._config.poll_idle_s
         if self._connectivity.unanswered is not None:
-            return math.inf  # the probe asks, and rings when an answer came
+            return math.inf  # Reconnect asks, and sets `wakeup` when an answer comes
         if not self._connectivity.is_up:
             return self._connectivity.retry_s
         return self._poll_schedule.interval_s()

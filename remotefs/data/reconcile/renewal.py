@@ -1,4 +1,4 @@
-"""What a listing, or metadata, may change of a file that is known: its expiry, whether it can be read, its size."""
+"""The fields of a known file that a listing or its metadata may change: expiry, whether it can be read, size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from remotefs.store.remotes import Remotes
 
 
 class Renewer:
-    """Takes what the service says of known files; its size may change by it."""
+    """Updates the rows of known files from the service's records; a changed size resizes the inode."""
 
     def __init__(self, remotes: Remotes, resizer: Resizer, clock: ServiceClock) -> None:
         self._remotes = remotes
@@ -18,7 +18,7 @@ class Renewer:
         self._clock = clock
 
     def renew(self, known: Remote, file: FileMetadata) -> None:
-        """Save what has changed; the file was not missed."""
+        """Save the changed fields; the file counts as present."""
         self._resizer.listed(known, file.size_bytes)
         foreseen = self.foreseen(file, known)
         before = known.expires_ns, bool(known.downloadable), known.foreseen
@@ -28,7 +28,7 @@ class Renewer:
             )
 
     def foreseen(self, file: FileMetadata, known: Remote | None = None) -> int | None:
-        """Return the epoch of the service's clock in which the expiry was listed before it came; None for none (S1)."""
+        """Return the epoch of the service's clock in which the expiry was listed in advance; None if in none (S1)."""
         if self._clock.is_sure and file.expires_ns is not None and file.expires_ns > self._clock.now_ns():
             return self._clock.epoch
         return known.foreseen if known is not None and known.expires_ns == file.expires_ns else None

@@ -1,7 +1,7 @@
-"""How much time has passed, as far as every clock agrees: what is kept for some days is kept by this (S2).
+"""The age of the trash: time that has passed as far as every clock agrees (S2).
 
-It is counted after an answer of the service alone, and never goes faster than the service's clock or than the steady
-one: a clock that jumps, a wrong clock at the start of the machine, and a mount that reaches no service age nothing.
+Time is counted only after an answer of the service, and never faster than the service's clock or the steady clock. So
+a clock that jumps, a wrong clock at the start of the machine, or a mount that reaches no service age nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from remotefs.clocks import Reading, ServiceClock, SteadyClock
 from remotefs.store.meta import Facts, Meta
 
 _NS = 1_000_000_000
-# A poll every few seconds need not be a commit.
+# Not after each poll: a commit every few seconds would cost more than it is worth.
 _SAVE_EVERY_NS = 60 * _NS
 
 
 class Timekeeper:
-    """Saves where the clocks stand, and counts the time that has passed."""
+    """Saves the clocks, and counts the time that has passed."""
 
     def __init__(self, meta: Meta, steady: SteadyClock, service: ServiceClock) -> None:
         self._meta = meta
@@ -27,7 +27,7 @@ class Timekeeper:
         return self._meta.facts.aged_ns
 
     def note(self) -> None:
-        """Count the time up to now and save the clocks, if it is time; called after an answer of the service."""
+        """Count the time up to now and save the clocks, once a minute; called after an answer of the service."""
         facts, now_ns = self._meta.facts, self._steady()
         saved, epoch = facts.steady, facts.service_clock.epoch if facts.service_clock else None
         if saved is not None and now_ns - saved.steady_ns < _SAVE_EVERY_NS and epoch == self._service.epoch:

@@ -1,4 +1,4 @@
-"""The folders that somebody looks at, and which of their files to ask the service for (S4)."""
+"""The folders that somebody looks at, and the files in them to ask the service for (S4)."""
 
 from __future__ import annotations
 
@@ -6,48 +6,43 @@ import math
 from dataclasses import dataclass
 
 import trio
+from cachetools import TTLCache
 
 from remotefs.store.records import Remote
 from remotefs.store.remotes import Remotes
 from remotefs.store.tree import Tree
 
-# A window of a file browser lists its folder once, and is looked at for a while.
+# A file browser lists a folder once, and people look at the window for a while.
 _IN_VIEW_S = 600.0
-# A walk through a whole tree is not a look at each of its folders.
+# `find` lists all folders of a tree, but nobody looks at all of them.
 _MOST_FOLDERS = 16
 
 
 @dataclass
 class _Folder:
-    """`cookie`: up to where its entries have been asked for, in the present round through it."""
+    """The progress through a folder: `cookie` is the last entry that was asked for in the present round."""
 
-    listed_at: float
     asked_at: float = -math.inf
     cookie: int = 0
 
 
 class ViewedFolders:
-    """Remembers listed folders for a while and goes through their files, those asked for longest ago first."""
+    """Remembers listed folders for a while, and goes through their files, the folder asked for longest ago first."""
 
     def __init__(self, tree: Tree, remotes: Remotes) -> None:
         self._tree = tree
         self._remotes = remotes
-        # Invariant: the longest not listed first, at most _MOST_FOLDERS.
-        self._folders: dict[int, _Folder] = {}
+        # A listing sets an entry again, so its time to live counts from the last listing. When the cache is full, the
+        # folder that was not listed for longest goes: `next_ids` looks at all entries in the order of their listing.
+        self._folders: TTLCache[int, _Folder] = TTLCache(_MOST_FOLDERS, _IN_VIEW_S, timer=trio.current_time)
 
     def note_listing(self, ino: int) -> None:
-        """Somebody lists the folder."""
-        now = trio.current_time()
-        folder = self._folders.pop(ino, _Folder(now))
-        folder.listed_at = now
-        self._folders[ino] = folder
-        if len(self._folders) > _MOST_FOLDERS:
-            del self._folders[next(iter(self._folders))]
+        """Note that a program lists a folder."""
+        self._folders[ino] = self._folders.get(ino) or _Folder()
 
     def next_ids(self, count: int, known_until_ns: int) -> list[str]:
-        """At most `count` ids of files in viewed_folders that are known since before `known_until_ns` (our clock)."""
+        """Return at most `count` ids of files in viewed folders that were known at `known_until_ns` (steady clock)."""
         now = trio.current_time()
-        self._folders = {ino: it for ino, it in self._folders.items() if now - it.listed_at <= _IN_VIEW_S}
         ids: dict[str, None] = {}
         for ino, folder in sorted(self._folders.items(), key=lambda item: item[1].asked_at):
             room = count - len(ids)

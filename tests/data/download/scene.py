@@ -13,10 +13,15 @@ import trio
 from remotefs.api.budget import Ticket
 from remotefs.config import CacheConfig
 from remotefs.data.content.store import ContentStore
+from remotefs.data.download.concurrency import StreamConcurrency
+from remotefs.data.download.division import Division
 from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.memory_cache import ChunkMemory
+from remotefs.data.download.patience import Patience
 from remotefs.data.download.readahead import ReadWindow
+from remotefs.data.download.shelf import Shelf
 from remotefs.data.download.source import ContentSource
+from remotefs.data.download.transfer import Transfer
 from remotefs.errors import ReplyBroken
 from remotefs.store.disk import Disk
 from remotefs.store.durability import Durability
@@ -155,6 +160,28 @@ class Bench:
         return await self.downloader.read(file_id, len(self.service.files[file_id]), offset, size, window)
 
 
+def downloader_of(
+    source: ContentSource,
+    content: ContentStore,
+    memory: ChunkMemory,
+    config: CacheConfig,
+    *,
+    concurrency: StreamConcurrency | None = None,
+    requests_per_minute: Callable[[], float | None] = lambda: None,
+    patience: Patience | None = None,
+) -> Downloader:
+    """A Downloader, not running yet."""
+    shelf, concurrency = Shelf(content, memory), concurrency or StreamConcurrency()
+    division = Division(
+        concurrency,
+        requests_per_minute,
+        readahead_bytes=config.readahead_bytes,
+        content_bytes=content.limit_bytes,
+    )
+    transfer = Transfer(source, content, shelf, concurrency, lambda _: None)
+    return Downloader(transfer, content, shelf, division, patience or Patience(), Supervisor())
+
+
 @asynccontextmanager
 async def running(
     folder: Path,
@@ -175,7 +202,7 @@ async def running(
         content,
         memory,
         space,
-        Downloader(source or service, content, memory, config, Supervisor(), **downloading),
+        downloader_of(source or service, content, memory, config, **downloading),
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(bench.downloader.run)

@@ -21,7 +21,6 @@ from remotefs.api.client import Client
 from remotefs.config import CacheConfig
 from remotefs.data.content.chunks import Layout
 from remotefs.data.download.concurrency import MAX_CONCURRENCY, StreamConcurrency
-from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.memory_cache import ChunkMemory
 from remotefs.data.download.readahead import ReadWindow
 from remotefs.data.download.source import ContentSource
@@ -39,7 +38,6 @@ from remotefs.errors import (
     StaleError,
     Unreachable,
 )
-from remotefs.supervision import Supervisor
 from tests.data.download.scene import (
     BIG,
     CHUNK,
@@ -50,6 +48,7 @@ from tests.data.download.scene import (
     Body,
     Service,
     body,
+    downloader_of,
     read_through,
     running,
 )  # fmt: skip
@@ -560,7 +559,7 @@ async def test_a_full_disk_and_no_memory_do_not_stop_reading(
     async with running(tmp_path, service) as bench:
         bench.space.f_bavail = 0
         bench.memory.put("other", 0, b"x" * (32 * MIB))
-        downloader = Downloader(service, bench.content, ChunkMemory(0), CacheConfig(chunk_bytes=CHUNK), Supervisor())
+        downloader = downloader_of(service, bench.content, ChunkMemory(0), CacheConfig(chunk_bytes=CHUNK))
         async with trio.open_nursery() as nursery:
             await nursery.start(downloader.run)
             assert await downloader.read("f1", len(BIG), 7, 30 * CHUNK, None) == BIG[7 : 7 + 30 * CHUNK]

@@ -124,13 +124,13 @@ def test_a_byte_for_others_of_the_file_is_none_for_this_want() -> None:
     assert not fetch.is_given_up(near)
 
 
-def test_once_forsaken_it_is_asked_for_again_and_its_bytes_are_still_taken() -> None:
+def test_once_the_service_is_heard_again_it_is_asked_for_again_and_its_bytes_are_still_taken() -> None:
     fetch = fetch_of(1000)
     request = want_of(fetch, 0)
     first = flowing(planned(fetch, request))
     fetch.give_up(request, 10.0)
     assert fetch.is_given_up(request)
-    fetch.forsake()
+    fetch.retry_given_up()
     assert not fetch.is_given_up(request)
     for ranges in (True, False, None):
         again = planned(fetch, request, ranges=ranges)

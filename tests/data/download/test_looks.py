@@ -12,7 +12,7 @@ import trio.testing
 
 from remotefs.data.download.concurrency import MAX_CONCURRENCY, StreamConcurrency
 from remotefs.data.download.readahead import LOOK_BYTES, ReadWindow
-from remotefs.data.download.stream import LINGER_S, PAUSE_S
+from remotefs.data.download.stream import CLOSED_PAUSE_S, PAUSE_S
 from remotefs.data.download.transfer import MAX_STREAMS
 from tests.data.download.scene import MIB, Bench, Service, running
 
@@ -110,7 +110,7 @@ async def test_an_open_for_the_length_brings_a_look_and_a_reader_goes_on_from_th
         await trio.sleep(1)
         assert service.bytes_sent <= 2 * (LOOK_BYTES + CHUNK + service.piece)
         bench.downloader.stop_readahead("a")
-        await trio.sleep(LINGER_S + 0.1)
+        await trio.sleep(CLOSED_PAUSE_S + 0.1)
         assert [request.closed for request in service.requests] == [True, False]
         await time_to_read(bench, "b")
     assert len([request for request in service.requests if request.offset < MIB]) == 2
@@ -201,12 +201,12 @@ async def test_what_nobody_reads_on_is_let_go_once_it_is_closed(tmp_path: Path, 
         await trio.sleep(5)
         assert bench.downloader.statistics().paused == 1, "its reader may come back"
         bench.downloader.stop_readahead("a")
-        await trio.sleep(LINGER_S / 2)
+        await trio.sleep(CLOSED_PAUSE_S / 2)
         await bench.read(MIB, MIB, window, "a")
         await trio.sleep(5)
         assert bench.downloader.statistics().paused == 1, "it did"
         bench.downloader.stop_readahead("a")
-        await trio.sleep(LINGER_S + 0.1)
+        await trio.sleep(CLOSED_PAUSE_S + 0.1)
         assert bench.downloader.statistics().streams == 0
     assert len(service.requests) == 1
 
