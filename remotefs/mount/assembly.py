@@ -13,7 +13,7 @@ from remotefs.api.budget import Budget
 from remotefs.api.client import Client
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.reconnect import Reconnect
-from remotefs.clocks import Machine, ServiceClock
+from remotefs.clocks import Machine, ServiceClock, SteadyClock
 from remotefs.config import Config, ServiceConfig, Shape
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.content.store import ContentStore
@@ -60,7 +60,11 @@ from remotefs.mount.settings import MountSettings
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.disk import Disk
+from remotefs.store.journal import Journal
+from remotefs.store.meta import Meta
+from remotefs.store.remotes import Remotes
 from remotefs.store.store import Store
+from remotefs.store.tree import Tree
 from remotefs.supervision import Supervisor
 from remotefs.vfs.attributes import Attributes
 from remotefs.vfs.byid import ById
@@ -73,134 +77,192 @@ from remotefs.wakeup import Wakeup
 
 
 class Components:
-    """The parts of one mount, from the lowest layer up; `database` is open, and closed by whoever opened it.
+    """The parts of one mount, from the lowest layer up: fields that `assemble` fills in."""
 
-    `machine` has the clocks, by default those of this one.
-    """
+    database: Database
+    machine: Machine
+    store: Store
+    clock: SteadyClock
+    service_clock: ServiceClock
+    supervisor: Supervisor
+    viewed_folders: ViewedFolders
+    handles: Handles
+    naming: NamePolicy
+    connectivity: Connectivity
+    wakeup: Wakeup
+    in_flight: UploadsInFlight
+    locks: InodeLocks
+    notifier: KernelNotifier
+    budget: Budget
+    guard: AccountGuard
+    client: Client
+    patience: Patience
+    disk: Disk
+    copies: Copies
+    content: ContentStore
+    staging: Staging
+    timekeeper: Timekeeper
+    trash: Trash
+    downloader: Downloader
+    fs: FileSystem
+    meta: Meta
+    tree: Tree
+    journal: Journal
+    remotes: Remotes
+    reported_missing: ReportedMissing
+    resizer: Resizer
+    planner: IntentPlanner
+    file_bytes: FileBytes
+    promoter: Promoter
+    closer: Closer
+    writeback: Writeback
+    listings: Listings
+    refresh: Refresh
+    reconnect: Reconnect
+    recovery: Recovery
 
-    def __init__(self, settings: MountSettings, database: Database, *, machine: Machine | None = None) -> None:
-        config, state = settings.config, settings.state_dir
-        self.database = database
-        self._machine = machine or Machine()
-        self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=self._machine)
-        self.meta, self.tree, self.journal, self.remotes = store.meta, store.tree, store.journal, store.remotes
-        self.clock = store.steady
-        self.service_clock = ServiceClock(self._machine, store.steady, self.meta.facts.service_clock)
-        self.supervisor = Supervisor()
-        self._viewed_folders = ViewedFolders(self.tree, self.remotes)
-        self.handles = Handles(self._viewed_folders.note_listing)
-        self.naming = NamePolicy(config.names)
-        self.connectivity = Connectivity(vouched=False)
-        self.wakeup = Wakeup()
-        self.in_flight = UploadsInFlight()
-        self.locks = InodeLocks()
-        self.notifier = KernelNotifier(self.handles.is_known)
+    def is_open(self, file_id: str) -> bool:
+        """Return whether a program has a file with that content open."""
+        return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
 
-        service = _remembered_shape(config.service, self.meta.facts.shape)
-        self.budget = Budget.for_service(service)
-        self.guard = AccountGuard(self.meta, self.connectivity, service.base_url, str(state))
-        self.client = Client(
-            service,
-            self.budget,
-            on_account=self.guard.check,
-            on_heard=self.connectivity.heard,
-            clock=self.service_clock,
-        )
-        self.patience = Patience(service.read_wait_s, self.connectivity)
-        self.disk = Disk(state, config.cache)
-        self.copies = Copies(database.path, state / COPIES_NAME, self.disk.room_for)
-        self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
-        self.staging = Staging(state / "staging", self.disk, database.durability)
-        self.timekeeper = Timekeeper(self.meta, store.steady, self.service_clock)
-        self.trash = Trash(state / "trash", self.timekeeper.aged_ns)
-        self.downloader = Downloader(
-            ServiceSource(VettedService(self.client, self.remotes), self.connectivity),
-            self.content, ChunkMemory(config.cache.memory_bytes), config.cache, self.supervisor,
-            StreamConcurrency(self.meta.facts.concurrency, self._remember_concurrency),
-            lambda: self.budget.limit_per_minute,
-            self.patience, self._distrust,
-        )  # fmt: skip
-        self._build_data(config)
-        self.fs = self._build_fs(config, settings)
+    async def ask_service(self) -> None:
+        """Send the smallest request that there is, to see whether the service answers.
 
-    def _build_data(self, config: Config) -> None:
-        wake_refresh = Wakeup()
-        self.reported_missing = ReportedMissing(wake_refresh)
-        self.resizer = Resizer(self.store, self.content, self.notifier, self.handles, self.downloader.forget)
-        churn = Churn(config.writeback.changing_pause_s, trio.current_time)
-        self.planner = IntentPlanner(
-            self.store, self.content, self.naming, self.handles, config.writeback, self.wakeup, self.in_flight,
-            self.clock, Labels(self.database, self.staging, self.content), churn,
-        )  # fmt: skip
-        self.file_bytes = FileBytes(
-            self.store, self.planner, self.content, self.staging, self.downloader, self.locks,
-            Freezer(self.staging, self.planner, churn, self.connectivity), self.in_flight,
-            self.handles, config.service.max_file_bytes, self.reported_missing.report,
-        )  # fmt: skip
-        self.promoter = Promoter(self.file_bytes)
-        self.closer = Closer(self.store, self.planner, self.file_bytes, self.handles, self.promoter.want)
-        readback = Readback(self.client, self.remotes, config.writeback.readback_after_s)
-        uploader = Uploader(
-            self.store, self.planner, self.file_bytes, churn, self.in_flight, self.client, readback, self.connectivity,
-            self.service_clock,
-        )  # fmt: skip
-        deleter = RemoteDeleter(self.store, self.client, self.connectivity, self.handles, self.in_flight, self.clock)
-        self.writeback = Writeback(
-            self.store, self.planner, self.file_bytes, self.promoter, self.closer, churn, uploader, deleter,
-            self.connectivity, self.budget, self.handles, config.writeback, self.wakeup, self.clock, self.supervisor,
-        )  # fmt: skip
-        placer = TreePlacer(self.store, self.planner, self.notifier, Ownership(os.getuid(), os.getgid()))
-        vanished = VanishedFiles(
-            self.store, self.planner, self.content, self.staging, placer, self.trash, self.handles, config.refresh,
-            self.service_clock, self.downloader.forget,
-        )  # fmt: skip
-        poll_schedule = PollSchedule(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
-        renewer = Renewer(self.remotes, self.resizer, self.service_clock)
-        existence_check = ExistenceCheck(
-            self.store, self.client, vanished, renewer, self._viewed_folders, poll_schedule, config.refresh
-        )
-        merger = Merger(self.store, placer, renewer, self.handles.is_directory_open, self.service_clock)
-        self.listings = Listings(
-            self.store, self.client, merger, vanished, poll_schedule, config.refresh, self.service_clock,
-            self.timekeeper, self._machine.wall,
-        )  # fmt: skip
-        self.refresh = Refresh(
-            self.listings, self.connectivity, config.refresh, poll_schedule, existence_check, self.reported_missing,
-            wake_refresh,
-        )  # fmt: skip
-        self.reconnect = Reconnect(self.connectivity, self._ask_service, wake_refresh.set)
-        self.recovery = Recovery(
-            self.store, self.planner, self.content, self.staging, self.file_bytes, self.trash
-        )  # fmt: skip
-
-    def _distrust(self, file_id: str) -> None:
-        self.resizer.distrusted(file_id)
-
-    async def _ask_service(self) -> None:
-        """The smallest question that there is."""
+        Raises RefusedError, TransportError.
+        """
         await self.patience.ask("the service", lambda ticket: self.client.list_page(None, priority=ticket, limit=1))
 
-    def _remember_concurrency(self, count: int) -> None:
+    def remember_concurrency(self, count: int) -> None:
+        """Note how many streams at a time the service took, for the next mount."""
         with suppress(LocalError):  # it is found out again
             self.meta.record(concurrency=count)
 
-    def _is_open(self, file_id: str) -> bool:
-        return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
+    def distrust(self, file_id: str) -> None:
+        """Note that the content of an id may not be as long as it was listed."""
+        self.resizer.distrusted(file_id)
 
-    def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
-        namespace = Namespace(self.store, self.planner, self.file_bytes, self.handles, ById(self.tree, self.remotes))
-        files = Files(
-            self.store, self.planner, self.file_bytes, self.promoter, self.closer, self.writeback, self.handles,
-            namespace,
-            config.writeback, self.wakeup.set,
-            Scans(self.tree, self.file_bytes.prefetch, lambda: self.budget.limit_per_minute),
-            Lengths(self.store, self.content, self.downloader, self.resizer, self.reported_missing.report),
-        )  # fmt: skip
-        attributes = Attributes(
-            self.store, self.planner, self.file_bytes, self.in_flight, self.writeback, namespace, files, self.disk,
-            config.service.storage_bytes, settings.state_dir / SOCKET_NAME,
-        )  # fmt: skip
-        return FileSystem(namespace, files, attributes, self.handles)
+
+def assemble(settings: MountSettings, database: Database, *, machine: Machine | None = None) -> Components:
+    """Build the parts of one mount, each once and each given what it works with.
+
+    `database` is open, and the caller closes it. `machine` has the clocks, by default those of this machine.
+    """
+    parts = Components()
+    parts.machine = machine or Machine()
+    config = settings.config
+    parts.database = database
+    parts.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=parts.machine)
+    parts.meta, parts.tree, parts.journal, parts.remotes = store.meta, store.tree, store.journal, store.remotes
+    parts.clock = store.steady
+    parts.service_clock = ServiceClock(parts.machine, store.steady, parts.meta.facts.service_clock)
+    parts.supervisor = Supervisor()
+    parts.viewed_folders = ViewedFolders(parts.tree, parts.remotes)
+    parts.handles = Handles(parts.viewed_folders.note_listing)
+    parts.naming = NamePolicy(config.names)
+    parts.connectivity = Connectivity(vouched=False)
+    parts.wakeup = Wakeup()
+    parts.in_flight = UploadsInFlight()
+    parts.locks = InodeLocks()
+    parts.notifier = KernelNotifier(parts.handles.is_known)
+    _build_service(parts, settings)
+    _build_data(parts, config)
+    parts.fs = _build_fs(parts, config, settings)
+    return parts
+
+
+def _build_service(parts: Components, settings: MountSettings) -> None:
+    config, state, database = settings.config, settings.state_dir, parts.database
+    service = _remembered_shape(config.service, parts.meta.facts.shape)
+    parts.budget = Budget.for_service(service)
+    parts.guard = AccountGuard(parts.meta, parts.connectivity, service.base_url, str(state))
+    parts.client = Client(
+        service,
+        parts.budget,
+        on_account=parts.guard.check,
+        on_heard=parts.connectivity.heard,
+        clock=parts.service_clock,
+    )
+    parts.patience = Patience(service.read_wait_s, parts.connectivity)
+    parts.disk = Disk(state, config.cache)
+    parts.copies = Copies(database.path, state / COPIES_NAME, parts.disk.room_for)
+    parts.content = ContentStore(state / "content", config.cache, parts.disk, database.durability, parts.is_open)
+    parts.staging = Staging(state / "staging", parts.disk, database.durability)
+    parts.timekeeper = Timekeeper(parts.meta, parts.clock, parts.service_clock)
+    parts.trash = Trash(state / "trash", parts.timekeeper.aged_ns)
+    parts.downloader = Downloader(
+        ServiceSource(VettedService(parts.client, parts.remotes), parts.connectivity),
+        parts.content, ChunkMemory(config.cache.memory_bytes), config.cache, parts.supervisor,
+        StreamConcurrency(parts.meta.facts.concurrency, parts.remember_concurrency),
+        lambda: parts.budget.limit_per_minute,
+        parts.patience, parts.distrust,
+    )  # fmt: skip
+
+
+def _build_data(parts: Components, config: Config) -> None:
+    wake_refresh = Wakeup()
+    parts.reported_missing = ReportedMissing(wake_refresh)
+    parts.resizer = Resizer(parts.store, parts.content, parts.notifier, parts.handles, parts.downloader.forget)
+    churn = Churn(config.writeback.changing_pause_s, trio.current_time)
+    parts.planner = IntentPlanner(
+        parts.store, parts.content, parts.naming, parts.handles, config.writeback, parts.wakeup, parts.in_flight,
+        parts.clock, Labels(parts.database, parts.staging, parts.content), churn,
+    )  # fmt: skip
+    parts.file_bytes = FileBytes(
+        parts.store, parts.planner, parts.content, parts.staging, parts.downloader, parts.locks,
+        Freezer(parts.staging, parts.planner, churn, parts.connectivity), parts.in_flight,
+        parts.handles, config.service.max_file_bytes, parts.reported_missing.report,
+    )  # fmt: skip
+    parts.promoter = Promoter(parts.file_bytes)
+    parts.closer = Closer(parts.store, parts.planner, parts.file_bytes, parts.handles, parts.promoter.want)
+    readback = Readback(parts.client, parts.remotes, config.writeback.readback_after_s)
+    uploader = Uploader(
+        parts.store, parts.planner, parts.file_bytes, churn, parts.in_flight, parts.client, readback,
+        parts.connectivity, parts.service_clock,
+    )  # fmt: skip
+    deleter = RemoteDeleter(parts.store, parts.client, parts.connectivity, parts.handles, parts.in_flight, parts.clock)
+    parts.writeback = Writeback(
+        parts.store, parts.planner, parts.file_bytes, parts.promoter, parts.closer, churn, uploader, deleter,
+        parts.connectivity, parts.budget, parts.handles, config.writeback, parts.wakeup, parts.clock, parts.supervisor,
+    )  # fmt: skip
+    placer = TreePlacer(parts.store, parts.planner, parts.notifier, Ownership(os.getuid(), os.getgid()))
+    vanished = VanishedFiles(
+        parts.store, parts.planner, parts.content, parts.staging, placer, parts.trash, parts.handles, config.refresh,
+        parts.service_clock, parts.downloader.forget,
+    )  # fmt: skip
+    poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
+    renewer = Renewer(parts.remotes, parts.resizer, parts.service_clock)
+    existence_check = ExistenceCheck(
+        parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
+    )
+    merger = Merger(parts.store, placer, renewer, parts.handles.is_directory_open, parts.service_clock)
+    parts.listings = Listings(
+        parts.store, parts.client, merger, vanished, poll_schedule, config.refresh, parts.service_clock,
+        parts.timekeeper, parts.machine.wall,
+    )  # fmt: skip
+    parts.refresh = Refresh(
+        parts.listings, parts.connectivity, config.refresh, poll_schedule, existence_check, parts.reported_missing,
+        wake_refresh,
+    )  # fmt: skip
+    parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)
+    parts.recovery = Recovery(
+        parts.store, parts.planner, parts.content, parts.staging, parts.file_bytes, parts.trash
+    )  # fmt: skip
+
+
+def _build_fs(parts: Components, config: Config, settings: MountSettings) -> FileSystem:
+    namespace = Namespace(parts.store, parts.planner, parts.file_bytes, parts.handles, ById(parts.tree, parts.remotes))
+    files = Files(
+        parts.store, parts.planner, parts.file_bytes, parts.promoter, parts.closer, parts.writeback, parts.handles,
+        namespace,
+        config.writeback, parts.wakeup.set,
+        Scans(parts.tree, parts.file_bytes.prefetch, lambda: parts.budget.limit_per_minute),
+        Lengths(parts.store, parts.content, parts.downloader, parts.resizer, parts.reported_missing.report),
+    )  # fmt: skip
+    attributes = Attributes(
+        parts.store, parts.planner, parts.file_bytes, parts.in_flight, parts.writeback, namespace, files, parts.disk,
+        config.service.storage_bytes, settings.state_dir / SOCKET_NAME,
+    )  # fmt: skip
+    return FileSystem(namespace, files, attributes, parts.handles)
 
 
 def _remembered_shape(service: ServiceConfig, shape: str | None) -> ServiceConfig:
