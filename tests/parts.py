@@ -32,7 +32,7 @@ from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
 from remotefs.clocks import Machine
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
-from remotefs.mount.assembly import Components
+from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.server.queries import ListQuery
 from remotefs.server.records import FileRecord
@@ -131,7 +131,7 @@ async def running(
     try:
         if wall is not None:
             machine = Machine(wall, wall, "this run of the machine")
-        parts = Components(chosen, database, machine=machine)
+        parts = assemble(chosen, database, machine=machine)
         async with parts.client, trio.open_nursery() as nursery:
             trios = trio.lowlevel.current_clock()
             if isinstance(trios, trio.testing.MockClock):

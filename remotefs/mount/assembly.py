@@ -13,7 +13,7 @@ from remotefs.api.budget import Budget
 from remotefs.api.client import Client
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.reconnect import Reconnect
-from remotefs.clocks import Machine, ServiceClock
+from remotefs.clocks import Machine, ServiceClock, SteadyClock
 from remotefs.config import Config, ServiceConfig, Shape, WritebackConfig
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.content.store import ContentStore
@@ -90,7 +90,11 @@ from remotefs.mount.settings import MountSettings
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.disk import Disk
+from remotefs.store.journal import Journal
+from remotefs.store.meta import Meta
+from remotefs.store.remotes import Remotes
 from remotefs.store.store import Store
+from remotefs.store.tree import Tree
 from remotefs.supervision import Supervisor
 from remotefs.vfs.attributes import Attributes
 from remotefs.vfs.byid import ById
@@ -106,196 +110,271 @@ from remotefs.wakeup import Wakeup
 
 
 class Components:
-    """The parts of one mount, from the lowest layer up; `database` is open, and closed by whoever opened it.
+    """The parts of one mount, from the lowest layer up: fields that `assemble` fills in."""
 
-    `machine` has the clocks, by default those of this one.
-    """
+    database: Database
+    store: Store
+    meta: Meta
+    tree: Tree
+    journal: Journal
+    remotes: Remotes
+    clock: SteadyClock
+    service_clock: ServiceClock
+    supervisor: Supervisor
+    viewed_folders: ViewedFolders
+    handles: Handles
+    naming: NamePolicy
+    connectivity: Connectivity
+    wakeup: Wakeup
+    in_flight: UploadsInFlight
+    locks: InodeLocks
+    notifier: KernelNotifier
+    budget: Budget
+    guard: AccountGuard
+    client: Client
+    patience: Patience
+    disk: Disk
+    copies: Copies
+    content: ContentStore
+    staging: Staging
+    timekeeper: Timekeeper
+    trash: Trash
+    downloader: Downloader
+    reported_missing: ReportedMissing
+    resizer: Resizer
+    intents: Intents
+    locator: Locator
+    file_reader: FileReader
+    file_writer: FileWriter
+    promotion: Promotion
+    sweeper: Sweeper
+    outgoing: OutgoingBytes
+    promoter: Promoter
+    closer: Closer
+    failures: Failures
+    close_wait: CloseWait
+    drainer: Drainer
+    writeback: Writeback
+    listings: Listings
+    refresh: Refresh
+    reconnect: Reconnect
+    recovery: Recovery
+    fs: FileSystem
 
-    def __init__(self, settings: MountSettings, database: Database, *, machine: Machine | None = None) -> None:
-        config, state = settings.config, settings.state_dir
-        self.database = database
-        machine = machine or Machine()
-        self.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=machine)
-        self.meta, self.tree, self.journal, self.remotes = store.meta, store.tree, store.journal, store.remotes
-        self.clock = store.steady
-        self.service_clock = ServiceClock(machine, store.steady, self.meta.facts.service_clock)
-        self.supervisor = Supervisor()
-        self._viewed_folders = ViewedFolders(self.tree, self.remotes)
-        self.handles = Handles(self._viewed_folders.note_listing)
-        self.naming = NamePolicy(config.names)
-        self.connectivity = Connectivity(vouched=False)
-        self.wakeup = Wakeup()
-        self.in_flight = UploadsInFlight()
-        self.locks = InodeLocks()
-        self.notifier = KernelNotifier(self.handles.is_known)
+    def is_open(self, file_id: str) -> bool:
+        """Return whether a program has a file with that content open."""
+        return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
 
-        service = _remembered_shape(config.service, self.meta.facts.shape)
-        self.budget = Budget.for_service(service)
-        self.guard = AccountGuard(self.meta, self.connectivity, service.base_url, str(state))
-        self.client = Client(
-            service,
-            self.budget,
-            on_account=self.guard.check,
-            on_heard=self.connectivity.heard,
-            clock=self.service_clock,
-        )
-        self.patience = Patience(service.read_wait_s, self.connectivity)
-        self.disk = Disk(state, config.cache)
-        self.copies = Copies(database.path, state / COPIES_NAME, self.disk.room_for)
-        self.content = ContentStore(state / "content", config.cache, self.disk, database.durability, self._is_open)
-        self.staging = Staging(state / "staging", self.disk, database.durability)
-        self.timekeeper = Timekeeper(self.meta, store.steady, self.service_clock)
-        self.trash = Trash(state / "trash", self.timekeeper.aged_ns)
-        shelf = Shelf(self.content, ChunkMemory(config.cache.memory_bytes))
-        concurrency = StreamConcurrency(self.meta.facts.concurrency, self._remember_concurrency)
-        source = ServiceSource(VettedService(self.client, self.remotes), self.connectivity)
-        self.downloader = Downloader(
-            Transfer(source, self.content, shelf, concurrency, self._distrust),
-            self.content,
-            shelf,
-            Division(
-                concurrency, lambda: self.budget.limit_per_minute,
-                readahead_bytes=config.cache.readahead_bytes, content_bytes=self.content.limit_bytes,
-            ),
-            self.patience,
-            self.supervisor,
-        )  # fmt: skip
-        self._build_data(config)
-        self.fs = self._build_fs(config, settings)
+    async def ask_service(self) -> None:
+        """Send the smallest request that there is, to see whether the service answers.
 
-    def _build_data(self, config: Config) -> None:
-        wake_refresh = Wakeup()
-        self.reported_missing = ReportedMissing(wake_refresh)
-        self.resizer = Resizer(self.store, self.content, self.notifier, self.handles, self.downloader.forget)
-        churn = Churn(config.writeback.changing_pause_s, trio.current_time)
-        self.intents = self._build_intents(config.writeback, churn)
-        freezer = self._build_files(config, churn)
-        self.promoter = Promoter(self.promotion)
-        self.closer = Closer(
-            self.store, self.intents, self.file_writer, freezer, self.handles, self.promoter.request
-        )  # fmt: skip
-        self.outgoing = OutgoingBytes(self.store, self.locks, freezer, self.file_writer, self.locator)
-        self._build_writeback(config.writeback, churn)
-        placer = TreePlacer(self.store, self.intents, self.notifier, Ownership(os.getuid(), os.getgid()))
-        remover = TreeRemover(
-            self.store, self.intents, self.content, self.staging, placer, self.trash, self.handles,
-            self.downloader.forget,
-        )  # fmt: skip
-        vanished = VanishedFiles(self.store, remover, self.trash, config.refresh, self.service_clock)
-        poll_schedule = PollSchedule(self.budget, config.refresh, self.store.steady, self.remotes.known_count)
-        renewer = Renewer(self.remotes, self.resizer, self.service_clock)
-        existence_check = ExistenceCheck(
-            self.store, self.client, vanished, renewer, self._viewed_folders, poll_schedule, config.refresh
-        )
-        merger = Merger(self.store, placer, renewer, self.handles.is_directory_open, self.service_clock)
-        self.listings = Listings(
-            self.store, self.client, merger, vanished, poll_schedule, config.refresh, self.service_clock,
-            self.timekeeper,
-        )  # fmt: skip
-        self.refresh = Refresh(
-            self.listings, self.connectivity, config.refresh, poll_schedule, existence_check, self.reported_missing,
-            wake_refresh,
-        )  # fmt: skip
-        self.reconnect = Reconnect(self.connectivity, self._ask_service, wake_refresh.set)
-        self.recovery = Recovery(
-            self.store, self.intents, self.content, self.staging, self.promotion, self.sweeper, self.trash
-        )  # fmt: skip
-
-    def _build_files(self, config: Config, churn: Churn) -> Freezer:
-        store, intents = self.store, self.intents
-        freezer = Freezer(store, self.staging, intents, churn, self.connectivity, self.in_flight)
-        self.locator = Locator(store, intents, self.content, self.staging)
-        self.file_reader = FileReader(
-            store, self.content, self.locator, self.downloader, self.locks, self.reported_missing.report
-        )
-        copy_on_write = CopyOnWrite(
-            store, intents, self.content, self.staging, self.downloader, freezer, self.in_flight,
-            self.file_reader.check_readable,
-        )  # fmt: skip
-        self.file_writer = FileWriter(
-            store, intents, self.staging, self.locks, freezer, copy_on_write, self.locator,
-            config.service.max_file_bytes,
-        )  # fmt: skip
-        self.promotion = Promotion(
-            store, intents, self.content, self.staging, self.locks, self.in_flight, self.handles, self.locator
-        )
-        self.sweeper = Sweeper(store, intents, self.content, self.staging, freezer, self.in_flight, self.handles)
-        return freezer
-
-    def _build_intents(self, config: WritebackConfig, churn: Churn) -> Intents:
-        store, usage, in_flight, wakeup = self.store, self.handles, self.in_flight, self.wakeup
-        labels = Labels(self.database, self.staging, self.content)
-        paths = InodePaths(self.tree, self.remotes, self.naming)
-        due_times = DueTimes(paths, config, churn, self.clock)
-        garbage = Garbage(self.database, labels, wakeup)
-        freed_ids = FreedIds(store, paths, garbage, due_times, usage, in_flight)
-        rule = ReuploadRule(self.remotes, paths, self.content, config)
-        planner = IntentPlanner(store, paths, due_times, freed_ids, rule, in_flight, labels, wakeup)
-        unlinker = Unlinker(store, planner, freed_ids, garbage, labels, usage, in_flight, wakeup)
-        binder = Binder(store, planner, unlinker, freed_ids, config)
-        return Intents(paths, due_times, garbage, freed_ids, planner, unlinker, binder)
-
-    def _build_writeback(self, config: WritebackConfig, churn: Churn) -> None:
-        store, journal, usage, connectivity = self.store, self.journal, self.handles, self.connectivity
-        agenda = Agenda(journal, self.clock)
-        waiters = Waiters(journal, self.wakeup)
-        self.failures = Failures(journal, self.intents.paths, agenda, connectivity, self.clock, self.supervisor)
-        self.close_wait = CloseWait(journal, self.failures, waiters, connectivity, self.budget, churn, config)
-        self.drainer = Drainer(store, agenda, waiters, self.closer, self.promoter, churn, usage, self.wakeup)
-        deleter = RemoteDeleter(store, self.client, connectivity, usage, self.in_flight, self.clock)
-        selection = Selection(store, agenda, waiters, churn, usage, config)
-        workers = Workers(
-            self._build_uploader(config, churn), deleter, self.promoter, agenda, self.failures, waiters, self.supervisor
-        )
-        dispatcher = Dispatcher(
-            selection, workers, deleter, self.intents.garbage, self.sweeper, connectivity, self.wakeup,
-            self.supervisor,
-        )  # fmt: skip
-        follower = ConnectionFollower(journal, connectivity, agenda, self.failures, waiters)
-        self.writeback = Writeback(
-            journal, dispatcher, follower, self.promoter, self.closer, workers, self.failures, self.supervisor
-        )
-
-    def _build_uploader(self, config: WritebackConfig, churn: Churn) -> Uploader:
-        store, outgoing = self.store, self.outgoing
-        readback = Readback(self.client, self.remotes, config.readback_after_s)
-        confirmation = Confirmation(store, self.intents.binder, outgoing, churn, readback, self.connectivity)
-        transmission = Transmission(store, self.client, self.connectivity, self.service_clock)
-        eligibility = Eligibility(store, self.intents, outgoing)
-        return Uploader(store, eligibility, outgoing, churn, self.in_flight, transmission, confirmation)
-
-    def _distrust(self, file_id: str) -> None:
-        self.resizer.distrusted(file_id)
-
-    async def _ask_service(self) -> None:
-        """The smallest question that there is."""
+        Raises RefusedError, TransportError.
+        """
         await self.patience.ask("the service", lambda ticket: self.client.list_page(None, priority=ticket, limit=1))
 
-    def _remember_concurrency(self, count: int) -> None:
+    def remember_concurrency(self, count: int) -> None:
+        """Note how many streams at a time the service took, for the next mount."""
         with suppress(LocalError):  # it is found out again
             self.meta.record(concurrency=count)
 
-    def _is_open(self, file_id: str) -> bool:
-        return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
+    def distrust(self, file_id: str) -> None:
+        """Note that the content of an id may not be as long as it was listed."""
+        self.resizer.distrusted(file_id)
 
-    def _build_fs(self, config: Config, settings: MountSettings) -> FileSystem:
-        store, intents, handles = self.store, self.intents, self.handles
-        namespace = Namespace(store, intents, self.sweeper, handles, ById(self.tree, self.remotes))
-        lengths = Lengths(store, self.content, self.downloader, self.resizer, self.reported_missing.report)
-        scans = Scans(self.tree, self.file_reader.prefetch, lambda: self.budget.limit_per_minute)
-        reading = Reading(store, self.file_reader, self.locator, lengths, handles, scans)
-        last_close = LastClose(
-            store, intents, self.file_writer, self.sweeper, self.promoter, self.closer, handles, reading
-        )
-        closing = Closing(
-            store, intents, self.file_writer, self.close_wait, handles, last_close, config.writeback, self.wakeup.set
-        )
-        files = Files(store, self.file_writer, lengths, handles, namespace, reading, closing, config.writeback)
-        attributes = Attributes(store, namespace, files, self.disk, config.service.storage_bytes)
-        xattrs = ExtendedAttributes(
-            store, intents, self.file_reader, self.in_flight, self.failures, settings.state_dir / SOCKET_NAME
-        )
-        return FileSystem(namespace, files, attributes, xattrs, handles)
+
+def assemble(settings: MountSettings, database: Database, *, machine: Machine | None = None) -> Components:
+    """Build the parts of one mount, each once and each given what it works with.
+
+    `database` is open, and the caller closes it. `machine` has the clocks, by default those of this machine.
+    """
+    parts = Components()
+    config = settings.config
+    parts.database = database
+    machine = machine or Machine()
+    parts.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=machine)
+    parts.meta, parts.tree, parts.journal, parts.remotes = store.meta, store.tree, store.journal, store.remotes
+    parts.clock = store.steady
+    parts.service_clock = ServiceClock(machine, store.steady, parts.meta.facts.service_clock)
+    parts.supervisor = Supervisor()
+    parts.viewed_folders = ViewedFolders(parts.tree, parts.remotes)
+    parts.handles = Handles(parts.viewed_folders.note_listing)
+    parts.naming = NamePolicy(config.names)
+    parts.connectivity = Connectivity(vouched=False)
+    parts.wakeup = Wakeup()
+    parts.in_flight = UploadsInFlight()
+    parts.locks = InodeLocks()
+    parts.notifier = KernelNotifier(parts.handles.is_known)
+    _build_service(parts, settings)
+    _build_data(parts, config)
+    parts.fs = _build_fs(parts, config, settings)
+    return parts
+
+
+def _build_service(parts: Components, settings: MountSettings) -> None:
+    config, state, database = settings.config, settings.state_dir, parts.database
+    service = _remembered_shape(config.service, parts.meta.facts.shape)
+    parts.budget = Budget.for_service(service)
+    parts.guard = AccountGuard(parts.meta, parts.connectivity, service.base_url, str(state))
+    parts.client = Client(
+        service,
+        parts.budget,
+        on_account=parts.guard.check,
+        on_heard=parts.connectivity.heard,
+        clock=parts.service_clock,
+    )
+    parts.patience = Patience(service.read_wait_s, parts.connectivity)
+    parts.disk = Disk(state, config.cache)
+    parts.copies = Copies(database.path, state / COPIES_NAME, parts.disk.room_for)
+    parts.content = ContentStore(state / "content", config.cache, parts.disk, database.durability, parts.is_open)
+    parts.staging = Staging(state / "staging", parts.disk, database.durability)
+    parts.timekeeper = Timekeeper(parts.meta, parts.store.steady, parts.service_clock)
+    parts.trash = Trash(state / "trash", parts.timekeeper.aged_ns)
+    shelf = Shelf(parts.content, ChunkMemory(config.cache.memory_bytes))
+    concurrency = StreamConcurrency(parts.meta.facts.concurrency, parts.remember_concurrency)
+    source = ServiceSource(VettedService(parts.client, parts.remotes), parts.connectivity)
+    parts.downloader = Downloader(
+        Transfer(source, parts.content, shelf, concurrency, parts.distrust),
+        parts.content,
+        shelf,
+        Division(
+            concurrency, lambda: parts.budget.limit_per_minute,
+            readahead_bytes=config.cache.readahead_bytes, content_bytes=parts.content.limit_bytes,
+        ),
+        parts.patience,
+        parts.supervisor,
+    )  # fmt: skip
+
+
+def _build_data(parts: Components, config: Config) -> None:
+    wake_refresh = Wakeup()
+    parts.reported_missing = ReportedMissing(wake_refresh)
+    parts.resizer = Resizer(parts.store, parts.content, parts.notifier, parts.handles, parts.downloader.forget)
+    churn = Churn(config.writeback.changing_pause_s, trio.current_time)
+    parts.intents = _build_intents(parts, config.writeback, churn)
+    freezer = _build_files(parts, config, churn)
+    parts.promoter = Promoter(parts.promotion)
+    parts.closer = Closer(
+        parts.store, parts.intents, parts.file_writer, freezer, parts.handles, parts.promoter.request
+    )  # fmt: skip
+    parts.outgoing = OutgoingBytes(parts.store, parts.locks, freezer, parts.file_writer, parts.locator)
+    _build_writeback(parts, config.writeback, churn)
+    placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()))
+    remover = TreeRemover(
+        parts.store, parts.intents, parts.content, parts.staging, placer, parts.trash, parts.handles,
+        parts.downloader.forget,
+    )  # fmt: skip
+    vanished = VanishedFiles(parts.store, remover, parts.trash, config.refresh, parts.service_clock)
+    poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
+    renewer = Renewer(parts.remotes, parts.resizer, parts.service_clock)
+    existence_check = ExistenceCheck(
+        parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
+    )
+    merger = Merger(parts.store, placer, renewer, parts.handles.is_directory_open, parts.service_clock)
+    parts.listings = Listings(
+        parts.store, parts.client, merger, vanished, poll_schedule, config.refresh, parts.service_clock,
+        parts.timekeeper,
+    )  # fmt: skip
+    parts.refresh = Refresh(
+        parts.listings, parts.connectivity, config.refresh, poll_schedule, existence_check, parts.reported_missing,
+        wake_refresh,
+    )  # fmt: skip
+    parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)
+    parts.recovery = Recovery(
+        parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash
+    )  # fmt: skip
+
+
+def _build_files(parts: Components, config: Config, churn: Churn) -> Freezer:
+    store, intents = parts.store, parts.intents
+    freezer = Freezer(store, parts.staging, intents, churn, parts.connectivity, parts.in_flight)
+    parts.locator = Locator(store, intents, parts.content, parts.staging)
+    parts.file_reader = FileReader(
+        store, parts.content, parts.locator, parts.downloader, parts.locks, parts.reported_missing.report
+    )
+    copy_on_write = CopyOnWrite(
+        store, intents, parts.content, parts.staging, parts.downloader, freezer, parts.in_flight,
+        parts.file_reader.check_readable,
+    )  # fmt: skip
+    parts.file_writer = FileWriter(
+        store, intents, parts.staging, parts.locks, freezer, copy_on_write, parts.locator,
+        config.service.max_file_bytes,
+    )  # fmt: skip
+    parts.promotion = Promotion(
+        store, intents, parts.content, parts.staging, parts.locks, parts.in_flight, parts.handles, parts.locator
+    )
+    parts.sweeper = Sweeper(store, intents, parts.content, parts.staging, freezer, parts.in_flight, parts.handles)
+    return freezer
+
+
+def _build_intents(parts: Components, config: WritebackConfig, churn: Churn) -> Intents:
+    store, usage, in_flight, wakeup = parts.store, parts.handles, parts.in_flight, parts.wakeup
+    labels = Labels(parts.database, parts.staging, parts.content)
+    paths = InodePaths(parts.tree, parts.remotes, parts.naming)
+    due_times = DueTimes(paths, config, churn, parts.clock)
+    garbage = Garbage(parts.database, labels, wakeup)
+    freed_ids = FreedIds(store, paths, garbage, due_times, usage, in_flight)
+    rule = ReuploadRule(parts.remotes, paths, parts.content, config)
+    planner = IntentPlanner(store, paths, due_times, freed_ids, rule, in_flight, labels, wakeup)
+    unlinker = Unlinker(store, planner, freed_ids, garbage, labels, usage, in_flight, wakeup)
+    binder = Binder(store, planner, unlinker, freed_ids, config)
+    return Intents(paths, due_times, garbage, freed_ids, planner, unlinker, binder)
+
+
+def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -> None:
+    store, journal, usage, connectivity = parts.store, parts.journal, parts.handles, parts.connectivity
+    agenda = Agenda(journal, parts.clock)
+    waiters = Waiters(journal, parts.wakeup)
+    parts.failures = Failures(journal, parts.intents.paths, agenda, connectivity, parts.clock, parts.supervisor)
+    parts.close_wait = CloseWait(journal, parts.failures, waiters, connectivity, parts.budget, churn, config)
+    parts.drainer = Drainer(store, agenda, waiters, parts.closer, parts.promoter, churn, usage, parts.wakeup)
+    deleter = RemoteDeleter(store, parts.client, connectivity, usage, parts.in_flight, parts.clock)
+    selection = Selection(store, agenda, waiters, churn, usage, config)
+    workers = Workers(
+        _build_uploader(parts, config, churn),
+        deleter,
+        parts.promoter,
+        agenda,
+        parts.failures,
+        waiters,
+        parts.supervisor,
+    )
+    dispatcher = Dispatcher(
+        selection, workers, deleter, parts.intents.garbage, parts.sweeper, connectivity, parts.wakeup,
+        parts.supervisor,
+    )  # fmt: skip
+    follower = ConnectionFollower(journal, connectivity, agenda, parts.failures, waiters)
+    parts.writeback = Writeback(
+        journal, dispatcher, follower, parts.promoter, parts.closer, workers, parts.failures, parts.supervisor
+    )
+
+
+def _build_uploader(parts: Components, config: WritebackConfig, churn: Churn) -> Uploader:
+    store, outgoing = parts.store, parts.outgoing
+    readback = Readback(parts.client, parts.remotes, config.readback_after_s)
+    confirmation = Confirmation(store, parts.intents.binder, outgoing, churn, readback, parts.connectivity)
+    transmission = Transmission(store, parts.client, parts.connectivity, parts.service_clock)
+    eligibility = Eligibility(store, parts.intents, outgoing)
+    return Uploader(store, eligibility, outgoing, churn, parts.in_flight, transmission, confirmation)
+
+
+def _build_fs(parts: Components, config: Config, settings: MountSettings) -> FileSystem:
+    store, intents, handles = parts.store, parts.intents, parts.handles
+    namespace = Namespace(store, intents, parts.sweeper, handles, ById(parts.tree, parts.remotes))
+    lengths = Lengths(store, parts.content, parts.downloader, parts.resizer, parts.reported_missing.report)
+    scans = Scans(parts.tree, parts.file_reader.prefetch, lambda: parts.budget.limit_per_minute)
+    reading = Reading(store, parts.file_reader, parts.locator, lengths, handles, scans)
+    last_close = LastClose(
+        store, intents, parts.file_writer, parts.sweeper, parts.promoter, parts.closer, handles, reading
+    )
+    closing = Closing(
+        store, intents, parts.file_writer, parts.close_wait, handles, last_close, config.writeback, parts.wakeup.set
+    )
+    files = Files(store, parts.file_writer, lengths, handles, namespace, reading, closing, config.writeback)
+    attributes = Attributes(store, namespace, files, parts.disk, config.service.storage_bytes)
+    xattrs = ExtendedAttributes(
+        store, intents, parts.file_reader, parts.in_flight, parts.failures, settings.state_dir / SOCKET_NAME
+    )
+    return FileSystem(namespace, files, attributes, xattrs, handles)
 
 
 def _remembered_shape(service: ServiceConfig, shape: str | None) -> ServiceConfig:

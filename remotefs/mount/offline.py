@@ -14,7 +14,7 @@ from remotefs.control.lock import Holder, lock_state
 from remotefs.control.messages.base import Notice, Report
 from remotefs.control.messages.check import CheckResult, ExportResult
 from remotefs.errors import NotFound, StateUnusable
-from remotefs.mount.assembly import Components
+from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.check.inspection import Scope
 from remotefs.mount.commands import check as checking
 from remotefs.mount.loose_files import LooseExport
@@ -94,7 +94,7 @@ async def _parts(state_dir: Path, config: Config) -> AsyncIterator[Components]:
     settings = MountSettings(state_dir, state_dir, config, FuseOptions())
     database = Database(state_dir / "state.db")
     try:
-        parts = Components(settings, database)
+        parts = assemble(settings, database)
         async with parts.client:
             yield parts
         parts.content.close()

@@ -22,7 +22,7 @@ from remotefs.errors import LocalError, StateUnusable, TransportError
 from remotefs.fuse.connection import raise_background_limit, raise_readahead
 from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
-from remotefs.mount.assembly import Components
+from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.commands.groups import command_groups
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.copies import copies_of
@@ -59,7 +59,7 @@ async def run_mount(settings: MountSettings, *, report: Callable[[Progress], Non
     database = Database(path)
     try:
         await _check(database)
-        parts = Components(settings, database)
+        parts = assemble(settings, database)
         status = await MountSession(settings, parts, report).run()
     finally:
         database.close()

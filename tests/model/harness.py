@@ -25,7 +25,7 @@ from remotefs.api.budget import Priority
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
 from remotefs.errors import RemotefsError
 from remotefs.fuse.translate import errno_of
-from remotefs.mount.assembly import Components
+from remotefs.mount.assembly import assemble
 from remotefs.mount.check.inspection import Scope, check_state
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.database import Database
@@ -306,7 +306,7 @@ class Mount:
         self._end = trio.CancelScope()
         self._ended = trio.Event()
         self.database = Database(settings.state_dir / "state.db")
-        self.parts = Components(settings, self.database)
+        self.parts = assemble(settings, self.database)
         self.kernel = Kernel(self.parts.fs)
 
     async def open(self) -> None:

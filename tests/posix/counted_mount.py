@@ -2,7 +2,7 @@
 
     python counted_mount.py MOUNTPOINT STATE_DIR
 
-The parts are those of `remotefs mount`, run by the same `Life`; what is added is the look at `Handles.statistics()`.
+The parts are those of `remotefs mount`, run by the same `MountSession`; what is added is the look at `Handles.statistics()`.
 The settings come from the environment, as for the command.
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 import trio
 
 from remotefs import config
-from remotefs.mount.assembly import Components
-from remotefs.mount.session import Life
+from remotefs.mount.assembly import Components, assemble
+from remotefs.mount.session import MountSession
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.database import Database
 
@@ -27,10 +27,12 @@ async def main(mountpoint: Path, state_dir: Path) -> None:
     settings = MountSettings(mountpoint, state_dir, config.load(os.environ, None, {}), FuseOptions(allow_other=True))
     database = Database(state_dir / "state.db")
     try:
-        parts = Components(settings, database)
+        parts = assemble(settings, database)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(tell, parts)
-            await Life(settings, parts, report=lambda progress: print(type(progress).__name__, flush=True)).run()
+            await MountSession(
+                settings, parts, report=lambda progress: print(type(progress).__name__, flush=True)
+            ).run()
             nursery.cancel_scope.cancel()
     finally:
         database.close()

@@ -14,8 +14,9 @@ content store fills up, so that each byte is fetched once while it stays here.
     first ───── stored ─────► next ─── awaited ──► asked ─── readahead ──► readahead_until ─── later, maybe ──► stop
 
 A *read request* is a range of bytes that one reader waits for, and the readahead after it. It collects its chunks
-itself, whichever stream brings them. A `Fetch` holds the requests and the streams of one file. A *stream* is one reply that is read in order. It stores its chunks and hands them
-to every request that misses them, so many readers of a file share one stream.
+itself, whichever stream brings them. A `Fetch` holds the requests and the streams of one file. A *stream* is one reply
+that is read in order. It stores its chunks and hands them to every request that misses them, so many readers of a file
+share one stream.
 
 Each stream runs in a task of its own (`Downloader.run`), at most 32 at a time. A reader waits in the task of its kernel
 request. If the reader is cancelled, the stream goes on.
