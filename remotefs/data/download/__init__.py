@@ -14,8 +14,9 @@ content store fills up, so that each byte is fetched once while it stays here.
     first ───── stored ─────► next ─── awaited ──► asked ─── readahead ──► readahead_until ─── later, maybe ──► stop
 
 A *read request* is a range of bytes that one reader waits for, and the readahead after it. It collects its chunks
-itself, whichever stream brings them. A `Fetch` holds the requests and the streams of one file. A *stream* is one reply that is read in order. It stores its chunks and hands them
-to every request that misses them, so many readers of a file share one stream.
+itself, whichever stream brings them. A *stream* is one reply that is read in order. It stores its chunks and hands them
+to every request that misses them, so many readers of a file share one stream. A `Fetch` holds the requests and the
+streams of one file.
 
 Each stream runs in a task of its own (`Downloader.run`), at most 32 at a time. A reader waits in the task of its kernel
 request. If the reader is cancelled, the stream goes on.
@@ -30,8 +31,8 @@ The decisions:
   when another stream needs the slot.
 * How far ahead: a window for each sequential run of a handle starts at 512 KiB and grows by a factor of 2 (4 with
   parallel streams) up to the setting `readahead_bytes`, or to two parts for each parallel stream; it is never more
-  than a quarter of the content cache. A jump halves the other windows. A look at the beginning (a
-  first READ below 128 KiB) gets 256 KiB and no more (R8). A file no larger than `readahead_bytes` is read to its end.
+  than a quarter of the content cache. A jump halves the other windows. A look at the beginning (a first READ below
+  128 KiB) gets 256 KiB and no more (R8). A file no larger than `readahead_bytes` is read to its end.
 * Files from 16 MiB on are fetched in parallel parts where that pays. `concurrency` tries 8 streams at once, and keeps
   them if they bring 1.5 times the rate; the result is remembered. Part sizes vary between half and the full size, so
   that parallel parts do not all finish at once. Several files share the streams.
