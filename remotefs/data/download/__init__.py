@@ -31,8 +31,8 @@ The decisions:
   when another stream needs the slot.
 * How far ahead: a window for each sequential run of a handle starts at 512 KiB and grows by a factor of 2 (4 with
   parallel streams) up to the setting `readahead_bytes`, or to two parts for each parallel stream; it is never more
-  than a quarter of the content cache. A jump halves the other windows. A look at the beginning (a
-  first READ below 128 KiB) gets 256 KiB and no more (R8). A file no larger than `readahead_bytes` is read to its end.
+  than a quarter of the content cache. A jump halves the other windows. A look at the beginning (a first READ below
+  128 KiB) gets 256 KiB and no more (R8). A file no larger than `readahead_bytes` is read to its end.
 * Files from 16 MiB on are fetched in parallel parts where that pays. `concurrency` tries 8 streams at once, and keeps
   them if they bring 1.5 times the rate; the result is remembered. Part sizes vary between half and the full size, so
   that parallel parts do not all finish at once. Several files share the streams.

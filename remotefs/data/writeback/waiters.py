@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-import trio
-
 from remotefs.api.budget import Priority, Ticket
+from remotefs.broadcast import Broadcast
 from remotefs.store.journal import Journal
 from remotefs.store.records import Intent, IntentKind
 from remotefs.wakeup import Wakeup
@@ -27,7 +26,7 @@ class Waiters:
         self._waiters: Counter[int] = Counter()
         # By intent, from its start to its end.
         self._tickets: dict[int, Ticket] = {}
-        self._progress = trio.Event()
+        self._progress = Broadcast()
 
     @property
     def inos(self) -> Collection[int]:
@@ -61,8 +60,7 @@ class Waiters:
 
     def notify(self) -> None:
         """Wake all waiters and the dispatcher: each looks again at what it waits for."""
-        self._progress.set()
-        self._progress = trio.Event()
+        self._progress.notify()
         self._wakeup.set()
 
     async def progress(self) -> None:

@@ -63,25 +63,25 @@ def test_a_reply_that_is_the_whole_file_is_taken_as_such() -> None:
 # -- what counts
 
 
-def test_what_nobody_waits_for_takes_no_lane() -> None:
+def test_what_nobody_waits_for_takes_no_stream() -> None:
     fetch = fetch_of(1000)
     stream = flowing(planned(fetch, want_of(fetch, 0, 8, ahead=16)))
     assert stream.fills_stream
-    assert fetch.is_read
+    assert fetch.is_being_read
     stream.is_paused = True
     assert not stream.fills_stream
-    assert not fetch.is_read
+    assert not fetch.is_being_read
     stream.is_paused = False
-    assert fetch.is_read
+    assert fetch.is_being_read
 
 
-def test_a_look_takes_no_lane() -> None:
+def test_a_look_takes_no_stream() -> None:
     fetch = fetch_of(1000)
     assert not flowing(planned(fetch, want_of(fetch, 0, ahead=1, is_look=True))).fills_stream
-    assert not fetch.is_read
+    assert not fetch.is_being_read
 
 
-def test_what_was_given_up_takes_no_lane_until_it_brings_something() -> None:
+def test_what_was_given_up_takes_no_stream_until_it_brings_something() -> None:
     fetch = fetch_of(1000)
     request = want_of(fetch, 0, 8, ahead=16)
     stream = flowing(planned(fetch, request))
