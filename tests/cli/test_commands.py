@@ -90,7 +90,7 @@ def test_wrong_use_is_one_clear_line_and_exit_2(remotefs: Shell, arguments: list
     ("state_dir", "said"),
     [
         ("file", r"is, or lies below, a file"),
-        ("full", r"no state folder of remotefs .*thesis\.tex"),
+        ("full", r"not a state folder of remotefs .*thesis\.tex"),
         ("mnt/state", r"keep them apart"),
     ],
 )
