@@ -1,12 +1,12 @@
-"""Whether the parts of a state folder agree with each other and with the service: pure.
+"""Compares the parts of a state folder with each other and with the service: pure.
 
     tree ── inode.file_id / remote.ino ── remote files ── listing of the service
       │ staged_gen                            │ id
     staging                                content
       └───────────── intents ─────────────────┘
 
-What is said here holds at every moment between two steps of a mount that works, so that a finding is a defect or a
-damage and never a phase. (A crash leaves more; recovery comes first.)
+The rules hold at every moment between two steps of a mount that works, so a finding is a defect or damage, never a
+passing state. (A crash leaves more; recovery comes first.)
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Snapshot:
 
     @cached_property
     def names(self) -> Mapping[int, list[Name]]:
-        """By what they name."""
+        """Return the names by inode."""
         found: defaultdict[int, list[Name]] = defaultdict(list)
         for name in self.rows.names:
             found[name.ino].append(name)
@@ -71,12 +71,12 @@ class Snapshot:
 
     @cached_property
     def upload_of(self) -> Mapping[int, Intent]:
-        """The pending UPLOAD or REUPLOAD by inode."""
+        """Return the pending UPLOAD or REUPLOAD by inode."""
         return {i.ino: i for i in self.rows.intents if i.kind is not IntentKind.DELETE and i.ino is not None}
 
     @cached_property
     def entries(self) -> Mapping[int, list[int]]:
-        """What lies in each folder."""
+        """Return the inodes in each folder."""
         found: defaultdict[int, list[int]] = defaultdict(list)
         for name in self.rows.names:
             if (parent := self.rows.inodes.get(name.parent)) and parent.is_dir:
@@ -85,7 +85,7 @@ class Snapshot:
 
     @cached_property
     def holders(self) -> Mapping[str, list[Inode]]:
-        """By the remote file that they are bound to."""
+        """Return the inodes by the remote file that they are bound to."""
         found: defaultdict[str, list[Inode]] = defaultdict(list)
         for inode in self.rows.inodes.values():
             if inode.file_id is not None:
@@ -94,12 +94,12 @@ class Snapshot:
 
     @cached_property
     def to_go(self) -> frozenset[str]:
-        """Ids that some intent deletes, now or later."""
+        """Return the ids that some intent deletes, now or later."""
         intents = self.rows.intents
         return frozenset({i.file_id for i in intents if i.file_id} | {one for i in intents for one in i.replaces})
 
     def path(self, ino: int) -> str:
-        """The first path of an inode; of one that has none, what can be said of it."""
+        """Return the first path of an inode; `(inode N)` as its start where no path leads to it."""
         components: list[str] = []
         seen: set[int] = set()
         while ino != ROOT_INO and ino not in seen and self.names.get(ino):
@@ -111,13 +111,13 @@ class Snapshot:
         return "/".join([*start, *reversed(components)])
 
     def path_of(self, name: Name) -> str:
-        """The path of one name of several."""
+        """Return the path of one of several names."""
         folder = self.path(name.parent)
         return f"{folder}/{name.name}" if folder else name.name
 
 
 def inconsistencies(state: Snapshot) -> list[Finding]:
-    """All that is wrong, in a stable order."""
+    """Return all findings, in a stable order."""
     if not (root := state.rows.inodes.get(ROOT_INO)) or not root.is_dir:
         return [Finding(Kind.NO_ROOT, "", "the tree has no root folder")]
     checks = (_names, _links, _reach, _bytes, _unsent, _strays, _bindings, _remotes, _pins, _intents, _service)
@@ -135,10 +135,10 @@ def _names(state: Snapshot) -> Iterator[Finding]:
         if name.ino not in inodes:
             yield Finding(Kind.NAME_OF_NOTHING, path, f"it names inode {name.ino}, which is not there", name.ino)
         if parent is None or not parent.is_dir:
-            what = f"its folder, inode {name.parent}, is {'no folder' if parent else 'not there'}"
+            what = f"its folder, inode {name.parent}, is {'not a folder' if parent else 'missing'}"
             yield Finding(Kind.NAME_IN_NOTHING, path, what, name.ino, number=name.parent)
         if name.name in {"", ".", ".."} or {"/", "\0"} & set(name.name) or len(_encoded(name)) > _MAX_NAME_BYTES:
-            yield Finding(Kind.BAD_NAME, path, f"{name.name!r} can be no name", name.ino)
+            yield Finding(Kind.BAD_NAME, path, f"{name.name!r} cannot be a name", name.ino)
 
 
 def _links(state: Snapshot) -> Iterator[Finding]:
@@ -157,7 +157,7 @@ def _links(state: Snapshot) -> Iterator[Finding]:
 
 
 def _reach(state: Snapshot) -> Iterator[Finding]:
-    """Whatever has links has a way to it from the root; folders in a loop, and what lies in them, have none."""
+    """Find inodes with links that no folder leads to from the root, such as folders in a loop and their content."""
     inodes = state.rows.inodes
     lost = {ino for ino, inode in inodes.items() if inode.nlink > 0} - _beneath(state, ROOT_INO)
     while lost:
@@ -178,7 +178,7 @@ def _beneath(state: Snapshot, ino: int) -> set[int]:
 
 
 def _topmost(state: Snapshot, lost: Container[int]) -> int:
-    """One that no other lost folder leads to; of a loop one of its folders."""
+    """Return an inode that no other lost folder leads to; in a loop one of its folders."""
     seen: set[int] = set()
     at = min(ino for ino in state.rows.inodes if ino in lost)
     while at not in seen:
@@ -324,7 +324,7 @@ def _shown(state: Snapshot, remote: Remote) -> str:
 
 
 def _files(state: Snapshot) -> Iterator[Inode]:
-    """Regular files with a name; one without is nobody's concern but of who has it open."""
+    """Return the regular files with a name; one without a name concerns only the program that has it open."""
     return (inode for inode in state.rows.inodes.values() if inode.is_file and inode.nlink > 0)
 
 
@@ -333,7 +333,7 @@ def _remote(state: Snapshot, inode: Inode) -> Remote | None:
 
 
 def _is_sole(remote: Remote) -> bool:
-    """Whether what this machine has of it is the only copy that can be read: uploaded here, and never given back."""
+    """Return whether this machine has the only readable copy: it was uploaded here and is never given back."""
     return remote.origin == Origin.OURS and not remote.downloadable
 
 

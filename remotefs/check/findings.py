@@ -1,4 +1,4 @@
-"""What `remotefs check` can find, and what to do about it."""
+"""The findings of `remotefs check`, each with what to do about it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ADVICE: Mapping[Kind, str] = {
     Kind.BAD_NAME: "rename it or remove it",
     Kind.NAME_OF_NOTHING: "`remotefs check --repair` removes the name",
     Kind.NAME_IN_NOTHING: "`remotefs check --repair` removes the name; what it named is kept under `recovered`",
-    Kind.WRONG_LINKS: "`remotefs check --repair` counts anew",
+    Kind.WRONG_LINKS: "`remotefs check --repair` counts again",
     Kind.WRONG_PARENT: "`remotefs check --repair` corrects it",
     Kind.UNREACHABLE: "`remotefs check --repair` gives it a name in the folder `recovered`",
     Kind.NO_BYTES: "nothing here can bring them back: replace it or remove it",
@@ -79,5 +79,5 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        """What to do."""
+        """Return what to do."""
         return ADVICE[self.kind]

@@ -1,4 +1,4 @@
-"""Which mount is meant where no path says it."""
+"""Finds the mount that a command without a path is for."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from remotefs.control.mounts import read_mounts
 from remotefs.errors import UsageError
 
 MountOption = Annotated[
-    Path | None, typer.Option("--mount", metavar="MOUNTPOINT", help="Which mount, where there are several.")
+    Path | None, typer.Option("--mount", metavar="MOUNTPOINT", help="The mount, where there are several.")
 ]
 
 
 def all_mounts() -> list[Path]:
-    """Where remotefs is mounted on this machine."""
+    """Return where remotefs is mounted on this machine."""
     return list(dict.fromkeys(entry.mountpoint for entry in read_mounts() if entry.is_remotefs))
 
 
 def chosen_mount(path: Path | None) -> FoundMount:
-    """The mount of `path`, or the only one there is. Raises UsageError, and as find_mount does."""
+    """Return the mount of `path`, or the only one on this machine. Raises UsageError, and as find_mount does."""
     if path is not None:
         return find_mount(path)
     mounts = all_mounts()
     if len(mounts) != 1:
-        raise UsageError(f"{len(mounts)} remotefs mounts are on this machine: say which with --mount")
+        raise UsageError(f"{len(mounts)} remotefs mounts are on this machine: choose one with --mount")
     return find_mount(mounts[0])

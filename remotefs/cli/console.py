@@ -1,4 +1,7 @@
-"""What a person sees: results on stdout, everything else on stderr, and nothing that a terminal would obey."""
+"""Prints for a person: results on stdout, everything else on stderr, without control characters for the terminal.
+
+Progress (`Report`) may be shown and forgotten; a sentence (`Notify`) has to be read.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ Notify = Callable[[str], None]
 
 
 def printable(text: str) -> str:
-    """`text` without characters that move the cursor or change a terminal: names and errors come from elsewhere."""
+    """Return `text` without characters that move the cursor or change a terminal: others chose names and errors."""
     return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
 
 
 def notify(text: str) -> None:
-    """One line for the person, on stderr."""
+    """Print a line on stderr."""
     sys.stderr.write(f"remotefs: {printable(text)}\n")
     sys.stderr.flush()
 
@@ -41,7 +44,7 @@ def notify_first(lines: Iterable[str], total: int) -> None:
 
 
 def result_console() -> Console:
-    """Where tables go. Their text is shown as it is: a `[` in a path is no markup."""
+    """Return the console for tables. It shows text as it is: a `[` in a path is not markup."""
     from rich.console import Console  # noqa: PLC0415 - a tenth of a second that most commands do without
 
     console = Console(markup=False, highlight=False, emoji=False)
@@ -52,7 +55,7 @@ def result_console() -> Console:
 
 
 def print_table(rows: Iterable[Sequence[str]], columns: str) -> None:
-    """Rows without lines between them, on stdout. `columns`: `<` or `>` each, `*` for one whose text may fold."""
+    """Print rows on stdout. `columns` aligns each to the left (`<`) or the right (`>`); `*` may fold its text."""
     from rich.table import Column, Table  # noqa: PLC0415 - see above
 
     shapes = {"<": Column(no_wrap=True), ">": Column(justify="right", no_wrap=True), "*": Column(overflow="fold")}
@@ -63,7 +66,7 @@ def print_table(rows: Iterable[Sequence[str]], columns: str) -> None:
 
 
 def describe(progress: Progress) -> str:
-    """Progress as a line."""
+    """Return progress as a line."""
     match progress:
         case Ready():
             return "mounted"
@@ -79,7 +82,7 @@ def describe(progress: Progress) -> str:
 
 
 def human_size(size: int) -> str:
-    """Bytes in the largest unit that leaves at least 1 before the point."""
+    """Return a size in the largest unit that leaves at least 1 before the point."""
     value = float(size)
     for unit in UNITS[:-1]:
         if value < UNIT_STEP:
@@ -89,7 +92,7 @@ def human_size(size: int) -> str:
 
 
 def human_duration(seconds: float) -> str:
-    """Seconds in one unit."""
+    """Return a duration in one unit."""
     for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"
@@ -111,7 +114,7 @@ def progress_shown(title: str) -> Iterator[Report]:
 
 @contextmanager
 def bar_shown(title: str) -> Iterator[Report]:
-    """A bar on the terminal that Warming moves, with the time that is left; nothing where stderr is no terminal."""
+    """Yield a report that shows Warming as a bar with the time left; nothing where stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

@@ -1,4 +1,4 @@
-"""From an exception to a line and an exit status."""
+"""Turns an exception into a line for a person and an exit status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXIT_INTERRUPTED = 130
 
 
 def sole_error(error: BaseException) -> BaseException:
-    """The one that counts of an exception group: an interruption, else what nobody foresaw, else the first."""
+    """Return the one error of a group that counts: an interruption, else an internal error, else the first."""
     leaves = list(_leaves(error))
     unforeseen = (leaf for leaf in leaves if not isinstance(leaf, RemotefsError | OSError))
     interrupted = (leaf for leaf in leaves if isinstance(leaf, KeyboardInterrupt))
@@ -26,23 +26,23 @@ def sole_error(error: BaseException) -> BaseException:
 
 
 def sentence(error: BaseException) -> str:
-    """What to tell the person; of an error that is a bug in remotefs, that it is one."""
+    """Return the sentence for a person; it marks an error that remotefs does not raise on purpose as internal."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, RemotefsError | OSError):
         return str(error) or type(error).__name__
-    return f"an error that nobody foresaw, {type(error).__name__}: {error} (REMOTEFS_DEBUG=1 shows where)"
+    return f"internal error, {type(error).__name__}: {error} (REMOTEFS_DEBUG=1 shows where)"
 
 
 def exit_status(error: BaseException) -> int:
-    """The command's exit status for it."""
+    """Return the exit status of a command that ends with this error."""
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
 
 
 def record(error: BaseException) -> None:
-    """Put it into the log where there is one, with its traceback when it is a bug."""
+    """Write the error to the log where there is one, an internal error with its traceback."""
     if logging.getLogger().handlers:
         unforeseen = not isinstance(error, RemotefsError | OSError | KeyboardInterrupt)
         log.error("%s", sentence(error), exc_info=error if unforeseen else None)

@@ -1,4 +1,4 @@
-"""The command `remotefs`: its groups of commands, and the one place where an error becomes a line and a status."""
+"""The command `remotefs`: loads the command that is called, and turns its error into a line and an exit status."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from remotefs.cli.console import notify
 from remotefs.cli.exit_status import exit_status, record, sentence, sole_error
 
 DEBUG_VARIABLE = "REMOTEFS_DEBUG"
-# Each command with its module and its function (or its group of commands) there, in the order of --help. Only what was
-# asked for is loaded: some commands need all of a mount, most need next to nothing and answer at once.
+# Each command with its module and its function (or its group of commands) there, in the order of --help. Only the
+# module of the called command is loaded: some need all of a mount, most need next to nothing and answer at once.
 COMMANDS = {
     "mount": ("mount", "mount"),
     "umount": ("mount", "umount"),
@@ -57,7 +57,7 @@ def main() -> NoReturn:
 
 
 def build_app(names: Sequence[str] = tuple(COMMANDS)) -> typer.Typer:
-    """The commands of these names."""
+    """Return an app with the commands of these names."""
     app = typer.Typer(
         name="remotefs",
         no_args_is_help=True,
@@ -77,7 +77,7 @@ def build_app(names: Sequence[str] = tuple(COMMANDS)) -> typer.Typer:
 
 
 def _wanted(arguments: Sequence[str]) -> Sequence[str]:
-    """The command that is called; all of them where none is, or one that there is not."""
+    """Return the command that is called; all of them where none is called, or an unknown one."""
     called = next((word for word in arguments if not word.startswith("-")), None)
     return (called,) if called in COMMANDS else tuple(COMMANDS)
 
@@ -91,7 +91,7 @@ def _print_version(wanted: bool) -> None:
 def _about(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Anthropic's Files API as a directory: mount it, copy into it, read from it."""

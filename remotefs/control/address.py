@@ -12,7 +12,7 @@ SOCKET_NAME = "control.sock"
 
 @contextmanager
 def short_address(path: Path) -> Iterator[str]:
-    """A short name for `path`, good for bind and connect while the context lasts.
+    """Yield a short name for `path`, valid for bind and connect while the context lasts.
 
     The folder is opened and named through /proc/self/fd, so that its length does not count (unix(7): `sun_path`).
     Raises OSError when the folder cannot be opened.

@@ -1,7 +1,7 @@
-"""Asking the kernel about a mount whose process may hang, without hanging with it.
+"""Asks the kernel about a mount whose process may hang, without hanging with it.
 
 A system call on such a mount waits until its process answers, and once that has taken the request not even a signal
-ends the wait. So the question goes to a child process, which is left behind when it says nothing in time.
+ends the wait. So the question goes to a child process, which is killed and left behind when no answer comes in time.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def ask_apart(question: Callable[[], bytes], *, patience_s: float = PATIENCE_S) 
 
 
 def _answer(question: Callable[[], bytes], writer: int) -> NoReturn:
-    """The child's part: nothing of the parent's is flushed or cleaned up by it."""
+    """Answer in the child and end it, without flushing or cleaning up anything of the parent's."""
     status = 1
     try:
         try:

@@ -1,4 +1,4 @@
-"""The command line's end of the control socket; synchronous, for a command has nothing else to do."""
+"""The command line's end of the control socket; synchronous, because a command has nothing else to do."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ class ControlClient:
         try:
             return msgspec.json.decode(line, type=kind)
         except msgspec.DecodeError as error:
-            raise ReplyBroken(f"the mount at {self.path} answered what cannot be read: {error}") from error
+            raise ReplyBroken(f"the mount at {self.path} sent an answer that cannot be read: {error}") from error
 
 
 def _lines(sock: socket.socket, deadline: float) -> Iterator[bytes]:
-    """Whole lines until the other side closes. Raises TimeoutError, ReplyBroken for a line without an end."""
+    """Yield whole lines until the other side closes. Raises TimeoutError, ReplyBroken for a line without an end."""
     rest = b""
     while True:
         *whole, rest = rest.split(b"\n")

@@ -1,4 +1,4 @@
-"""From any path inside a mount to the process that serves it."""
+"""Finds the process that serves the mount of a path."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FoundMount:
 
 
 def find_mount(path: Path) -> FoundMount:
-    """The remotefs mount that `path` lies in.
+    """Return the remotefs mount that `path` lies in.
 
     Raises UsageError when it lies in none, LocalError when that mount has lost its process, Unreachable when it
     hangs, BadName for a path that is not UTF-8 (a mount has none).

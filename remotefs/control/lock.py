@@ -1,4 +1,4 @@
-"""One process at a time for a state folder (A8)."""
+"""Locks a state folder: one process at a time (A8)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LOCK_NAME = "lock"
 
 
 class Holder(Message, frozen=True):
-    """Who holds a state folder."""
+    """The process that holds a state folder."""
 
     pid: int
     mountpoint: str
 
     @classmethod
     def here(cls, mountpoint: str) -> Holder:
-        """This process."""
+        """Return this process as the holder."""
         return cls(pid=os.getpid(), mountpoint=mountpoint)
 
 
@@ -45,7 +45,7 @@ def lock_state(state_dir: Path, holder: Holder) -> Iterator[None]:
 
 
 def holder_of(state_dir: Path) -> Holder | None:
-    """Who took the lock last, as written inside; None when nothing readable is there."""
+    """Return the process that took the lock last, as it wrote into the file; None where that cannot be read."""
     try:
         return msgspec.json.decode((state_dir / LOCK_NAME).read_bytes(), type=Holder)
     except (OSError, msgspec.DecodeError):

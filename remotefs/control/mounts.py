@@ -25,32 +25,32 @@ class MountEntry:
 
     @property
     def is_fuse(self) -> bool:
-        """Whether a process of this machine serves it."""
+        """Return whether a process of this machine serves it."""
         return self.fstype in {"fuse", "fuseblk"} or self.fstype.startswith("fuse.")
 
     @property
     def is_remotefs(self) -> bool:
-        """Whether remotefs made it."""
+        """Return whether it is a mount of remotefs."""
         return self.fstype == FSTYPE
 
 
 def parse_mounts(text: str) -> tuple[MountEntry, ...]:
-    """The entries of a mountinfo file in its order: of two on one mountpoint the later covers the earlier."""
+    """Return the entries of a mountinfo file in its order; on one mountpoint a later one covers an earlier one."""
     return tuple(_entry(line) for line in text.splitlines() if " - " in line)
 
 
 def read_mounts() -> tuple[MountEntry, ...]:
-    """The table as it is now."""
+    """Return the table as it is now."""
     return parse_mounts(MOUNTINFO.read_text(encoding="utf-8", errors="surrogateescape"))
 
 
 def mount_at(path: Path, mounts: Iterable[MountEntry]) -> MountEntry | None:
-    """What is mounted exactly at `path` (absolute, without links); None when it is an ordinary folder."""
+    """Return the mount exactly at `path` (absolute, without links); None when it is an ordinary folder."""
     return next((entry for entry in reversed(tuple(mounts)) if entry.mountpoint == path), None)
 
 
 def mount_of(path: Path, mounts: Iterable[MountEntry]) -> MountEntry | None:
-    """The mount that `path` (absolute, without links) lies in; None when the table has no root."""
+    """Return the mount that `path` (absolute, without links) lies in; None when the table has no root."""
     found: MountEntry | None = None
     for entry in mounts:
         deeper = found is None or len(entry.mountpoint.parts) >= len(found.mountpoint.parts)
@@ -60,7 +60,7 @@ def mount_of(path: Path, mounts: Iterable[MountEntry]) -> MountEntry | None:
 
 
 def is_dead(mountpoint: Path) -> bool:
-    """Whether what is mounted there has lost the process that served it.
+    """Return whether the mount there has lost the process that served it.
 
     Asked by statvfs, which always goes to that process; the kernel would answer a stat from its cache.
     """
@@ -72,7 +72,7 @@ def is_dead(mountpoint: Path) -> bool:
 
 
 def real(path: Path) -> Path:
-    """`path` absolute and without links; a dead mount on the way does not hinder, its rest is taken as written."""
+    """Return `path` absolute and without links; below a dead mount the rest is taken as written."""
     return Path(os.path.realpath(path))
 
 
@@ -83,5 +83,5 @@ def _entry(line: str) -> MountEntry:
 
 
 def _unescape(field: str) -> str:
-    """The kernel writes space, tab, newline and backslash as three octal digits."""
+    """Replace the three octal digits that the kernel writes for space, tab, newline and backslash."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

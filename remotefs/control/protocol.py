@@ -44,18 +44,18 @@ class Reply(Message, frozen=True, omit_defaults=True):
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    """One line, its newline included."""
+    """Return the message as one line, with its newline."""
     return msgspec.json.encode(message) + b"\n"
 
 
 def failure_of(error: RemotefsError) -> Failure:
-    """The record that `error_of` turns back into the same class and sentence."""
+    """Return the record that `error_of` turns back into the same class and sentence."""
     status = error.status if isinstance(error, RefusedError) else None
     return Failure(kind=type(error).__name__, message=str(error), status=status)
 
 
 def error_of(failure: Failure) -> RemotefsError:
-    """The exception that the other side raised; RemotefsError itself where its class is not known here."""
+    """Return the exception that the other side raised; a RemotefsError where its class is not known here."""
     kind = getattr(errors, failure.kind, None)
     if not (isinstance(kind, type) and issubclass(kind, RemotefsError)):
         return RemotefsError(failure.message)

@@ -51,7 +51,7 @@ class ControlServer:
                 task_status.started()
 
     async def _serve(self, stream: trio.SocketStream) -> None:
-        """One connection, one command. The last line sent ends everything that ran for it."""
+        """Serve one connection, which carries one command. The last line ends everything that runs for it."""
         outbox, lines = trio.open_memory_channel[Reply](PROGRESS_BACKLOG)
 
         def report(progress: Progress) -> None:
@@ -64,7 +64,7 @@ class ControlServer:
                 await outbox.send(await self._reply(stream, report, nursery))
 
     async def _reply(self, stream: trio.SocketStream, report: Report, nursery: trio.Nursery) -> Reply:
-        """The last line of the connection: no error of a command, foreseen or not, gets further than this."""
+        """Return the last line of the connection; no error of a command gets past this."""
         try:
             # Read first: a caller that is refused in the middle of its sentence would not hear why.
             line = await _request_line(stream)
@@ -75,8 +75,8 @@ class ControlServer:
         except RemotefsError as error:
             return Reply(error=failure_of(error))
         except Exception:
-            log.exception("a control command failed in a way that nobody foresaw")
-            return Reply(error=failure_of(RemotefsError("the mount failed at this; its log says how")))
+            log.exception("internal error in a control command")
+            return Reply(error=failure_of(RemotefsError("internal error in the mount; its log has the details")))
         return Reply(result=msgspec.Raw(result))
 
     def _parse(self, line: bytes) -> tuple[Command, msgspec.Struct]:
@@ -106,7 +106,7 @@ async def _request_line(stream: trio.SocketStream) -> bytes:
 
 
 def _check_peer(stream: trio.SocketStream) -> None:
-    """The file's mode keeps others out already; a descriptor may have been handed on."""
+    """Raise AccessDenied for another user, to whom a descriptor may have been handed past the file's mode."""
     raw = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)
     assert isinstance(raw, bytes)
     _, uid, _ = UCRED.unpack(raw)
@@ -125,7 +125,7 @@ async def _forward(
 
 
 async def _cancel_at_hang_up(stream: trio.SocketStream, connection: trio.CancelScope) -> None:
-    """A caller sends nothing after its request, so whatever comes is its end."""
+    """Cancel the command when its caller hangs up; a caller sends nothing after its request."""
     with contextlib.suppress(trio.BrokenResourceError):
         await stream.receive_some()
     connection.cancel()

@@ -21,7 +21,7 @@ ASK_TIMEOUT_S = 5.0
 
 
 async def ask_to_yield(state_dir: Path) -> bool:
-    """Ask the holder to let go. False: it is in use and stays. True: it goes, or nobody answers, so it may be going."""
+    """Ask the holder to let go. Return False when it is in use and stays, True when it ends or does not answer."""
     client = ControlClient(state_dir / SOCKET_NAME)
     try:
         reply = await trio.to_thread.run_sync(lambda: client.call(TAKEOVER, Nothing(), timeout_s=ASK_TIMEOUT_S))
@@ -38,7 +38,7 @@ async def take_state(
     wait_s: float,
     ask: Callable[[Path], Awaitable[bool]] = ask_to_yield,
 ) -> AsyncIterator[None]:
-    """As `lock_state`, after asking a process that drains to stop and waiting at most `wait_s` for it.
+    """Hold the state folder as `lock_state` does, asking a process that drains to stop and waiting `wait_s` for it.
 
     Raises StateLocked at once when the holder is a mount in use, and after `wait_s` when it does not let go.
     """

@@ -1,6 +1,24 @@
-"""A mount from its start to its end: parts builds it, life runs it, commands answers for it.
+"""Builds a mount, runs it from its start to its end, and answers its commands.
 
-run_mount --> recover --> first listing or greeting --> kernel mount --> serve --> drain --> unmount
+    run_mount ─► recover ─► first listing, or a greeting ─► kernel mount ─► serve ─► drain ─► unmount
 
-From outside come `life` (which loads pyfuse3), `settings`, and `idle`, which works where pyfuse3 cannot be loaded.
+    assembly   builds every part once, from the lowest layer up    commands/  answer the control socket
+    session    starts the tasks, serves the kernel, drains         check/     `remotefs check` and its repairs
+    ownership  decides whether an account may use the folder       export, loose_files, backup: copies for a person
+    settings   mountpoint, state folder, settings, kernel options  offline, moving: commands without a mount
+
+The process of `remotefs mount` comes in with settings and the lock of the state folder, and leaves with an exit status:
+0, or 3 when changes are left for the next mount.
+
+Decisions:
+
+* Recovery comes before every worker. It repairs what a crash left, so that no other code has to know of crashes.
+* A mount whose tree is known does not wait for the service: after 2 s it starts with what it knows (A2). Only the very
+  first listing is waited for, and not for ever.
+* `stop` ends the serving of the kernel before a command returns. What the caller has seen a moment before is still so,
+  and nothing can be written that no drain would find.
+* A failed task is restarted by its boundary (`remotefs/supervision.py`); it does not end the mount.
+
+`session` loads pyfuse3, and so does `moving`, which asks the service by it. `offline` works where pyfuse3 cannot be
+loaded.
 """

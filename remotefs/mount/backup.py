@@ -65,7 +65,7 @@ class Backup:
         if target.is_relative_to(self._state_dir):
             raise InvalidArgument(f"{target} lies in the state folder itself; back it up to a place outside of it")
         if not target.parent.is_dir():
-            raise InvalidArgument(f"{target.parent} is no folder: make it first")
+            raise InvalidArgument(f"{target.parent} is not a folder: make it first")
         if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
             raise AlreadyExists(f"{target} is there and not empty; give a new or an empty folder")
 

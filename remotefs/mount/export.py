@@ -1,6 +1,6 @@
-"""`remotefs export`: copying what is on this disk to a place outside of the mount, byte for byte.
+"""`remotefs export`: copies files on this disk to a place outside of the mount, byte for byte.
 
-It works by the state folder alone: without the network, and without a mount.
+It needs the state folder alone, neither the network nor a mount.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from remotefs.store.tree import Tree
 
 
 class Export:
-    """One run. `failed`: what was not copied, and why, by its path in the mount."""
+    """One run. `failed` has the reason for each path of the mount that was not copied."""
 
     def __init__(self, tree: Tree, content: ContentStore, reader: FileReader, *, force: bool, report: Report) -> None:
         self._tree = tree
@@ -78,7 +78,7 @@ class Export:
             self.bytes += inode.size
 
     async def _source(self, inode: Inode, path: str) -> BinaryIO:
-        """Its bytes, checked. Raises NotReadable, CorruptionError."""
+        """Return the bytes of a file, checked. Raises NotReadable, CorruptionError."""
         if inode.size == 0:
             return BytesIO()
         if inode.staged_gen is None and inode.file_id is not None:

@@ -40,7 +40,7 @@ class Loose(NamedTuple):
 
 
 class LooseExport:
-    """One run. `failed`: what was not copied, and why, by where it was to go."""
+    """One run. `failed` has the reason for each destination that was not written."""
 
     def __init__(self, state_dir: Path, *, force: bool, report: Report) -> None:
         self._state_dir = state_dir
@@ -116,7 +116,7 @@ def _labelled(file: Path, label: Label | NoLabel, otherwise: str) -> Loose:
 
 
 def _is_path(path: str) -> bool:
-    """Whether a path can be one of the tree, so that nothing gets out of DEST."""
+    """Return whether a path can be one of the tree, so that nothing gets out of DEST."""
     components = path.split("/")
     try:
         checked = [names.check_component(component.encode()) for component in components]
@@ -126,7 +126,7 @@ def _is_path(path: str) -> bool:
 
 
 def _below(path: str, wanted: str) -> str | None:
-    """The rest of a path below another; "" where they are the same; None where it lies elsewhere."""
+    """Return the rest of a path below another; "" where they are the same; None where it lies elsewhere."""
     if not wanted:
         return path
     if path == wanted:
@@ -135,12 +135,12 @@ def _below(path: str, wanted: str) -> str | None:
 
 
 def _free(path: str, name: str, taken: set[str]) -> str:
-    """A place that no other file of this run has: `path (name)` for an older version."""
+    """Return a place that no other file of this run has: `path (name)` for an older version."""
     return f"{path} ({name})" if path in taken else path
 
 
 def _check(file: Path, sums: Path) -> None:
-    """Raises CorruptionError where the bytes are not all here, or not the ones that were put there."""
+    """Raise CorruptionError where the bytes are not all here, or do not match their checksums."""
     content = ContentFile.open(file, sums)
     try:
         layout = content.sums.layout

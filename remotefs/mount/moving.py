@@ -19,11 +19,11 @@ from remotefs.store.meta import Meta
 def accept_account(state_dir: Path, config: Config, confirm: Callable[[Owner, Owner], bool]) -> bool:
     """Bind a state folder to the account that answers now, where `confirm(before, after)` says yes.
 
-    Returns whether it was bound to another one. Raises NotFound, StateLocked while a mount uses the folder,
+    Return whether it was bound to another one. Raises NotFound, StateLocked while a mount uses the folder,
     AccountError where replies name an account that is certainly another, and RefusedError or TransportError.
     """
     if not (state_dir / "state.db").exists():
-        raise NotFound(f"{state_dir} is no state folder of remotefs: there is no state.db")
+        raise NotFound(f"{state_dir} is not a state folder of remotefs: it has no state.db")
     with lock_state(state_dir, Holder.here(f"nowhere, by a command on {state_dir}")):
         account = trio.run(identify, config)
         answer = Owner(account.organization, account.workspace, address_of(config.service.base_url))

@@ -25,9 +25,9 @@ from remotefs.store.database import Database
 
 
 def check(state_dir: Path, config: Config, *, repair: bool, read: bool, report: Report) -> CheckResult:
-    """As the mount's command; with `repair` what a crash left is put in order first, as at the start of a mount.
+    """Check as the mount's command does; with `repair` recover first from a crash, as a mount does at its start.
 
-    A damaged database is made again then. Raises StateLocked while a mount uses it, NotFound, StateUnusable.
+    `repair` also rebuilds a damaged database. Raises StateLocked while a mount uses it, NotFound, StateUnusable.
     """
 
     async def run() -> CheckResult:
@@ -48,7 +48,7 @@ def check(state_dir: Path, config: Config, *, repair: bool, read: bool, report: 
 
 
 def export(state_dir: Path, config: Config, path: str, target: Path, *, force: bool, report: Report) -> ExportResult:
-    """As the mount's command; from the files alone where the database cannot be read.
+    """Export as the mount's command does, from the files alone where the database cannot be read.
 
     Raises StateLocked while a mount uses it, NotFound.
     """
@@ -68,7 +68,7 @@ def export(state_dir: Path, config: Config, path: str, target: Path, *, force: b
 
 
 def backup(state_dir: Path, config: Config, target: Path, *, report: Report) -> ExportResult:
-    """As the mount's command. Raises StateLocked while a mount uses it, NotFound, StateUnusable."""
+    """Back up as the mount's command does. Raises StateLocked while a mount uses it, NotFound, StateUnusable."""
 
     async def run() -> ExportResult:
         async with _parts(state_dir, config) as parts:
@@ -88,7 +88,7 @@ def _held(state_dir: Path) -> Iterator[None]:
 
 @asynccontextmanager
 async def _parts(state_dir: Path, config: Config) -> AsyncIterator[Components]:
-    """The parts of a state folder whose lock is held. Raises StateUnusable."""
+    """Yield the parts of a state folder whose lock is held. Raises StateUnusable."""
     if rescue.is_missing(state_dir / "state.db"):
         raise StateUnusable(f"{state_dir}: its database is missing")
     settings = MountSettings(state_dir, state_dir, config, FuseOptions())

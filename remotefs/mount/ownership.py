@@ -33,7 +33,7 @@ class Owner:
 
     @property
     def is_named(self) -> bool:
-        """Whether replies have named it."""
+        """Return whether replies have named it."""
         return self.organization is not None or self.workspace is not None
 
     def describe(self) -> str:
@@ -85,12 +85,12 @@ def judge(owner: Owner, answer: Owner) -> Owner | None:
 
 
 def is_elsewhere(owner: Owner, base_url: str) -> bool:
-    """Whether a folder that knows an address alone is about another one: then no reply can show that it is the same."""
+    """Return whether a folder that knows only an address is for another one: no reply can show that it is the same."""
     return not owner.is_named and owner.address is not None and owner.address != address_of(base_url)
 
 
 def contradicts(owner: Owner, answer: Owner) -> bool:
-    """Whether both name an account, and not the same: then the folder cannot move on."""
+    """Return whether both name an account and not the same one: then the folder cannot be bound to it."""
     pairs = ((owner.organization, answer.organization), (owner.workspace, answer.workspace))
     return any(one is not None and other is not None and one != other for one, other in pairs)
 

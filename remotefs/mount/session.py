@@ -1,4 +1,4 @@
-"""The life of a mount: start, serve, drain, end."""
+"""Runs a mount: start, serve, drain, end."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _GREETING_S = 2.0
 
 
 async def identify(config: Config) -> Account:
-    """Whose key it is, by one request. Raises RefusedError, TransportError."""
+    """Return the account of the key, by one request. Raises RefusedError, TransportError."""
     async with Client(config.service, Budget.for_service(config.service)) as client:
         await client.list_page(None, priority=Priority.FIRST_LISTING, limit=1)
         return client.account or Account(None, None)
 
 
 async def run_mount(settings: MountSettings, *, report: Callable[[Progress], None]) -> int:
-    """Mount, serve until unmounted, drain; the exit status: 3 when work is left for the next mount.
+    """Mount, serve until unmounted, drain. Return the exit status: 3 when work is left for the next mount.
 
     Raises RemotefsError when it cannot mount.
     """
@@ -92,7 +92,7 @@ class MountSession:
         self._last_drain: trio.CancelScope | None = None
 
     async def run(self) -> int:
-        """From recovery to the last drain; the exit status."""
+        """Run from recovery to the last drain and return the exit status."""
         parts, keep = self._parts, self._parts.supervisor.keep
         parts.guard.check_address()
         async with parts.client, trio.open_nursery() as nursery:
@@ -126,7 +126,7 @@ class MountSession:
             parts.staging.close()
 
     def _report_leftovers(self) -> None:
-        """What an earlier mount could not bring to the service in time is announced, and goes on (A3)."""
+        """Report the changes of an earlier mount that are still pending, and files that recovery found (A3)."""
         rescued, lost = self._parts.recovery.rescued, self._parts.database.lost_frames
         if lost:
             self._report(Notice(text="the log of the database was damaged: the last changes of names may be lost"))
@@ -220,7 +220,7 @@ class MountSession:
                 return
 
     async def _announce(self) -> None:
-        """Ready is when the kernel's first question was answered."""
+        """Report Ready once the kernel's first request was answered."""
         await trio.to_thread.run_sync(os.stat, self._settings.mountpoint)
         raised = await trio.to_thread.run_sync(
             raise_background_limit, self._settings.mountpoint, self._config.mount.max_background
@@ -236,7 +236,7 @@ class MountSession:
     # -- the end
 
     async def _drain_after_unmount(self) -> int:
-        """What an unmount from outside left to do; one that was asked for has drained already. How much is left."""
+        """Drain after an unmount from outside; `remotefs umount` has drained already. Return the intents left."""
         if not self._stop.is_set():
             drain = partial(self._drain, self._config.mount.signal_drain_s)
             with trio.CancelScope() as self._last_drain:
@@ -247,7 +247,7 @@ class MountSession:
         await self._parts.drainer.drain(timeout_s, leaves_open=True)
 
     def _yield_state(self) -> bool:
-        """Another mount wants this state folder: whether this one is draining, and so ends now (A3)."""
+        """Let another mount have the state folder, if this one only drains. Return whether it does (A3)."""
         if self._last_drain is None:
             return False
         self._last_drain.cancel()
@@ -260,7 +260,7 @@ class MountSession:
 
 
 def kernel_options(options: FuseOptions) -> set[str]:
-    """The words for libfuse. The kernel checks permissions (A6)."""
+    """Return the mount options for libfuse. The kernel checks permissions (A6)."""
     words = {*pyfuse3.default_options, "default_permissions", "fsname=remotefs", "subtype=remotefs", *options.extra}
     if options.allow_other:
         words.add("allow_other")

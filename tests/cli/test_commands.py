@@ -72,7 +72,7 @@ def test_the_version(remotefs: Shell) -> None:
         (["mount", "mnt", "--local-root", "root"], r"needs --local"),
         (["mount", "--local", "mnt", "--config", "missing.toml"], r"missing\.toml: there is no such file"),
         (["umount", "mnt"], r"nothing is mounted at mnt"),
-        (["umount", "/proc"], r"/proc is no remotefs mount but proc"),
+        (["umount", "/proc"], r"/proc is not a remotefs mount but proc"),
         (["status", "mnt"], r"mnt is not in a remotefs mount"),
         (["flush", "full/thesis.tex"], r"not in a remotefs mount"),
         (["id", "file"], r"not in a remotefs mount"),
@@ -90,7 +90,7 @@ def test_wrong_use_is_one_clear_line_and_exit_2(remotefs: Shell, arguments: list
     ("state_dir", "said"),
     [
         ("file", r"is, or lies below, a file"),
-        ("full", r"no state folder of remotefs .*thesis\.tex"),
+        ("full", r"not a state folder of remotefs .*thesis\.tex"),
         ("mnt/state", r"keep them apart"),
     ],
 )

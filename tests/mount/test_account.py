@@ -69,4 +69,4 @@ def test_a_named_account_is_never_exchanged_for_another(tmp_path: Path, mount: M
 
 def test_a_folder_that_is_none_is_said_to_be(tmp_path: Path, mount: Mounted) -> None:
     done = remotefs("accept-account", "--state-dir", tmp_path, "--yes", env=mount.env | {"ANTHROPIC_API_KEY": KEY})
-    assert (done.returncode, "no state folder" in done.stderr) == (1, True)
+    assert (done.returncode, "not a state folder" in done.stderr) == (1, True)

@@ -1,1 +1,13 @@
-"""The commands, one module a group."""
+"""Reads the options of each command and prints its result; one module for each group of commands.
+
+    mount      mount, umount                 account    accept-account
+    status     status, flush, retry          serve      serve, generate (the local server)
+    paths      id, path                      probe      probe (a server, without a mount)
+    cache      warm, pin, unpin, cache …
+    trash      trash …, accept-removals
+    sync, dedupe
+    check      check, export, backup
+
+A group has the same name here, in `control/messages/` (the records that cross the socket) and in `mount/commands/`
+(the handlers in the mount's process). The commands of the right column do not use the socket.
+"""

@@ -1,4 +1,4 @@
-"""`remotefs accept-account`: the account that a state folder belongs to, where its address changes by right."""
+"""`remotefs accept-account`: binds a state folder to the new address of its account."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def accept_account(
         Path, typer.Option("--state-dir", metavar="DIR", help="The state folder of a mount that is not running.")
     ],
     base_url: Annotated[
-        str | None, typer.Option(help="Where the service is now. Default: ANTHROPIC_BASE_URL, else the vendor's.")
+        str | None, typer.Option(help="The new address of the service. Default: ANTHROPIC_BASE_URL, else the vendor's.")
     ] = None,
     config_file: Annotated[
         Path | None,
         typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Bind a state folder to the address at which its account answers now.
+    """Bind a state folder to the address where its account answers now.
 
-    A state folder belongs to the account that the replies of the service name, and where they name none to the address
-    of the service. Another one is refused, because the files here would be taken for deleted. When you know that the
-    service has only moved, this shows both and binds the folder to the new address. A folder of another account stays
-    refused.
+    A state folder belongs to the account that the replies of the service name, or to the address of the service where
+    they name none. Another account is refused, because the files here would be taken for deleted. If the service has
+    only moved, this command shows both addresses and binds the folder to the new one. It never binds a folder to
+    another account.
     """
     settings = load_settings(os.environ, config_file, {"service": {"base_url": base_url}})
     check_key(settings.service)

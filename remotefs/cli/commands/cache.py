@@ -1,4 +1,4 @@
-"""`remotefs warm`, `pin`, `unpin` and `cache`: what is kept on this disk."""
+"""`remotefs warm`, `pin`, `unpin` and `cache`: the content that is kept on this disk."""
 
 from __future__ import annotations
 
@@ -27,37 +27,38 @@ from remotefs.control.messages.cache import (
 )
 from remotefs.errors import UsageError
 
-# Fetching may take as long as it likes; the mount says how far it is.
+# Fetching may take any time; the mount reports its progress.
 LONG_S = 7 * 86_400.0
 SHORT_S = 60.0
 _PATHS = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or folders of a mount.")]
-_YES = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_YES = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
-cache = typer.Typer(no_args_is_help=True, help="The content that is kept on this disk.")
+cache = typer.Typer(no_args_is_help=True, help="Show and free the content that is kept on this disk.")
 
 
 def warm(paths: _PATHS) -> None:
-    """Bring content to this disk, to be read fast, and offline.
+    """Fetch content to this disk, for fast and offline reading.
 
-    What cannot be read is named: the service does not give back what was uploaded elsewhere. The exit status is 1 then.
+    Prints the files that cannot be fetched, because the service does not give back what was uploaded elsewhere. The
+    exit status is 1 then.
     """
     _warm(paths, pin=False)
 
 
 def pin(paths: _PATHS) -> None:
-    """Bring content to this disk and keep it there, whatever room is wanted.
+    """Fetch content to this disk and keep it there, even when room is needed.
 
-    `remotefs unpin` lets it go again.
+    `remotefs unpin` allows it to be evicted again.
     """
     _warm(paths, pin=True)
 
 
 def unpin(paths: _PATHS, *, yes: _YES = False) -> None:
-    """Let content go when room is wanted.
+    """Allow content to be evicted when room is needed.
 
-    Asks before it does so with files that were uploaded from here: the service does not give them back, so they cannot
-    be read any more once their content has gone.
+    Asks before it unpins files that were uploaded from here: the service does not give them back, so they cannot be
+    read any more once their content is evicted.
     """
     for path in paths:
         found = find_mount(path)
@@ -73,7 +74,7 @@ def unpin(paths: _PATHS, *, yes: _YES = False) -> None:
 
 @cache.command("info")
 def info(*, mount: MountOption = None) -> None:
-    """Show what content takes on this disk, and what it may."""
+    """Show how much room content takes on this disk, and how much it may take."""
     found = chosen_mount(mount).control.call(CACHE_INFO, Nothing(), timeout_s=SHORT_S)
     rows = [
         ("pinned", f"{human_size(found.pinned_bytes)} in {found.pinned_files:,} files"),
@@ -90,11 +91,11 @@ def info(*, mount: MountOption = None) -> None:
 def trim(
     *,
     to: Annotated[
-        str, typer.Option("--to", metavar="SIZE", help="What may stay, such as 500M or 2G (1024 each). Default: 0.")
+        str, typer.Option("--to", metavar="SIZE", help="How much may stay, such as 500M or 2G (1024 each). Default: 0.")
     ] = "0",
     mount: MountOption = None,
 ) -> None:
-    """Evict content that can be fetched again, what was not used for longest first."""
+    """Evict content that can be fetched again, the longest unused first."""
     freed = chosen_mount(mount).control.call(CACHE_TRIM, TrimParams(parse_size(to)), timeout_s=SHORT_S)
     notify(f"{freed.files:,} files evicted, {human_size(freed.bytes)}")
 
@@ -102,13 +103,15 @@ def trim(
 @cache.command("clear")
 def clear(
     *,
-    force: Annotated[bool, typer.Option("--force", help="Also what is pinned: see what it says first.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also remove pinned content; shows first what that loses.")
+    ] = False,
     yes: _YES = False,
     mount: MountOption = None,
 ) -> None:
     """Remove all content that can be fetched again; with --force also what cannot.
 
-    Files that are open keep theirs. What waits to be uploaded is never touched.
+    The content of open files stays. Bytes that are not uploaded yet are never touched.
     """
     control = chosen_mount(mount).control
     sole = control.call(CACHE_INFO, Nothing(), timeout_s=SHORT_S).sole
@@ -123,10 +126,10 @@ def clear(
 
 
 def parse_size(text: str) -> int:
-    """Bytes, from a number with K, M, G or T behind it, 1024 each. Raises UsageError."""
+    """Return the bytes that a number with K, M, G or T (1024 each) behind it stands for. Raises UsageError."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{text!r} is no size: a number, with K, M, G or T behind it if you like")
+        raise UsageError(f"invalid size {text!r} (bytes, or with K, M, G or T)")
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
 
 

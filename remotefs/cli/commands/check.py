@@ -1,4 +1,4 @@
-"""`remotefs check`, `export` and `backup`: of a mount, or of the state folder of one that is not running."""
+"""`remotefs check`, `export` and `backup`, for a mount or for the state folder of one that is not running."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from remotefs.control.messages.check import (
 )
 from remotefs.errors import NotFound, UsageError
 
-# Reading all that is pinned, or copying it, takes as long as it takes.
+# Reading or copying all pinned content may take any time.
 LONG_S = 7 * 86_400.0
 _StateDir = Annotated[
     Path | None,
@@ -41,15 +41,15 @@ def check(
     ] = None,
     *,
     state_dir: _StateDir = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Put right what can be, losing no bytes.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired without losing bytes.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Do not list the service.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not read the content that only this machine has.")] = False,
 ) -> None:
     """Compare the parts of a mount with each other and with the service.
 
-    The tree, the pending changes, what is being written, the content and its sums, and one listing of the service; of
-    a state folder all but the listing. A line for each finding, and what to do about it. The exit status is 1 when
-    there are any.
+    Compares the tree, the pending changes, the staged files, the content with its checksums, and one listing of the
+    service; for a state folder everything but the listing. Prints a line for each finding, with what to do about it.
+    The exit status is 1 when there are findings.
     """
     with progress_shown("checking") as report:
         if state_dir is not None:
@@ -65,22 +65,24 @@ def check(
 
 
 def export(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH... DEST", help="Files or folders, then where to.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH... DEST", help="Files or folders, then the destination.")
+    ],
     *,
     state_dir: _StateDir = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
     """Copy files from this disk to a place outside of the mount, byte for byte.
 
-    Works offline, and with --state-dir without a mount: each PATH is then one within it, `.` for all. What is not on
-    this disk is named. The exit status is 1 then.
+    Works offline, and with --state-dir without a mount; each PATH is then relative to the root of the mount, `.` for
+    all. Prints the files that are not on this disk. The exit status is 1 then.
     """
     *sources, destination = paths
     if not sources:
         raise UsageError("export takes at least one PATH and then DEST")
     into = destination.is_dir()
     if len(sources) > 1 and not into:
-        raise UsageError(f"{destination} is no folder: several files need one")
+        raise UsageError(f"{destination} is not a folder: several files need one")
     results = []
     with progress_shown("exporting") as report:
         for source in sources:
@@ -91,17 +93,17 @@ def export(
 
 
 def backup(
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A folder that is new or empty.")],
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new or an empty folder.")],
     mountpoint: Annotated[
         Path | None, typer.Argument(metavar="MOUNTPOINT", help="Default: the only remotefs mount.")
     ] = None,
     *,
     state_dir: _StateDir = None,
 ) -> None:
-    """Copy the state folder of a mount while it works: all that the service does not give back.
+    """Copy the state folder of a running mount: everything that the service does not give back.
 
-    The copy is as of one moment. To use it, mount with `--state-dir DEST`, in place of the original and never beside
-    it. What could not be copied is named. The exit status is 1 then.
+    The copy shows one moment. To use it, mount with `--state-dir DEST`, in place of the original and never beside it.
+    Prints the files that could not be copied. The exit status is 1 then.
     """
     target = destination.absolute()
     with progress_shown("backing up") as report:
@@ -132,11 +134,11 @@ def _print_exported(results: list[ExportResult]) -> None:
 
 
 def _finding_line(finding: FindingReport) -> str:
-    done = "put right" if finding.repaired else finding.advice
+    done = "repaired" if finding.repaired else finding.advice
     return f"{finding.path or '/'}: {finding.kind}: {finding.what}; {done}"
 
 
-# -- without a mount; all of it is loaded for this alone
+# -- without a mount: these load all of a mount, so they import it themselves
 
 
 def _check_idle(state_dir: Path, repair: bool, quick: bool, report: Report) -> CheckResult:

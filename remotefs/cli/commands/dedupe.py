@@ -1,4 +1,4 @@
-"""`remotefs dedupe`: removing copies that have piled up under one name."""
+"""`remotefs dedupe`: removes copies that have piled up under one name."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LONG_S = 3600.0
 def dedupe(
     path: Annotated[Path, typer.Argument(help="A mount, or a folder or file in it.")],
     *,
-    keep: Annotated[Literal["newest", "oldest"], typer.Option(help="Which of several equal ones stays.")] = "newest",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what there is.")] = False,
+    keep: Annotated[Literal["newest", "oldest"], typer.Option(help="Which of several equal copies stays.")] = "newest",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the copies.")] = False,
     delete: Annotated[
-        list[str] | None, typer.Option("--delete", metavar="ID", help="Delete this copy, whatever it holds.")
+        list[str] | None, typer.Option("--delete", metavar="ID", help="Delete this copy, even if its content differs.")
     ] = None,
 ) -> None:
     """Remove copies that have piled up under one name.
 
-    Deletes, for good, those whose bytes are here and equal to the one that is kept, byte for byte. The others are
-    listed, and deleted only by their id.
+    Deletes for good the copies whose bytes are on this disk and equal those of the copy that is kept. Lists the others;
+    they are deleted only by their id.
     """
     found = find_mount(path)
     params = DedupeParams(path=found.path, keep_oldest=keep == "oldest", dry_run=dry_run, file_ids=tuple(delete or ()))

@@ -91,7 +91,7 @@ def mount(
 
 
 def umount(
-    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="Where it is mounted.")],
+    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="The folder that it is mounted on.")],
     *,
     timeout: Annotated[
         float | None,
@@ -103,7 +103,7 @@ def umount(
 ) -> None:
     """Bring pending changes to the service, then unmount.
 
-    What the service does not get in time is kept and goes on with the next mount; the exit status is 3 then.
+    Changes that do not reach the service in time are kept and go on with the next mount. The exit status is 3 then.
     """
     timeout_s = load_settings(os.environ, None, {}).mount.umount_drain_s if timeout is None else timeout
     with progress_shown(f"unmounting {mountpoint}") as report:

@@ -1,4 +1,4 @@
-"""`remotefs id` and `path`: from a path to the id of its file and back."""
+"""`remotefs id` and `path`: translate a path into a file id and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from remotefs.control.messages.paths import IDENTIFY, PATHS, IdentifyParams, Pat
 from remotefs.errors import NotFound
 
 SHORT_S = 30.0
-# Past the time given to the mount: for its answer to come.
+# After the time given to the mount, for its answer to arrive.
 GRACE_S = 10.0
 
 
@@ -25,14 +25,16 @@ def identify(
     *,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="A content block for the Messages API, a line each: document, image or upload."),
+        typer.Option(
+            "--json", help="Print a content block for the Messages API, a line each: document, image or upload."
+        ),
     ] = False,
     timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait until the service has a file.")] = 60.0,
 ) -> None:
     """Print the file id of a path.
 
-    Waits until the service has what was written there: then it is the id for the messages of the API. Every later
-    edit or rename of a file changes its id.
+    Waits until the service has the content that was written there, so that messages of the API can use the id. Every
+    later edit or rename of a file changes its id.
     """
     for path in paths:
         found = find_mount(path)
@@ -48,7 +50,7 @@ def path_of(
     *,
     mount: MountOption = None,
 ) -> None:
-    """Print the path of a file id, a line each."""
+    """Print the path of each file id, a line each."""
     found = chosen_mount(mount)
     result = found.control.call(PATHS, PathsParams(tuple(file_ids)), timeout_s=SHORT_S)
     for path in result.paths:

@@ -91,7 +91,7 @@ def generate(
 
 
 def _runner() -> ModuleType:
-    """The server itself, whose libraries are an extra: without them, say so instead of a traceback."""
+    """Return the module of the server. Without its libraries, which are an extra, print what to install and exit."""
     try:
         return importlib.import_module("remotefs.server.run")
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`remotefs status`, `flush`, `retry`: what the running mount says, asked over its control socket."""
+"""`remotefs status`, `flush` and `retry`: ask running mounts over their control sockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 STATUS_TIMEOUT_S = 10.0
 WATCH_EVERY_S = 1.0
-# Past the time given to the mount: for its answer to come.
+# After the time given to the mount, for its answer to arrive.
 GRACE_S = 10.0
 
 
@@ -34,13 +34,13 @@ def status(
         list[Path] | None, typer.Argument(metavar="MOUNTPOINT", help="Default: every remotefs mount.")
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a mount, a line each.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew every second, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each mount, a line each.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every second, until Ctrl-C.")] = False,
 ) -> None:
-    """Say how a mount is doing.
+    """Show the state of a mount.
 
-    Whether it is online, or why not; what waits for the service, what is on its way and what failed, and why; what is
-    kept on this disk; the last errors.
+    Shows whether it is online, or why not; pending, running and failed uploads, with the reasons; the content on this
+    disk; and the last errors.
     """
     while True:
         answers = dict(_ask_each(paths, _status_of))
@@ -59,13 +59,13 @@ def retry(
         list[Path] | None, typer.Argument(metavar="PATH", help="Files or folders. Default: every remotefs mount.")
     ] = None,
 ) -> None:
-    """Try what failed again now.
+    """Try changes that failed again now.
 
-    What the service refused is tried again by itself, but ever more rarely, up to once an hour.
+    Changes that the service refused are tried again automatically too, but less and less often, down to once an hour.
     """
     answers = dict(_ask_each(paths, _retry_at))
     count = sum(answer.count for answer in answers.values() if not isinstance(answer, RemotefsError))
-    notify(f"{count:,} changes are tried again; `remotefs status` tells what comes of it")
+    notify(f"{count:,} changes are tried again; `remotefs status` shows the result")
     _print_failures(answers)
     _fail_if_any(answers.values())
 
@@ -75,11 +75,11 @@ def flush(
         list[Path] | None, typer.Argument(metavar="PATH", help="Files or folders. Default: every remotefs mount.")
     ] = None,
     *,
-    timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait, for each path.")] = 300.0,
+    timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for each path.")] = 300.0,
 ) -> None:
     """Wait until the service has what was written.
 
-    The exit status is 3 when something is left; it is said what and why, and the mount goes on with it.
+    The exit status is 3 when changes are left. They are printed with the reason, and the mount goes on with them.
     """
     answers = dict(_ask_each(paths, lambda found: _flush_at(found, timeout)))
     _print_failures(answers)
@@ -110,7 +110,7 @@ def _flush_at(found: FoundMount, timeout_s: float) -> DrainResult:
 
 
 def _ask_each(paths: Sequence[Path] | None, ask: Callable[[FoundMount], T]) -> Iterator[tuple[Path, T | RemotefsError]]:
-    """Ask the mount of each path, or every mount of this machine: one that fails hides nothing of the others (H3).
+    """Ask the mount of each path, or every mount of this machine; one that fails does not hide the others (H3).
 
     A path that was given and is wrong raises UsageError at once.
     """

@@ -1,4 +1,4 @@
-"""A mount's status as rows for a person: pure."""
+"""Formats the status of a mount as rows for a person: pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from remotefs.cli.console import human_duration, human_size
 from remotefs.control.messages.status import FailedRequest, PendingKind, Requests, Status, TaskFailed, Uploading
 
-# Of the last errors, so many are shown.
+# How many of the last errors are shown.
 ERRORS_SHOWN = 3
 
 
 def status_rows(status: Status) -> Iterator[tuple[str, str]]:
-    """Name and value of each line; what there is nothing to say of is left out."""
+    """Yield the name and the value of each line; lines without content are left out."""
     yield "mount", f"{status.mountpoint}{' (read-only)' if status.read_only else ''}"
     yield "service", status.base_url
     yield "account", _account(status)

@@ -1,4 +1,4 @@
-"""`remotefs sync`: making the service follow renames."""
+"""`remotefs sync`: makes the service follow renames."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LONG_S = 3600.0
 def sync(
     path: Annotated[Path, typer.Argument(help="A file or a folder of a mount.")],
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it costs.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cost.")] = False,
 ) -> None:
     """Make the service follow renames.
 
-    A rename of many files, or of files of others, is true here alone: at the service they keep their names. This
-    uploads them again under the names they have here, and deletes the old files. Every one gets a new id.
+    A rename of many files, or of files that others uploaded, happens only here: at the service they keep their names.
+    This uploads them again under the names that they have here, and deletes the old files. Each gets a new id.
     """
     found = find_mount(path)
     cost = found.control.call(SYNC, SyncParams(found.path, dry_run=True), timeout_s=LONG_S)
@@ -37,5 +37,5 @@ def sync(
 
 def _print_cost(cost: SyncResult) -> None:
     for path in cost.unreadable:
-        notify(f"{path}: keeps its name at the service, for its bytes cannot be read")
+        notify(f"{path}: keeps its name at the service, because its bytes cannot be read")
     notify(f"{cost.files:,} files, {human_size(cost.bytes)} to upload, about {cost.requests:,} requests")

@@ -1,4 +1,4 @@
-"""`remotefs trash` and `accept-removals`: files that went away at the service."""
+"""`remotefs trash` and `accept-removals`: files that were removed at the service."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from remotefs.control.messages.trash import (
 # Listing a large account.
 LONG_S = 3600.0
 SHORT_S = 30.0
-trash = typer.Typer(no_args_is_help=True, help="Files that went away elsewhere and whose bytes only this machine has.")
+trash = typer.Typer(no_args_is_help=True, help="Files that were removed elsewhere, whose bytes only this machine has.")
 
 
 @trash.command("list")
 def list_trash(*, mount: MountOption = None) -> None:
-    """Show what is in the local trash."""
+    """List the local trash."""
     listing = chosen_mount(mount).control.call(TRASH_LIST, Nothing(), timeout_s=SHORT_S)
     rows = (
         (str(entry.number), _minute(entry.removed_at), human_size(entry.size), f"{entry.path} ({entry.reason})")
@@ -38,12 +38,14 @@ def list_trash(*, mount: MountOption = None) -> None:
 
 @trash.command("restore")
 def restore(
-    number: Annotated[int, typer.Argument(help="As `trash list` shows it.")],
+    number: Annotated[int, typer.Argument(help="The number that `trash list` shows.")],
     *,
-    to: Annotated[str | None, typer.Option("--to", metavar="PATH", help="In the mount. Default: where it was.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="PATH", help="Path in the mount. Default: where the file was.")
+    ] = None,
     mount: MountOption = None,
 ) -> None:
-    """Put a file of the trash back; it is uploaded as a new one, with a new id."""
+    """Put a file back; it is uploaded as a new file with a new id."""
     result = chosen_mount(mount).control.call(TRASH_RESTORE, RestoreParams(number, to), timeout_s=LONG_S)
     typer.echo(printable(result.path))
 
@@ -51,7 +53,7 @@ def restore(
 @trash.command("empty")
 def empty(
     *,
-    older_than_days: Annotated[float, typer.Option(min=0.0, help="Only what went earlier.")] = 0.0,
+    older_than_days: Annotated[float, typer.Option(min=0.0, help="Only files that were removed earlier.")] = 0.0,
     mount: MountOption = None,
 ) -> None:
     """Remove the files of the trash for good."""
@@ -60,11 +62,11 @@ def empty(
 
 
 def accept_removals(*, mount: MountOption = None) -> None:
-    """Believe a listing that lacks many files.
+    """Accept a listing in which many files are missing.
 
-    Nothing is removed when a listing lacks more files than are likely to have been deleted, or when as many expire
-    without having been foreseen: the key, the service or a clock may be at fault. When you know that they are gone,
-    this lists twice more and removes them here too. Bytes that only this machine has go to the trash.
+    Files stay here when a listing lacks more of them than were likely deleted, or when as many expire unexpectedly: the
+    key, the service or a clock may be at fault. If you know that they are gone, this lists the service twice more and
+    removes them here too. Bytes that only this machine has go to the trash.
     """
     result = chosen_mount(mount).control.call(ACCEPT_REMOVALS, Nothing(), timeout_s=LONG_S)
     notify(f"{result.count:,} files that are gone at the service were removed here")

@@ -1,7 +1,7 @@
 """The process of a mount in the background: `python -m remotefs.cli.launch.background ARGS FD`.
 
-A program of its own, for it lives long and needs nothing of the command line. ARGS is a `MountArgs`, FD the pipe to
-the command that waits (see `startup`).
+A program of its own, because it lives long and needs nothing of the command line. ARGS is a `MountArgs`, FD the pipe
+to the command that waits (see `startup`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from remotefs.cli.launch.startup import ReadyPipe, StartupLine
 
 
 def main() -> NoReturn:
-    """Mount and serve; whatever ends the start is told to the parent."""
+    """Mount and serve; send an error that ends the start to the parent."""
     # httpx does without its own command line where that cannot be loaded: half of its time to load, and 5 MB of rich.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]  # as "The import system" of Python's reference says
     args, fd = sys.argv[1:]
     pipe = ReadyPipe(int(fd))
     try:
         status = run_process(decode_args(args).plan(os.environ), ParentReporter(pipe))
-    except BaseException as error:  # noqa: BLE001 - there is nobody above to tell
+    except BaseException as error:  # noqa: BLE001 - no caller is above that could handle it
         cause = sole_error(error)
         record(cause)
         status = exit_status(cause)

@@ -1,7 +1,7 @@
-"""The local server as a child of the mount (`--local`): started, watched, started again, stopped.
+"""Runs the local server as a child of the mount (`--local`): starts, watches, restarts and stops it.
 
-Its port is chosen once and kept over its deaths, so that the base URL holds. A root that somebody serves already is
-used as it is; when that server goes, one of ours takes its place at its port.
+Its port is chosen once and kept across restarts, so that the base URL stays valid. A root that another process serves
+already is used as it is; when that server ends, one of ours takes its place at its port.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LocalServer:
 
     @property
     def port(self) -> int:
-        """The TCP port, on loopback."""
+        """Return the TCP port on loopback."""
         return urlsplit(self.url).port or 80
 
 
@@ -64,7 +64,7 @@ class _Running(Protocol):
 
     @property
     def server(self) -> LocalServer:
-        """Where it answers."""
+        """Return where it answers."""
 
     async def gone(self) -> None:
         """Return when it no longer answers."""
@@ -75,7 +75,7 @@ class _Running(Protocol):
 
 @contextlib.asynccontextmanager
 async def local_server(root: Path, *, program: Sequence[str] = SERVE) -> AsyncIterator[LocalServer]:
-    """A server of `root` for as long as the context lasts.
+    """Yield a server of `root` that runs as long as the context lasts.
 
     Raises LocalError, with the end of ROOT/server.log, when it does not start.
     """
@@ -153,7 +153,7 @@ class _Theirs:
             await trio.sleep(RETRY_S)
 
     async def stop(self) -> None:
-        """It is not ours to stop."""
+        """Do nothing, because another process started it."""
 
 
 def _spawn(root: Path, program: Sequence[str], port: int) -> subprocess.Popen[bytes]:
@@ -178,7 +178,7 @@ def _spawn(root: Path, program: Sequence[str], port: int) -> subprocess.Popen[by
 
 
 async def _first_line(child: subprocess.Popen[bytes]) -> bytes | None:
-    """The announcement; None when the child ended, or said nothing in time, and has to be stopped."""
+    """Return the announcement; None when the child ended before it. Raises LocalError when none comes in time."""
     assert child.stdout is not None
     line = b""
     # A descriptor of its own, for the stream closes it; the child's pipe stays open, whatever it may say later.
@@ -231,7 +231,7 @@ async def _end_of(child: subprocess.Popen[bytes]) -> None:
 
 
 async def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Ask it to end, make it end, close its pipes; not to be cancelled, for nobody else would."""
+    """Ask it to end, kill it after a while, close its pipes; not to be cancelled, because no other code would do it."""
     if child.poll() is None:
         child.terminate()
         with trio.CancelScope(shield=True), trio.move_on_after(STOP_WAIT_S):

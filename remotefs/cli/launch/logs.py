@@ -1,4 +1,4 @@
-"""Where the mount's log goes: STATE/log/remotefs.log, and stderr when it runs in the foreground."""
+"""Writes the log of a mount to STATE/log/remotefs.log, in the foreground to stderr too, without secrets."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ QUIET_LOGGERS = ("httpx", "httpcore", "httpx2", "httpcore2", "hpack")
 
 
 class SecretFreeFormatter(logging.Formatter):
-    """Blots out the given secrets wherever they appear, tracebacks included: the last line of defence."""
+    """Hides the given secrets wherever they appear, tracebacks included: the last line of defence."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__(LINE)
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line, or as several with a traceback."""
+        """Return the record as a line, or as several with a traceback."""
         return hide(super().format(record), self._secrets)
 
 

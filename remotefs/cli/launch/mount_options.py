@@ -1,4 +1,4 @@
-"""What stands behind `-o`, as mount(8) writes it: pure.
+"""Reads the mount options of `-o`, as mount(8) writes them: pure.
 
 The flags are those that libfuse takes and hands to the kernel or to fusermount3; `default_permissions` is always on.
 """
@@ -28,7 +28,7 @@ class MountOptions:
 
     @property
     def lets_others_in(self) -> bool:
-        """Whether fusermount3 asks for `user_allow_other` in /etc/fuse.conf."""
+        """Return whether fusermount3 asks for `user_allow_other` in /etc/fuse.conf."""
         return self.allow_other or "allow_root" in self.extra
 
 

@@ -1,4 +1,4 @@
-"""What a mount is asked to be: the words of the command line, and what they come to with the settings."""
+"""The arguments of `remotefs mount`, and the plan that they and the settings make."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class MountPlan:
 
 
 class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What stands behind `remotefs mount`, handed on to the process in the background among its arguments.
+    """The arguments of `remotefs mount`, handed on to the process in the background among its arguments.
 
     So it holds no key; that process reads the environment itself. Paths are absolute, as text.
     """
@@ -47,7 +47,7 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     config_file: str | None = None
 
     def plan(self, environ: Mapping[str, str]) -> MountPlan:
-        """With the settings that apply. Raises UsageError."""
+        """Return the plan that the arguments and the settings make. Raises UsageError."""
         if self.local and self.base_url is not None:
             raise UsageError("--local and --base-url exclude each other: the local server has its own address")
         if self.local_root is not None and not self.local:
@@ -64,17 +64,17 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
     def encode(self) -> str:
-        """As one word."""
+        """Return the arguments as one word of a command line."""
         return msgspec.json.encode(self).decode()
 
 
 def decode_args(word: str) -> MountArgs:
-    """What `encode` gave."""
+    """Return the arguments that `encode` has written."""
     return msgspec.json.decode(word, type=MountArgs)
 
 
 def absolute(path: Path | None) -> str | None:
-    """A path of the command line as text. Raises UsageError where it is not UTF-8: status could not tell it."""
+    """Return a path of the command line as text. Raises UsageError where it is not UTF-8: status could not show it."""
     if path is None:
         return None
     text = str(path.absolute())
@@ -86,7 +86,7 @@ def absolute(path: Path | None) -> str | None:
 
 
 def load_settings(environ: Mapping[str, str], file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Config:
-    """The settings, from `file` or from where they usually are. Raises UsageError."""
+    """Return the settings, from `file` or from their usual place. Raises UsageError."""
     if file is not None and not file.is_file():
         raise UsageError(f"--config {file}: there is no such file")
     return settings.load(environ, file or settings.default_file(), flags)

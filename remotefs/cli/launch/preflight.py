@@ -1,4 +1,4 @@
-"""What has to hold before anything is started: the mountpoint, FUSE itself, a key."""
+"""Checks what a mount needs before anything is started: the mountpoint, FUSE itself, a key."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_DEAD_LAYERS = 8
 
 
 def check_fuse(device: Path = FUSE_DEVICE, helper: str = UNMOUNT_HELPER) -> None:
-    """Raises LocalError when this machine cannot mount."""
+    """Raise LocalError when this machine cannot mount."""
     if find_spec("pyfuse3") is None:
         raise LocalError(f"mounting needs the Python package pyfuse3, which is not installed: {_how_to_build(helper)}")
     if shutil.which(helper) is None:
@@ -47,7 +47,7 @@ def check_fuse(device: Path = FUSE_DEVICE, helper: str = UNMOUNT_HELPER) -> None
 
 
 def check_binding() -> None:
-    """Raises LocalError when what is installed of pyfuse3 does not work. Loads all of a mount."""
+    """Raise LocalError when the installed pyfuse3 does not work. Loads all of a mount."""
     try:
         import_module("remotefs.mount.session")
     except ImportError as error:
@@ -60,7 +60,7 @@ def check_binding() -> None:
 
 
 def check_others_allowed(conf: Path = FUSE_CONF, uid: int | None = None) -> None:
-    """Raises UsageError when an ordinary user asks for allow_other and the machine does not grant it."""
+    """Raise UsageError when an ordinary user asks for allow_other and the machine does not grant it."""
     if (os.geteuid() if uid is None else uid) == 0:
         return
     lines = conf.read_text(encoding="utf-8").splitlines() if conf.exists() else []
@@ -69,7 +69,7 @@ def check_others_allowed(conf: Path = FUSE_CONF, uid: int | None = None) -> None
 
 
 def check_key(service: ServiceConfig) -> None:
-    """Raises UsageError when there is nothing to sign in with."""
+    """Raise UsageError when there is no key or token to sign in with."""
     if not has_key(service):
         raise UsageError(
             "no key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or use --local for a server of your own"
@@ -77,9 +77,9 @@ def check_key(service: ServiceConfig) -> None:
 
 
 def ready_mountpoint(path: Path, notify: Callable[[str], None]) -> Path:
-    """The mountpoint, absolute and without links, fit to be mounted on; what is dead there is unmounted first.
+    """Return the mountpoint, absolute and without links, ready to be mounted on; unmounts a dead mount there first.
 
-    Raises UsageError when it is missing, not a folder, not empty, or in use as a mountpoint by whatever.
+    Raises UsageError when it is missing, not a folder, not empty, or already a mountpoint.
     """
     mountpoint = real(path)
     _clear_dead(mountpoint, notify)
@@ -91,14 +91,14 @@ def ready_mountpoint(path: Path, notify: Callable[[str], None]) -> Path:
 
 
 def check_apart(mountpoint: Path, folder: Path, what: str) -> None:
-    """Raises UsageError when `folder`, which the mount itself uses, and the mountpoint lie in one another."""
+    """Raise UsageError when `folder`, which the mount itself uses, and the mountpoint lie in one another."""
     inner = real(folder)
     if inner.is_relative_to(mountpoint) or mountpoint.is_relative_to(inner):
         raise UsageError(f"{what} {folder} and the mountpoint {mountpoint} lie in one another; keep them apart")
 
 
 def _how_to_build(helper: str) -> str:
-    """The commands that bring pyfuse3, which has no wheels, with the Debian packages that are missing for it."""
+    """Return the commands that install pyfuse3, which has no wheels, and the Debian packages missing for it."""
     header = Path(sysconfig.get_path("include"), "Python.h")
     there = {
         "fuse3": shutil.which(helper) is not None,

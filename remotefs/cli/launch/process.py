@@ -30,17 +30,17 @@ log = logging.getLogger(__name__)
 
 
 class StartupReporter(Protocol):
-    """Who waits for the mount: a person at a terminal, or the command that started it in the background."""
+    """Receives the steps of a start, for a person at a terminal or the command that started it in the background."""
 
     @property
     def at_terminal(self) -> bool:
-        """Whether the log is wanted on stderr too."""
+        """Return whether the log goes to stderr too."""
 
     def logging_to(self, path: Path) -> None:
-        """From now on everything is found there."""
+        """Note that the log is written there from now on."""
 
     def progress(self, progress: Progress) -> None:
-        """Something happened on the way."""
+        """Report a step of the start."""
 
 
 class TerminalReporter:
@@ -49,11 +49,11 @@ class TerminalReporter:
     at_terminal = True
 
     def logging_to(self, path: Path) -> None:
-        """Said once, for later."""
+        """Print where the log is."""
         notify(f"its log: {path}")
 
     def progress(self, progress: Progress) -> None:
-        """A line each."""
+        """Print each step as a line."""
         notify("mounted; Ctrl-C drains and unmounts" if isinstance(progress, Ready) else describe(progress))
 
 
@@ -66,13 +66,13 @@ class ParentReporter:
         self._pipe = pipe
 
     def logging_to(self, path: Path) -> None:
-        """The parent reads there if this process dies; so do its last words go there."""
+        """Send stderr to a file beside the log and tell the parent, which reads it if this process dies."""
         stderr = path.with_name("stderr.log")
         redirect_output(stderr)
         self._pipe.write(StartupLine(log=str(stderr)))
 
     def progress(self, progress: Progress) -> None:
-        """Ready is the last word that the parent waits for."""
+        """Send the step to the parent, which waits until Ready."""
         match progress:
             case Ready():
                 self._pipe.write(StartupLine(ready=True))
@@ -83,7 +83,7 @@ class ParentReporter:
 
 
 def run_process(plan: MountPlan, reporter: StartupReporter) -> int:
-    """Give this process to the mount; the exit status. Raises as serve_mount does."""
+    """Run the mount in this process and return the exit status. Raises as serve_mount does."""
     check_binding()
     os.umask(0o077)
     # The key is in this process' memory, and so it would be in its core (A6).
@@ -92,7 +92,7 @@ def run_process(plan: MountPlan, reporter: StartupReporter) -> int:
 
 
 async def serve_mount(plan: MountPlan, reporter: StartupReporter) -> int:
-    """Mount, serve until unmounted, drain; returns the exit status.
+    """Mount, serve until unmounted, drain, and return the exit status.
 
     Raises RemotefsError, possibly within an exception group, when it cannot mount.
     """
@@ -111,7 +111,7 @@ async def serve_mount(plan: MountPlan, reporter: StartupReporter) -> int:
 
 @contextlib.asynccontextmanager
 async def _service(plan: MountPlan) -> AsyncIterator[Config]:
-    """The settings with the service to use in them, the local one started if that is asked for."""
+    """Yield the settings with the service to use in them, the local one started if the plan has one."""
     if plan.local_root is None:
         check_key(plan.config.service)
         yield plan.config

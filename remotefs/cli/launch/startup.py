@@ -1,4 +1,4 @@
-"""A mount in the background: the command starts itself anew and waits for one word over a pipe.
+"""Starts a mount in the background: the command starts a child and waits for its last word over a pipe.
 
 The child writes lines of JSON to the pipe: progress, where its log is, and at last that it is ready or what went wrong.
 The pipe's end without such a word means that the child died.
@@ -37,7 +37,7 @@ class StartupLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class ReadyPipe:
-    """The child's end. Nobody listening any more is no reason to stop."""
+    """The child's end. It goes on when the other end is closed."""
 
     def __init__(self, fd: int) -> None:
         # fusermount3 may outlive the start: were it to inherit the pipe, the parent would wait for its end.
@@ -80,7 +80,7 @@ def start_in_background(command: Sequence[str], show: Notify, notify: Notify) ->
 
 
 def redirect_output(path: Path) -> None:
-    """Point stdout and stderr at `path`, emptied: what the interpreter itself says at its end is found there."""
+    """Point stdout and stderr at `path`, emptied, so that the last messages of the interpreter itself are kept."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
     for stream in (1, 2):
         os.dup2(fd, stream)
@@ -88,7 +88,7 @@ def redirect_output(path: Path) -> None:
 
 
 def tail(path: Path) -> str:
-    """The end of a file; empty when it cannot be read."""
+    """Return the end of a file; empty when it cannot be read."""
     try:
         with path.open("rb") as file:
             return _end_of(file)
@@ -122,7 +122,7 @@ def _last_word(
 
 
 def _output_of(output: IO[bytes], log: Path | None) -> str:
-    """What the child wrote to its stdout and stderr, before and after it had a log."""
+    """Return what the child wrote to its stdout and stderr, before and after it had a log."""
     return "\n".join(filter(None, [_end_of(output), tail(log) if log else ""]))
 
 

@@ -1,4 +1,4 @@
-"""Which state folder a mount uses: one for each account, never for a key (S1).
+"""Chooses the state folder of a mount: one for each account, not for each key (S1).
 
     DATA/accounts/<slug>/     a state folder: tree, journal, staging, content, lock, log
     DATA/accounts.json        which account a key belongs to, so that a start without the network finds its folder
@@ -45,14 +45,14 @@ class _Book(msgspec.Struct):
 
 
 def data_dir() -> Path:
-    """DATA, not made yet."""
+    """Return DATA, which may not exist yet."""
     return platformdirs.user_data_path("remotefs", appauthor=False)
 
 
 async def locate_state_dir(data: Path, service: ServiceConfig, identify: Identify, *, remember: bool = True) -> Path:
-    """The folder of the account that `service`'s key belongs to; asks the service only for a key never seen.
+    """Return the folder of the account that the key belongs to; ask the service only for a key that is new here.
 
-    Without `remember` it is asked each time, and nothing is written.
+    Without `remember` the service is asked each time, and nothing is written.
 
     Raises what `identify` raises; Unreachable, saying what to do, when the service cannot be asked.
     """
@@ -72,12 +72,12 @@ async def locate_state_dir(data: Path, service: ServiceConfig, identify: Identif
 
 
 def account_dir(data: Path, account: Account, base_url: str) -> Path:
-    """Where `account` has its state; the base URL stands in where the replies name no organization."""
+    """Return the state folder of `account`; the base URL stands in where the replies name no organization."""
     return data / "accounts" / _folder_name(account, base_url)
 
 
 def fingerprint(service: ServiceConfig) -> str:
-    """What decides the account: the base URL, the workspace asked for, and the key, of which only a hash shows."""
+    """Return what decides the account: the base URL, the workspace, and the key, of which only a hash is shown."""
     secret = service.api_key or service.auth_token
     key = hashlib.sha256((secret.reveal() if secret else "").encode()).hexdigest()[:16]
     return " ".join([service.base_url.rstrip("/"), service.workspace_id or "-", key])
@@ -107,7 +107,7 @@ def _check_ours(path: Path) -> None:
     names = {entry.name for entry in path.iterdir()}
     if names and names.isdisjoint(_OURS):
         raise StateUnusable(
-            f"{path} is no state folder of remotefs (there is {min(names)!r}); give --state-dir a new or empty folder"
+            f"{path} is not a state folder of remotefs (it has {min(names)!r}); give --state-dir a new or empty folder"
         )
 
 
@@ -132,7 +132,7 @@ def _folder_name(account: Account, base_url: str) -> str:
 
 
 def _slug(shown: str, whole: str) -> str:
-    """A safe part of a file name for what the service said: kept where it is plain, else marked by a hash of it."""
+    """Return a safe part of a file name for a name of the service: itself where it is plain, else with a hash."""
     if shown == whole and re.fullmatch(rf"[A-Za-z0-9_-]{{1,{SLUG_CHARACTERS}}}", shown):
         return shown
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", shown)[:SLUG_CHARACTERS]
@@ -140,7 +140,7 @@ def _slug(shown: str, whole: str) -> str:
 
 
 def _read(book: Path) -> _Book:
-    """A book that cannot be read is an empty one: it is asked for again, and written anew."""
+    """Return the known accounts; none where the book cannot be read, so that they are asked for and written again."""
     try:
         return msgspec.json.decode(book.read_bytes(), type=_Book)
     except (OSError, msgspec.DecodeError):

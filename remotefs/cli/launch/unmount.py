@@ -1,4 +1,4 @@
-"""Taking a mount down: by its own process where that answers, by fusermount3 where it does not."""
+"""Takes a mount down: by its own process where that answers, by fusermount3 where it does not."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _check_mount_at(path: Path, mountpoint: Path) -> None:
         hint = f"; the mount it lies in is {outer.mountpoint}" if outer and outer.is_remotefs else ""
         raise UsageError(f"nothing is mounted at {path}{hint}")
     if not entry.is_remotefs:
-        raise UsageError(f"{path} is no remotefs mount but {entry.fstype} ({entry.source})")
+        raise UsageError(f"{path} is not a remotefs mount but {entry.fstype} ({entry.source})")
 
 
 def _by_its_process(mountpoint: Path, timeout_s: float, report: Report) -> DrainResult:
@@ -88,7 +88,7 @@ def _by_its_process(mountpoint: Path, timeout_s: float, report: Report) -> Drain
 
 
 def _is_running(pid: int) -> bool:
-    """Its end is waited for and not only its lock's: a local server ends with it, and after it."""
+    """Return whether a process runs. Its lock goes before it does: a local server ends with it, and later."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

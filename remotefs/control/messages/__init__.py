@@ -1,1 +1,5 @@
-"""The messages of the control socket, one module a group of commands."""
+"""The records that cross the control socket, one module for each group of commands.
+
+`base` has the plumbing and the records that several groups share. A group has the same name in `cli/commands/`, here
+and in `mount/commands/`.
+"""

@@ -98,7 +98,7 @@ class Endpoint(Generic[P, R]):
     result: type[R]
 
     def bind(self, run: Callable[[P, Report], Awaitable[R]]) -> Command:
-        """The command carried out by `run(params, report)`, whose RemotefsErrors go to the caller.
+        """Return the command carried out by `run(params, report)`, whose RemotefsErrors go to the caller.
 
         `run` is cancelled when the caller hangs up: what has to go on without it is started elsewhere.
         """

@@ -39,7 +39,7 @@ class Scope:
 
 
 async def check_state(parts: Components, scope: Scope = Scope(), report: Report = lambda _: None) -> list[Finding]:
-    """Everything that is wrong with the state behind `parts`; `report` hears how far it is.
+    """Return everything that is wrong with the state behind `parts`; `report` gets the progress.
 
     Nothing is changed. Raises StateUnusable, OSError when the folder cannot be read at all.
     """
@@ -101,7 +101,7 @@ async def _list_service(parts: Components, report: Report) -> dict[str, Listed] 
 
 
 async def _damaged(parts: Components, snapshot: Snapshot, report: Report) -> AsyncIterator[Finding]:
-    """Pinned content, and staged files that the service has confirmed, against the sums that were made of them."""
+    """Yield pinned content, and staged files that the service has confirmed, that do not match their checksums."""
     pinned = [file_id for file_id, kept in snapshot.content.items() if kept.pinned and not kept.is_lost]
     for number, file_id in enumerate(pinned, start=1):
         report(Notice(text=f"read {number:,} of {len(pinned):,} files that only this machine has"))
@@ -119,7 +119,7 @@ async def _damaged(parts: Components, snapshot: Snapshot, report: Report) -> Asy
 
 
 async def _is_staged_otherwise(parts: Components, inode: Inode) -> bool:
-    """Whether the bytes of a confirmed staged file differ from those that went up; one that changes does not count."""
+    """Return whether a confirmed staged file differs from what was uploaded; one that changes does not count."""
     remote = parts.remotes.find(inode.file_id) if inode.file_id else None
     if inode.state != ContentState.CLEAN or remote is None or remote.digest is None or inode.ino in parts.in_flight:
         return False

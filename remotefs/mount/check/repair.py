@@ -34,8 +34,8 @@ class Repair:
             Kind.NEVER_SENT: self._send,
             Kind.STRAY_STAGED: self._trash_staged,
             Kind.UNKNOWN_ID: self._send_again,
-            Kind.GIVEN_UP_ID: self._spare,
-            Kind.WRONG_INODE: self._show_anew,
+            Kind.GIVEN_UP_ID: self._restore,
+            Kind.WRONG_INODE: self._show_again,
             Kind.STRAY_CONTENT: self._give_up_content,
             Kind.STRAY_BYTES: self._trash_stray_bytes,
             Kind.NOT_PINNED: self._pin,
@@ -44,7 +44,7 @@ class Repair:
         }
 
     def put_right(self, findings: Iterable[Finding]) -> list[Finding]:
-        """Those that are put right; call again after another look, for one may have hidden another."""
+        """Repair what can be repaired and return those findings; look again afterwards, as one may hide another."""
         return [finding for finding in findings if self._is_put_right(finding)]
 
     def _is_put_right(self, finding: Finding) -> bool:
@@ -52,7 +52,7 @@ class Repair:
         try:
             return repair is not None and repair(finding)
         except (RemotefsError, OSError) as error:
-            _log.warning("%s, %s: not put right: %s", finding.path, finding.kind, error)
+            _log.warning("%s, %s: not repaired: %s", finding.path, finding.kind, error)
             return False
 
     # -- the tree
@@ -137,7 +137,7 @@ class Repair:
         return True
 
     def _trash(self, source: Path, finding: Finding) -> None:
-        """Nobody knows what it was: it is kept, for a person to look at."""
+        """Keep bytes of unknown origin in the trash, for a person to look at."""
         if not source.exists():
             return
         status = source.stat()
@@ -159,7 +159,7 @@ class Repair:
         return True
 
     def _send_again(self, finding: Finding) -> bool:
-        """What is staged goes up as a new file; of what is not here nothing can."""
+        """Upload a staged file as a new one. Return False where its bytes are not here."""
         inode = self._parts.tree.get(finding.ino)
         if inode.staged_gen is None and inode.size:
             return False
@@ -169,14 +169,14 @@ class Repair:
                 self._parts.intents.planner.closed(inode.ino)
         return True
 
-    def _spare(self, finding: Finding) -> bool:
+    def _restore(self, finding: Finding) -> bool:
         with self._parts.database.transaction():
             self._parts.remotes.restore(finding.file_id)
             self._parts.remotes.show(finding.file_id, finding.ino)
         return True
 
-    def _show_anew(self, finding: Finding) -> bool:
-        """Bound to the one inode that says so; to none where none does, and then the next listing places it."""
+    def _show_again(self, finding: Finding) -> bool:
+        """Bind a remote file to the one inode that refers to it; to none where none does, for the next listing."""
         holders = [inode.ino for inode in self._parts.tree.holders(finding.file_id) if inode.nlink]
         with self._parts.database.transaction():
             self._parts.remotes.show(finding.file_id, holders[0] if holders else None)

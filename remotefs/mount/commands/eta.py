@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-# Before that much was done the rate says little.
+# With fewer done, the rate says too little.
 _FEWEST_DONE = 3
 
 
 class Eta:
-    """Begun at `now` (seconds of any clock) with so much left; what is added meanwhile counts as more to do."""
+    """Estimates from `now` on (seconds of any clock), with `left` to do; work that is added counts as more to do."""
 
     def __init__(self, left: int, now: float) -> None:
         self._begun = now
@@ -15,7 +15,7 @@ class Eta:
         self._done = 0
 
     def seconds(self, left: int, now: float, *, least_s: float = 0.0) -> float | None:
-        """Until nothing is left; None while that cannot be told. It takes `least_s` at least, however fast it goes."""
+        """Return the seconds until nothing is left, at least `least_s`; None while the rate says too little."""
         self._done += max(0, self._last - left)
         self._last = left
         elapsed = now - self._begun
