@@ -1,8 +1,8 @@
-"""What can be set: frozen sections, each field with its unit in its name and its reason beside it.
+"""The settings: frozen sections; each field has its unit in its name and its reason beside it.
 
 A value comes from the first of: a flag, the environment (`REMOTEFS_<SECTION>_<FIELD>`; the service's own names are
 `ANTHROPIC_*`), the file (`remotefs/config.toml` in the user's configuration folder), the default here.
-Nobody but this module and `cli` reads the environment.
+Only this module and `cli` read the environment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 Shape = Literal["auto", "ga", "beta"]
 Durability = Literal["remote", "local", "strict"]
 
-# What a setting may be: msgspec checks the range when it reads one.
+# The ranges of settings, which msgspec checks when it reads them.
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Days = Annotated[float, msgspec.Meta(ge=0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -48,7 +48,7 @@ RENAMED = {
 
 
 class Secret:
-    """A string that no repr, log or traceback shows; `reveal()` gives it."""
+    """A string that no repr, log or traceback shows; `reveal()` returns it."""
 
     __slots__ = ("_value",)
 
@@ -56,7 +56,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The secret itself, for the header that carries it."""
+        """Return the secret itself, for the header that carries it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -224,14 +224,14 @@ S = TypeVar("S", bound=Section)
 
 
 def default_file() -> Path:
-    """Where the user's settings are looked for."""
+    """Return the path of the user's settings file."""
     return platformdirs.user_config_path("remotefs") / "config.toml"
 
 
 def load(environ: Mapping[str, str], file: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
-    """Flags (`overrides`, by section and field) over `environ` over `file` over the defaults.
+    """Return the settings: flags (`overrides`, by section and field) win over `environ`, `file` and the defaults.
 
-    Raises UsageError, naming the setting and where it came from.
+    Raises UsageError that names the setting and its source.
     """
     sources = [
         ("settings file", _read_file(file)),
@@ -256,7 +256,7 @@ def _read_file(file: Path | None) -> Mapping[str, Mapping[str, Any]]:
         raise UsageError(f"{file}: {error}") from error
     for section, fields in content.items():
         if not isinstance(fields, dict):
-            raise UsageError(f"{file}: {section!r} stands outside a section such as [service]")
+            raise UsageError(f"{file}: {section!r} is outside of a section such as [service]")
     return content
 
 
@@ -305,10 +305,10 @@ def _with_present_names(origin: str, section: str, fields: Mapping[str, Any]) ->
 
 
 def _check(origin: str, section: str, fields: Mapping[str, Any]) -> None:
-    """Reject unknown names and wrong values where they stand, so that the message can say where that is."""
+    """Reject unknown names and invalid values of one source, so that the message can name the source."""
     known = getattr(Config(), section, None)
     if not isinstance(known, Section):
-        raise UsageError(f"{origin}: no section is called {section!r}")
+        raise UsageError(f"{origin}: there is no section {section!r}")
     _build(type(known), {k: v for k, v in fields.items() if v is not None}, f"{origin}, [{section}]")
 
 

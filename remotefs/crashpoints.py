@@ -1,8 +1,8 @@
-"""Named points on the way of a change to the disk and to the service, as a trace.
+"""Named points on the way of a change to the disk and to the service.
 
-Each is a record of the logger `remotefs.crashpoints` at DEBUG, which nobody listens to unless asked: a step costs one
-look into a dict then. After a step something is so that was not so before it, and a crash may come between any two: the
-tests end the process at each of them (`tests/crash`).
+Each point writes a record to the logger `remotefs.crashpoints` at DEBUG, which is off by default: a point then costs
+one look into a dict. Something is true after a point that was not true before it, and a crash may come between any two
+points. The tests kill the process at each of them (`tests/crash`).
 """
 
 from __future__ import annotations
@@ -13,5 +13,5 @@ _log = logging.getLogger(__name__)
 
 
 def reached(step: str, subject: object = "") -> None:
-    """The step was reached, of what `subject` names: a path, an id, a number. Callable from any thread."""
+    """Record that `step` was reached for `subject`: a path, an id, a number. May be called from any thread."""
     _log.debug("%s %s", step, subject)

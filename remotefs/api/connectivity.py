@@ -1,8 +1,13 @@
-"""Whether the service can be reached, as the last requests told: one owner for what everybody has to know about it.
+"""The connection to the service as the last requests showed it, with one owner for all who need to know.
 
-`up` and `down` come from whoever got an answer or none. `lost` is stronger than down: a small request had no answer
-either, so readers do not wait and only the probe asks (R7). `suspended` is another matter: the mount must not act on
-the service at all (another account answered, S1), until a person decides.
+    up ──── no answer, or a refusal that would meet any request ────► down
+    down ── an answer ──────────────────────────────────────────────► up
+    down ── a small request had no answer either ───────────────────► lost
+    lost ── any byte from the service ──────────────────────────────► up
+
+Each caller reports the outcome of its request (`watch`, `up`, `down`). While the service is *lost*, readers do not
+wait for it and only `Reconnect` asks (R7). *Suspended* is another matter: another account answered, so the mount must
+not act on the service at all until a person decides (S1).
 """
 
 from __future__ import annotations
@@ -36,15 +41,15 @@ T = TypeVar("T")
 
 # While the service is out of reach it is tried after 1 s, 2 s, 4 s … at most this long apart.
 MAX_RETRY_S = 30.0
-# For `status`.
+# Shown by `status`.
 _ERRORS_KEPT = 10
-# Answers that mean that nothing else would be taken either.
+# Refusals that would meet every other request too.
 _BLOCKING = (AuthenticationFailed, BillingProblem, PermissionRefused, SpendCapReached)
 
 
 @dataclass(frozen=True)
 class RequestFailure:
-    """A request that failed `at_s` (seconds since the epoch); `request_id` where the service answered."""
+    """A request that failed at `at_s` (seconds since the epoch); `request_id` is set if the service answered."""
 
     at_s: float
     message: str
@@ -53,7 +58,7 @@ class RequestFailure:
 
 @dataclass(frozen=True)
 class ConnectivityStatistics:
-    """What `status` shows of the way to the service."""
+    """The state of the connection for `status`."""
 
     online: bool
     reason: str | None
@@ -63,24 +68,25 @@ class ConnectivityStatistics:
 
 
 class Connectivity:
-    """Starts out as down: nothing is changed at a service that has not yet shown whose it is (S1).
+    """Knows whether the service answers. It starts as down, because a service first has to show whose it is (S1).
 
-    Without `vouched` a refusal is no answer until a success was vouched for: it does not show whose files these are.
-    Invariant: `lost` is None while the link is up.
+    Without `vouched`, a refusal does not count as an answer until `vouch` was called: a refusal does not show whose
+    files the service holds.
+    Invariant: `lost` is None while the connection is up.
     """
 
     def __init__(self, clock: Callable[[], float] = trio.current_time, *, vouched: bool = True) -> None:
         self._clock = clock
         self._reason: str | None = "the service has not answered yet"
         self._vouched = vouched
-        # The error of the last request that had no answer at all, while that is why it is down.
+        # The error of the last request without any answer, while that is the reason for being down.
         self._unanswered: TransportError | None = None
         self._is_lost = False
-        # How often it has got out of reach.
+        # The number of times that the service was lost.
         self.times_lost = 0
         self._heard_at = -math.inf
         self._suspended: str | None = None
-        # Tries in a row that failed, and when the last of them did.
+        # The failed tries in a row, and the time of the last one.
         self._failures = 0
         self._tried_at = -math.inf
         self._changed = Broadcast()
@@ -88,48 +94,48 @@ class Connectivity:
 
     @property
     def is_up(self) -> bool:
-        """Whether requests are worth sending."""
+        """Return whether requests are worth sending."""
         return self._reason is None and self._suspended is None
 
     @property
     def reason(self) -> str | None:
-        """Why it is down, if it is."""
+        """Return why the connection is down, None while it is up."""
         return self._reason
 
     @property
     def is_trusted(self) -> bool:
-        """Whether what answers has shown that it is the account of this state folder, and nothing else since (S1)."""
+        """Return whether the account of this state folder answered, and no other account since (S1)."""
         return self._vouched and self._suspended is None
 
     @property
     def unanswered(self) -> TransportError | None:
-        """The error of the last request, while the link is down because it had no answer: the probe asks then."""
+        """Return the error of the last request while the connection is down without an answer (`Reconnect` asks)."""
         return self._unanswered
 
     @property
     def lost(self) -> TransportError | None:
-        """Why the service counts as out of reach: DeadlineExceeded, or Unreachable; None while it may answer."""
+        """Return why the service is out of reach (DeadlineExceeded or Unreachable), None while it may answer."""
         return self._unanswered if self._is_lost else None
 
     @property
     def suspended(self) -> str | None:
-        """Why nothing may be sent, if so."""
+        """Return why nothing may be sent, None if requests are allowed."""
         return self._suspended
 
     @property
     def retry_s(self) -> float:
-        """How long to wait before the service is tried again."""
+        """Return the seconds to wait before the service is tried again."""
         return backoff_s(1.0, MAX_RETRY_S, self._failures - 1) if self._failures else 0.0
 
     def up(self) -> None:
-        """An answer came."""
+        """Note that an answer came."""
         if self._reason is not None:
             self._changed.notify()
         self._reason, self._failures = None, 0
         self._unanswered, self._is_lost = None, False
 
     def down(self, error: RemotefsError, *, since: float | None = None) -> None:
-        """Note that no answer came, or one that means that nothing else would be taken.
+        """Note that no answer came, or a refusal that would meet every other request too.
 
         Requests that were under way together fail together and count as one try: `since` is when this one began.
         """
@@ -159,11 +165,11 @@ class Connectivity:
             self._changed.notify()
 
     def vouch(self) -> None:
-        """The account of this state folder answered."""
+        """Note that the account of this state folder answered."""
         self._vouched = True
 
     def suspend(self, error: AccountError) -> None:
-        """Stop all that changes the service until the mount is started anew."""
+        """Stop every change at the service until the next mount."""
         self._suspended = str(error)
         self._changed.notify()
 
@@ -172,7 +178,7 @@ class Connectivity:
         await self._changed.wait()
 
     async def watch(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Carry a request out and note what it tells about the way to the service."""
+        """Send a request and note what its outcome says about the connection; return its reply, raise its error."""
         began = self._clock()
         try:
             reply = await request()
@@ -184,7 +190,7 @@ class Connectivity:
         return reply
 
     def learn(self, error: RemotefsError, *, since: float | None = None) -> None:
-        """What a failed request tells: no answer at all means down, a refusal of one file means up."""
+        """Note what a failed request says: no answer means down, a refusal of one file means up."""
         if isinstance(error, _BLOCKING) or (
             isinstance(error, TransportError) and not isinstance(error, AmbiguousOutcome)
         ):
@@ -195,5 +201,5 @@ class Connectivity:
             self.down(error, since=since)
 
     def statistics(self) -> ConnectivityStatistics:
-        """A record of now."""
+        """Return the state of the connection."""
         return ConnectivityStatistics(self.is_up, self._reason, self._suspended, tuple(self._errors))

@@ -1,6 +1,6 @@
-"""While no answer comes from the service, one small question at a time finds out when it does again (R7).
+"""Finds out when the service answers again: asks one small question at a time while no answer comes (R7).
 
-Readers do not try for themselves meanwhile, however many they are, and no listing is asked for.
+Meanwhile readers do not try for themselves, however many there are, and nothing is listed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from remotefs.errors import DeadlineExceeded, RemotefsError, Unreachable
 
 
 class Reconnect:
-    """Asks by `question`, which ends, at the link's pace; `on_answer` is called after an answer."""
+    """Asks by `question`, which always ends, at the pace of `retry_s`; calls `on_answer` after an answer."""
 
     def __init__(
         self, connectivity: Connectivity, question: Callable[[], Awaitable[object]], on_answer: Callable[[], None]
@@ -24,7 +24,7 @@ class Reconnect:
         self._on_answer = on_answer
 
     async def run(self) -> None:
-        """Ask whenever the link is down for want of an answer, until cancelled."""
+        """Ask whenever the connection is down for want of an answer, until cancelled."""
         while True:
             if self._connectivity.unanswered is None:
                 await self._connectivity.changed()
@@ -41,5 +41,5 @@ class Reconnect:
             self._connectivity.unheard(error, since=began)
             return
         except RemotefsError:
-            pass  # it answers; what it said is noted
+            pass  # an answer all the same; `watch` has noted it
         self._on_answer()

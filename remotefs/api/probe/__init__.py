@@ -1,1 +1,1 @@
-"""Asks the service what its documentation leaves open."""
+"""`remotefs probe`: asks a server what the documentation of the service leaves open, within 20 requests."""
