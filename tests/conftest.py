@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
+import certifi
 import pytest
 from hypothesis import settings
 
@@ -12,6 +14,7 @@ settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
 _NEEDS_ROOT = "needs root: "
+_END_OF_CERTIFICATE = "-----END CERTIFICATE-----\n"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,6 +22,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (mark := _out_of_reach(item)) is not None:
             item.add_marker(pytest.mark.skip(reason=_NEEDS_ROOT + mark.args[0]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trusted_before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """Trust one certificate instead of all of this machine's; SSL_CERT_FILE as it was.
+
+    Hardly a test encrypts anything, and each client that is made would take 60 ms to read them all.
+    """
+    authority = tmp_path_factory.mktemp("trusted") / "authority.pem"
+    authority.write_text(Path(certifi.where()).read_text().partition(_END_OF_CERTIFICATE)[0] + _END_OF_CERTIFICATE)
+    before = os.environ.get("SSL_CERT_FILE")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", str(authority))
+        yield before
 
 
 @pytest.hookimpl(wrapper=True)

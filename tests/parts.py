@@ -14,6 +14,7 @@ again.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -50,6 +51,7 @@ _PATIENCE = 100
 # More than any socket buffer takes: of an upload as large not all is sent while the server does not read.
 LARGE = 24 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+Steps = Callable[[], list[str]]
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,19 @@ def server(tmp_path: Path) -> Iterator[FaultyServer]:
     """The faithful service: uploads cannot be read back."""
     with faulty_server(tmp_path / "server", uploads_downloadable=False) as running_server:
         yield running_server
+
+
+@pytest.fixture
+def steps(caplog: pytest.LogCaptureFixture) -> Steps:
+    """Call it for the steps on the way to the disk that were reached since the last call, in order."""
+    caplog.set_level(logging.DEBUG, "remotefs.crashpoints")
+
+    def reached() -> list[str]:
+        messages = [record.getMessage().strip() for record in caplog.records if record.name == "remotefs.crashpoints"]
+        caplog.clear()
+        return messages
+
+    return reached
 
 
 @asynccontextmanager

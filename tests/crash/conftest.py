@@ -9,8 +9,8 @@ from tests.crash.power import ForgetfulDisk
 
 
 @pytest.fixture(scope="session")
-def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Herd]:
-    herd = Herd(tmp_path_factory.mktemp("herd"))
+def herd() -> Iterator[Herd]:
+    herd = Herd()
     yield herd
     herd.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import certifi
 import msgspec
 
 from tests.crash.judge import Stored, stored
@@ -21,21 +19,15 @@ from tests.crash.victim import End, Job
 from tests.faults import KEY, Action, Call, FaultyServer, faulty_server
 
 _PATIENCE_S = 20.0
-_END = "-----END CERTIFICATE-----\n"
 
 
 class Herd:
-    """The process that forks the victims.
+    """The process that forks the victims."""
 
-    They encrypt nothing: with one certificate in `folder`, instead of all, each of them starts 0.1 s sooner.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        authority = folder / "authority.pem"
-        authority.write_text(Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----")[0] + _END)
+    def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.victim"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2], env=os.environ | {"SSL_CERT_FILE": str(authority)},
+            cwd=Path(__file__).parents[2],
         )  # fmt: skip
 
     def run(self, job: Job) -> End:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.content import paged
 from tests.faults import FaultyServer
 from tests.mount.conftest import MakeMount
 from tests.mount.support import Mounted, eventually
@@ -20,7 +20,7 @@ from tests.mount.support import Mounted, eventually
 SLOW_LINK = Path(__file__).parents[2] / "scripts" / "slow_link.py"
 KIB, MIB = 1 << 10, 1 << 20
 LOOK_BYTES = 256 * KIB
-LARGE = random.Random(23).randbytes(48 * MIB)
+LARGE = paged(48 * MIB, seed=23)
 # Heads of requests and replies, listings.
 OVERHEAD_BYTES = 64 * KIB
 

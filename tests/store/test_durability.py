@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,9 @@ import trio
 
 from remotefs.errors import StateUnusable
 from remotefs.store.durability import Durability
+from tests.parts import Steps, steps
 
-Steps = Callable[[], list[str]]
+__all__ = ["steps"]
 
 
 @pytest.fixture
@@ -30,19 +30,6 @@ def durability(tmp_path: Path) -> Iterator[Durability]:
     made = Durability(log)
     yield made
     made.close()
-
-
-@pytest.fixture
-def steps(caplog: pytest.LogCaptureFixture) -> Steps:
-    """What was reached since the last call."""
-    caplog.set_level(logging.DEBUG, "remotefs.crashpoints")
-
-    def reached() -> list[str]:
-        messages = [record.getMessage().strip() for record in caplog.records]
-        caplog.clear()
-        return messages
-
-    return reached
 
 
 _NAMES, _LOG = "names are on the disk staging", "database is on the disk"

@@ -1,3 +1,3 @@
-from tests.parts import clock, server
+from tests.parts import clock, server, steps
 
-__all__ = ["clock", "server"]
+__all__ = ["clock", "server", "steps"]

@@ -15,7 +15,7 @@ from remotefs.errors import AlreadyExists, FileTooBig, InvalidArgument, IsADirec
 from remotefs.store.records import ROOT_INO, ContentState
 from remotefs.vfs.attributes import AttributeChange
 from tests.faults import FaultyServer, HoldReply
-from tests.parts import Host, User, rows_that_cannot_be_written, running
+from tests.parts import Host, Steps, User, rows_that_cannot_be_written, running
 
 Server = FaultyServer
 Clock = trio.abc.Clock
@@ -174,10 +174,13 @@ async def test_an_unlinked_file_that_two_have_open(host: Host) -> None:
     assert host.server.script.count("upload") == 0
 
 
-async def test_w3_fsync_makes_it_survive(tmp_path: Path, server: Server, host: Host) -> None:
+async def test_w3_fsync_makes_it_survive(tmp_path: Path, server: Server, host: Host, steps: Steps) -> None:
     handle = await host.open("a", os.O_RDWR | os.O_CREAT)
     await host.fs.files.write(handle.fh, 0, b"x")
+    steps()
     await host.fs.files.fsync(handle.fh)
+    synced = [step for step in steps() if "on the disk" in step]
+    assert [step.partition(" on the disk")[0] for step in synced] == ["staged bytes are", "names are", "database is"]
     host.kill_copy("after")
     await host.close(handle)
     async with running(tmp_path, server, state="after", working=False) as after:

@@ -23,7 +23,7 @@ from remotefs.errors import (
 from remotefs.store.records import ROOT_INO
 from remotefs.vfs.namespace import RENAME_EXCHANGE, RENAME_NOREPLACE
 from tests.faults import FaultyServer
-from tests.parts import Host, User, running
+from tests.parts import Host, Steps, User, running
 
 
 @pytest.fixture
@@ -115,10 +115,11 @@ async def test_an_unlinked_inode_lives_while_the_kernel_knows_its_number(host: H
     host.unlink("a")
     host.fs.namespace.rmdir(ROOT_INO, b"d")
     assert host.fs.attributes.getattr(file).nlink == 0
-    host.fs.namespace.forget(file, 1)
-    host.fs.namespace.forget(folder, 1)
-    with pytest.raises(NotFound):
-        host.fs.attributes.getattr(file)
+    assert host.fs.attributes.getattr(folder).nlink == 0
+    for ino in (file, folder):
+        host.fs.namespace.forget(ino, 1)
+        with pytest.raises(NotFound):
+            host.fs.attributes.getattr(ino)
 
 
 async def test_forgotten_while_open_it_still_reads(host: Host) -> None:
@@ -196,6 +197,8 @@ async def test_readdir_goes_on_where_it_stopped(host: Host) -> None:
     assert seen[:2] == [".", ".."]
     assert sorted(seen[2:]) == sorted(f"d{number}" for number in range(600))
     host.fs.namespace.releasedir(fh)
+    with pytest.raises(InvalidArgument):
+        next(host.fs.namespace.readdir(fh, 0))
 
 
 async def test_a_folder_that_was_changed_here_is_the_users_own(host: Host) -> None:
@@ -206,6 +209,9 @@ async def test_a_folder_that_was_changed_here_is_the_users_own(host: Host) -> No
     assert host.stat("d").implied == 0
 
 
-async def test_w3_fsync_of_a_folder(host: Host) -> None:
-    host.mkdir("d")
+async def test_w3_fsync_of_a_folder(host: Host, steps: Steps) -> None:
     await host.fs.namespace.fsyncdir()
+    host.mkdir("d")
+    steps()
+    await host.fs.namespace.fsyncdir()
+    assert steps() == ["database is on the disk"]

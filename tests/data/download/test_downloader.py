@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -38,6 +37,7 @@ from remotefs.errors import (
     StaleError,
     Unreachable,
 )
+from tests.content import paged
 from tests.data.download.scene import (
     BIG,
     CHUNK,
@@ -254,7 +254,7 @@ async def test_a_reader_that_gives_up_does_not_stop_it_for_others(
 
 # -- parts side by side
 
-LARGE = random.Random(3).randbytes(96 * MIB)
+LARGE = paged(96 * MIB, seed=3)
 
 
 def parallel_service(**properties: Any) -> Service:

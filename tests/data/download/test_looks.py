@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -14,12 +13,13 @@ from remotefs.data.download.concurrency import MAX_CONCURRENCY, StreamConcurrenc
 from remotefs.data.download.readahead import LOOK_BYTES, ReadWindow
 from remotefs.data.download.stream import CLOSED_PAUSE_S, PAUSE_S
 from remotefs.data.download.transfer import MAX_STREAMS
+from tests.content import paged
 from tests.data.download.scene import MIB, Bench, Service, running
 
 Clock = trio.testing.MockClock
 KIB = 1024
 CHUNK = 128 * KIB
-LARGE = random.Random(7).randbytes(40 * MIB)
+LARGE = paged(40 * MIB, seed=7)
 # What one connection takes for it.
 ALONE_S = 4.0
 # Too small for several streams, too large to be fetched whole by whoever begins to read it.

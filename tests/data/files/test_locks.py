@@ -35,14 +35,25 @@ async def test_other_inodes_are_not_held_up() -> None:
                 pass
 
 
-async def test_a_failure_gives_it_back() -> None:
-    locks = InodeLocks()
-    with pytest.raises(ValueError, match="x"):
+async def test_a_failure_gives_it_back(autojump_clock: trio.testing.MockClock) -> None:
+    locks, order = InodeLocks(), []
+
+    async def next_in_line() -> None:
         async with locks.hold(7):
-            raise ValueError("x")
-    with trio.fail_after(5):
-        async with locks.hold(7):
-            pass
+            order.append("the next")
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(ValueError, match="x"):
+            async with locks.hold(7):
+                # While somebody waits, the lock lives on: one that is not given back keeps him for ever.
+                nursery.start_soon(next_in_line)
+                await trio.sleep(1)
+                order.append("the failure")
+                raise ValueError("x")
+        with trio.move_on_after(5):
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert order == ["the failure", "the next"]
 
 
 async def test_who_is_cancelled_while_waiting_gets_nothing(autojump_clock: trio.testing.MockClock) -> None:

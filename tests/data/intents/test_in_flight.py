@@ -34,7 +34,13 @@ async def test_after_the_last_byte_it_is_not() -> None:
 
 
 async def test_to_cut_what_does_not_fly_is_harmless() -> None:
-    UploadsInFlight().cancel(7)
+    in_flight = UploadsInFlight()
+    with in_flight.register(7, generation=1) as flight:
+        in_flight.cancel(8)
+        await trio.lowlevel.checkpoint()
+    assert not flight.scope.cancelled_caught
+    in_flight.cancel(7)
+    assert len(in_flight) == 0
 
 
 async def test_an_error_ends_it() -> None:

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from remotefs import names
-from remotefs.errors import NotFound
+from remotefs.errors import NotFound, ReplyBroken
 from remotefs.store.records import ROOT_INO
 from tests.faults import EditJson, FaultyServer
 from tests.parts import Host, running
@@ -195,7 +195,7 @@ async def test_n4_a_hostile_name_is_shown_safely_and_once(host: Host, filename: 
 async def test_n4_a_hostile_id_spoils_the_whole_page(host: Host, file_id: str) -> None:
     add(host, "innocent")
     hostile(host, id=file_id)
-    with pytest.raises(Exception, match="page of the listing"):
+    with pytest.raises(ReplyBroken, match="page of the listing"):
         await host.walk()
     assert host.ls() == []
 
