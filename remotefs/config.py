@@ -115,7 +115,7 @@ class CacheConfig(Section, frozen=True, kw_only=True):
     memory_bytes: Size = 32 * MIB
     # One kernel READ; also the unit of checksums.
     chunk_bytes: ChunkSize = 128 * 1024
-    # How far past what was asked a sequential reader's stream may run ahead.
+    # The readahead of a sequential reader's stream, past the bytes that the reader asked for.
     readahead_bytes: Size = 8 * MIB
 
 
@@ -156,7 +156,7 @@ class RefreshConfig(Section, frozen=True, kw_only=True):
     # Without a kernel request for this long the mount counts as idle.
     idle_after_s: Seconds = 60.0
     walk_every_s: Seconds = 3600.0
-    # Files of folders that are looked at are asked for by their ids this often, where a poll does not show them all.
+    # Files in viewed folders are asked for by id this often, if a poll does not show all of them.
     check_viewed_every_s: Seconds = 30.0
     # Polls and walks together use at most this part of the learned request limit.
     budget_fraction: Fraction = 0.02
@@ -202,7 +202,7 @@ class MountConfig(Section, frozen=True, kw_only=True):
     # 128 KiB cost a request, and our work for one, eight times as often.
     kernel_readahead_bytes: Size = MIB
     max_tasks: Positive = 500
-    # How long the kernel may believe a name or an attribute; it is told of every change.
+    # How long the kernel may cache a name or an attribute. The mount reports every change to it.
     entry_timeout_s: Seconds = 3600.0
     umount_drain_s: Seconds = 60.0
     signal_drain_s: Seconds = 30.0

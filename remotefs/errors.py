@@ -238,8 +238,8 @@ class LengthDiffers(ReplyBroken):
     """
 
     def __init__(self, file_id: str, listed_bytes: int, actual_bytes: int | None, *, in_body: bool = False) -> None:
-        told = "longer" if actual_bytes is None else f"{actual_bytes} bytes long"
-        super().__init__(f"{file_id}: the listing says {listed_bytes} bytes, but the content is {told}")
+        length = "longer" if actual_bytes is None else f"{actual_bytes} bytes long"
+        super().__init__(f"{file_id}: the listing says {listed_bytes} bytes, but the content is {length}")
         self.file_id = file_id
         self.listed_bytes = listed_bytes
         self.actual_bytes = actual_bytes

@@ -17,12 +17,12 @@ def proxies_in_environment() -> dict[str, str | None]:
 
     The patterns are those of httpx: `https://`, `all://*example.org`. The variables are read as httpx reads them.
     """
-    told = getproxies()
-    excepted = [name.strip() for name in told.get("no", "").split(",")]
+    variables = getproxies()
+    excepted = [name.strip() for name in variables.get("no", "").split(",")]
     if "*" in excepted:
         return {}
     proxies: dict[str, str | None] = {
-        f"{scheme}://": _with_scheme(told[scheme]) for scheme in _SCHEMES if told.get(scheme)
+        f"{scheme}://": _with_scheme(variables[scheme]) for scheme in _SCHEMES if variables.get(scheme)
     }
     return proxies | dict.fromkeys(_patterns(excepted))
 

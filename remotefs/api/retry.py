@@ -17,11 +17,11 @@ from remotefs.errors import AmbiguousOutcome, RefusedError, RemotefsError, Spend
 # As the SDKs do. After a third failure in a row the caller decides, because it has a queue to put the request in.
 MAX_RETRIES = 2
 # When the server names the wait, more retries are worth it, within the deadline.
-MAX_TOLD_RETRIES = 10
+MAX_ANNOUNCED_RETRIES = 10
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 8.0
 # The longest wait that a server can impose on a request without a deadline.
-LONGEST_TOLD_WAIT_S = 60.0
+LONGEST_ANNOUNCED_WAIT_S = 60.0
 _RETRIED_STATUSES = frozenset({408, 409, 429})
 
 
@@ -63,11 +63,11 @@ def decide(
     """
     if not _may_retry(error):
         return GiveUp()
-    told = error.retry_after_s if isinstance(error, RefusedError) else None
-    if attempt >= (MAX_RETRIES if told is None else MAX_TOLD_RETRIES):
+    named_s = error.retry_after_s if isinstance(error, RefusedError) else None
+    if attempt >= (MAX_RETRIES if named_s is None else MAX_ANNOUNCED_RETRIES):
         return GiveUp()
-    after_s = backoff_s(attempt, chance) if told is None else told
-    patience_s = LONGEST_TOLD_WAIT_S if deadline_s is None else deadline_s - elapsed_s
+    after_s = backoff_s(attempt, chance) if named_s is None else named_s
+    patience_s = LONGEST_ANNOUNCED_WAIT_S if deadline_s is None else deadline_s - elapsed_s
     return Retry(after_s) if after_s < patience_s else GiveUp()
 
 
@@ -82,8 +82,8 @@ def _may_retry(error: RemotefsError) -> bool:
             return False
         case TransportError():
             return True
-        case RefusedError(should_retry=bool(told)):
-            return told
+        case RefusedError(should_retry=bool(named_s)):
+            return named_s
         case SpendCapReached():
             return False
         case RefusedError(status=status):

@@ -38,8 +38,8 @@ class Kind(StrEnum):
 
 
 ADVICE: Mapping[Kind, str] = {
-    Kind.DATABASE: "unmount it, then `remotefs check --repair --state-dir DIR` makes it again of what is left",
-    Kind.NO_ROOT: "unmount it, then `remotefs check --repair --state-dir DIR` makes the tree again of what is left",
+    Kind.DATABASE: "unmount it, then `remotefs check --repair --state-dir DIR` rebuilds it from what is left",
+    Kind.NO_ROOT: "unmount it, then `remotefs check --repair --state-dir DIR` rebuilds the tree from what is left",
     Kind.BAD_NAME: "rename it or remove it",
     Kind.NAME_OF_NOTHING: "`remotefs check --repair` removes the name",
     Kind.NAME_IN_NOTHING: "`remotefs check --repair` removes the name; what it named is kept under `recovered`",

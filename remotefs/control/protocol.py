@@ -21,7 +21,7 @@ MAX_REPLY_BYTES = 16 * 1024 * 1024
 
 
 class Request(Message, frozen=True):
-    """What is asked; `params` is read as the command's own type."""
+    """A request; `params` is decoded as the type of its command."""
 
     command: str
     params: msgspec.Raw = msgspec.Raw(b"{}")

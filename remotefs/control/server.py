@@ -32,7 +32,7 @@ ROOT_UID = 0
 class ControlServer:
     """Answers commands on the unix socket at `path`, 0600, from processes of the mounting user or of root.
 
-    Invariant: whoever runs it holds the state folder's lock, so a socket file found there is a leftover.
+    Invariant: its process holds the lock of the state folder, so a socket file that it finds there is a leftover.
     """
 
     def __init__(self, path: Path, commands: Iterable[Command]) -> None:

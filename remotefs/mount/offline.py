@@ -36,7 +36,7 @@ def check(state_dir: Path, config: Config, *, repair: bool, read: bool, report: 
         if damaged and not repair:
             return checking.result([], damaged)
         if damaged:
-            report(Notice(text="making the database again of what is left of it"))
+            report(Notice(text="rebuilding the database from what is left of it"))
             await trio.to_thread.run_sync(_make_again, database)
         async with _parts(state_dir, config) as parts:
             if repair:

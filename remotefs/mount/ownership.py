@@ -109,7 +109,7 @@ class AccountGuard:
         self._state_dir = state_dir
 
     def check_address(self) -> None:
-        """Raise AccountError, before anything is asked, where the address alone shows that it is another's."""
+        """Raise AccountError if the address alone shows that the account is another; no request is sent."""
         owner = Owner.of(self._meta.facts)
         if is_elsewhere(owner, self._base_url):
             raise self._refusal(owner, Owner(address=address_of(self._base_url)))

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from remotefs.api.retry import (
     LONGEST_WAIT_S,
+    MAX_ANNOUNCED_RETRIES,
     MAX_RETRIES,
-    MAX_TOLD_RETRIES,
     GiveUp,
     Hints,
     Retry,
@@ -58,10 +58,10 @@ def test_a_retry_always_ends_before_the_deadline(
     if isinstance(answer, Retry):
         assert answer.after_s >= 0
         assert deadline_s is None or elapsed_s + answer.after_s < deadline_s
-        assert attempt < MAX_TOLD_RETRIES
+        assert attempt < MAX_ANNOUNCED_RETRIES
 
 
-@given(failures, st.integers(MAX_TOLD_RETRIES, 1000))
+@given(failures, st.integers(MAX_ANNOUNCED_RETRIES, 1000))
 def test_nothing_is_tried_for_ever(error: RemotefsError, attempt: int) -> None:
     assert verdict(attempt, error) == GiveUp()
 

@@ -57,18 +57,18 @@ async def run_probe(
     config: ServiceConfig,
     *,
     size_limit: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Report:
     """Put every question to the server and return the answers.
 
-    `size_limit` also uploads a file of 510 MB. `say` is called with each step, `warn` with each file left behind.
+    `size_limit` also uploads a file of 510 MB. `report` is called with each step, `warn` with each file left behind.
     Raises RefusedError or TransportError when the server does not even answer a listing.
     """
     budget = Budget.for_service(config)
     exchange = Exchange(config, budget, transport=transport)
-    async with aclosing(exchange), aclosing(SingleRequests(exchange, budget, say, warn)) as single_requests:
+    async with aclosing(exchange), aclosing(SingleRequests(exchange, budget, report, warn)) as single_requests:
         prober = _Prober(single_requests)
         await prober.run(size_limit=size_limit)
     account = exchange.account
@@ -199,8 +199,8 @@ class _Prober:
         differs = f"{length[:20]} against {file.size_bytes}"
         equal = _either(length == str(file.size_bytes), "equal", differs)
         self._found("content length", equal if length else "not sent")
-        told = [name for name in _TOLD_OF_CONTENT if name in answer.headers]
-        self._found("headers of content", ", ".join(told) or "none")
+        shown = [name for name in _TOLD_OF_CONTENT if name in answer.headers]
+        self._found("headers of content", ", ".join(shown) or "none")
 
     async def _size_limit(self, *, wanted: bool) -> None:
         question = f"file of {_DISPUTED_BYTES:,} bytes"

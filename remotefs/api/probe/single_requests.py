@@ -52,19 +52,19 @@ class Answer(msgspec.Struct, frozen=True):
 class SingleRequests:
     """Sends requests that are not retried; use it inside `aclosing`.
 
-    `say` is called with each step, `warn` with each file that may be left at the service; `left_over` lists these.
+    `report` is called with each step, `warn` with each file that may be left at the service; `left_over` lists these.
 
     Invariant: `_made` holds the id and the name of every file of ours that is not known to be deleted.
     """
 
     def __init__(
-        self, exchange: Exchange, budget: Budget, say: Callable[[str], None], warn: Callable[[str], None]
+        self, exchange: Exchange, budget: Budget, report: Callable[[str], None], warn: Callable[[str], None]
     ) -> None:
         self.beta = False
         self.left_over: list[str] = []
         self._exchange = exchange
         self._budget = budget
-        self._say = say
+        self._report = report
         self._warn = warn
         self._made: dict[str, str] = {}
 
@@ -107,7 +107,7 @@ class SingleRequests:
 
         Once begun it is not cancelled; it ends after `wait_s` seconds.
         """
-        self._say(f"uploading {source.size_bytes:,} bytes under a name of {len(name)} characters")
+        self._report(f"uploading {source.size_bytes:,} bytes under a name of {len(name)} characters")
         await self._budget.acquire(Priority.INTERACTIVE_READ)
         form = upload_form(name, source.mime_type, secrets.token_hex(16), expires_in_s)
         failure: RefusedError | TransportError = DeadlineExceeded(f"no answer within {wait_s:g} s")
@@ -142,7 +142,7 @@ class SingleRequests:
         except RemoteNotFound:
             pass
         except RemotefsError as error:
-            self._say(str(error))
+            self._report(str(error))
             return
         del self._made[file_id]
 
@@ -154,7 +154,7 @@ class SingleRequests:
         self, call: Call, *, beta: bool, headers: Mapping[str, str] | None = None, head_only: bool = False
     ) -> Answer:
         await self._budget.acquire(Priority.INTERACTIVE_READ)
-        self._say(call.action)
+        self._report(call.action)
         try:
             async with self._exchange.reply(call, self._exchange.request(call, beta=beta, headers=headers)) as reply:
                 return Answer(reply.status, dict(reply.headers), b"" if head_only else await reply.read())

@@ -58,7 +58,7 @@ async def _until_interrupted(config: ServiceConfig, size_limit: bool, report: Re
 
             nursery.start_soon(cancel_on_signal)
             found = await questions.run_probe(
-                config, size_limit=size_limit, say=lambda text: report(Notice(text=text)), warn=notify
+                config, size_limit=size_limit, report=lambda text: report(Notice(text=text)), warn=notify
             )
             nursery.cancel_scope.cancel()
     return found

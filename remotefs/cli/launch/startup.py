@@ -19,7 +19,7 @@ import msgspec
 
 from remotefs.cli.console import Notify
 
-# How long a child that is told to stop may take before it is killed.
+# How long a child may take to stop before it is killed.
 STOP_WAIT_S = 10.0
 LOG_TAIL_BYTES = 2000
 

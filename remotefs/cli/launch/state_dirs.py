@@ -52,7 +52,7 @@ def data_dir() -> Path:
 async def locate_state_dir(data: Path, service: ServiceConfig, identify: Identify, *, remember: bool = True) -> Path:
     """Return the folder of the account that the key belongs to; ask the service only for a key that is new here.
 
-    Without `remember` the service is asked each time, and nothing is written.
+    Without `remember` this asks the service each time and writes nothing.
 
     Raises what `identify` raises; Unreachable, saying what to do, when the service cannot be asked.
     """

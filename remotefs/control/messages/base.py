@@ -60,7 +60,7 @@ class Draining(Message, frozen=True, tag="draining"):
 
 
 class Warming(Message, frozen=True, kw_only=True, tag="warming"):
-    """Files are being fetched: of so many, of so many bytes in all."""
+    """Progress of a fetch: files and bytes that are done, and the totals."""
 
     files_done: int
     files: int

@@ -37,7 +37,7 @@ class SoleCopies(Message, frozen=True, kw_only=True):
 
 
 class UnpinResult(Message, frozen=True, kw_only=True):
-    """`files` are no longer pinned; of `sole` it holds what was asked for: all of them were left, or unpinned."""
+    """`files` are no longer pinned. The files of `sole` were all left pinned or all unpinned, as requested."""
 
     files: int
     sole: SoleCopies = SoleCopies()

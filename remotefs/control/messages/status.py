@@ -6,7 +6,7 @@ from remotefs.control.messages.base import Count, DrainResult, Endpoint, Leftove
 
 
 class PendingKind(Message, frozen=True):
-    """The pending intents of one kind (upload, delete, relabel), and why the oldest of them waits."""
+    """The pending intents of one kind (upload, delete, reupload), and why the oldest of them waits."""
 
     kind: str
     count: int

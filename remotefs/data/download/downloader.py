@@ -60,7 +60,7 @@ class Downloader:
         self._drop_behind = DropBehind(content.duplicate)
         self._waiting = trio.CapacityLimiter(math.inf)
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)
-        # By id and size: when an id turns out to have another length, its chunks are cut anew.
+        # By id and size: when an id turns out to have another length, its chunks are divided again.
         self._fetches: dict[tuple[str, int], Fetch] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

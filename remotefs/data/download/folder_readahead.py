@@ -45,7 +45,7 @@ class Order:
     def opened(self, ino: int, most: int, following: Callable[[int], tuple[int, ...]]) -> tuple[int, ...]:
         """Note an open; return the inodes to fetch next, at most `most`.
 
-        `following` returns up to so many files after this one; it is called once for many opens in this order.
+        `following(n)` returns up to `n` files after this one; it is called once for many opens in this order.
         """
         near = self.expected[:_SKIPPED]
         self.streak = self.streak + 1 if ino in near else 0

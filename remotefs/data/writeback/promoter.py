@@ -20,7 +20,7 @@ from remotefs.wakeup import Wakeup
 
 _log = logging.getLogger(__name__)
 
-# Files that come within so many seconds of the first share its group syncs.
+# Files that come within this time of the first one share its group syncs.
 _GATHER_S = 1.0
 # A file that failed, because the disk was full, is tried again after a pause, doubled up to the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 3600.0

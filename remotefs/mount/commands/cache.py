@@ -45,7 +45,7 @@ from remotefs.vfs.handles import Handles
 
 # Files fetched at one time; each may take several connections.
 _TOGETHER = 4
-# After so many ids the other tasks of the mount get a turn.
+# After this number of ids the other tasks of the mount get a turn.
 _IDS_A_TURN = 500
 _TOO_MUCH = "there is no room for all of it: make room on the disk, or set cache.evictable_bytes higher"
 
@@ -140,7 +140,7 @@ class CacheCommands:
         )
 
     async def trim(self, params: TrimParams, _: Report) -> Freed:
-        """Evict content until at most so many bytes are left of what can be evicted. Return how much was freed."""
+        """Evict content until at most the given bytes of it are left. Return the bytes that were freed."""
         await self._content.scan()
         return Freed(*self._content.trim(params.to_bytes))
 

@@ -10,9 +10,9 @@ from remotefs.store.records import Inode
 from remotefs.store.store import Store
 from remotefs.store.tree import Tree
 
-# Of what a command left undone, so many paths are named in its result.
+# The most paths that a result names of the work that a command left undone.
 NAMED = 20
-# After so many files the other tasks of the mount get a turn.
+# After this number of files the other tasks of the mount get a turn.
 _FILES_A_TURN = 500
 
 

@@ -134,10 +134,10 @@ class StatusReport:
 
     def _uploading(self) -> tuple[Uploading, ...]:
         uploads = []
-        for ino, flight in self._parts.in_flight.under_way.items():
+        for ino, upload in self._parts.in_flight.under_way.items():
             inode = self._parts.tree.find(ino)
             path = (self._parts.intents.paths.path(inode) if inode else None) or f"inode {ino}"
-            uploads.append(Uploading(path=path, size=flight.size_bytes, sent=flight.sent_bytes))
+            uploads.append(Uploading(path=path, size=upload.size_bytes, sent=upload.sent_bytes))
         return tuple(uploads)
 
     def _requests(self) -> Requests:
