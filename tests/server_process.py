@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _READY_S = 30
@@ -25,6 +25,9 @@ class ServerProcess:
     key: str
     root: Path
     process: subprocess.Popen[str]
+    # What was read of the access log so far, and up to which byte.
+    _requests: list[dict[str, object]] = field(default_factory=list)
+    _read_to: int = 0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -32,8 +35,12 @@ class ServerProcess:
 
     def requests(self) -> list[dict[str, object]]:
         """The access log; needs `--log-requests`."""
-        text = (self.root / "requests.jsonl").read_text()
-        return [json.loads(line) for line in text.splitlines()]
+        with (self.root / "requests.jsonl").open("rb") as log:
+            log.seek(self._read_to)
+            lines = [line for line in log if line.endswith(b"\n")]
+        self._requests += map(json.loads, lines)
+        self._read_to += sum(map(len, lines))
+        return [*self._requests]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code."""

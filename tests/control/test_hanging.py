@@ -32,10 +32,9 @@ from remotefs.control.server import ControlServer
 from tests.commands import commands
 from tests.faults import Action, Call, FaultyServer
 from tests.parts import Host, running, server, settings
+from tests.sampling import sample
 
 __all__ = ["server"]
-
-UPLOADS = 1000
 
 
 @dataclass
@@ -68,15 +67,16 @@ async def call(client: ControlClient, *args: Any) -> Any:
 
 
 @pytest.mark.timeout(60)
-async def test_no_command_waits_for_the_network(tmp_path: Path, server: FaultyServer) -> None:
+@pytest.mark.parametrize("uploads", sample(200, 1000))
+async def test_no_command_waits_for_the_network(tmp_path: Path, server: FaultyServer, uploads: int) -> None:
     """Each returns although no request ever does: the server holds all of them until the test is over."""
-    async with stuck(tmp_path, server, UPLOADS) as (host, client):
+    async with stuck(tmp_path, server, uploads) as (host, client):
         before = server.script.count()
         status = await call(client, STATUS, Nothing())
-        assert sum(kind.count for kind in status.pending) == UPLOADS
+        assert sum(kind.count for kind in status.pending) == uploads
         assert [upload.size for upload in status.uploading] == [1] * len(status.uploading)
         assert status.uploading
-        assert status.content.staging_bytes == UPLOADS
+        assert status.content.staging_bytes == uploads
         # One by one, for each answers alone.
         target = str(tmp_path / "out")
         for endpoint, params in (
@@ -87,7 +87,7 @@ async def test_no_command_waits_for_the_network(tmp_path: Path, server: FaultySe
             await call(client, endpoint, params)
         assert (await call(client, CHECK, CheckParams(service=False))).findings == ()
         # With no time given even what waits for the service only says what is left.
-        assert (await call(client, FLUSH, FlushParams(timeout_s=0.0))).left == UPLOADS
-        assert (await call(client, UMOUNT, UmountParams(timeout_s=0.0))).left == UPLOADS
+        assert (await call(client, FLUSH, FlushParams(timeout_s=0.0))).left == uploads
+        assert (await call(client, UMOUNT, UmountParams(timeout_s=0.0))).left == uploads
         assert await trio.Path(target).read_bytes() == b"x"
         assert server.script.count() - before <= host.parts.writeback.statistics().running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ TEXT = (DOCS / "configuration.md").read_text(encoding="utf-8")
 SECTIONS = Config.__struct_fields__
 
 
+@functools.cache
 def commands() -> dict[str, Any]:
     """Every command that has options, by the words that call it."""
     return dict(_walk(typer.main.get_command(build_app()), "remotefs"))

@@ -163,7 +163,7 @@ def server(tmp_path: Path) -> Iterator[FaultyServer]:
 
 @pytest.mark.mount
 def test_a_disk_that_fills_fails_and_heals(tmp_path: Path, server: FaultyServer) -> None:
-    run_on_a_failing_disk(tmp_path, server, 12.0, TROUBLES)
+    run_on_a_failing_disk(tmp_path, server, 7.0, TROUBLES)
 
 
 @pytest.mark.mount

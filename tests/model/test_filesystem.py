@@ -14,6 +14,7 @@ from remotefs.config import WritebackConfig
 from tests.faults import faulty_server
 from tests.model.harness import Harness, Portal
 from tests.model.machine import MountMachine, run
+from tests.sampling import sample
 
 # Whatever may be put off is put off to a drain, or done at once.
 _AT_A_DRAIN: dict[str, Any] = dict.fromkeys(
@@ -56,9 +57,10 @@ def machine(scratch: Path, loop: Portal, writeback: WritebackConfig) -> type[Mou
     return FileSystemMachine
 
 
+@pytest.mark.parametrize("examples", sample(6, 12))
 @pytest.mark.parametrize("mode", MODES)
-def test_the_file_system_is_the_model(scratch: Path, loop: Portal, mode: str) -> None:
-    run(machine(scratch, loop, MODES[mode]), examples=12, steps=50)
+def test_the_file_system_is_the_model(scratch: Path, loop: Portal, mode: str, examples: int) -> None:
+    run(machine(scratch, loop, MODES[mode]), examples=examples, steps=50)
 
 
 @pytest.mark.long

@@ -20,6 +20,7 @@ from tests.model.machine import MountMachine, run
 from tests.model.model import Model
 from tests.model.served import assert_served, served
 from tests.mount.support import Mounted, eventually, mounted
+from tests.sampling import sample
 
 # The model refuses nobody anything.
 pytestmark = [pytest.mark.mount, pytest.mark.root("random steps that need every right")]
@@ -116,8 +117,9 @@ def machine(tmp_path: Path, shared: tuple[Mounted, FaultyServer]) -> type[SideBy
     return Pair
 
 
-def test_a_mount_is_the_model(machine: type[SideBySide]) -> None:
-    run(machine, examples=8, steps=50)
+@pytest.mark.parametrize("examples", sample(4, 8))
+def test_a_mount_is_the_model(machine: type[SideBySide], examples: int) -> None:
+    run(machine, examples=examples, steps=50)
 
 
 @pytest.mark.parametrize("end", ["remount", "crash"])

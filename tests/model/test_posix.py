@@ -11,10 +11,12 @@ import pytest
 
 from tests.model.folder import Folder
 from tests.model.machine import TreeMachine, run
+from tests.sampling import sample
 
 
 @pytest.mark.root("random steps that need every right")
-def test_the_model_is_what_the_kernel_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", sample(20, 40))
+def test_the_model_is_what_the_kernel_does(tmp_path: Path, examples: int) -> None:
     numbers = itertools.count()
 
     class Plain(TreeMachine):
@@ -27,4 +29,4 @@ def test_the_model_is_what_the_kernel_does(tmp_path: Path) -> None:
             self.subjects[0].close_all()
             shutil.rmtree(self.subjects[0].root)
 
-    run(Plain, examples=40, steps=50)
+    run(Plain, examples=examples, steps=50)

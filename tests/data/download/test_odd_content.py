@@ -20,6 +20,7 @@ from remotefs.fuse.translate import errno_of
 from remotefs.store.records import Origin, Remote
 from tests.faults import Action, Call, EditJson, FaultyServer, Reply
 from tests.parts import Host, running
+from tests.sampling import each_once
 from tests.upkeep.support import walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
@@ -91,8 +92,7 @@ async def _read_or_error(host: Host, name: str) -> bytes | int:
     return errno.ESTALE
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("fault", ALL)
+@pytest.mark.parametrize(("fault", "name"), each_once(list(ALL), NAMES))
 async def test_r6_one_odd_reply_changes_nothing_for_good(
     tmp_path: Path, server: Server, clock: Clock, fault: str, name: str
 ) -> None:
@@ -110,8 +110,7 @@ async def test_r6_one_odd_reply_changes_nothing_for_good(
         assert (host.stat(name).size, await _read_or_error(host, name)) == (len(BODY), BODY)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("fault", IMPOSSIBLE)
+@pytest.mark.parametrize(("fault", "name"), each_once(list(IMPOSSIBLE), NAMES))
 async def test_r6_what_cannot_be_is_never_believed_however_often_it_comes(
     tmp_path: Path, server: Server, clock: Clock, fault: str, name: str
 ) -> None:
@@ -190,8 +189,7 @@ async def test_r6_a_later_reply_of_the_listed_length_takes_a_learned_one_back(
 # -- listings
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("wrong", [0, 20, len(BODY) + 1, 1 << 40])
+@pytest.mark.parametrize(("wrong", "name"), each_once([0, 20, len(BODY) + 1, 1 << 40], NAMES))
 async def test_r6_a_wrong_length_in_the_state_is_healed_by_listings(
     tmp_path: Path, server: Server, clock: Clock, wrong: int, name: str
 ) -> None:
@@ -254,8 +252,7 @@ async def test_metadata_heals_what_a_reader_has_stumbled_on(tmp_path: Path, serv
 # -- writing
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("fault", ALL)
+@pytest.mark.parametrize(("fault", "name"), each_once(list(ALL), NAMES))
 async def test_w8_an_append_after_an_odd_reply_never_loses_what_was_there(
     tmp_path: Path, server: Server, clock: Clock, fault: str, name: str
 ) -> None:
