@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
+
+from tests.faults import FaultyServer, faulty_server
 
 
 @dataclass(eq=False)
@@ -41,3 +45,17 @@ class Between(trio.abc.Instrument):
     def __exit__(self, *_: object) -> None:
         trio.lowlevel.remove_instrument(self)
         assert self.failure is None, self.failure
+
+
+async def at_every_step(folder: Path, act: Callable[[Path, FaultyServer, int], Awaitable[int]]) -> None:
+    """Act at the first step, then at the second, and so on, each time in a folder and with a server of its own.
+
+    `act` gets these and the number of the step, from 0, and returns how many steps there were.
+    """
+    nth = steps = 0
+    while nth <= steps:
+        place = folder / str(nth)
+        with faulty_server(place / "server", uploads_downloadable=False) as server:
+            steps = await act(place, server, nth)
+        shutil.rmtree(place)
+        nth += 1

@@ -17,9 +17,9 @@ from remotefs.control.messages.check import BackupParams, ExportResult
 from remotefs.errors import AlreadyExists, InvalidArgument
 from remotefs.mount import offline
 from remotefs.mount.check.inspection import Scope, check_state
-from tests.between import Between
+from tests.between import Between, at_every_step
 from tests.commands import commands
-from tests.faults import FaultyServer, Reply, faulty_server
+from tests.faults import FaultyServer, Reply
 from tests.parts import Host, running
 
 Server, Clock = FaultyServer, trio.abc.Clock
@@ -137,13 +137,7 @@ async def test_it_is_whole_whatever_happens_between_two_steps_of_it(
 async def test_it_is_whole_whatever_happens_between_any_two_steps_of_it(
     tmp_path: Path, clock: Clock, name: str
 ) -> None:
-    nth = steps = 0
-    while nth <= steps:
-        folder = tmp_path / str(nth)
-        with faulty_server(folder / "server", uploads_downloadable=False) as fresh:
-            steps = await back_up_and_act(folder, fresh, name, nth)
-        shutil.rmtree(folder)
-        nth += 1
+    await at_every_step(tmp_path, lambda folder, server, nth: back_up_and_act(folder, server, name, nth))
 
 
 async def test_what_is_given_up_meanwhile_goes_afterwards(tmp_path: Path, server: Server, clock: Clock) -> None:

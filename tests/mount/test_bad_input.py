@@ -89,7 +89,7 @@ class TestTheMountCommand:
 
     def test_a_server_that_is_down_at_the_first_mount(self, mountpoint: Path) -> None:
         said = refusal(mountpoint, "--base-url", closed_port(), REMOTEFS_SERVICE_REQUEST_DEADLINE_S="3")
-        assert closed_port() in said or "127.0.0.1:9" in said
+        assert "connect to 127.0.0.1:9 failed" in said
 
     @pytest.mark.parametrize("fault", [HalfBody(), Raw(b"not even HTTP"), Reply(200, b"<html>proxy</html>"), Reply(200, {"data": [{"id": 7}]})], ids=["half", "raw", "html", "odd"])  # fmt: skip
     def test_a_listing_that_cannot_be(
@@ -104,7 +104,7 @@ class TestTheMountCommand:
         seed_rows(tmp_path / "server", 1100)
         server.script.add(repeated_cursor(), op="list", times=None)
         said = refusal(mountpoint, "--base-url", server.url)
-        assert "cursor" in said or "again" in said
+        assert "repeats its cursors" in said
 
     def test_a_mountpoint_that_is_missing(self, server: FaultyServer, tmp_path: Path) -> None:
         assert "does not exist" in refusal(tmp_path / "nowhere", "--base-url", server.url)

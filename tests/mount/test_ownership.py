@@ -99,6 +99,11 @@ def test_s1_where_the_address_alone_tells_no_reply_is_needed(owner: Owner) -> No
             assert [judge(owner, answer) for answer in answers] == [None] * len(answers)
 
 
+def test_s1_the_address_alone_tells_where_nothing_else_is_known() -> None:
+    elsewhere = [owner for owner in OWNERS if is_elsewhere(owner, THERE)]
+    assert elsewhere == [Owner(None, None, HERE)]
+
+
 @pytest.mark.parametrize(
     "spelling",
     [

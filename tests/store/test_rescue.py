@@ -93,8 +93,7 @@ def _typed(values: tuple[Any, ...]) -> tuple[Any, ...]:
 @given(st.binary(min_size=200, max_size=4096), st.integers(0, 1 << 30))
 def test_rubbish_is_no_row_and_no_error(rubbish: bytes, seed: int) -> None:
     pages = newest_pages(rubbish, rubbish[::-1], random.Random(seed).choice([512, 1024]))
-    for row in rows_of(pages):
-        assert isinstance(row.values, tuple)
+    assert list(rows_of(pages)) == []
 
 
 def test_a_sound_database_is_salvaged_whole_but_for_what_deletes(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from remotefs.data.reconcile.removal import Census, is_believable
 from remotefs.errors import AccountError
 from tests.commands import commands, quietly
 from tests.faults import EditJson, FaultyServer, HoldReply, Reply, Rule
+from tests.parts import Host
 from tests.upkeep.support import add, machine, walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
@@ -53,28 +56,30 @@ def test_s1_whoever_is_not_believed_is_not_when_more_is_missing(census: Census, 
         assert not is_believable(Census(census.known, min(census.known, worse.missing), census.listed), DEFAULTS)
 
 
+@asynccontextmanager
+async def machine_that_lacks(folder: Path, server: Server, gone: int, *, listings: int) -> AsyncIterator[Host]:
+    """A machine that knew 30 files, of which so many have been missing from that many listings."""
+    ids = [add(server, f"f{number}") for number in range(30)]
+    async with machine(folder, server, working=False) as host:
+        await host.walk()
+        for file_id in ids[:gone]:
+            server.store.delete(file_id)
+        await walks(host, listings)
+        yield host
+
+
 @pytest.mark.parametrize(("gone", "left"), [(20, 10), (21, 30)])
 async def test_s1_of_30_files_20_may_go_at_once_and_no_more(
     tmp_path: Path, server: Server, clock: Clock, gone: int, left: int
 ) -> None:
-    ids = [add(server, f"f{number}") for number in range(30)]
-    async with machine(tmp_path, server, working=False) as host:
-        await host.walk()
-        for file_id in ids[:gone]:
-            server.store.delete(file_id)
-        await walks(host, 4)
+    async with machine_that_lacks(tmp_path, server, gone, listings=4) as host:
         assert len(host.ls()) == left
 
 
 async def test_s1_a_poll_that_was_begun_before_a_person_looked_holds_nothing_again(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
-    ids = [add(server, f"f{number}") for number in range(30)]
-    async with machine(tmp_path, server, working=False) as host:
-        await host.walk()
-        for file_id in ids[:25]:
-            server.store.delete(file_id)
-        await walks(host)
+    async with machine_that_lacks(tmp_path, server, 25, listings=1) as host:
         assert host.parts.meta.facts.removals_held == 25
         poll = server.script.add(HoldReply(), op="list")
         async with trio.open_nursery() as nursery:
@@ -105,12 +110,7 @@ async def test_s4_listings_that_were_begun_together_are_one(tmp_path: Path, serv
 async def test_s1_what_is_held_back_is_said_and_goes_when_a_person_has_looked(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
-    ids = [add(server, f"f{number}") for number in range(30)]
-    async with machine(tmp_path, server, working=False) as host:
-        await host.walk()
-        for file_id in ids[:25]:
-            server.store.delete(file_id)
-        await walks(host, 3)
+    async with machine_that_lacks(tmp_path, server, 25, listings=3) as host:
         assert host.parts.meta.facts.removals_held == 25
         assert (await commands(host).trash.accept_removals(Nothing(), quietly)).count == 25
         assert len(host.ls()) == 5

@@ -110,18 +110,23 @@ async def test_r6_one_odd_reply_changes_nothing_for_good(
         assert (host.stat(name).size, await _read_or_error(host, name)) == (len(BODY), BODY)
 
 
-@pytest.mark.parametrize(("fault", "name"), each_once(list(IMPOSSIBLE), NAMES))
-async def test_r6_what_cannot_be_is_never_believed_however_often_it_comes(
-    tmp_path: Path, server: Server, clock: Clock, fault: str, name: str
-) -> None:
+async def _is_never_believed(folder: Path, server: Server, name: str, fault: Action) -> None:
+    """However often the answer comes it is an error, and the file is read as it is once it comes no more."""
     theirs(server, name)
-    async with running(tmp_path, server) as host:
+    async with running(folder, server) as host:
         await host.walk()
-        rule = server.script.add(IMPOSSIBLE[fault], op="content", times=None)
+        rule = server.script.add(fault, op="content", times=None)
         assert [await _read_or_error(host, name) for _ in range(3)] == [errno.EIO] * 3
         await host.walk()
         server.script.remove(rule)
         assert (host.stat(name).size, await _read_or_error(host, name)) == (len(BODY), BODY)
+
+
+@pytest.mark.parametrize(("fault", "name"), each_once(list(IMPOSSIBLE), NAMES))
+async def test_r6_what_cannot_be_is_never_believed_however_often_it_comes(
+    tmp_path: Path, server: Server, clock: Clock, fault: str, name: str
+) -> None:
+    await _is_never_believed(tmp_path, server, name, IMPOSSIBLE[fault])
 
 
 @pytest.mark.parametrize("name", ["f.txt", "f.bin"])
@@ -129,13 +134,7 @@ async def test_r6_what_cannot_be_is_never_believed_however_often_it_comes(
 async def test_r6_a_file_that_is_no_media_never_gets_another_length_by_its_content(
     tmp_path: Path, server: Server, clock: Clock, fault: str, name: str
 ) -> None:
-    theirs(server, name)
-    async with running(tmp_path, server) as host:
-        await host.walk()
-        rule = server.script.add(OF_ANOTHER_LENGTH[fault], op="content", times=None)
-        assert [await _read_or_error(host, name) for _ in range(3)] == [errno.EIO] * 3
-        server.script.remove(rule)
-        assert (host.stat(name).size, await _read_or_error(host, name)) == (len(BODY), BODY)
+    await _is_never_believed(tmp_path, server, name, OF_ANOTHER_LENGTH[fault])
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,10 +19,10 @@ from remotefs.control.messages.status import FlushParams, PathParams
 from remotefs.errors import StateUnusable, TransportError, Unreachable
 from remotefs.fuse.translate import errno_of
 from remotefs.store.records import ContentState, Origin
-from tests.between import Between
+from tests.between import Between, at_every_step
 from tests.commands import commands, quietly
 from tests.data.files.test_staging import small_disk
-from tests.faults import Action, FaultyServer, Hold, HoldReply, LostReply, Reply, Rule, faulty_server
+from tests.faults import Action, FaultyServer, Hold, HoldReply, LostReply, Reply, Rule
 from tests.parts import LARGE, Host, rows_that_cannot_be_written, running
 
 Server = FaultyServer
@@ -380,16 +379,23 @@ async def test_a_kill_meanwhile_loses_nothing(tmp_path: Path, server: Server, cl
         assert host.remote_ids() == {host.id("log")}
 
 
+@asynccontextmanager
+async def written_from_nothing(folder: Path, server: Server, *, times: int) -> AsyncIterator[tuple[Host, Changing]]:
+    """A file that was begun anew and closed so often, PAUSE_S apart."""
+    async with changing(folder, server, upload_delay_s=2.0) as (host, log):
+        await log.change()
+        for _ in range(times):
+            await log.change(os.O_WRONLY | os.O_TRUNC)
+            await trio.sleep(PAUSE_S)
+        yield host, log
+
+
 async def test_a_file_that_is_written_from_nothing_is_set_aside_without_a_copy(
     tmp_path: Path, server: Server, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`> log`, before any worker has come to the version that it replaces."""
     caplog.set_level("DEBUG", "remotefs.crashpoints")
-    async with changing(tmp_path, server, upload_delay_s=2.0) as (host, log):
-        await log.change()
-        for _ in range(3):
-            await log.change(os.O_WRONLY | os.O_TRUNC)
-            await trio.sleep(PAUSE_S)
+    async with written_from_nothing(tmp_path, server, times=3) as (host, log):
         fh = await log.write(os.O_WRONLY | os.O_TRUNC)
         assert any("set aside" in message for message in caplog.messages)
         assert not any("staged file is frozen" in message for message in caplog.messages)
@@ -409,11 +415,7 @@ async def test_h7_where_a_full_disk_keeps_the_writer_in_the_old_file_that_is_not
 ) -> None:
     """What was set aside is the very file that is written to then."""
     caplog.set_level("DEBUG", "remotefs.crashpoints")
-    async with changing(tmp_path, server, upload_delay_s=2.0) as (host, log):
-        await log.change()
-        for _ in range(2):
-            await log.change(os.O_WRONLY | os.O_TRUNC)
-            await trio.sleep(PAUSE_S)
+    async with written_from_nothing(tmp_path, server, times=2) as (host, log):
         with rows_that_cannot_be_written(host, DIRTIED), pytest.raises(StateUnusable):
             await log.write(os.O_WRONLY | os.O_TRUNC)
         assert any("set aside" in message for message in caplog.messages)
@@ -543,7 +545,7 @@ async def freeze_and_act(folder: Path, server: Server, name: str, nth: int) -> i
 async def test_a_user_acts_between_two_steps_of_it(
     tmp_path: Path, server: Server, clock: Clock, name: str, nth: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await freeze_and_act(tmp_path, server, name, nth)
+    assert await freeze_and_act(tmp_path, server, name, nth) > nth
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
@@ -552,11 +554,5 @@ async def test_a_user_acts_between_two_steps_of_it(
 async def test_a_user_acts_between_any_two_steps_of_it(
     tmp_path: Path, server: Server, clock: Clock, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    nth = steps = 0
-    while nth <= steps:
-        folder = tmp_path / str(nth)
-        with faulty_server(folder / "server", uploads_downloadable=False) as fresh:
-            steps = await freeze_and_act(folder, fresh, name, nth)
-        shutil.rmtree(folder)
-        nth += 1
+    await at_every_step(tmp_path, lambda folder, server, nth: freeze_and_act(folder, server, name, nth))
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

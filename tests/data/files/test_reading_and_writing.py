@@ -18,6 +18,7 @@ from remotefs.data.content.file import digest_of
 from remotefs.errors import AlreadyExists, FileTooBig, InvalidArgument, NotReadable, StaleError
 from remotefs.store.records import ROOT_INO, ContentState, Inode
 from remotefs.vfs.attributes import AttributeChange
+from tests.between import Between
 from tests.faults import CutBody, FaultyServer, Reply
 from tests.parts import Host, running
 
@@ -206,21 +207,25 @@ async def test_staging_what_is_empty_or_staged_already_does_nothing(host: Host) 
 
 
 async def test_unlinked_while_it_is_staged_nothing_is_left(host: Host) -> None:
-    await host.write("a", b"x" * 500)
-    await host.confirm("a", "file_a")
-    ino = host.stat("a").ino
-    host.parts.handles.looked_up(ino)
+    nth, steps = 1, 2
+    while nth < steps:
+        await host.write("a", b"x" * 500)
+        await host.confirm("a", f"file_{nth}")
+        ino = host.stat("a").ino
+        host.parts.handles.looked_up(ino)
 
-    async def stage() -> None:
-        with suppress(NotReadable):  # unlinked before it began
-            await host.parts.file_writer.stage(ino)
+        async def stage(ino: int = ino) -> None:
+            with suppress(NotReadable):  # unlinked before it began
+                await host.parts.file_writer.stage(ino)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(stage)
-        await trio.lowlevel.checkpoint()
-        host.unlink("a")
-    host.fs.namespace.forget(ino, 1)
-    assert host.parts.staging.scan() == []
+        with Between("stage", nth, lambda: host.unlink("a")) as between:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stage)
+        steps = between.seen
+        host.fs.namespace.forget(ino, 1)
+        assert host.parts.staging.scan() == []
+        nth += 1
+    assert nth > 2, "it is verified and copied in threads"
 
 
 @settings(deadline=None, max_examples=50)

@@ -17,8 +17,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.between import Between
-from tests.faults import Action, Call, FaultyServer, faulty_server
+from tests.between import Between, at_every_step
+from tests.faults import Action, Call, FaultyServer
 from tests.parts import Host, running
 
 Server = FaultyServer
@@ -153,7 +153,7 @@ SAMPLE = [
 async def test_a_user_acts_between_two_steps_of_an_upload(
     tmp_path: Path, server: Server, clock: Clock, case: Case, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await upload_and_act(tmp_path, server, case)
+    assert await upload_and_act(tmp_path, server, case) > case.nth
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
@@ -165,10 +165,7 @@ async def test_a_user_acts_between_any_two_steps_of_an_upload(
     tmp_path: Path, server: Server, clock: Clock, act: str, loses_reply: bool, reupload: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    nth = steps = 0
-    while nth <= steps:
-        folder = tmp_path / str(nth)
-        with faulty_server(folder / "server", uploads_downloadable=False) as fresh:
-            steps = await upload_and_act(folder, fresh, Case(act, nth, loses_reply, reupload))
-        nth += 1
+    await at_every_step(
+        tmp_path, lambda folder, server, nth: upload_and_act(folder, server, Case(act, nth, loses_reply, reupload))
+    )
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -16,8 +18,9 @@ from remotefs.data.writeback.close_wait import Outcome
 from remotefs.data.writeback.deleter import DeletionFacts, RemoteDeleter, Verdict, decide
 from remotefs.errors import AccountError, TooLarge, Unreachable
 from remotefs.store.records import NEVER_NS, Origin
+from tests.between import Between
 from tests.faults import KEY, Drop, FaultyServer, HoldReply, LostReply, Reply, faulty_server
-from tests.parts import FOR_EVER_S, running
+from tests.parts import FOR_EVER_S, Host, running
 
 FACTS = st.builds(DeletionFacts)
 OTHERS = {"anthropic-organization-id": "org-of-somebody-else"}
@@ -169,6 +172,21 @@ async def test_s5_what_a_long_writer_gave_up_is_not_looked_at_until_it_closes(
 # -- removed, and made again before the DELETE went out (W5)
 
 
+@asynccontextmanager
+async def delete_begun(host: Host) -> AsyncIterator[None]:
+    """The one DELETE that is asked for is decided and waits for the disk; the block acts before its request goes out."""
+    parts = host.parts
+    deleter = RemoteDeleter(parts.store, parts.client, parts.connectivity, parts.handles, parts.in_flight, parts.clock)
+    (intent,) = host.pending()
+    assert decide(deleter.facts(intent)) is Verdict.SEND
+    with Between("carry_out", 1, lambda: None) as steps:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(deleter.carry_out, intent)
+            while not steps.seen:
+                await trio.lowlevel.checkpoint()
+            yield
+
+
 async def test_w5_removed_and_made_again_the_old_stays_until_the_new_has_come(
     tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
 ) -> None:
@@ -220,18 +238,11 @@ async def test_w5_a_successor_that_comes_right_before_the_request_stops_it(
     tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
 ) -> None:
     async with running(tmp_path, server, working=False, durability="local") as host:
+        await host.walk()
         await host.write("a", b"old")
         await host.confirm("a", "file_a")
         host.unlink("a")
-        parts = host.parts
-        deleter = RemoteDeleter(
-            parts.store, parts.client, parts.connectivity, parts.handles,
-            parts.in_flight, parts.clock,
-        )  # fmt: skip
-        (intent,) = host.pending()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(deleter.carry_out, intent)
-            await trio.lowlevel.checkpoint()
+        async with delete_begun(host):
             await host.write("a", b"new")
         assert (server.script.count("delete"), host.deletes()) == (0, set())
 
@@ -279,19 +290,12 @@ async def test_the_decision_is_made_again_right_before_the_request(
 ) -> None:
     """While the disk syncs what is known may change."""
     async with running(tmp_path, server, working=False, durability="local") as host:
+        await host.walk()
         await host.write("a", b"x")
         await host.confirm("a", "file_a")
         host.unlink("a")
-        parts = host.parts
-        deleter = RemoteDeleter(
-            parts.store, parts.client, parts.connectivity, parts.handles,
-            parts.in_flight, parts.clock,
-        )  # fmt: skip
-        (intent,) = host.pending()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(deleter.carry_out, intent)
-            await trio.lowlevel.checkpoint()
-            parts.connectivity.suspend(AccountError("another account answers"))
+        async with delete_begun(host):
+            host.parts.connectivity.suspend(AccountError("another account answers"))
         assert server.script.count("delete") == 0
         assert host.deletes() == {"file_a"}
 

@@ -6,6 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -91,13 +92,20 @@ async def test_a_file_that_cannot_become_content_does_not_hold_up_the_others(hos
     assert (staged(host), host.stat("sound").staged_gen) == ([name], None)
 
 
-async def test_h7_what_became_content_is_readable_though_its_row_cannot_be_written(
-    host: Host, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+@asynccontextmanager
+async def content_whose_row_stays_as_it_was(host: Host, caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """`a` has become content, and its row cannot be written while the block lasts."""
     handle = await uploaded(host, "a", b"hello")
     with rows_that_cannot_be_written(host, SETTLED):
         await host.fs.files.release(handle.fh)
         await host.until(lambda: "stays in staging" in caplog.text)
+        yield
+
+
+async def test_h7_what_became_content_is_readable_though_its_row_cannot_be_written(
+    host: Host, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with content_whose_row_stays_as_it_was(host, caplog):
         assert (staged(host), host.stat("a").staged_gen is None) == ([], False)
         assert await host.read("a") == b"hello"
         handle = await host.open("a", os.O_RDWR)
@@ -114,10 +122,7 @@ async def test_h7_what_became_content_is_readable_though_its_row_cannot_be_writt
 async def test_w7_what_became_content_outlives_the_id_that_a_new_name_replaces(
     host: Host, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    handle = await uploaded(host, "a", b"hello")
-    with rows_that_cannot_be_written(host, SETTLED):
-        await host.fs.files.release(handle.fh)
-        await host.until(lambda: "stays in staging" in caplog.text)
+    async with content_whose_row_stays_as_it_was(host, caplog):
         host.rename("a", "b")
         host.make_due()
         await trio.sleep(10)
