@@ -17,6 +17,7 @@ import trio
 from remotefs.config import Config
 from remotefs.errors import FileTooBig, OutOfSpace
 from remotefs.fuse.translate import errno_of
+from remotefs.mount.check.inspection import Scope, check_state
 from remotefs.store.schema import MIGRATIONS
 from tests.crash.herd import Herd, Place, place
 from tests.faults import FaultyServer, faulty_server
@@ -121,6 +122,7 @@ async def test_the_third_format_is_taken_over_with_all_that_was_pending(
         assert host.remote_names() == [
             "dirty", "folder\uff0fbound", "folder\uff0frenamed", "pending", "same.txt", "same.txt", "theirs.txt",
         ]  # fmt: skip
+        assert await check_state(host.parts, Scope(working=True, service=True)) == []
     assert version(tmp_path / "state") == len(MIGRATIONS)
 
 
