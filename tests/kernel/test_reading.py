@@ -56,8 +56,8 @@ def test_size_of_read_is_the_readahead_up_to_one_mib(
         setting.write_text(str(read_ahead_kib))
     else:
         assert setting.read_text() == "128\n"
-    path = probe.make("x" * (8 * MIB))
-    assert len(path.read_bytes()) == 8 * MIB
+    path = probe.make("x" * (3 * MIB))
+    assert len(path.read_bytes()) == 3 * MIB
     assert max(sizes(probe, "read", path)) == largest
 
 

@@ -6,6 +6,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -115,9 +116,24 @@ _places = st.integers(0, _MOST_BYTES) | st.sampled_from([0, 1, 4095, 4096, 131_0
 _sizes = st.integers(1, 70_000) | st.sampled_from([1, 4096, 131_072])
 
 
-@given(st.lists(st.tuples(st.sampled_from(WAYS), _places, _sizes), min_size=20, max_size=60))
-@settings(max_examples=15, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_steps = st.lists(st.tuples(st.sampled_from(WAYS), _places, _sizes), min_size=20, max_size=60)
+_sample = partial(settings, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@given(_steps)
+@_sample(max_examples=7)
 def test_whatever_the_way_the_bytes_are_the_same(steps: list[tuple[Way, int, int]]) -> None:
+    _work_through(steps)
+
+
+@pytest.mark.long
+@given(_steps)
+@_sample(max_examples=100)
+def test_whatever_the_way_the_bytes_are_the_same_for_long(steps: list[tuple[Way, int, int]]) -> None:
+    _work_through(steps)
+
+
+def _work_through(steps: list[tuple[Way, int, int]]) -> None:
     # A file for each list of steps, so that one folder does for all.
     file = Worked()
     try:
