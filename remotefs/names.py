@@ -43,7 +43,6 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
 from remotefs.errors import BadName, InvalidArgument, NameTooLong
 
@@ -78,13 +77,6 @@ _EXTENSION = re.compile(r"(?<=[^./])(?:\.tar)?\.[A-Za-z0-9]{1,16}\Z")
 # Ids come from the service. One of another shape, or a longer one, could not stand in a name: its hash stands for it.
 # 120 bits: no two paths of one account will ever have the same hash, and its 24 base32 letters need no padding.
 _HASH_BYTES = 15
-
-
-class RemoteName(NamedTuple):
-    """The filename to upload a path under; `exact` is False if it was shortened and so decodes to another path."""
-
-    name: str
-    exact: bool
 
 
 def check_component(name: bytes) -> str:
@@ -124,7 +116,7 @@ def decode(remote: str) -> str | None:
     return path if _is_path(path) and _write(path) == remote else None
 
 
-def remote_name(path: str) -> RemoteName:
+def remote_name(path: str) -> str:
     """Return the filename to upload `path` under, at most BUDGET_BYTES of UTF-8 long (N2).
 
     A longer one is shortened to `start~hash.ext`. That decodes to a path in as many of the same folders as fit, so
@@ -132,11 +124,11 @@ def remote_name(path: str) -> RemoteName:
     """
     name = encode(path)
     if _size(name) <= BUDGET_BYTES:
-        return RemoteName(name, exact=True)
+        return name
     suffix = f"~{_digest(path)}{_split_extension(path)[1]}"
     # One QUOTE of room: the start may need a shield. The end needs none, because the suffix is plain ASCII.
     room = BUDGET_BYTES - len(suffix) - _size(QUOTE)
-    return RemoteName(encode(_fitting(path, room, _remote_size) + suffix), exact=False)
+    return encode(_fitting(path, room, _remote_size) + suffix)
 
 
 def place(remote: str, file_id: str) -> tuple[str, ...]:

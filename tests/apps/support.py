@@ -56,7 +56,7 @@ def in_tree(root: Path, beneath: str = "") -> list[TreeFile]:
             if stat.S_ISREG(status.st_mode) and not POLICY.never_uploaded(path):
                 if status.st_ino not in files:
                     files[status.st_ino] = TreeFile(set(), _content(name, fd))
-                files[status.st_ino].filenames.add(names.remote_name(path).name)
+                files[status.st_ino].filenames.add(names.remote_name(path))
     return list(files.values())
 
 

@@ -379,7 +379,7 @@ class Harness:
     # -- what happens to a mount
 
     def foreign(self, path: str, data: bytes, downloadable: bool, label: str) -> None:
-        added = self.server.store.add(names.remote_name(path).name, data, downloadable=downloadable)
+        added = self.server.store.add(names.remote_name(path), data, downloadable=downloadable)
         self._ids_of_others[label] = added.id
         self._portal.call(self.mount.parts.listings.poll)
 

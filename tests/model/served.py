@@ -24,7 +24,7 @@ class Served(NamedTuple):
 
 def served(server: FaultyServer, prefix: str = "") -> dict[str, Served]:
     """What the service has below a folder, by id. Not by downloads: a faithful server refuses those."""
-    start = names.remote_name(f"{prefix}x").name[:-1]
+    start = names.remote_name(f"{prefix}x")[:-1]
     found = {}
     for record in server.store.list(ListQuery(limit=1000)).records:
         if record.filename.startswith(start):
@@ -42,7 +42,7 @@ def assert_served(files: dict[str, Served], model: Model, ids_of_others: Mapping
     for node, paths in model.files():
         if node.foreign_id is not None:
             assert files.pop(ids_of_others[node.foreign_id]).data == node.data, paths
-        elif wanted := {names.remote_name(prefix + path).name for path in paths if not _POLICY.never_uploaded(path)}:
+        elif wanted := {names.remote_name(prefix + path) for path in paths if not _POLICY.never_uploaded(path)}:
             fitting = [i for i, file in files.items() if file.name in wanted and file.data == node.data]
             assert fitting, f"{paths} is not at the service, which has {[file.name for file in files.values()]}"
             del files[fitting[0]]

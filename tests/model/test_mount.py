@@ -36,7 +36,7 @@ class MountFolder(Folder):
         self._ids: dict[str, str] = {}
 
     def foreign(self, path: str, data: bytes, downloadable: bool, label: str) -> None:
-        remote = names.remote_name(f"{self.root.name}/{path}").name
+        remote = names.remote_name(f"{self.root.name}/{path}")
         self._ids[label] = self._server.store.add(remote, data, downloadable=downloadable).id
         eventually(lambda: os.path.lexists(self.root / path))
 

@@ -198,7 +198,7 @@ class Writers:
 
     def _script(self, step: Step) -> None:
         store = self.server.store
-        remote = names.remote_name(step.name).name
+        remote = names.remote_name(step.name)
         mine = [record for record in self.hosts[0].stored() if record.filename == remote]
         if step.verb == "write":
             store.add(remote, self._content(), downloadable=True)

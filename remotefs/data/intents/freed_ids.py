@@ -91,7 +91,7 @@ class FreedIds:
         found: list[Intent] = []
         for path in paths:
             found += self._journal.deletes_at(path)
-            namesakes = [remote for remote in self._remotes.named(names.remote_name(path).name) if remote.tombstoned]
+            namesakes = [remote for remote in self._remotes.named(names.remote_name(path)) if remote.tombstoned]
             found += filter(None, (self._journal.delete_of(remote.file_id) for remote in namesakes))
         # A DELETE with an inode is of a file whose place is taken already: that inode's open handles hold it back.
         return {

@@ -51,7 +51,7 @@ class InodePaths:
         bound = self._remotes.find(inode.file_id) if inode.conflict_id and inode.file_id else None
         if bound is not None and names.decode(bound.asked_name) is not None:
             return bound.asked_name
-        return names.remote_name(path).name
+        return names.remote_name(path)
 
     def is_local(self, inode: Inode) -> bool:
         """Return whether the inode's bytes stay on this machine (N6)."""
