@@ -25,7 +25,13 @@ def passes_on_httpx2(*arguments: str) -> None:
     assert "remotefs speaks HTTP by httpx2" in done.stdout, done.stdout
 
 
-@pytest.mark.parametrize("files", [("test_wire.py",), ("test_large_reads.py", "test_pool.py")], ids=["wire", "pool"])
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param(("test_wire.py",), id="wire", marks=pytest.mark.long),
+        pytest.param(("test_large_reads.py", "test_pool.py"), id="pool"),
+    ],
+)
 def test_requests_on_real_sockets(files: tuple[str, ...]) -> None:
     passes_on_httpx2("-k", QUICK, *(f"tests/api/{file}" for file in files))
 
