@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-from remotefs.api.budget import Priority
+from remotefs.api.budget import Priority, Ticket
 from remotefs.api.models import FileMetadata, Page
+from remotefs.api.upload import UploadSource
 
 
 class PageLister(Protocol):
@@ -39,4 +40,19 @@ class FileDeleter(Protocol):
 
     async def delete(self, file_id: str, *, priority: Priority) -> None:
         """Delete a file for good. Raises RemoteNotFound where it is gone already."""
+        ...
+
+
+class FileSender(Protocol):
+    """Uploads files."""
+
+    async def upload(
+        self,
+        name: str,
+        source: UploadSource,
+        *,
+        priority: Priority | Ticket,
+        on_all_sent: Callable[[], None] | None = None,
+    ) -> FileMetadata:
+        """Upload one file and return its metadata. Raises AmbiguousOutcome rather than send twice."""
         ...

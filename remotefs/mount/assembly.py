@@ -289,7 +289,7 @@ def _build_files(parts: Components, config: Config, churn: Churn) -> Freezer:
     freezer = Freezer(store, parts.staging, intents, churn, parts.connectivity, parts.in_flight)
     parts.locator = Locator(store, intents, parts.content, parts.staging)
     parts.file_reader = FileReader(
-        store, parts.content, parts.locator, parts.downloader, parts.locks, parts.reported_missing.report
+        store, intents.paths, parts.content, parts.locator, parts.downloader, parts.locks, parts.reported_missing.report
     )
     copy_on_write = CopyOnWrite(
         store, intents, parts.content, parts.staging, parts.downloader, freezer, parts.in_flight,

@@ -153,7 +153,7 @@ class CopyOnWrite:
             try:
                 await self._downloader.fetch_all(inode.file_id, inode.size)
             except DeadlineExceeded as error:
-                raise type(error)(f"{self._paths.path(inode)}: {error}") from None
+                raise type(error)(f"{self._paths.shown(inode)}: {error}") from None
             source = self._content.path_of(inode.file_id)
             if source is None:
                 raise NotReadable(f"inode {inode.ino}: its content cannot be kept on this disk to be written to")

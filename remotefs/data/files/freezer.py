@@ -136,7 +136,7 @@ class Freezer:
                 self.calm(ino)
 
     def _note_failure(self, inode: Inode, error: RemotefsError) -> None:
-        _log.warning("%s keeps changing, and no version of it can be kept: %s", self._paths.path(inode), error)
+        _log.warning("%s keeps changing, and no version of it can be kept: %s", self._paths.shown(inode), error)
         self._churn.not_frozen(inode.ino)
 
     def _keep(self, inode: Inode, frozen: Frozen) -> None:

@@ -56,7 +56,6 @@ class Locator:
     def __init__(self, store: Store, intents: Intents, content: ContentStore, staging: Staging) -> None:
         self._tree = store.tree
         self._remotes = store.remotes
-        self._paths = intents.paths
         self._content = content
         self._staging = staging
         self._unrecorded = UnrecordedPromotions(store, intents)
@@ -102,7 +101,3 @@ class Locator:
         if inode.staged_gen is not None and self._unrecorded.covers(inode):
             self._unrecorded.record(inode)
         return self._tree.get(ino)
-
-    def shown_path(self, inode: Inode) -> str:
-        """Return the path of the inode for a message, or its number once it has no name."""
-        return self._paths.path(inode) or f"inode {inode.ino}"

@@ -11,6 +11,7 @@ from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.readahead import ReadWindow
 from remotefs.data.files.locator import Locator
 from remotefs.data.files.locks import InodeLocks
+from remotefs.data.intents.paths import InodePaths
 from remotefs.errors import DeadlineExceeded, NotReadable, StaleError
 from remotefs.store.records import Inode
 from remotefs.store.store import Store
@@ -25,6 +26,7 @@ class FileReader:
     def __init__(
         self,
         store: Store,
+        paths: InodePaths,
         content: ContentStore,
         locator: Locator,
         downloader: Downloader,
@@ -32,6 +34,7 @@ class FileReader:
         on_missing: Callable[[str], None],
     ) -> None:
         self._tree = store.tree
+        self._paths = paths
         self._content = content
         self._locator = locator
         self._downloader = downloader
@@ -51,7 +54,7 @@ class FileReader:
         """Raise NotReadable when the bytes are neither on this disk nor can be fetched (R2)."""
         if not self.is_readable(inode):
             raise NotReadable(
-                f"{self._locator.shown_path(inode)}: the service does not give back what was uploaded elsewhere, "
+                f"{self._paths.shown(inode)}: the service does not give back what was uploaded elsewhere, "
                 "and its bytes are not here; it can be replaced or removed"
             )
 
@@ -87,7 +90,7 @@ class FileReader:
             self._on_missing(inode.file_id)
             raise
         except DeadlineExceeded as error:
-            raise type(error)(f"{self._locator.shown_path(inode)}: {error}") from None
+            raise type(error)(f"{self._paths.shown(inode)}: {error}") from None
 
     async def open_source(self, ino: int) -> BinaryIO | None:
         """Open the local file with all bytes of an inode; None when it is empty or they are not on this disk.

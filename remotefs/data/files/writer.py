@@ -165,7 +165,7 @@ class FileWriter:
         if size < 0:
             raise InvalidArgument("a file cannot have a negative size")
         if size > self._max_file_bytes:
-            path = self._locator.shown_path(self._tree.get(ino))
+            path = self._paths.shown(self._tree.get(ino))
             limit = self._max_file_bytes // (1 << 20)
             raise FileTooBig(f"{path}: the service takes files of at most {limit} MiB")
 

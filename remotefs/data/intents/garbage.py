@@ -1,7 +1,7 @@
 """The bytes on this disk that nothing needs any more: content of freed ids, and staged files.
 
 Rows let go of bytes inside a transaction, and that transaction may still be undone: it may never commit, or a power cut
-may take it. So the bytes are only listed here; `FileBytes.sweep` takes the list, waits until the rows are on the disk,
+may take it. So the bytes are only listed here; `Sweeper.sweep` takes the list, waits until the rows are on the disk,
 and removes the bytes then.
 """
 

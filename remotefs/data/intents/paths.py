@@ -70,6 +70,10 @@ class InodePaths:
         remote = self._remotes.find(inode.file_id) if inode.file_id else None
         return remote is not None and remote.asked_name != self.remote_name(inode)
 
+    def shown(self, inode: Inode) -> str:
+        """Return the path of an inode for a message to people, or its number once it has no name."""
+        return self.path(inode) or f"inode {inode.ino}"
+
     def describe(self, intent: Intent) -> str:
         """Return the path of the file that an intent is about, for people; without a path its id or inode number."""
         inode = self._tree.find(intent.ino) if intent.ino is not None else None

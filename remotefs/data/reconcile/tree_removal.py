@@ -85,8 +85,7 @@ class TreeRemover:
     def _remove_names(self, inode: Inode) -> None:
         intent = self._journal.of_inode(inode.ino)
         if intent is not None and intent.attempt is None:
-            self._journal.remove(intent.seq)
-            self._freed_ids.free(intent.replaces)
+            self._freed_ids.cancel(intent)
         for parent, name in self._tree.names_of(inode.ino):
             inode = self._tree.unlink(parent, name, now_ns=time.time_ns())
             self._placer.invalidate(parent, name)

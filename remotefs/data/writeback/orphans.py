@@ -100,7 +100,7 @@ class Orphans:
         return Rescued(returned, trashed)
 
     def _renew(self, inode: Inode, file: StagedName) -> None:
-        _log.warning("%s: the record of its last version was lost, its bytes were not", self._paths.path(inode))
+        _log.warning("%s: the record of its last version was lost, its bytes were not", self._paths.shown(inode))
         with self._db.transaction():
             if inode.staged_gen is not None:
                 self._garbage.drop_staged(inode.ino, inode.staged_gen)
@@ -119,7 +119,7 @@ class Orphans:
         except RemotefsError as error:
             _log.warning("%s cannot be put back to its place: %s", label.path, error)
             return False
-        _log.warning("%s: its record was lost, its bytes were not: it is back", self._paths.path(inode))
+        _log.warning("%s: its record was lost, its bytes were not: it is back", self._paths.shown(inode))
         return True
 
     def _attach(self, ino: int, file: StagedName) -> None:

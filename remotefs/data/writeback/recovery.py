@@ -93,11 +93,11 @@ class Recovery:
             # Not the bytes that the service has: the file was written again, and a power cut took the row that said so.
             self._close_what_was_open(inode, entry)
         except LocalError as error:
-            _log.warning("%s stays in staging: %s", self._paths.path(inode), error)
+            _log.warning("%s stays in staging: %s", self._paths.shown(inode), error)
 
     def _close_what_was_open(self, inode: Inode, entry: StagedName) -> None:
         """Close a file that was written and never closed: it is uploaded as it is (W3)."""
-        _log.warning("%s was being written when the mount ended: it is kept as it was", self._paths.path(inode))
+        _log.warning("%s was being written when the mount ended: it is kept as it was", self._paths.shown(inode))
         with self._db.transaction():
             life = ContentLifecycle.of(inode).found_written()
             self._tree.update(inode.ino, size=entry.size, mtime_ns=entry.mtime_ns, **life._asdict())
@@ -113,7 +113,7 @@ class Recovery:
             # An unlinked inode is only kept until the end of its upload is known (W9).
             self._tree.update(inode.ino, staged_gen=None)
             return
-        _log.error("%s: what was last written to it is missing from the state folder", self._paths.path(inode))
+        _log.error("%s: what was last written to it is missing from the state folder", self._paths.shown(inode))
         with self._db.transaction():
             size = remote.size if remote is not None else 0
             self._tree.update(inode.ino, size=size, **ContentLifecycle.of(inode).lost()._asdict())

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from remotefs import crashpoints, names
-from remotefs.api.budget import Priority, Ticket
+from remotefs.api.budget import Ticket
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.mime import guess_mime_type
 from remotefs.api.models import FileMetadata
+from remotefs.api.protocols import FileSender
 from remotefs.api.upload import BytesSource, FileSource, UploadSource
 from remotefs.clocks import AHEAD_NS, ServiceClock
 from remotefs.data.intents.in_flight import MeteredSource, UploadInFlight
@@ -21,25 +20,10 @@ from remotefs.store.records import Attempt
 from remotefs.store.store import Store
 
 
-class Sender(Protocol):
-    """The one method of the API client that is needed here."""
-
-    async def upload(
-        self,
-        name: str,
-        source: UploadSource,
-        *,
-        priority: Priority | Ticket,
-        on_all_sent: Callable[[], None] | None = None,
-    ) -> FileMetadata:
-        """Upload one file. Raises AmbiguousOutcome rather than send twice."""
-        ...
-
-
 class Transmission:
     """Records attempts and sends the bytes."""
 
-    def __init__(self, store: Store, sender: Sender, connectivity: Connectivity, clock: ServiceClock) -> None:
+    def __init__(self, store: Store, sender: FileSender, connectivity: Connectivity, clock: ServiceClock) -> None:
         self._db = store.database
         self._journal = store.journal
         self._remotes = store.remotes
@@ -79,10 +63,5 @@ class Transmission:
 
 
 def _source(path: Path | None, shipment: Shipment) -> UploadSource:
-    mime_type = guess_mime_type(_last(shipment.name))
+    mime_type = guess_mime_type(names.decode(shipment.name) or shipment.name)
     return BytesSource(b"", mime_type) if path is None else FileSource(path, shipment.size, mime_type)
-
-
-def _last(remote_name: str) -> str:
-    path = names.decode(remote_name)
-    return (path or remote_name).rpartition("/")[2]

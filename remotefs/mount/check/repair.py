@@ -188,8 +188,7 @@ class Repair:
         if intent is None:
             return False
         with self._parts.database.transaction():
-            self._parts.journal.remove(intent.seq)
-            self._parts.intents.freed_ids.free(intent.replaces)
+            self._parts.intents.freed_ids.cancel(intent)
         return True
 
     def _delete(self, finding: Finding) -> bool:

@@ -53,8 +53,17 @@ _TOO_MUCH = "there is no room for all of it: make room on the disk, or set cache
 class PinCommands:
     """Brings content to this disk, keeps it, and lets it go again."""
 
-    def __init__(self, tree: Tree, content: ContentStore, promoter: Promoter, warmer: Warmer, sole: SoleFiles) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        paths: InodePaths,
+        content: ContentStore,
+        promoter: Promoter,
+        warmer: Warmer,
+        sole: SoleFiles,
+    ) -> None:
         self._tree = tree
+        self._paths = paths
         self._content = content
         self._promoter = promoter
         self._warmer = warmer
@@ -74,7 +83,7 @@ class PinCommands:
             for file in here:
                 self._pin(file)
         failed = [
-            Leftover(path=self._sole.path(file), reason=reasons[file.ino]) for file in files if file.ino in reasons
+            Leftover(path=self._paths.shown(file), reason=reasons[file.ino]) for file in files if file.ino in reasons
         ]
         return WarmResult(
             files=len(here), bytes=sum(file.size for file in here),
@@ -187,12 +196,8 @@ class SoleFiles:
         return SoleCopies(
             files=len(found),
             bytes=sum(file.size for file in found),
-            paths=tuple(self.path(file) for file in found[:NAMED]),
+            paths=tuple(self._paths.shown(file) for file in found[:NAMED]),
         )
-
-    def path(self, file: Inode) -> str:
-        """Return the path of a file, or its inode number where it has no name."""
-        return self._paths.path(file) or f"inode {file.ino}"
 
 
 class Warmer:

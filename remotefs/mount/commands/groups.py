@@ -62,7 +62,7 @@ def command_groups(
         mount=mount,
         status=StatusCommands(report, parts.tree, drain, parts.drainer, mount.is_ending),
         paths=PathCommands(store, intents.paths, drain, parts.fs.xattrs),
-        pin=PinCommands(parts.tree, parts.content, parts.promoter, warmer, sole),
+        pin=PinCommands(parts.tree, intents.paths, parts.content, parts.promoter, warmer, sole),
         cache=CacheCommands(
             parts.tree, parts.handles, parts.content, parts.promoter, parts.staging, parts.disk, sole,
         ),

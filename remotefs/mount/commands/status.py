@@ -136,7 +136,7 @@ class StatusReport:
         uploads = []
         for ino, upload in self._parts.in_flight.under_way.items():
             inode = self._parts.tree.find(ino)
-            path = (self._parts.intents.paths.path(inode) if inode else None) or f"inode {ino}"
+            path = self._parts.intents.paths.shown(inode) if inode else f"inode {ino}"
             uploads.append(Uploading(path=path, size=upload.size_bytes, sent=upload.sent_bytes))
         return tuple(uploads)
 
