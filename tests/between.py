@@ -59,3 +59,4 @@ async def at_every_step(folder: Path, act: Callable[[Path, FaultyServer, int], A
             steps = await act(place, server, nth)
         shutil.rmtree(place)
         nth += 1
+    assert steps > 0, "no task of that name took a step"

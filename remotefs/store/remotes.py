@@ -91,7 +91,7 @@ class Remotes:
         with self._db.transaction():
             # The statement consists of constants and question marks; only values come from outside.
             marks = ", ".join("?" * len(remote))
-            self._db.execute(f"INSERT OR REPLACE INTO remote ({_COLUMNS}) VALUES ({marks})", remote)  # noqa: S608
+            self._db.execute(f"INSERT OR REPLACE INTO remote ({_COLUMNS}) VALUES ({marks})", remote)  # noqa: S608 - our own column names
 
     def renew(self, file_id: str, *, expires_ns: int | None, downloadable: bool, foreseen: int | None = None) -> None:
         """Save the columns of a known file that a listing may change. The file was listed, so it is not missed."""

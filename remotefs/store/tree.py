@@ -197,7 +197,7 @@ class Tree:
             } | columns  # fmt: skip
             # The names are those of columns, by keyword; only values come from outside.
             cursor = self._db.execute(
-                f"INSERT INTO inode ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",  # noqa: S608
+                f"INSERT INTO inode ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",  # noqa: S608 - our own column names
                 tuple(values.values()),
             )
             ino = cursor.lastrowid
@@ -347,7 +347,7 @@ class Tree:
             if values:
                 # The names are those of columns, by keyword; only values come from outside.
                 assignments = ", ".join(f"{column} = ?" for column in values)
-                self._db.execute(f"UPDATE inode SET {assignments} WHERE ino = ?", (*values.values(), ino))  # noqa: S608
+                self._db.execute(f"UPDATE inode SET {assignments} WHERE ino = ?", (*values.values(), ino))  # noqa: S608 - our own column names
             return self.get(ino)
 
     def note(self, ino: int, **columns: int) -> None:
