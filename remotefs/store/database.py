@@ -82,6 +82,8 @@ class Database:
             raise StateUnusable(f"{path}: {error}; {RESCUE_ADVICE}") from error
         # What a rollback has to undo in memory; None outside of a transaction.
         self._undo: list[Callable[[], None]] | None = None
+        # The statements of the running transaction, to run them again if a full disk undoes it.
+        self._statements: list[tuple[str, Sequence[Any]]] = []
         # Why the last transaction failed, if the disk or SQLite was the reason; None after a commit.
         self.trouble: str | None = None
         self.durability = Durability(self._wal_path)
@@ -114,6 +116,7 @@ class Database:
             raise
         finally:
             self._undo = None
+            self._statements.clear()
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call `undo` if the running transaction does not commit. Memory that mirrors rows is restored by it."""
@@ -123,7 +126,12 @@ class Database:
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run a statement that changes rows and return its cursor. Allowed only inside a transaction."""
         assert self._undo is not None, "only inside a transaction"
-        return self._run(sql, parameters)
+        if not self._connection.in_transaction:
+            # SQLite undoes a transaction by itself on some errors. A later statement would be committed alone.
+            raise StateUnusable(f"{self._path}: the change was undone after an error")
+        cursor = self._run(sql, parameters)
+        self._statements.append((sql, parameters))
+        return cursor
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
         """Return the first row of a query, or None. Raises StateUnusable."""
@@ -154,9 +162,20 @@ class Database:
             # On a full disk the reserve is given up and the commit is tried once more, so that an unlink succeeds (A8).
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._give_up_reserve():
                 raise self._translated(error) from error
-            self._run("COMMIT", ())
+            self._commit_again()
         self.trouble = None
         crashpoints.reached("transaction is committed", self.durability.committed())
+
+    def _commit_again(self) -> None:
+        """Commit after a full disk. SQLite has undone the transaction by then; nobody else writes, so it can be redone.
+
+        Source: https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction".
+        """
+        if not self._connection.in_transaction:
+            self._run("BEGIN IMMEDIATE", ())
+            for sql, parameters in self._statements:
+                self._run(sql, parameters)
+        self._run("COMMIT", ())
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from remotefs.errors import StateUnusable
+from remotefs.errors import OutOfSpace, StateUnusable
 from remotefs.store.database import CHECKPOINT_BYTES, Database
 from remotefs.store.meta import Meta
 
@@ -153,3 +155,42 @@ async def test_a_long_log_that_an_earlier_process_left_is_taken_in_at_the_start(
     assert (tmp_path / "killed-state.db-wal").stat().st_size == 0
     assert len(keys(second)) == 50
     second.close()
+
+
+@pytest.mark.root("mounts a small disk")
+def test_a_change_on_a_full_disk_is_committed_with_the_space_of_the_reserve(tmp_path: Path) -> None:
+    point = tmp_path / "disk"
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", point], check=True)
+    try:
+        with closing(Database(point / "state.db")) as database:
+            put(database, "before")
+            fill(point / "ballast")
+            with database.transaction():
+                put(database, "one")
+                # More than fits into the page that the log has already: the commit needs space.
+                database.execute("INSERT INTO meta (key, value) VALUES ('two', ?)", (bytes(100_000),))
+            assert keys(database) == ["before", "one", "two"]
+            # The reserve is gone now. The next change that finds no space fails as a whole, and says why.
+            fill(point / "ballast")
+            with pytest.raises(OutOfSpace), database.transaction():
+                database.execute("INSERT INTO meta (key, value) VALUES ('three', ?)", (bytes(100_000),))
+            assert keys(database) == ["before", "one", "two"]
+    finally:
+        subprocess.run(["umount", "-l", point], check=True)
+
+
+def fill(ballast: Path) -> None:
+    with ballast.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_nothing_is_committed_after_an_error_that_undid_the_transaction(database: Database) -> None:
+    put(database, "before")
+    with pytest.raises(StateUnusable, match="undone"), database.transaction():
+        put(database, "one")
+        # As SQLite does by itself when a disk is full or fails.
+        database._connection.execute("ROLLBACK")  # the only way to it without a failing disk
+        put(database, "two")
+    assert keys(database) == ["before"]
