@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from remotefs.config import WritebackConfig
 from remotefs.data.files.lengths import Lengths
@@ -52,21 +54,8 @@ class Files:
 
         Raises NotReadable when the bytes cannot be had and `O_TRUNC` does not give them up (R2).
         """
-        inode = self._tree.get(ino)
-        if inode.is_dir:
-            raise IsADirectory(f"inode {ino} is a directory")
-        is_sure = bool(flags & os.O_TRUNC) or await self._reading.check(inode)
-        handle = self._handles.open_file(ino, flags)
-        handle.direct = not is_sure
-        if flags & os.O_TRUNC:
-            try:
-                await self._empty(inode, caller)
-            except BaseException:
-                await self.release(handle.fh)
-                raise
-        elif not handle.writable:
-            self._reading.opened(ino)
-        return handle
+        async with self._opening(self._tree.get(ino), flags, caller) as handle:
+            return handle
 
     async def create(self, parent: int, name: bytes, mode: int, flags: int, caller: Caller) -> tuple[Inode, OpenFile]:
         """Make a file and open it; return its inode and its handle.
@@ -79,8 +68,29 @@ class Files:
             if flags & os.O_EXCL:
                 raise
             inode = self._namespace.lookup(parent, name)
-        handle = await self.open(inode.ino, flags, caller)
-        return self._tree.get(inode.ino), handle
+        async with self._opening(inode, flags, caller) as handle:
+            return self._tree.get(inode.ino), handle
+
+    @asynccontextmanager
+    async def _opening(self, inode: Inode, flags: int, caller: Caller) -> AsyncIterator[OpenFile]:
+        """Make a handle, which is released if anything fails before the block ends.
+
+        The kernel releases only handles that it has got, and a file that stays open for writing is never uploaded.
+        """
+        if inode.is_dir:
+            raise IsADirectory(f"inode {inode.ino} is a directory")
+        is_sure = bool(flags & os.O_TRUNC) or await self._reading.check(inode)
+        handle = self._handles.open_file(inode.ino, flags)
+        try:
+            handle.direct = not is_sure
+            if flags & os.O_TRUNC:
+                await self._empty(inode, caller)
+            elif not handle.writable:
+                self._reading.opened(inode.ino)
+            yield handle
+        except BaseException:
+            await self.release(handle.fh)
+            raise
 
     async def _empty(self, inode: Inode, caller: Caller) -> None:
         """Empty a file for O_TRUNC; an empty file only gets new times, as `> stamp` relies on."""
