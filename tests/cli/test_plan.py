@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from remotefs.cli.launch.mount_options import MountOptions
 from remotefs.cli.launch.plan import MountArgs, absolute, decode_args
-from remotefs.config import RENAMED, load
 from remotefs.errors import UsageError
+from remotefs.setting_sources import RENAMED, load
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 maybe = st.none() | words
@@ -64,29 +64,16 @@ def test_a_path_that_no_answer_could_tell_is_refused() -> None:
 
 @pytest.mark.parametrize(("section", "former"), sorted(RENAMED))
 @pytest.mark.parametrize("source", ["file", "environment"])
-def test_a_setting_keeps_its_former_name_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, section: str, former: str, source: str
-) -> None:
+def test_a_setting_keeps_its_former_name_with_a_warning(tmp_path: Path, section: str, former: str, source: str) -> None:
     file = tmp_path / "config.toml"
     file.write_text(f"[{section}]\n{former} = 7\n" if source == "file" else "")
     environ = {f"REMOTEFS_{section}_{former}".upper(): "7"} if source == "environment" else {}
-    present = RENAMED[section, former]
-    assert getattr(getattr(load(environ, file, {}), section), present) == 7
-    assert f"{section}.{former} has the name {present} now" in caplog.text
+    present, warnings = RENAMED[section, former], list[str]()
+    assert getattr(getattr(load(environ, file, {}, warnings.append), section), present) == 7
+    place = f"{file}, line 2" if source == "file" else next(iter(environ))
+    assert warnings == [f"{place}: {section}.{former} has the name {present} now; please change it"]
 
 
 def test_the_present_name_of_a_setting_wins_over_the_former(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[writeback]\nupload_delay_s = 1\nsettle_s = 7\n")
     assert load({}, tmp_path / "config.toml", {}).writeback.upload_delay_s == 1
-
-
-@pytest.mark.parametrize(
-    ("section", "setting", "value"),
-    [
-        ("writeback", "upload_workers", "0"), ("writeback", "close_wait_s", "-1"), ("cache", "reserve_fraction", "1.5"),
-        ("cache", "chunk_bytes", "100"), ("refresh", "poll_in_use_s", "nan"), ("service", "requests_per_minute", "-1"),
-    ],
-)  # fmt: skip
-def test_a_setting_out_of_its_range_is_refused_by_name(section: str, setting: str, value: str) -> None:
-    with pytest.raises(UsageError, match=setting):
-        load({f"REMOTEFS_{section}_{setting}".upper(): value}, None, {})

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotefs.cli.commands.cache import parse_size
 from remotefs.cli.commands.content_block import content_block
 from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import describe, human_size, printable
@@ -180,20 +179,6 @@ def test_a_second_start_appends(tmp_path: Path, root_logger: logging.Logger) -> 
         logging.getLogger("remotefs.x").warning(word)
     assert "first" in path.read_text()
     assert "second" in path.read_text()
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("0", 0), ("512", 512), ("1K", 1024), ("1.5 KiB", 1536), ("2m", 2 << 20), ("3GB", 3 << 30), ("1T", 1 << 40)],
-)
-def test_a_size_is_read_as_people_write_it(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "much", "-1", "1X", "1 K K"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="invalid size"):
-        parse_size(text)
 
 
 def test_a_short_header_value_does_not_garble_the_log(tmp_path: Path, root_logger: logging.Logger) -> None:

@@ -13,7 +13,8 @@ import pytest
 import typer
 
 from remotefs.cli.main import build_app
-from remotefs.config import Config, load
+from remotefs.config import Config
+from remotefs.setting_sources import load
 from tests.docs.support import DOCS, REPOSITORY, documents, rows, sections
 
 TEXT = (DOCS / "configuration.md").read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import typer
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.console import bar_shown, human_size, notify, notify_first, print_table
 from remotefs.cli.exit_status import EXIT_FAILED
+from remotefs.cli.quantities import size_of
 from remotefs.control.find import find_mount
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.cache import (
@@ -25,14 +25,12 @@ from remotefs.control.messages.cache import (
     UnpinParams,
     WarmParams,
 )
-from remotefs.errors import UsageError
 
 # Fetching may take any time; the mount reports its progress.
 LONG_S = 7 * 86_400.0
 SHORT_S = 60.0
 _PATHS = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or folders of a mount.")]
 _YES = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 cache = typer.Typer(no_args_is_help=True, help="Show and free the content that is kept on this disk.")
 
@@ -91,12 +89,13 @@ def info(*, mount: MountOption = None) -> None:
 def trim(
     *,
     to: Annotated[
-        str, typer.Option("--to", metavar="SIZE", help="How much may stay, such as 500M or 2G (1024 each). Default: 0.")
-    ] = "0",
+        int,
+        typer.Option("--to", parser=size_of, metavar="SIZE", help="How much may stay, such as 500M or 2G (1024 each)."),
+    ] = 0,
     mount: MountOption = None,
 ) -> None:
     """Evict content that can be fetched again, the longest unused first."""
-    freed = chosen_mount(mount).control.call(CACHE_TRIM, TrimParams(parse_size(to)), timeout_s=SHORT_S)
+    freed = chosen_mount(mount).control.call(CACHE_TRIM, TrimParams(to), timeout_s=SHORT_S)
     notify(f"{freed.files:,} files evicted, {human_size(freed.bytes)}")
 
 
@@ -123,14 +122,6 @@ def clear(
     notify(f"the content of {freed.files:,} files removed, {human_size(freed.bytes)}")
     if sole.files and not force:
         notify(f"{sole.files:,} files stay, {human_size(sole.bytes)}: the service does not give them back")
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes that a number with K, M, G or T (1024 each) behind it stands for. Raises UsageError."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"invalid size {text!r} (bytes, or with K, M, G or T)")
-    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
 
 
 def _warm(paths: list[Path], *, pin: bool) -> None:

@@ -19,6 +19,7 @@ from remotefs.cli.launch.preflight import check_apart, check_fuse, check_key, ch
 from remotefs.cli.launch.startup import start_in_background
 from remotefs.cli.launch.state_dirs import prepare_state_dir
 from remotefs.cli.launch.unmount import unmount
+from remotefs.cli.quantities import time_of
 from remotefs.config import Durability
 from remotefs.control.messages.base import Notice
 
@@ -84,7 +85,7 @@ def mount(
         options=tuple(options or ()),
         config_file=absolute(config_file),
     )
-    plan = _checked(args.plan(os.environ), mountpoint)
+    plan = _checked(args.plan(os.environ, notify), mountpoint)
     if foreground:
         _mount_in_foreground(plan)
     _mount_in_background(msgspec.structs.replace(args, mountpoint=str(plan.mountpoint)))
@@ -96,8 +97,10 @@ def umount(
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0.0,
-            help="Seconds to wait for pending changes to reach the service. Default: the setting umount_drain_s, 60.",
+            parser=time_of,
+            metavar="TIME",
+            help="How long to wait for pending changes to reach the service, such as 30s or 5m. Default: the setting "
+            "umount_drain_s, 60 s.",
         ),
     ] = None,
 ) -> None:

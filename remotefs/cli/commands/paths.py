@@ -11,6 +11,7 @@ import typer
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.commands.content_block import content_block
 from remotefs.cli.console import printable, progress_shown
+from remotefs.cli.quantities import time_of
 from remotefs.control.find import find_mount
 from remotefs.control.messages.paths import IDENTIFY, PATHS, IdentifyParams, PathsParams
 from remotefs.errors import NotFound
@@ -29,7 +30,10 @@ def identify(
             "--json", help="Print a content block for the Messages API, a line each: document, image or upload."
         ),
     ] = False,
-    timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait until the service has a file.")] = 60.0,
+    timeout: Annotated[
+        float,
+        typer.Option(parser=time_of, metavar="TIME", help="How long to wait until the service has a file, such as 5m."),
+    ] = 60.0,
 ) -> None:
     """Print the file id of a path.
 

@@ -13,10 +13,11 @@ from rich.table import Table
 
 from remotefs.api.probe import questions
 from remotefs.cli.console import notify, printable, progress_shown, result_console
-from remotefs.config import ServiceConfig, default_file, load
+from remotefs.config import ServiceConfig
 from remotefs.control.messages.base import Notice, Report
 from remotefs.credentials import has_key
 from remotefs.errors import UsageError
+from remotefs.setting_sources import default_file, load
 
 
 def probe(
@@ -32,7 +33,7 @@ def probe(
     A few small files named remotefs-probe-... are uploaded and deleted again. The key comes from ANTHROPIC_API_KEY or
     ANTHROPIC_AUTH_TOKEN.
     """
-    config = load(os.environ, default_file(), {"service": {"base_url": base_url}}).service
+    config = load(os.environ, default_file(), {"service": {"base_url": base_url}}, notify).service
     if not (has_key(config) or config.custom_headers):
         raise UsageError("no key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN)")
     with progress_shown("probing") as report:

@@ -16,6 +16,7 @@ from remotefs.cli.choose_mount import all_mounts
 from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import notify, print_table, progress_shown, result_console
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
+from remotefs.cli.quantities import time_of
 from remotefs.control.find import FoundMount, find_mount, find_mount_at
 from remotefs.control.messages.base import Count, DrainResult, Leftover, Nothing
 from remotefs.control.messages.status import FLUSH, RETRY, STATUS, FlushParams, PathParams, Status
@@ -75,7 +76,9 @@ def flush(
         list[Path] | None, typer.Argument(metavar="PATH", help="Files or folders. Default: every remotefs mount.")
     ] = None,
     *,
-    timeout: Annotated[float, typer.Option(min=0.0, help="Seconds to wait for each path.")] = 300.0,
+    timeout: Annotated[
+        float, typer.Option(parser=time_of, metavar="TIME", help="How long to wait for each path, such as 30s or 5m.")
+    ] = 300.0,
 ) -> None:
     """Wait until the service has what was written.
 

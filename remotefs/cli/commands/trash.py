@@ -9,6 +9,7 @@ import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.console import human_size, notify, print_table, printable
+from remotefs.cli.quantities import days_of
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.trash import (
     ACCEPT_REMOVALS,
@@ -53,7 +54,9 @@ def restore(
 @trash.command("empty")
 def empty(
     *,
-    older_than_days: Annotated[float, typer.Option(min=0.0, help="Only files that were removed earlier.")] = 0.0,
+    older_than_days: Annotated[
+        float, typer.Option(parser=days_of, metavar="DAYS", help="Only files that were removed earlier.")
+    ] = 0.0,
     mount: MountOption = None,
 ) -> None:
     """Remove the files of the trash for good."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from remotefs import config as settings
+from remotefs.cli.console import notify
 from remotefs.cli.launch.mount_options import MountOptions, parse_options
 from remotefs.cli.launch.state_dirs import data_dir
 from remotefs.config import Config, Durability
 from remotefs.errors import UsageError
+from remotefs.setting_sources import default_file, load
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     options: tuple[str, ...] = ()
     config_file: str | None = None
 
-    def plan(self, environ: Mapping[str, str]) -> MountPlan:
-        """Return the plan that the arguments and the settings make. Raises UsageError."""
+    def plan(self, environ: Mapping[str, str], warn: Callable[[str], None] = lambda _: None) -> MountPlan:
+        """Return the plan that the arguments and the settings make; `warn` gets former names. Raises UsageError."""
         if self.local and self.base_url is not None:
             raise UsageError("--local and --base-url exclude each other: the local server has its own address")
         if self.local_root is not None and not self.local:
@@ -57,7 +58,7 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         local_root = Path(self.local_root) if self.local_root else data_dir() / "local"
         return MountPlan(
             mountpoint=Path(self.mountpoint),
-            config=load_settings(environ, Path(self.config_file) if self.config_file else None, flags),
+            config=load_settings(environ, Path(self.config_file) if self.config_file else None, flags, warn),
             options=parse_options(self.options),
             local_root=local_root if self.local else None,
             state_dir=Path(self.state_dir) if self.state_dir else None,
@@ -85,8 +86,13 @@ def absolute(path: Path | None) -> str | None:
     return text
 
 
-def load_settings(environ: Mapping[str, str], file: Path | None, flags: Mapping[str, Mapping[str, Any]]) -> Config:
-    """Return the settings, from `file` or from their usual place. Raises UsageError."""
+def load_settings(
+    environ: Mapping[str, str],
+    file: Path | None,
+    flags: Mapping[str, Mapping[str, Any]],
+    warn: Callable[[str], None] = notify,
+) -> Config:
+    """Return the settings, from `file` or from their usual place; `warn` gets former names. Raises UsageError."""
     if file is not None and not file.is_file():
         raise UsageError(f"--config {file}: there is no such file")
-    return settings.load(environ, file or settings.default_file(), flags)
+    return load(environ, file or default_file(), flags, warn)

@@ -1,0 +1,25 @@
+"""Reads the times and sizes of options, with their units, as the settings take them."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import typer
+
+from remotefs.setting_kinds import Kind, Size, Time
+
+_DAY_S = 86_400.0
+
+
+def _read(kind: Kind, text: str) -> object:
+    """Return the value of an option. Raises BadParameter, which names the option in its message."""
+    try:
+        return kind.read(text)
+    except ValueError:
+        raise typer.BadParameter(f"{kind.shown(text)} is not valid: give {kind.allowed}") from None
+
+
+# For the `parser` of a typer.Option; a default that is not a text passes through as it is.
+time_of = partial(_read, Time(0, 365 * _DAY_S))
+days_of = partial(_read, Time(0, 36_500 * _DAY_S, plain_s=_DAY_S))
+size_of = partial(_read, Size(0, 1 << 60))
