@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from remotefs.control.find import FoundMount, find_mount
+from remotefs.control.find import FoundMount, find_mount, find_mount_at
 from remotefs.control.mounts import read_mounts
 from remotefs.errors import UsageError
 
+NOTHING_MOUNTED = "nothing is mounted: there is no remotefs mount on this machine"
 MountOption = Annotated[
     Path | None, typer.Option("--mount", metavar="MOUNTPOINT", help="The mount, where there are several.")
 ]
@@ -21,11 +22,16 @@ def all_mounts() -> list[Path]:
     return list(dict.fromkeys(entry.mountpoint for entry in read_mounts() if entry.is_remotefs))
 
 
-def chosen_mount(path: Path | None) -> FoundMount:
-    """Return the mount of `path`, or the only one on this machine. Raises UsageError, and as find_mount does."""
+def chosen_mount(path: Path | None, how: str = "with --mount") -> FoundMount:
+    """Return the mount of `path`, or the only one on this machine; `how` says how the command takes a choice.
+
+    Raises UsageError, and as find_mount does.
+    """
     if path is not None:
         return find_mount(path)
     mounts = all_mounts()
-    if len(mounts) != 1:
-        raise UsageError(f"{len(mounts)} remotefs mounts are on this machine: choose one with --mount")
-    return find_mount(mounts[0])
+    if not mounts:
+        raise UsageError(NOTHING_MOUNTED)
+    if len(mounts) > 1:
+        raise UsageError(f"there are {len(mounts)} remotefs mounts: choose one {how} ({', '.join(map(str, mounts))})")
+    return find_mount_at(mounts[0])

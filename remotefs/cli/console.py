@@ -1,11 +1,18 @@
 """Prints for a person: results on stdout, everything else on stderr, without control characters for the terminal.
 
+Others choose names, and with them parts of messages. So a table, a sentence and a line of the log show control
+characters, line breaks among them, as escapes (`\\n`, `\\x1b`), wherever they go: a name cannot forge a line. A result
+that is the name itself goes to a pipe or a file as it is, for the next program, and to a terminal with escapes, as `ls`
+does. JSON is always exact.
+
 Progress (`Report`) may be shown and forgotten; a sentence (`Notify`) has to be read.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,19 +25,48 @@ if TYPE_CHECKING:
 FILE_WIDTH = 1000
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 UNIT_STEP = 1024
+# Zero width non-joiner and joiner: Persian, Indic scripts, emoji.
+_JOINERS = "\u200c\u200d"
+_FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
 
 Notify = Callable[[str], None]
 
 
 def printable(text: str) -> str:
-    """Return `text` without characters that move the cursor or change a terminal: others chose names and errors."""
-    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+    """Return `text` on one line: what moves the cursor, reorders text or cannot be shown becomes an escape."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    # Blanks of other scripts and the joiners that some need within a word do no harm.
+    if character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs":
+        return character
+    # The bytes of a name that is not UTF-8, as os.fsdecode passes them on.
+    if _FIRST_BYTE <= ord(character) <= _LAST_BYTE:
+        return f"\\x{ord(character) - _FIRST_BYTE + 0x80:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def notify(text: str) -> None:
     """Print a line on stderr."""
     sys.stderr.write(f"remotefs: {printable(text)}\n")
     sys.stderr.flush()
+
+
+def notify_with_output(text: str) -> None:
+    """Print a sentence and the lines of a program's output below it on stderr."""
+    sentence, *output = text.split("\n")
+    notify(sentence)
+    sys.stderr.writelines(f"  {printable(line)}\n" for line in output)
+    sys.stderr.flush()
+
+
+def print_name(name: str) -> None:
+    """Print a name or a path as the result on stdout: exact to a pipe or a file, on one line to a terminal."""
+    exact = not sys.stdout.isatty()
+    sys.stdout.flush()
+    sys.stdout.buffer.write((os.fsencode(name) if exact else printable(name).encode(errors="replace")) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def notify_first(lines: Iterable[str], total: int) -> None:
@@ -108,6 +144,7 @@ def progress_shown(title: str) -> Iterator[Report]:
     from rich.console import Console  # noqa: PLC0415 - see above
 
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    title = printable(title)
     with console.status(title) as status:
         yield lambda progress: status.update(f"{title}: {printable(describe(progress))}")
 

@@ -6,14 +6,16 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, cast
 
 import typer
 
 from remotefs import __version__
-from remotefs.cli.console import notify
-from remotefs.cli.exit_status import exit_status, record, sentence, sole_error
+from remotefs.cli.console import notify, printable
+from remotefs.cli.exit_status import EXIT_FAILED, exit_status, record, sentence, sole_error
 
+# The class of all wrong use of the command line: typer does not export it, and releases have it in different packages.
+_WRONG_USE = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 DEBUG_VARIABLE = "REMOTEFS_DEBUG"
 # Each command with its module and its function (or its group of commands) there, in the order of --help. Only the
 # module of the called command is loaded: some need all of a mount, most need next to nothing and answer at once.
@@ -46,14 +48,21 @@ COMMANDS = {
 def main() -> NoReturn:
     """Run the command line and exit: 2 for wrong use, 3 when work is left, 130 when interrupted, 1 for the rest."""
     try:
-        build_app(_wanted(sys.argv[1:]))(prog_name="remotefs")
+        sys.exit(build_app(_wanted(sys.argv[1:]))(prog_name="remotefs", standalone_mode=False))
     except SystemExit:
         raise
+    except _WRONG_USE as error:
+        # It may quote a file's name, which a pattern of the shell has put there.
+        error.message = "\n".join(map(printable, error.message.split("\n")))
+        error.show()
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        notify("aborted")
+        sys.exit(EXIT_FAILED)
     except BaseException as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         sys.exit(_report_error(sole_error(error)))
-    sys.exit(0)
 
 
 def build_app(names: Sequence[str] = tuple(COMMANDS)) -> typer.Typer:

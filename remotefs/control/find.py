@@ -9,7 +9,7 @@ from pathlib import Path
 
 from remotefs.control.apart import ask_apart
 from remotefs.control.client import ControlClient
-from remotefs.control.mounts import DEAD, MountEntry, mount_at, mount_of, read_mounts, real
+from remotefs.control.mounts import DEAD, MountEntry, mount_at, mount_of, read_mounts, real_apart
 from remotefs.errors import BadName, DeadlineExceeded, LocalError, Unreachable, UsageError
 
 # Answered by the mount's root with its socket's path; never listed.
@@ -31,7 +31,7 @@ def find_mount(path: Path) -> FoundMount:
     Raises UsageError when it lies in none, LocalError when that mount has lost its process, Unreachable when it
     hangs, BadName for a path that is not UTF-8 (a mount has none).
     """
-    absolute = _real_apart(path)
+    absolute = real_apart(path)
     entry = mount_of(absolute, read_mounts())
     if entry is None or not entry.is_fuse:
         raise UsageError(f"{path} is not in a remotefs mount")
@@ -47,14 +47,6 @@ def find_mount_at(mountpoint: Path) -> FoundMount:
     if entry is None or not entry.is_remotefs:
         raise Unreachable(f"{mountpoint} was unmounted meanwhile")
     return FoundMount(mountpoint, ControlClient(_socket_of(entry, mountpoint)), "")
-
-
-def _real_apart(path: Path) -> Path:
-    """Return `path` without links; also a look at the way to it may meet a mount that hangs."""
-    try:
-        return Path(os.fsdecode(ask_apart(lambda: os.fsencode(real(path)))))
-    except DeadlineExceeded as error:
-        raise Unreachable(f"{path}: the mount that it lies in hangs: {error}") from error
 
 
 def _socket_of(entry: MountEntry, path: Path) -> Path:

@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from remotefs.control.apart import ask_apart
+from remotefs.errors import DeadlineExceeded, Unreachable
+
 MOUNTINFO = Path("/proc/self/mountinfo")
 FSTYPE = "fuse.remotefs"
 # What a FUSE mount answers when its process has gone, or was cut off through fusectl.
@@ -62,13 +65,24 @@ def mount_of(path: Path, mounts: Iterable[MountEntry]) -> MountEntry | None:
 def is_dead(mountpoint: Path) -> bool:
     """Return whether the mount there has lost the process that served it.
 
-    Asked by statvfs, which always goes to that process; the kernel would answer a stat from its cache.
+    Asked by statvfs, which always goes to that process; the kernel would answer a stat from its cache. A mount that
+    hangs is not dead. Call it from a process of one thread (`ask_apart`).
     """
     try:
-        os.statvfs(mountpoint)
+        ask_apart(lambda: b"%d" % os.statvfs(mountpoint).f_flag)
+    except DeadlineExceeded:
+        return False
     except OSError as error:
         return error.errno in DEAD
     return False
+
+
+def real_apart(path: Path) -> Path:
+    """Return `path` as `real` does, from a process of one thread. Raises Unreachable when a mount on its way hangs."""
+    try:
+        return Path(os.fsdecode(ask_apart(lambda: os.fsencode(real(path)))))
+    except DeadlineExceeded as error:
+        raise Unreachable(f"{path}: the mount that it lies in hangs: {error}") from error
 
 
 def real(path: Path) -> Path:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from remotefs.cli.launch.preflight import check_apart, check_fuse, check_key, check_others_allowed, ready_mountpoint
+from remotefs.cli.launch.preflight import (
+    check_apart,
+    check_fuse,
+    check_key,
+    check_others_allowed,
+    ready_mountpoint,
+)
 from remotefs.config import Secret, ServiceConfig
 from remotefs.errors import LocalError, UsageError
 
@@ -75,3 +83,16 @@ def test_a_mount_does_not_keep_its_state_in_itself(tmp_path: Path, folder: str) 
 @pytest.mark.parametrize("folder", ["state", "mnt2", "mn"])
 def test_neighbours_are_apart(tmp_path: Path, folder: str) -> None:
     check_apart(tmp_path / "mnt", tmp_path / folder, "the state folder")
+
+
+@pytest.mark.parametrize(("soft", "hard", "then"), [(64, 1000, "1000"), (64, 64, "LocalError"), (256, 256, "256")])
+def test_open_files_are_raised_as_far_as_the_machine_allows(soft: int, hard: int, then: str) -> None:
+    program = (
+        "import resource\nfrom remotefs.cli.launch.preflight import raise_open_files\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+        "try:\n  raise_open_files(); print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == then
+    assert then != "LocalError" or "only 64 are allowed here: raise the limit (`ulimit -n" in done.stdout

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from remotefs.cli.commands.content_block import content_block
 from remotefs.cli.commands.status_table import status_rows
-from remotefs.cli.console import describe, human_size, printable
+from remotefs.cli.console import describe, human_size, notify, notify_with_output, print_name, printable
 from remotefs.cli.exit_status import exit_status, sentence, sole_error
 from remotefs.cli.launch.logs import start_logging
 from remotefs.config import Secret, ServiceConfig
@@ -103,11 +105,50 @@ def test_sizes_are_read_at_a_glance(size: int, expected: str) -> None:
     assert human_size(size) == expected
 
 
-@given(st.text())
-def test_nothing_printed_commands_a_terminal(text: str) -> None:
+CONTROLS = [*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), *"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e"
+            "\u200f\u061c\u2028\u2029\ufeff"]  # fmt: skip
+
+
+@given(st.text(st.characters() | st.sampled_from(CONTROLS)))
+def test_nothing_printed_commands_a_terminal_or_begins_a_line(text: str) -> None:
     shown = printable(text)
-    assert all(character.isprintable() or character == "\n" for character in shown)
+    assert set(CONTROLS).isdisjoint(shown)
+    assert len(shown.splitlines()) <= 1
     assert printable(shown) == shown
+    shown.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb", r"a\nb"), ("\x1b[31mred", r"\x1b[31mred"), ("gpj.\u202egnp", r"gpj.\u202egnp"), ("caf\u00e9", "caf\u00e9"),
+        ("\udcff", r"\xff"), ("\ud800", r"\ud800"), ("a\\b", "a\\b"), ("\u3000", "\u3000"), ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
+    ],
+)  # fmt: skip
+def test_a_name_is_shown_on_one_line(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_a_name_goes_to_a_pipe_as_it_is(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    print_name("a\n\x1b[31m\udcff")
+    assert capfdbinary.readouterr().out == b"a\n\x1b[31m\xff\n"
+
+
+def test_a_name_goes_to_a_terminal_on_one_line() -> None:
+    program = "from remotefs.cli.console import print_name; print_name('a\\n\\x1b[31m\\udcff')"
+    main, other = os.openpty()
+    try:
+        subprocess.run([sys.executable, "-c", program], stdout=other, check=True)
+        assert os.read(main, 1000) == rb"a\n\x1b[31m\xff" + b"\r\n"
+    finally:
+        os.close(main)
+        os.close(other)
+
+
+def test_a_sentence_with_the_output_of_a_program_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    notify_with_output("no\nremotefs: \x1b[31mfine")
+    notify("one\nline")
+    assert capsys.readouterr().err == "remotefs: no\n  remotefs: \\x1b[31mfine\nremotefs: one\\nline\n"
 
 
 def test_progress_is_a_line() -> None:
@@ -171,6 +212,22 @@ def test_the_log_is_private_and_shows_no_key(tmp_path: Path, root_logger: loggin
     assert "secret-place" not in text
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_no_name_forges_a_line_of_the_log(tmp_path: Path, root_logger: logging.Logger) -> None:
+    """Every line that begins with a time is a record: neither a message nor an error's text begins one."""
+    path = start_logging(tmp_path, ServiceConfig(), to_stderr=False)
+    name = "a\n2026-01-01 00:00:00,000 ERROR remotefs: forged\r\x1b[31m\u2028\u202e\udcff"
+    logging.getLogger("remotefs.x").warning("%s: kept", name)
+    error = ValueError(name)
+    logging.getLogger("remotefs.x").error("failed: %s", name, exc_info=error, stack_info=True)
+    text = path.read_bytes().decode()
+    lines = text.split("\n")
+    assert text.splitlines() == lines[:-1]
+    assert len([line for line in lines if line[:4].isdecimal()]) == 2
+    assert all(character.isprintable() for line in lines for character in line)
+    assert any(line.startswith("  ValueError: a") for line in lines)
+    assert "  Stack (most recent call last):" in lines
 
 
 def test_a_second_start_appends(tmp_path: Path, root_logger: logging.Logger) -> None:

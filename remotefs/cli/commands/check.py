@@ -56,7 +56,7 @@ def check(
             result = _check_idle(state_dir, repair, quick, report)
         else:
             params = CheckParams(service=not offline, read=not quick, repair=repair)
-            control = chosen_mount(mountpoint).control
+            control = chosen_mount(mountpoint, "as MOUNTPOINT").control
             result = control.call(CHECK, params, timeout_s=LONG_S, report=report)
     notify_first(map(_finding_line, result.findings), result.count)
     if result.count > result.repaired:
@@ -110,7 +110,7 @@ def backup(
         if state_dir is not None:
             result = _back_up_idle(state_dir, target, report)
         else:
-            control = chosen_mount(mountpoint).control
+            control = chosen_mount(mountpoint, "as MOUNTPOINT").control
             params = BackupParams(target=str(target))
             result = control.call(BACKUP, params, timeout_s=LONG_S, report=report)
     _print_exported([result])

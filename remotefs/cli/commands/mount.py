@@ -12,10 +12,17 @@ from typing import Annotated, NoReturn
 import msgspec
 import typer
 
-from remotefs.cli.console import notify, progress_shown
+from remotefs.cli.console import notify, notify_with_output, progress_shown
 from remotefs.cli.exit_status import EXIT_WORK_LEFT
 from remotefs.cli.launch.plan import MountArgs, MountPlan, absolute, load_settings
-from remotefs.cli.launch.preflight import check_apart, check_fuse, check_key, check_others_allowed, ready_mountpoint
+from remotefs.cli.launch.preflight import (
+    check_apart,
+    check_fuse,
+    check_key,
+    check_others_allowed,
+    raise_open_files,
+    ready_mountpoint,
+)
 from remotefs.cli.launch.startup import start_in_background
 from remotefs.cli.launch.state_dirs import prepare_state_dir
 from remotefs.cli.launch.unmount import unmount
@@ -129,6 +136,7 @@ def _checked(plan: MountPlan, typed: Path) -> MountPlan:
         check_key(plan.config.service)
     mountpoint = ready_mountpoint(typed, notify)
     check_fuse()
+    raise_open_files()
     if plan.options.lets_others_in:
         check_others_allowed()
     for folder, what in ((plan.state_dir, "the state folder"), (plan.local_root, "the local server's folder")):
@@ -150,6 +158,6 @@ def _mount_in_background(args: MountArgs) -> None:
     with progress_shown(f"mounting {args.mountpoint}") as report:
         last = start_in_background(command, lambda text: report(Notice(text=text)), notify)
     if last.error is not None:
-        notify(last.error)
+        notify_with_output(last.error)
         raise typer.Exit(last.exit)
     notify(f"mounted at {args.mountpoint}; `remotefs umount {shlex.quote(args.mountpoint)}` ends it")

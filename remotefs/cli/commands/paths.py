@@ -10,7 +10,7 @@ import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.commands.content_block import content_block
-from remotefs.cli.console import printable, progress_shown
+from remotefs.cli.console import print_name, progress_shown
 from remotefs.cli.quantities import time_of
 from remotefs.control.find import find_mount
 from remotefs.control.messages.paths import IDENTIFY, PATHS, IdentifyParams, PathsParams
@@ -46,7 +46,10 @@ def identify(
         with progress_shown(f"asking for {path}") as report:
             file = found.control.call(IDENTIFY, params, timeout_s=timeout + GRACE_S, report=report)
         block = content_block(file.file_id, file.mime_type)
-        typer.echo(msgspec.json.encode(block) if as_json else printable(file.file_id))
+        if as_json:
+            typer.echo(msgspec.json.encode(block))
+        else:
+            print_name(file.file_id)
 
 
 def path_of(
@@ -59,7 +62,7 @@ def path_of(
     result = found.control.call(PATHS, PathsParams(tuple(file_ids)), timeout_s=SHORT_S)
     for path in result.paths:
         if path is not None:
-            typer.echo(printable(str(found.mountpoint / path)))
+            print_name(str(found.mountpoint / path))
     missing = [file_id for file_id, path in zip(file_ids, result.paths, strict=True) if path is None]
     if missing:
         raise NotFound(f"{', '.join(missing)}: not in this mount")

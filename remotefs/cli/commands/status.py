@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 import msgspec
 import typer
 
-from remotefs.cli.choose_mount import all_mounts
+from remotefs.cli.choose_mount import NOTHING_MOUNTED, all_mounts
 from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import notify, print_table, progress_shown, result_console
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
@@ -65,8 +65,9 @@ def retry(
     Changes that the service refused are tried again automatically too, but less and less often, down to once an hour.
     """
     answers = dict(_ask_each(paths, _retry_at))
-    count = sum(answer.count for answer in answers.values() if not isinstance(answer, RemotefsError))
-    notify(f"{count:,} changes are tried again; `remotefs status` shows the result")
+    counts = [answer.count for answer in answers.values() if not isinstance(answer, RemotefsError)]
+    if counts:
+        notify(f"{sum(counts):,} changes are tried again; `remotefs status` shows the result")
     _print_failures(answers)
     _fail_if_any(answers.values())
 
@@ -121,7 +122,7 @@ def _ask_each(paths: Sequence[Path] | None, ask: Callable[[FoundMount], T]) -> I
     if not finders:
         finders = {mountpoint: partial(find_mount_at, mountpoint) for mountpoint in all_mounts()}
     if not finders:
-        raise UsageError("nothing is mounted: there is no remotefs mount on this machine")
+        raise UsageError(NOTHING_MOUNTED)
     for path, find in finders.items():
         try:
             yield path, ask(find())

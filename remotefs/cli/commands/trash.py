@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
-from remotefs.cli.console import human_size, notify, print_table, printable
+from remotefs.cli.console import human_size, notify, print_name, print_table
 from remotefs.cli.quantities import days_of
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.trash import (
@@ -30,6 +30,9 @@ trash = typer.Typer(no_args_is_help=True, help="Files that were removed elsewher
 def list_trash(*, mount: MountOption = None) -> None:
     """List the local trash."""
     listing = chosen_mount(mount).control.call(TRASH_LIST, Nothing(), timeout_s=SHORT_S)
+    if not listing.entries:
+        notify("the trash is empty")
+        return
     rows = (
         (str(entry.number), _minute(entry.removed_at), human_size(entry.size), f"{entry.path} ({entry.reason})")
         for entry in listing.entries
@@ -48,7 +51,7 @@ def restore(
 ) -> None:
     """Put a file back; it is uploaded as a new file with a new id."""
     result = chosen_mount(mount).control.call(TRASH_RESTORE, RestoreParams(number, to), timeout_s=LONG_S)
-    typer.echo(printable(result.path))
+    print_name(result.path)
 
 
 @trash.command("empty")

@@ -10,6 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
+from remotefs.cli.console import printable
 from remotefs.cli.exit_status import exit_status, record, sentence, sole_error
 from remotefs.cli.launch.plan import decode_args
 from remotefs.cli.launch.process import ParentReporter, run_process
@@ -28,7 +29,7 @@ def main() -> NoReturn:
         cause = sole_error(error)
         record(cause)
         status = exit_status(cause)
-        pipe.write(StartupLine(error=sentence(cause), exit=status))
+        pipe.write(StartupLine(error=printable(sentence(cause)), exit=status))
     sys.exit(status)
 
 

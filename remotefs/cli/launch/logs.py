@@ -1,4 +1,7 @@
-"""Writes the log of a mount to STATE/log/remotefs.log, in the foreground to stderr too, without secrets."""
+"""Writes the log of a mount to STATE/log/remotefs.log, in the foreground to stderr too.
+
+No line shows a secret or has a control character.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from remotefs.cli.console import printable
 from remotefs.config import ServiceConfig
 from remotefs.credentials import hide, secrets_of
 
@@ -20,16 +24,25 @@ LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 QUIET_LOGGERS = ("httpx", "httpcore", "httpx2", "httpcore2", "hpack")
 
 
-class SecretFreeFormatter(logging.Formatter):
-    """Hides the given secrets wherever they appear, tracebacks included: the last line of defence."""
+class SafeFormatter(logging.Formatter):
+    """The last line of defence: hides the given secrets and escapes control characters, tracebacks included."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__(LINE)
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as a line, or as several with a traceback."""
-        return hide(super().format(record), self._secrets)
+        """Return the record as a line, and a traceback as indented lines below it.
+
+        So every line that begins with a time is a record's: no name or reply in a message forges one.
+        """
+        record.message = record.getMessage()
+        record.asctime = self.formatTime(record)
+        below = self.formatException(record.exc_info) if record.exc_info else ""
+        if record.stack_info:
+            below = f"{below}\n{self.formatStack(record.stack_info)}"
+        lines = [self.formatMessage(record), *(f"  {line}" for line in below.splitlines())]
+        return "\n".join(printable(hide(line, self._secrets)) for line in lines)
 
 
 class PrivateRotatingFileHandler(RotatingFileHandler):
@@ -49,7 +62,7 @@ def start_logging(state_dir: Path, service: ServiceConfig, *, to_stderr: bool) -
     folder = state_dir / "log"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / "remotefs.log"
-    formatter = SecretFreeFormatter(secrets_of(service))
+    formatter = SafeFormatter(secrets_of(service))
     handlers: list[logging.Handler] = [PrivateRotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=OLD_LOGS)]
     if to_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sysconfig
 from collections.abc import Callable
@@ -15,14 +16,18 @@ from remotefs.config import ServiceConfig
 from remotefs.control.find import find_mount
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.status import STATUS
-from remotefs.control.mounts import MountEntry, is_dead, mount_at, read_mounts, real
+from remotefs.control.mounts import MountEntry, is_dead, mount_at, read_mounts, real, real_apart
 from remotefs.credentials import has_key
-from remotefs.errors import LocalError, RemotefsError, UsageError
+from remotefs.errors import LocalError, RemotefsError, TransportError, UsageError
 
 FUSE_DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")
 FUSE_HEADER = Path("/usr/include/fuse3/fuse.h")
 UNMOUNT_HELPER = "fusermount3"
+# Connections, staged files, content that is being read, the database and its copies. Each file that a program holds
+# open may take one more.
+OPEN_FILES_NEEDED = 256
+OPEN_FILES_WANTED = 65_536
 # Each mount on top of a dead one may be dead as well.
 MAX_DEAD_LAYERS = 8
 
@@ -68,6 +73,22 @@ def check_others_allowed(conf: Path = FUSE_CONF, uid: int | None = None) -> None
         raise UsageError(f"-o allow_other: {conf} has to say user_allow_other first; root can add that line")
 
 
+def raise_open_files() -> None:
+    """Allow this process, and the mount that it starts, as many open files as the machine lets it have.
+
+    Raises LocalError when they are too few for a mount.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < OPEN_FILES_NEEDED:
+        raise LocalError(
+            f"a mount needs {OPEN_FILES_NEEDED} open files, and only {most} are allowed here: "
+            f"raise the limit (`ulimit -n {OPEN_FILES_WANTED}`, or LimitNOFILE= of a systemd unit)"
+        )
+
+
 def check_key(service: ServiceConfig) -> None:
     """Raise UsageError when there is no key or token to sign in with."""
     if not has_key(service):
@@ -79,9 +100,9 @@ def check_key(service: ServiceConfig) -> None:
 def ready_mountpoint(path: Path, notify: Callable[[str], None]) -> Path:
     """Return the mountpoint, absolute and without links, ready to be mounted on; unmounts a dead mount there first.
 
-    Raises UsageError when it is missing, not a folder, not empty, or already a mountpoint.
+    Raises UsageError when it is missing, not a folder, not empty, or already a mountpoint, Unreachable when it hangs.
     """
-    mountpoint = real(path)
+    mountpoint = real_apart(path)
     _clear_dead(mountpoint, notify)
     entry = mount_at(mountpoint, read_mounts())
     if entry is not None:
@@ -127,6 +148,8 @@ def _describe(entry: MountEntry) -> str:
     try:
         found = find_mount(entry.mountpoint)
         status = found.control.call(STATUS, Nothing(), timeout_s=5)
+    except TransportError as error:
+        return f"{entry.fstype} ({entry.source}) is mounted there, and does not answer: {error}"
     except RemotefsError:
         return f"{entry.fstype} ({entry.source}) is mounted there"
     return f"remotefs is mounted there by process {status.pid}, with its state in {status.state_dir}"

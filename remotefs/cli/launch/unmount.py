@@ -14,8 +14,8 @@ from remotefs.control.find import find_mount
 from remotefs.control.lock import holder_of
 from remotefs.control.messages.base import DrainResult, Report
 from remotefs.control.messages.mount import UMOUNT, UmountParams
-from remotefs.control.mounts import is_dead, mount_at, mount_of, read_mounts, real
-from remotefs.errors import LocalError, Unreachable, UsageError
+from remotefs.control.mounts import is_dead, mount_at, mount_of, read_mounts, real_apart
+from remotefs.errors import LocalError, RemotefsError, Unreachable, UsageError
 
 # Past the drain itself: unmounting, closing the database, ending.
 GRACE_S = 30.0
@@ -28,7 +28,11 @@ def unmount(path: Path, timeout_s: float, *, report: Report, notify: Callable[[s
 
     Raises UsageError when no remotefs is at `path`, LocalError when it cannot be unmounted.
     """
-    mountpoint = real(path)
+    try:
+        mountpoint = real_apart(path)
+    except Unreachable as error:
+        # Links on its way are not to be resolved then; the table has it where there are none.
+        return _without_its_process(path, path.absolute(), error, notify)
     _check_mount_at(path, mountpoint)
     if is_dead(mountpoint):
         detach(mountpoint, lazy=True)
@@ -37,9 +41,16 @@ def unmount(path: Path, timeout_s: float, *, report: Report, notify: Callable[[s
     try:
         return _by_its_process(mountpoint, timeout_s, report)
     except (Unreachable, UsageError) as error:
-        notify(f"{error}; unmounting it with fusermount3")
-        detach(mountpoint)
-        return DrainResult(left=0)
+        return _without_its_process(path, mountpoint, error, notify)
+
+
+def _without_its_process(
+    path: Path, mountpoint: Path, error: RemotefsError, notify: Callable[[str], None]
+) -> DrainResult:
+    _check_mount_at(path, mountpoint)
+    notify(f"{error}; unmounting it with fusermount3")
+    detach(mountpoint)
+    return DrainResult(left=0)
 
 
 def detach(mountpoint: Path, *, lazy: bool = False) -> None:

@@ -20,7 +20,7 @@ def resolve(tree: Tree, path: str) -> Inode:
     """Return the inode at a path of the mount. Raises NotFound."""
     inode = tree.resolve(path)
     if inode is None:
-        raise NotFound(f"{path}: no such file or directory in this mount")
+        raise NotFound(f"{path or '/'}: no such file or directory in this mount")
     return inode
 
 

@@ -41,7 +41,7 @@ class PathCommands:
         """
         inode = resolve(self._store.tree, params.path)
         if not inode.is_file:
-            raise InvalidArgument(f"{params.path}: only a regular file is a file of the service")
+            raise InvalidArgument(f"{params.path or '/'}: only a regular file is a file of the service")
         await self._drain.close_dirty([inode])
         result = await self._drain.run(params.timeout_s, report, {inode.ino})
         # A program that saves by a rename has put another file in its place meanwhile.
