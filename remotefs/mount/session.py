@@ -24,6 +24,7 @@ from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.commands.groups import command_groups
+from remotefs.mount.life_log import LifeLog
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.copies import copies_of
 from remotefs.store.database import RESCUE_ADVICE, Database
@@ -106,6 +107,7 @@ class MountSession:
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
             nursery.start_soon(keep, "saving sizes and times", self._save_notes)
             nursery.start_soon(keep, "copying the database", parts.copies.run)
+            nursery.start_soon(keep, "writing the log", LifeLog(self._settings, parts).run)
             commands = command_groups(self._settings, parts, stop=self._end, yield_state=self._yield_state)
             await nursery.start(ControlServer(self._settings.socket, commands.all()).run)
             async with self._mounted():
