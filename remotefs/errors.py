@@ -195,7 +195,7 @@ class RateLimited(RefusedError):
 
 
 class SpendCapReached(RateLimited):
-    """429 without `retry-after`: a limit of spending, which does not clear by waiting."""
+    """429 of the service itself without `retry-after`: a limit of spending, which does not clear by waiting."""
 
 
 class ServerFailure(RefusedError):

@@ -30,8 +30,12 @@ The decisions:
 * A header asks for the beta shape; its absence asks for the GA shape. With the setting `auto` a listing is tried in the
   GA shape, then in the beta shape. What counts is the shape of the reply, because the cursors in it are of that shape.
 * Nothing that the service says is trusted. Ids, names, sizes, times, cursors, waits and limits are checked or cut to
-  bounds, and a reply in which anything is wrong is refused whole (ReplyBroken): an entry that is left out would look
-  like a deleted file (S4). Range is undocumented, so a download reports where its body really starts.
+  bounds, and a reply that makes no sense is refused whole (ReplyBroken). One odd entry must not keep a listing from
+  being read: decoration gets a safe value, and an entry that cannot be used is left out; its page says so, because it
+  must not look like a deleted file (S4). Range is undocumented, so a download reports where its body really starts.
+* Every reply ends. What comes before a body has a bound in bytes and one timeout for all of it (`large_reads`), a JSON
+  body the time of a request (`exchange`), a packed body must bring content, and pieces that came together leave other
+  tasks their turn (`download`). Only the body of a download may take as long as it makes progress.
 * The key stays here. It goes to the service's own origin only, and no exception that leaves this package holds the
   request or repeats a secret.
 """

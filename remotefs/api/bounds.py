@@ -1,7 +1,8 @@
 """The bounds of every number that comes from outside: the largest and smallest that are accepted, and why.
 
-A number beyond its bound is cut to it, so that one entry of a listing cannot keep all others from being read; a value
-that is not a number breaks its reply (S4). All bounds leave room for sums in 64 bits, as SQLite and the kernel count.
+A number beyond its bound is cut to it, so that one entry of a listing cannot keep all others from being read. What is
+no number, or no time, is for the caller to judge. All bounds leave room for sums in 64 bits, as SQLite and the kernel
+count.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ LONGEST_WAIT_S = 600.0
 MOST_REQUESTS_PER_MINUTE = 1_000_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# RFC 3339 in shape, including the years that no datetime has.
-_RFC3339 = re.compile(r"([+-]?\d{4,12})(-\d\d-\d\d[Tt ]\d\d:\d\d:)(\d\d)((?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))", re.ASCII)
+# RFC 3339 in shape, and what is near it: the years that no datetime has, a fraction after a comma or without digits, a
+# zone without a colon or none at all.
+_NEAR_RFC3339 = re.compile(
+    r"([+-]?\d{4,12})-(\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:[.,](\d{0,100}))? ?([Zz]|[+-]\d\d(?::?\d\d)?|)", re.ASCII
+)
 _SECONDS = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?", re.ASCII)
 _FIGURE = re.compile(r"\d{1,30}", re.ASCII)
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -43,8 +47,8 @@ def file_bytes(size: int) -> int:
 def time_ns(value: str | int | float) -> int:
     """Return a time of a file in unix nanoseconds, within 0..LATEST_NS, exact to the microsecond.
 
-    `value` is RFC 3339 (also with a leap second, or with a year that Python's datetime cannot hold) or unix seconds, as
-    gateways write them. Raises ValueError for anything else.
+    `value` is RFC 3339, or nearly so, also with a leap second or a year that Python's datetime cannot hold; or unix
+    seconds, as gateways write them. Raises ValueError for anything else.
     """
     if isinstance(value, str):
         if _SECONDS.fullmatch(value):
@@ -105,17 +109,26 @@ def _from_text(text: str) -> int:
 
 
 def _from_odd_text(text: str) -> int:
-    match = _RFC3339.fullmatch(text)
+    match = _NEAR_RFC3339.fullmatch(text)
     if match is None:
         raise ValueError(f"{text[:40]!r} is not a time")
-    year, day, second, rest = match.groups()
+    year, day, minute, second, fraction, zone = match.groups()
     if int(year) > MAXYEAR:
         return LATEST_NS
     if int(year) < MINYEAR:
         return 0
-    if second == "60":
-        return _from_text(f"{year}{day}59{rest}")
-    raise ValueError(f"{text[:40]!r} is not a time")
+    # A leap second is taken for the one before it, and a time without a zone for UTC.
+    plain = f"{year}-{day}T{minute}:{'59' if second == '60' else second}.{(fraction or '0')[:9]}{_zone(zone)}"
+    try:
+        return _unix_ns(msgspec.convert(plain, _Time))
+    except msgspec.ValidationError:
+        raise ValueError(f"{text[:40]!r} is not a time") from None
+
+
+def _zone(zone: str) -> str:
+    """Return a zone as RFC 3339 writes it."""
+    digits = zone[1:].replace(":", "")
+    return f"{zone[0]}{digits[:2]}:{digits[2:] or '00'}" if digits else "Z"
 
 
 def _from_seconds(seconds: float) -> int:

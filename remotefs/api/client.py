@@ -7,6 +7,7 @@ for the budget has no deadline of its own; a caller that wants one uses `trio.fa
 from __future__ import annotations
 
 import functools
+import logging
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -27,6 +28,7 @@ from remotefs.clocks import ServiceClock
 from remotefs.config import MIB, ServiceConfig, Shape
 from remotefs.errors import InvalidArgument, RefusedError, RemoteNotFound, ReplyBroken, TransportError
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 MAX_IDS_PER_REQUEST = 100
 MAX_PAGE_FILES = 1000
@@ -35,6 +37,8 @@ MAX_PAGE_FILES = 1000
 _STORING_BYTES_PER_S = 10 * MIB
 # The answers to a listing in the GA shape by a server that does not know that shape.
 _WRONG_SHAPE = (400, 404)
+# The most entries that the log tells of: a listing of odd ones would fill it.
+_MOST_TOLD = 100
 
 
 class Client:
@@ -67,6 +71,8 @@ class Client:
         )
         self._shape: Shape = config.shape
         self._ranges_unusable = False
+        # The entries that the log has told of; None stands for those without an id.
+        self._told: set[str | None] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -230,7 +236,15 @@ class Client:
         params = (("limit", limit), *(() if cursor is None else ((key, cursor),)))
         decoded = await self._json(Call("GET", "/v1/files", "listing", params), priority, models.decode_page, beta=beta)
         self._learn_shape("beta" if decoded.beta else "ga")
+        self._tell_left_out(decoded.page)
         return decoded.page
+
+    def _tell_left_out(self, page: Page) -> None:
+        """Log each entry that is left out, once; those without an id together."""
+        for entry in page.left_out:
+            if entry.id not in self._told and len(self._told) < _MOST_TOLD:
+                self._told.add(entry.id)
+                _log.warning("the service lists %s, which is not shown: %s", entry.id or "an entry", entry.reason)
 
     def _learn_shape(self, spoken: Literal["ga", "beta"]) -> None:
         """Note the shape of a reply, also when the other was asked for: the cursors that follow are of that shape."""
@@ -243,7 +257,7 @@ class Client:
         params = (("limit", MAX_IDS_PER_REQUEST), *asked)
         call = Call("GET", "/v1/files", f"listing of {len(ids)} ids", params)
         page = (await self._json(call, priority, models.decode_page, beta=False)).page
-        if page.next_cursor is not None or not {file.id for file in page.files} <= set(ids):
+        if page.next_cursor is not None or page.left_out or not set(page.ids) <= set(ids):
             raise ReplyBroken(f"the service answered a listing of {len(ids)} ids with other files")
         return page.files
 

@@ -21,6 +21,14 @@ from remotefs.errors import ReplyBroken, TransportError
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 _LENGTH = re.compile(r"\d{1,30}", re.ASCII)
+# Pieces that came with one read are handed out without a wait. After so many of them, or this many bytes, others get
+# their turn: a body in chunks of one byte would hold them up for seconds.
+_TURN_PIECES = 64
+_TURN_BYTES = 1024 * 1024
+# A packed body that brings nothing for this many bytes is none: empty blocks can go on for ever.
+_MOST_PACKED_IN_VAIN = 1024 * 1024
+# What a piece counts at least, because many small ones cost as much as one large one.
+_LEAST_PACKED = 256
 # A connection that does not close in this time is left to the garbage collector.
 _CLOSE_WAIT_S = 5.0
 
@@ -95,11 +103,22 @@ class Pieces:
         self._on_heard = on_heard
         self._raw: AsyncIterator[bytes] = response.aiter_raw()
         self._unpacker: Unpacker | None = None
+        # The pieces and the bytes since other tasks last got a turn.
+        self._pieces_in_turn = self._bytes_in_turn = 0
 
     def __aiter__(self) -> Pieces:
         return self
 
     async def __anext__(self) -> bytes:
+        piece = await self._next()
+        self._pieces_in_turn += 1
+        self._bytes_in_turn += len(piece)
+        if self._pieces_in_turn >= _TURN_PIECES or self._bytes_in_turn >= _TURN_BYTES:
+            self._pieces_in_turn = self._bytes_in_turn = 0
+            await trio.lowlevel.checkpoint()
+        return piece
+
+    async def _next(self) -> bytes:
         if not is_encoded(self._response.headers):
             return await self._next_raw()
         if self._unpacker is None:
@@ -107,12 +126,18 @@ class Pieces:
         return await self._next_unpacked(self._unpacker)
 
     async def _next_unpacked(self, unpacker: Unpacker) -> bytes:
+        in_vain = 0
         while not (piece := unpacker.take()):
+            if in_vain > _MOST_PACKED_IN_VAIN:
+                raise ReplyBroken(f"{in_vain} bytes of the packed body of a reply brought no content")
             try:
-                unpacker.feed(await self._next_raw())
+                packed = await self._next_raw()
             except StopAsyncIteration:
                 unpacker.finish()
                 raise
+            unpacker.feed(packed)
+            in_vain += max(len(packed), _LEAST_PACKED)
+            await trio.lowlevel.checkpoint()
         return piece
 
     async def _next_raw(self) -> bytes:

@@ -44,8 +44,10 @@ T = TypeVar("T")
 # Called with the account that a reply names and whether the reply is a success.
 OnAccount = Callable[[Account, bool], None]
 Whom = Priority | Ticket
-# The largest JSON reply that is read. A page of 1,000 entries of the largest size is 5 MB.
-_MOST_JSON_BYTES = 32 * MIB
+# The largest JSON reply that is read. A page of 1,000 entries of the largest size is 5 MB, 8 MB with all of it escaped.
+_MOST_JSON_BYTES = 16 * MIB
+# What a piece of it counts at least, because a flood of pieces of one byte takes as much work as one of large pieces.
+_LEAST_COUNTED = 1024
 _MOST_ERROR_BYTES = 256 * 1024
 # The body of a refusal explains the status; the status decides without it too, so a slow body is not waited for.
 _ERROR_BODY_WAIT_S = 10.0
@@ -69,16 +71,25 @@ class Reply(msgspec.Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     pieces: Pieces
+    # How long a JSON body may take, in seconds.
+    body_wait_s: float
 
     async def read(self) -> bytes:
         """Return the whole body of a JSON reply.
 
-        Raises ReplyBroken when the body is cut short or longer than 32 MiB.
+        Raises ReplyBroken when the body is cut short or longer than 16 MiB, DeadlineExceeded when it takes longer than
+        `body_wait_s`: each piece of it is in time, and still it might never end.
         """
-        body = bytearray()
+        with trio.move_on_after(self.body_wait_s):
+            return await self._read()
+        raise DeadlineExceeded(f"a reply has not ended {self.body_wait_s:g} s after it began")
+
+    async def _read(self) -> bytes:
+        body, counted = bytearray(), 0
         async for piece in self.pieces:
             body += piece
-            if len(body) > _MOST_JSON_BYTES:
+            counted += max(len(piece), _LEAST_COUNTED)
+            if counted > _MOST_JSON_BYTES:
                 raise ReplyBroken(f"a reply is longer than {_MOST_JSON_BYTES} bytes, longer than any listing")
         return bytes(body)
 
@@ -120,6 +131,7 @@ class Exchange:
         self._accepted: Account | None = None
         self._on_heard = on_heard
         self._chance = chance
+        self._body_wait_s = config.request_deadline_s
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -191,7 +203,7 @@ class Exchange:
         response = await self._send(call, request, body)
         async with aclosing(Pieces(response, self._on_heard)) as pieces:
             await self._take_head(call, response, pieces)
-            yield Reply(response.status_code, response.headers, pieces)
+            yield Reply(response.status_code, response.headers, pieces, self._body_wait_s)
 
     async def open(self, call: Call, headers: Mapping[str, str], *, beta: bool) -> Reply:
         """Send a request, follow redirects and return the 2xx reply; the caller closes its `pieces`.
@@ -219,7 +231,7 @@ class Exchange:
         except BaseException:
             await pieces.aclose()
             raise
-        return Reply(response.status_code, response.headers, pieces)
+        return Reply(response.status_code, response.headers, pieces, self._body_wait_s)
 
     def _redirected(
         self, call: Call, request: httpx.Request, target: str, headers: Mapping[str, str], *, ours: bool

@@ -1,4 +1,9 @@
-"""Sockets that are read in large pieces: a piece costs the same work in Python, however many bytes it has."""
+"""Sockets that are read in large pieces: a piece costs the same work in Python, however many bytes it has.
+
+They also bound the head of a reply. httpcore waits for each read of its own and skips interim replies (1xx) without
+counting them, so a service could hold a request for ever with a byte a minute, or take the processor with a flood of
+interim replies. Only the socket sees all of these.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,10 @@ _READ_BYTES = 512 * 1024
 _WORTH_WAITING_BYTES = 64 * 1024
 # A wait gathers at most this part of the socket's receive buffer: a fuller buffer would make the sender stop.
 _BUFFER_PARTS = 4
+# Everything before the body of a reply: its head and the interim replies before it. h11 takes no longer head either.
+_MOST_HEAD_BYTES = 100 * 1024
+# A read before the body brings at most this: it can hold hundreds of interim replies, read without a pause.
+_HEAD_READ_BYTES = 16 * 1024
 # The longest wait. A connection that needs longer is slow, and a reader may be waiting for its next few bytes.
 _GATHER_S = 0.02
 
@@ -54,12 +63,17 @@ class LargeReads(httpcore.AsyncNetworkBackend):
 
 
 class Connection(httpcore.AsyncNetworkStream):
-    """httpcore's stream, with larger reads."""
+    """httpcore's stream, with larger reads, and with a bound on all that comes before the body of a reply.
+
+    Each write begins the wait for a head, and `head_came` ends it. Meanwhile at most 100 KiB are read, and one timeout
+    covers all reads together.
+    """
 
     def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
         self._inner = inner
         self._secure: ssl.SSLObject | None = inner.get_extra_info("ssl_object")
         self._expected = 0
+        self._head: _Head | None = _Head()
 
     def expect(self, size: int) -> None:
         """Let the next read wait a moment (20 ms) until `size` bytes have come."""
@@ -69,8 +83,10 @@ class Connection(httpcore.AsyncNetworkStream):
         """Read and return the next bytes, more than `max_bytes` where they are ready.
 
         When more than 64 KiB were expected and there is no TLS, it returns at most those, so that the caller need not
-        cut them.
+        cut them. Raises ReadTimeout and RemoteProtocolError also for a head that is too slow or too long.
         """
+        if self._head is not None:
+            return await self._read_head(self._head, max_bytes, timeout)
         size, self._expected = self._expected, 0
         # Not for TLS: the bytes in the socket are ciphertext, and others may lie in the SSL object already.
         if self._secure is None and size > _WORTH_WAITING_BYTES:
@@ -79,8 +95,23 @@ class Connection(httpcore.AsyncNetworkStream):
         data = await self._inner.read(max(max_bytes, _READ_BYTES), timeout)
         return data if self._secure is None else data + _decrypted(self._secure)
 
+    async def _read_head(self, head: _Head, max_bytes: int, timeout: float | None) -> bytes:
+        if head.received > _MOST_HEAD_BYTES:
+            raise httpcore.RemoteProtocolError(f"more than {_MOST_HEAD_BYTES} bytes came and no reply was among them")
+        left = head.left_s(timeout)
+        if left is not None and left <= 0:
+            raise httpcore.ReadTimeout("the head of a reply came too slowly")
+        data = await self._inner.read(min(max_bytes, _HEAD_READ_BYTES), left)
+        head.received += len(data)
+        return data
+
+    def head_came(self) -> None:
+        """Note that the head of a reply is here: what follows is its body, which may be long."""
+        self._head = None
+
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send the bytes (see AsyncNetworkStream)."""
+        self._head, self._expected = _Head(), 0
         await self._inner.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -99,6 +130,22 @@ class Connection(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         """Return a property of the connection (see AsyncNetworkStream)."""
         return self._inner.get_extra_info(info)
+
+
+class _Head:
+    """What has come before the body of a reply: how many bytes, and since when (trio's time) it is waited for."""
+
+    __slots__ = ("_began", "received")
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._began: float | None = None
+
+    def left_s(self, timeout: float | None) -> float | None:
+        """Return what is left of the timeout since the first call, in seconds; None for no limit."""
+        if self._began is None:
+            self._began = trio.current_time()
+        return None if timeout is None else self._began + timeout - trio.current_time()
 
 
 async def _gather(sock: trio.socket.SocketType, size: int) -> None:

@@ -21,7 +21,7 @@ class WalkGuard:
 
     def check(self, page: Page) -> None:
         """Check the next page of the walk. Raises ReplyBroken when it repeats a page or a cursor."""
-        ids = tuple(file.id for file in page.files)
+        ids = page.ids
         if ids and ids == self._last_ids:
             raise ReplyBroken("the listing repeats a page, so it would never end")
         self._last_ids = ids

@@ -14,7 +14,7 @@ from typing import Self
 import msgspec
 
 from remotefs.api.http import httpcore, httpx
-from remotefs.api.large_reads import LargeReads
+from remotefs.api.large_reads import Connection, LargeReads
 
 # Each exception of httpcore has a namesake in httpx. `lost_request` decides by these whether an upload may be repeated.
 _SAME: Mapping[type[Exception], type[httpx.TransportError]] = {
@@ -82,6 +82,8 @@ class Pool(httpx.AsyncBaseTransport):
             reply = await self._pool.handle_async_request(sent)
         except _CORE_ERRORS as error:
             raise _in_httpx(error) from error
+        if isinstance(connection := reply.extensions.get("network_stream"), Connection):
+            connection.head_came()
         return httpx.Response(reply.status, headers=reply.headers, stream=Body(reply), extensions=reply.extensions)
 
     async def aclose(self) -> None:

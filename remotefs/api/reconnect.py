@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from remotefs.api.connectivity import Connectivity
+from remotefs.api.connectivity import MAX_RETRY_S, Connectivity
+from remotefs.backoff import backoff_s
 from remotefs.errors import DeadlineExceeded, RemotefsError, Unreachable
 
 
@@ -25,12 +26,16 @@ class Reconnect:
 
     async def run(self) -> None:
         """Ask whenever the connection is down for want of an answer, until cancelled."""
+        tries = 0
         while True:
             if self._connectivity.unanswered is None:
+                tries = 0
                 await self._connectivity.changed()
                 continue
-            await trio.sleep(self._connectivity.retry_s)
+            # Also after an error that says nothing about the connection, such as one of this disk.
+            await trio.sleep(max(self._connectivity.retry_s, backoff_s(1.0, MAX_RETRY_S, tries - 1) if tries else 0.0))
             if self._connectivity.unanswered is not None:
+                tries += 1
                 await self._try()
 
     async def _try(self) -> None:

@@ -52,6 +52,7 @@ _BY_CODE: Mapping[tuple[int, str], type[RefusedError]] = {
     (400, "file_not_downloadable"): NotDownloadable,
     (404, "file_expired"): FileExpired,
 }
+_WAITS = frozenset({"retry-after", "retry-after-ms"})
 _ADVICE: Mapping[int, str] = {
     402: "see the billing page of the account",
     403: "the key lacks the permission for this",
@@ -84,7 +85,7 @@ def refusal(
     # A date to wait for is compared with the clock that wrote it, when the reply shows that clock.
     now_ns = bounds.clock_ns(headers.get("date")) or time.time_ns()
     hints = read_hints(headers, now_ns / 1e9)
-    kind = _kind(status, envelope, hints)
+    kind = _kind(status, headers, envelope, hints)
     return kind(
         _sentence(status, headers, envelope, kind, action=action, credential=credential),
         status=status,
@@ -111,16 +112,26 @@ def read_envelope(body: bytes, secrets: Sequence[str] = ()) -> Envelope:
     )
 
 
-def _kind(status: int, envelope: Envelope, hints: Hints) -> type[RefusedError]:
+def _kind(status: int, headers: Mapping[str, str], envelope: Envelope, hints: Hints) -> type[RefusedError]:
     if by_code := _BY_CODE.get((status, envelope.error_code or "")):
         return by_code
-    if status == 429 and hints.after_s is None and not hints.should_retry:
-        # A rate limit comes with `retry-after`; the spend cap does not, and does not clear by waiting.
+    if status == 429 and _is_spend_cap(headers, envelope, hints):
         return SpendCapReached
     if status == 404 and envelope.type is None:
         # A 404 of a proxy or of a wrong address, not of the service: it does not mean that the file is gone (S4).
         return RefusedError
     return _BY_STATUS.get(status, ServerFailure if status >= 500 else RefusedError)
+
+
+def _is_spend_cap(headers: Mapping[str, str], envelope: Envelope, hints: Hints) -> bool:
+    """Return whether a 429 is the spend cap, which does not clear by waiting.
+
+    The service itself says so, in its envelope and without the `retry-after` of a rate limit. A 429 of a proxy, one
+    whose `retry-after` cannot be understood and one that tells that no requests are left are rate limits.
+    """
+    if envelope.type != "rate_limit_error" or hints.should_retry or not _WAITS.isdisjoint(headers):
+        return False
+    return bounds.rate(headers.get("anthropic-ratelimit-requests-remaining")) != 0
 
 
 def _sentence(

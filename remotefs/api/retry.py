@@ -67,6 +67,9 @@ def decide(
     if attempt >= (MAX_RETRIES if named_s is None else MAX_ANNOUNCED_RETRIES):
         return GiveUp()
     after_s = backoff_s(attempt, chance) if named_s is None else named_s
+    if attempt >= MAX_RETRIES:
+        # A server that goes on to name no wait at all would get all these requests at once.
+        after_s = max(after_s, backoff_s(attempt - MAX_RETRIES, chance))
     patience_s = LONGEST_ANNOUNCED_WAIT_S if deadline_s is None else deadline_s - elapsed_s
     return Retry(after_s) if after_s < patience_s else GiveUp()
 

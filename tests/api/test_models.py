@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,39 +51,105 @@ def test_what_the_beta_shape_leaves_out_has_its_default() -> None:
     assert (file.expires_ns, file.downloadable) == (None, False)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"id": "../../etc/passwd"},
-        {"id": ""},
-        {"id": "a" * 201},
-        {"id": "file_1\n"},
-        {"id": "file_é"},
-        {"id": None},
-        {"size_bytes": -1},
-        {"size_bytes": "5"},
-        {"size_bytes": 5.5},
-        {"size_bytes": True},
-        {"filename": ""},
-        {"filename": "n" * 501},
-        {"filename": "\ud800"},
-        {"filename": None},
-        {"filename": ["a"]},
-        {"mime_type": ""},
-        {"mime_type": "text/plain\r\nx: y"},
-        {"created_at": "yesterday"},
-        {"created_at": "2026-01-02T03:04:05"},
-        {"created_at": None},
-        {"created_at": "2026-13-45T99:99:99Z"},
-        {"expires_at": "never"},
-        {"expires_at": True},
-        {"downloadable": "yes"},
-    ],
-)
-def test_one_bad_entry_breaks_its_page(change: dict[str, Any]) -> None:
-    page = {"data": [wire_file("file_good"), wire_file() | change], "next_page": None}
+# What an entry cannot do without, and whether its id can still be read.
+UNUSABLE: list[tuple[dict[str, Any], str | None]] = [
+    ({"id": "../../etc/passwd"}, None), ({"id": ""}, None), ({"id": "a" * 201}, None), ({"id": "file_1\n"}, None),
+    ({"id": "file_é"}, None), ({"id": None}, None), ({"id": 5}, None), ({"size_bytes": -1}, "file_1"),
+    ({"size_bytes": "5"}, "file_1"), ({"size_bytes": 5.5}, "file_1"), ({"size_bytes": True}, "file_1"),
+    ({"size_bytes": None}, "file_1"), ({"filename": ""}, "file_1"), ({"filename": None}, "file_1"),
+    ({"filename": ["a"]}, "file_1"),
+]  # fmt: skip
+# What is only decoration, and what a file has in its place.
+DECORATION: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    *[({"mime_type": odd}, {"mime_type": "application/octet-stream"})
+      for odd in ("", "text/plain\r\nx: y", "t" * 256, None, 5, ["text/plain"], {"a": 1})],
+    *[({"created_at": odd}, {"created_ns": 0})
+      for odd in ("yesterday", "", None, True, [], "2026-13-45T99:99:99Z", "2026-01-02")],
+    *[({"expires_at": odd}, {"expires_ns": None}) for odd in ("never", "", True, [], {}, "2026-13-45T99:99:99Z")],
+    *[({"downloadable": odd}, {"downloadable": False}) for odd in ("yes", 1, [], "true", None)],
+    ({"filename": "n" * 501}, {"filename": "n" * 500}), ({"filename": "a\ud800b"}, {"filename": "a?b"}),
+    ({"scope": [[[]]]}, {}), ({"type": 5}, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "file_id"), UNUSABLE)
+def test_an_entry_without_what_a_file_needs_is_left_out_of_its_page(
+    change: dict[str, Any], file_id: str | None
+) -> None:
+    """Not without a word: it is listed, and where not even its id can be read, nothing follows from the page (S4)."""
+    body = encoded({"data": [wire_file("file_good"), wire_file() | change], "next_page": None})
+    page = decode_page(body).page
+    assert [file.id for file in page.files] == ["file_good"]
+    assert [entry.id for entry in page.left_out] == [file_id]
+    assert page.ids == ("file_good", *([file_id] if file_id else []))
+    assert page.is_whole is (file_id is not None)
     with pytest.raises(ReplyBroken):
-        decode_page(encoded(page))
+        decode_file(encoded(wire_file() | change))
+
+
+@pytest.mark.parametrize("entry", [None, 5, "file_1", [], {}])
+def test_an_entry_that_is_none_is_left_out_too(entry: Any) -> None:
+    page = decode_page(encoded({"data": [entry, wire_file()], "next_page": None})).page
+    assert ([file.id for file in page.files], page.is_whole) == (["file_1"], False)
+
+
+@pytest.mark.parametrize(("change", "expected"), DECORATION)
+def test_decoration_however_odd_keeps_no_entry_from_being_read(
+    change: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    plain = decode_file(encoded(wire_file()))
+    page = decode_page(encoded({"data": [wire_file("file_good"), wire_file() | change], "next_page": None})).page
+    assert page.files[1] == decode_file(encoded(wire_file() | change)) == msgspec.structs.replace(plain, **expected)
+    assert (len(page.files), page.left_out) == (2, ())
+
+
+@pytest.mark.parametrize("name", ["mime_type", "created_at", "expires_at", "downloadable", "type"])
+def test_decoration_may_be_missing(name: str) -> None:
+    wire = wire_file()
+    del wire[name]
+    assert decode_file(encoded(wire)).id == "file_1"
+    assert len(decode_page(encoded({"data": [wire], "next_page": None})).page.files) == 1
+
+
+def test_bytes_that_are_no_unicode_keep_no_page_from_being_read() -> None:
+    body = encoded({"data": [wire_file("file_good"), wire_file(filename="@")], "next_page": None})
+    assert [file.filename for file in decode_page(body.replace(b"@", b"\xff")).page.files] == ["a.txt", "\ufffd"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-01-02T03:04:05.", "2026-01-02T03:04:05,5Z", "2026-01-02 03:04:05.5", "2026-01-02t03:04:05.500000000000001z",
+     "2026-01-02T03:04:05.5+0000", "2026-01-02T04:04:05.5+01", "2026-01-02T03:04:05.5 Z"],
+)  # fmt: skip
+def test_a_time_that_is_nearly_in_the_form_of_times_is_read(text: str) -> None:
+    plain = decode_file(encoded(wire_file())).created_ns
+    assert decode_file(encoded(wire_file(created_at=text))).created_ns in (plain, plain - 500_000_000)
+
+
+def test_files_of_an_unknown_time_do_not_end_a_page() -> None:
+    assert not page_of(9, 0).ends_before(5)
+    assert page_of(9, 4, 0).ends_before(5)
+    assert not page_of(0, 0).ends_before(5)
+
+
+def test_a_page_of_an_odd_entry_with_both_shapes_names_its_next_cursor() -> None:
+    odd, bad = wire_file(mime_type=None), wire_file(filename=None)
+    assert decode_page(encoded({"data": [odd], "next_page": "page_x"})).page.next_cursor == "page_x"
+    beta = decode_page(encoded({"data": [odd], "has_more": True}))
+    assert (beta.beta, beta.page.next_cursor) == (True, "file_1")
+    with pytest.raises(ReplyBroken):
+        decode_page(encoded({"data": [bad], "has_more": True}))
+
+
+def test_a_page_of_millions_of_values_is_not_unfolded_in_memory() -> None:
+    body = b'{"data": [' + b"[]," * 2_000_000 + b'[]], "next_page": null}'
+    tracemalloc.start()
+    try:
+        with pytest.raises(ReplyBroken):
+            decode_page(body)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from remotefs.api.budget import Ticket
 from remotefs.api.connectivity import MAX_RETRY_S, Connectivity
 from remotefs.api.reconnect import Reconnect
 from remotefs.data.download.patience import Patience
-from remotefs.errors import AuthenticationFailed, DeadlineExceeded, Unreachable
+from remotefs.errors import AuthenticationFailed, DeadlineExceeded, OutOfSpace, Unreachable
 
 Clock = trio.testing.MockClock
 WAIT_S = 10.0
@@ -118,3 +118,13 @@ async def test_heard_by_another_way_it_does_not_ask(autojump_clock: Clock) -> No
         scene.connectivity.heard()
         await trio.sleep(1000)
         assert len(scene.asked_at) == 1
+
+
+async def test_an_error_of_this_machine_is_no_reason_to_ask_without_a_pause(autojump_clock: Clock) -> None:
+    async def no_room() -> None:
+        raise OutOfSpace("the account cannot be recorded")
+
+    async with probing(no_room) as scene:
+        scene.lose()
+        await trio.sleep(100)
+        assert 4 <= len(scene.asked_at) <= 10

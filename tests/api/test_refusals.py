@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotefs import errors
+from remotefs.api.bounds import LONGEST_WAIT_S
 from remotefs.api.refusals import refusal
+from remotefs.api.retry import FIRST_WAIT_S, Retry, decide
 from tests.api.support import KEY
 
 ADVICE = "check the key in ANTHROPIC_API_KEY"
@@ -67,6 +69,30 @@ def test_a_429_that_names_its_wait_clears() -> None:
     assert (type(error), error.should_retry) == (errors.RateLimited, True)
 
 
+USELESS = ["", "soon", "-1", "-0.5", "inf", "nan", "1e999", "Fri, 31 Dec 99999 23:59:59 GMT", "7 7", "0x10"]
+
+
+@pytest.mark.parametrize("text", [*USELESS, "0", "1000000000", "Mon, 01 Jan 0001 00:00:00 GMT"])
+@pytest.mark.parametrize("name", ["retry-after", "Retry-After-Ms"])
+def test_a_429_whose_wait_cannot_be_understood_is_a_rate_limit(name: str, text: str) -> None:
+    error = refused(429, "rate_limit_error", headers={name: text})
+    assert type(error) is errors.RateLimited
+    assert error.retry_after_s is None or 0 <= error.retry_after_s <= LONGEST_WAIT_S
+    verdict = decide(0, error, elapsed_s=0, deadline_s=None, chance=0)
+    assert verdict == Retry(FIRST_WAIT_S) if text in USELESS else verdict
+
+
+@pytest.mark.parametrize("kind", [None, "error", "invalid_request_error"])
+def test_a_429_that_is_not_the_services_own_is_a_rate_limit(kind: str | None) -> None:
+    assert type(refused(429, kind)) is errors.RateLimited
+
+
+def test_a_429_that_tells_that_no_requests_are_left_is_a_rate_limit() -> None:
+    name = "anthropic-ratelimit-requests-remaining"
+    assert type(refused(429, "rate_limit_error", headers={name: "0"})) is errors.RateLimited
+    assert type(refused(429, "rate_limit_error", headers={name: "9"})) is errors.SpendCapReached
+
+
 def test_the_header_wins_as_request_id() -> None:
     assert refused(400, "x", headers={"request-id": "req_head"}).request_id == "req_head"
 
@@ -83,7 +109,7 @@ def test_a_401_says_what_to_check() -> None:
         (500, b"", "", errors.ServerFailure, "without a reason"),
         (400, b'{"type":"error","error":{"type":"inv', "application/json", errors.BadRequest, "without a reason"),
         (400, b'{"error": "text"}', "application/json", errors.BadRequest, "without a reason"),
-        (429, b"[[[", "application/json", errors.SpendCapReached, "spend limit"),
+        (429, b"[[[", "application/json", errors.RateLimited, "too many requests"),
         (302, b"", "", errors.RefusedError, "base URL"),
     ],
 )

@@ -67,7 +67,7 @@ class Downloader:
         """Run streams until cancelled."""
         supervisor = self._supervisor
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(supervisor.guard, "looking through the content folder", self._content.scan)
+            nursery.start_soon(supervisor.keep, "looking through the content folder", self._content.scan)
             nursery.start_soon(supervisor.keep, "letting go of pages that were read", self._drop_behind.run)
             nursery.start_soon(
                 supervisor.keep, "telling readers whether the service is there", self._follow_connectivity
@@ -106,7 +106,7 @@ class Downloader:
         layout = Layout(size_bytes, self._content.chunk_bytes)
         division = self._division
         ahead = window.advance(offset, size, division.most_ahead(layout), division.growth) if window is not None else 0
-        data = self._content.read(file_id, offset, size)
+        data = self._shelf.read(file_id, offset, size)
         if data is not None:
             self._move_on(file_id, layout, offset, size, ahead)
         elif window is not None and window.is_look:
@@ -121,7 +121,7 @@ class Downloader:
 
     async def fetch_all(self, file_id: str, size_bytes: int, *, priority: Priority = Priority.INTERACTIVE_READ) -> None:
         """Return once the whole file is on the disk. Raises OutOfSpace, and the errors of read()."""
-        if self._content.has_all(file_id):
+        if self._shelf.has_all(file_id):
             return
         if size_bytes == 0:
             self._content.put(file_id, 0, 0, b"")
@@ -135,13 +135,13 @@ class Downloader:
         Raises LengthDiffers, and the errors of read().
         """
         layout = Layout(size_bytes, self._content.chunk_bytes)
-        missing = self._content.next_missing(file_id, layout, 0)
+        missing = self._shelf.next_missing(file_id, layout, 0)
         if size_bytes == 0 and (actual := await self.measure(file_id)) > 0:
             raise LengthDiffers(file_id, 0, actual)
         if missing < layout.count:
             # Nobody knows yet whether the file will be read. If so, the stream is there; if not, it brings no more.
             await self._obtain(self._fetch(file_id, layout), ReadRequest(layout, layout.start(missing), 1, LOOK_BYTES))
-        return file_id not in self._transfer.unannounced or self._content.has_all(file_id)
+        return file_id not in self._transfer.unannounced or self._shelf.has_all(file_id)
 
     async def measure(self, file_id: str) -> int:
         """Return the length of a file in bytes, as announced or as its whole body has. Raises the errors of read()."""
@@ -152,9 +152,9 @@ class Downloader:
         layout = Layout(size_bytes, self._content.chunk_bytes)
         if (file_id, size_bytes) in self._fetches or self._transfer.is_crowded or size_bytes == 0:
             return
-        if self._patience.is_lost:
+        if self._patience.is_lost or self._content.is_pinned(file_id):
             return
-        missing = self._content.next_missing(file_id, layout, 0)
+        missing = self._shelf.next_missing(file_id, layout, 0)
         if missing < layout.count:
             fetch = self._fetch(file_id, layout)
             stream = fetch.begin(missing, layout.count, readahead_until=layout.count, priority=Priority.PREFETCH)
@@ -267,7 +267,7 @@ class Downloader:
         started = fetch.extend(
             streams,
             self._division.parts(layout, streams, fetch.window_bytes),
-            lambda index: self._content.next_missing(fetch.file_id, layout, index),
+            lambda index: self._shelf.next_missing(fetch.file_id, layout, index),
         )
         self._start(fetch, started)
         if len(fetch.streams) < streams:
@@ -284,10 +284,12 @@ class Downloader:
             self._send.send_nowait((fetch, stream))
 
     async def _run_transfer(self, fetch: Fetch, stream: Stream) -> None:
-        await self._transfer.run(fetch, stream, self._free_slot)
-        if fetch.reach > fetch.position:
-            self._extend(fetch)
-        self._drop_if_idle(fetch)
+        try:
+            await self._transfer.run(fetch, stream, self._free_slot)
+            if fetch.reach > fetch.position:
+                self._extend(fetch)
+        finally:
+            self._drop_if_idle(fetch)
 
     def _free_slot(self) -> None:
         """End a stream that nobody waits for: the oldest paused one, else one that was given up."""

@@ -19,6 +19,7 @@ from remotefs.data.download.patience import Question
 from remotefs.data.download.shelf import Shelf
 from remotefs.data.download.source import ContentSource, ContentStream
 from remotefs.data.download.stream import Assembler, Stream
+from remotefs.data.download.vetting import MOST_ADDED_BYTES
 from remotefs.errors import (
     LengthDiffers,
     RemotefsError,
@@ -91,20 +92,25 @@ class Transfer:
                 async with self._slots:
                     await self._follow(fetch, stream)
         except Exception as error:  # noqa: BLE001 - a bug in here must reach the readers, not end the mount
-            fetch.fail(stream, self._readers_error(fetch, error), ranges=self.ranges)
+            fetch.fail(stream, _readers_error(fetch, error), ranges=self.ranges)
+            if isinstance(error, LengthDiffers):
+                self._disown(fetch, distrust=error.in_body)
         finally:
             self._running.discard(stream)
             stream.is_flowing = False
             fetch.end(stream)
 
     async def measure(self, file_id: str, question: Question) -> int:
-        """Return the length of a file in bytes, as its reply announces it, or else by reading its whole body."""
+        """Return the length of a file in bytes, as its reply announces it, or else by reading its whole body.
+
+        Raises LengthDiffers for a body that is longer than its file can be, RefusedError, TransportError.
+        """
         self.requests += 1
         async with self._source.download(file_id, priority=question) as reply:
             question.heard()
             if reply.total_bytes is not None:
                 return reply.total_bytes
-            return await _length_in_all(reply, 0, question.heard)
+            return await _length_in_all(reply, question.heard)
 
     async def _follow(self, fetch: Fetch, stream: Stream) -> None:
         """Read replies until the stream is at its end, continuing where a body was cut."""
@@ -155,7 +161,9 @@ class Transfer:
                 assembler.feed(piece)
                 self._note(fetch, stream, len(piece))
                 if assembler.is_past_end:
-                    length = await _length_in_all(reply, assembler.position)
+                    # Before the rest is read: until then its chunks would be taken for the listed file.
+                    self._disown(fetch, distrust=False)
+                    length = await _length_beyond(fetch, reply, assembler.position)
                     raise LengthDiffers(fetch.file_id, fetch.layout.size, length, in_body=True)
                 if not await self._take(fetch, stream, reply, assembler):
                     return
@@ -236,7 +244,7 @@ class Transfer:
 
     async def _may_go_on(self, fetch: Fetch, stream: Stream) -> bool:
         """Return whether to read on: at once, or because a reader needed more during a pause."""
-        following = self._content.next_missing(fetch.file_id, fetch.layout, stream.next)
+        following = self._shelf.next_missing(fetch.file_id, fetch.layout, stream.next)
         redundant = fetch.layout.start(following) - fetch.layout.start(stream.next)
         if following >= stream.stop or (self.ranges is not False and redundant >= REDUNDANT_BYTES):
             return False
@@ -248,28 +256,49 @@ class Transfer:
             return True
         return not self.is_full and await stream.pause()
 
-    def _readers_error(self, fetch: Fetch, error: Exception) -> Exception:
-        """Return the error for the readers; drop the stored chunks if they were cut by a wrong length."""
-        if isinstance(error, RemoteNotFound):
-            stale = StaleError(f"{fetch.file_id}: the service does not have it any more: {error}")
-            stale.__cause__ = error
-            return stale
-        if not isinstance(error, RemotefsError):
-            _log.error("%s: a download failed", fetch.file_id, exc_info=error)
-        if isinstance(error, LengthDiffers) and not self._content.is_pinned(fetch.file_id):
-            # All stored chunks were cut by the listed length.
-            self._content.remove(fetch.file_id)
-        if isinstance(error, LengthDiffers) and error.in_body:
-            self._distrust(fetch.file_id)
-        return error
+    def _disown(self, fetch: Fetch, *, distrust: bool) -> None:
+        """Drop all chunks of a file that are here: they were cut by a wrong length."""
+        self._shelf.forget(fetch.file_id)
+        try:
+            if not self._content.is_pinned(fetch.file_id):
+                self._content.remove(fetch.file_id)
+            if distrust:
+                self._distrust(fetch.file_id)
+        except (RemotefsError, OSError) as error:
+            # The readers have their error already, and a retry would fail in the same way.
+            _log.error("%s: bytes that are not its content could not be dropped: %s", fetch.file_id, error)
 
 
-async def _length_in_all(reply: ContentStream, so_far: int, heard: Callable[[], None] = lambda: None) -> int:
-    """Return the length of a body in bytes, by reading it to its end; `so_far` bytes of it were read before."""
+def _readers_error(fetch: Fetch, error: Exception) -> Exception:
+    """Return the error for the readers."""
+    if isinstance(error, RemoteNotFound):
+        stale = StaleError(f"{fetch.file_id}: the service does not have it any more: {error}")
+        stale.__cause__ = error
+        return stale
+    if not isinstance(error, RemotefsError):
+        _log.error("%s: a download failed", fetch.file_id, exc_info=error)
+    return error
+
+
+async def _length_beyond(fetch: Fetch, reply: ContentStream, so_far: int) -> int:
+    """Return the length of a body that is longer than listed, as far as a file can be; raise LengthDiffers beyond.
+
+    Most sources end such a body themselves.
+    """
+    async for piece in reply:
+        so_far += len(piece)
+        if so_far > fetch.layout.size + MOST_ADDED_BYTES:
+            raise LengthDiffers(fetch.file_id, fetch.layout.size, None, in_body=True)
+    return so_far
+
+
+async def _length_in_all(reply: ContentStream, heard: Callable[[], None]) -> int:
+    """Return the length of a body in bytes, by reading it to its end."""
+    length = 0
     async for piece in reply:
         heard()
-        so_far += len(piece)
-    return so_far
+        length += len(piece)
+    return length
 
 
 def _ended_early(fetch: Fetch, stream: Stream, reply: ContentStream, position: int) -> ReplyBroken:

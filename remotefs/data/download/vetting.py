@@ -1,18 +1,19 @@
-"""Checks the head of a reply against the file that is known: a body that cannot be its content is not read (R6, S4).
+"""Checks a reply against the file that is known: a body that cannot be its content is not read (R6, S4).
 
 A page of a network portal, an error in the shape of a success, an empty body: each would be kept as the content, or
-teach a false length. A length that differs is not judged here, because generated media may have one (`Lengths`).
+teach a false length. A length that differs is not judged here, because generated media may have one (`Lengths`); but a
+body is read no further than the longest content that the file can have, for it may never end.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 from remotefs.api.budget import Ticket
 from remotefs.data.download.source import ContentStream
-from remotefs.errors import ReplyBroken
+from remotefs.errors import LengthDiffers, ReplyBroken
 from remotefs.store.records import Remote
 from remotefs.store.remotes import Remotes
 
@@ -23,6 +24,9 @@ _TEXTUAL_MEDIA = "image/svg"
 _PAGES = ("text/html", "application/xhtml+xml")
 _PAGE_NAMES = (".html", ".htm", ".xhtml", ".xht", ".shtml", ".mhtml")
 _TEXTS = ("text/", "application/json", "application/problem+json", "application/xml")
+
+# The service may add this much to generated media, such as content credentials, which take kilobytes.
+MOST_ADDED_BYTES = 16 << 20
 
 
 def may_differ(remote: Remote) -> bool:
@@ -48,6 +52,12 @@ def fault_of(remote: Remote, total_bytes: int | None, mime_type: str | None) -> 
     return None
 
 
+def most_bytes(remote: Remote) -> int:
+    """Return the length (bytes) of the longest body that can be the content of a file."""
+    listed = max(remote.size, remote.size_as_listed)
+    return listed + MOST_ADDED_BYTES if may_differ(remote) else listed
+
+
 def _is_page(remote: Remote) -> bool:
     return "html" in remote.mime_type.lower() or remote.filename.lower().endswith(_PAGE_NAMES)
 
@@ -66,6 +76,33 @@ class TypedReply(ContentStream, Protocol):
         ...
 
 
+class BoundedReply:
+    """A body under way that ends with LengthDiffers at its first byte beyond the longest content of its file."""
+
+    def __init__(self, reply: ContentStream, remote: Remote) -> None:
+        self.offset = reply.offset
+        self.total_bytes = reply.total_bytes
+        self.ranges = reply.ranges
+        self._reply = reply
+        self._pieces = aiter(reply)
+        self._remote = remote
+        self._left = most_bytes(remote) - reply.offset
+
+    def expect(self, size: int) -> None:
+        """See ContentStream."""
+        self._reply.expect(size)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await anext(self._pieces)
+        self._left -= len(piece)
+        if self._left < 0:
+            raise LengthDiffers(self._remote.file_id, self._remote.size_as_listed, None, in_body=True)
+        return piece
+
+
 class Service(Protocol):
     """The one method of the API client that is needed here."""
 
@@ -77,7 +114,7 @@ class Service(Protocol):
 
 
 class VettedService:
-    """The service, without replies that cannot be the content of the file."""
+    """The service, without replies that cannot be the content of the file, or only as far as they can be."""
 
     def __init__(self, service: Service, remotes: Remotes) -> None:
         self._service = service
@@ -93,4 +130,4 @@ class VettedService:
             fault = fault_of(remote, reply.total_bytes, reply.mime_type) if remote is not None else None
             if fault is not None:
                 raise ReplyBroken(f"{file_id}: {fault}")
-            yield reply
+            yield reply if remote is None else BoundedReply(reply, remote)

@@ -115,12 +115,19 @@ class Lengths:
 
         `seen` is None when the reply showed that its length is another without showing which.
         """
-        size = await self._downloader.measure(remote.file_id) if seen is None else seen
+        size = await self._measured(remote) if seen is None else seen
         if size in (remote.size, remote.size_as_listed):
             return size
-        if size == 0 or not may_differ(remote):
+        if not size or not may_differ(remote):
             return None
-        return size if await self._downloader.measure(remote.file_id) == size else None
+        return size if await self._measured(remote) == size else None
+
+    async def _measured(self, remote: Remote) -> int | None:
+        """Return the length that a reply shows; None when its body goes on beyond anything that the file can be."""
+        try:
+            return await self._downloader.measure(remote.file_id)
+        except LengthDiffers:
+            return None
 
     def _is_replaced(self, inode: Inode) -> bool:
         if inode.nlink > 0 or inode.staged_gen is not None or inode.size == 0:

@@ -88,12 +88,15 @@ class Listings:
     async def _walk(self, priority: Priority, report: Callable[[int], None] | None, *, accepted: bool) -> None:
         known, began_ns = self._vanished.known_before(self._steady()), self._clock.now_ns()
         listed: set[str] = set()
+        is_whole = True
         async for page in self._lister.pages(priority=priority):
             await self._merger.merge(page.files)
-            listed.update(file.id for file in page.files)
+            listed.update(page.ids)
+            is_whole &= page.is_whole
             if report is not None:
                 report(len(listed))
-        await self._vanished.after_complete_listing(known, listed, accepted=accepted)
+        if is_whole:  # else an entry without an id may be one of the files that seem to be missing (S4)
+            await self._vanished.after_complete_listing(known, listed, accepted=accepted)
         await self._finish(began_ns, walked=True, accepted=accepted)
 
     async def poll(self) -> None:
@@ -109,10 +112,10 @@ class Listings:
             pages += 1
             self._poll_schedule.note_request()
             await self._merger.merge(page.files)
-            self.shows_all = pages == 1 and page.next_cursor is None
+            self.shows_all = pages == 1 and page.next_cursor is None and page.is_whole
             if self.shows_all:
                 # A single page that is also the last is a complete listing (S4).
-                await self._vanished.after_complete_listing(known, {file.id for file in page.files})
+                await self._vanished.after_complete_listing(known, set(page.ids))
             if page.ends_before(horizon_ns):
                 break
         await self._finish(began_ns, walked=False)

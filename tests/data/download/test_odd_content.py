@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import random
+import tracemalloc
+import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ from remotefs.fuse.translate import errno_of
 from remotefs.store.records import Origin, Remote
 from tests.faults import Action, Call, EditJson, FaultyServer, Reply
 from tests.parts import Host, running
-from tests.sampling import each_once
+from tests.sampling import each_once, sample
 from tests.upkeep.support import walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
@@ -155,6 +157,56 @@ async def test_r6_media_has_the_length_that_two_replies_say_and_listings_do_not_
     async with running(tmp_path, server) as host:
         await walks(host, 2)
         assert (host.stat("f.png").size, await _read_or_error(host, "f.png")) == (len(true), true)
+
+
+@dataclass
+class Endless(Action):
+    """Answer a download with a body that does not end before `most` bytes, perhaps packed; count what was taken."""
+
+    most: int
+    packed: bool
+    sent: int = 0
+
+    async def __call__(self, call: Call) -> None:
+        headers = [(b"content-type", b"application/octet-stream")]
+        packer = zlib.compressobj(wbits=31)
+        if self.packed:
+            headers.append((b"content-encoding", b"gzip"))
+        await call.send({"type": "http.response.start", "status": 200, "headers": headers})
+        block = bytes(1 << 20)
+        while self.sent < self.most and not call.transport.is_closing():
+            piece = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH) if self.packed else block
+            await call.send({"type": "http.response.body", "body": piece, "more_body": True})
+            self.sent += len(block)
+        call.abort()
+
+
+@pytest.mark.parametrize("most", sample(1 << 28, 20 << 30))
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("name", ["f.bin", "f.png"])
+async def test_r6_a_body_that_does_not_end_is_left_and_none_of_it_is_kept(
+    tmp_path: Path, server: Server, clock: Clock, name: str, packed: bool, most: int
+) -> None:
+    """Unpacked it would be 20 GiB; no file is longer than it was listed by more than the service adds to media."""
+    file_id = theirs(server, name)
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        endless = Endless(most, packed)
+        rule = server.script.add(endless, op="content", times=None)
+        tracemalloc.start()
+        try:
+            assert await _read_or_error(host, name) == errno.EIO
+            assert tracemalloc.get_traced_memory()[1] < 64 << 20
+        finally:
+            tracemalloc.stop()
+        received = host.parts.downloader.statistics().bytes_received
+        assert received <= 2 << 20, "of the stream that readers share: a piece after its end"
+        assert not host.parts.content.has_all(file_id)
+        server.script.remove(rule)
+        await host.walk()
+        assert (host.stat(name).size, await _read_or_error(host, name)) == (len(BODY), BODY)
+        # The server runs ahead of what is read by what the sockets hold, of a packed body by a thousand times that.
+        assert packed or endless.sent <= rule.hits * (48 << 20)
 
 
 async def test_r6_two_replies_that_differ_prove_nothing(tmp_path: Path, server: Server, clock: Clock) -> None:
