@@ -13,7 +13,7 @@ from remotefs.api.budget import Budget
 from remotefs.api.client import Client
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.reconnect import Reconnect
-from remotefs.clocks import Machine, ServiceClock, SteadyClock
+from remotefs.clocks import Machine, Mark, ServiceClock, SteadyClock
 from remotefs.config import Config, ServiceConfig, Shape, WritebackConfig
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.content.store import ContentStore
@@ -39,6 +39,7 @@ from remotefs.data.files.promotion import Promotion
 from remotefs.data.files.reader import FileReader
 from remotefs.data.files.resizing import Resizer
 from remotefs.data.files.staging import Staging
+from remotefs.data.files.summing import Summing
 from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.files.writer import FileWriter
 from remotefs.data.intents.binder import Binder
@@ -149,6 +150,7 @@ class Components:
     promotion: Promotion
     sweeper: Sweeper
     outgoing: OutgoingBytes
+    summing: Summing
     promoter: Promoter
     closer: Closer
     failures: Failures
@@ -164,6 +166,12 @@ class Components:
     def is_open(self, file_id: str) -> bool:
         """Return whether a program has a file with that content open."""
         return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
+
+    def damaged_staged(self) -> list[str]:
+        """Return the paths of the files that are not uploaded because their bytes on this disk are damaged."""
+        found = (self.tree.find(ino) for ino, _ in sorted(self.staging.sums.damaged))
+        current = (inode for inode in found if inode is not None and inode.nlink and self.locator.is_damaged(inode))
+        return [self.intents.paths.shown(inode) for inode in current]
 
     async def ask_service(self) -> None:
         """Send the smallest request that there is, to see whether the service answers.
@@ -194,6 +202,7 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=machine)
     parts.meta, parts.tree, parts.journal, parts.remotes = store.meta, store.tree, store.journal, store.remotes
     parts.clock = store.steady
+    was_restarted = _was_restarted(parts.meta.facts.steady, machine)
     parts.service_clock = ServiceClock(machine, store.steady, parts.meta.facts.service_clock)
     parts.supervisor = Supervisor()
     parts.viewed_folders = ViewedFolders(parts.tree, parts.remotes)
@@ -205,7 +214,7 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.locks = InodeLocks()
     parts.notifier = KernelNotifier(parts.handles.is_known)
     _build_service(parts, settings)
-    _build_data(parts, config)
+    _build_data(parts, config, was_restarted=was_restarted)
     parts.fs = _build_fs(parts, config, settings)
     return parts
 
@@ -226,7 +235,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     parts.disk = Disk(state, config.cache)
     parts.copies = Copies(database.path, state / COPIES_NAME, parts.disk.room_for)
     parts.content = ContentStore(state / "content", config.cache, parts.disk, database.durability, parts.is_open)
-    parts.staging = Staging(state / "staging", parts.disk, database.durability)
+    parts.staging = Staging(state / "staging", parts.disk, database.durability, config.cache.chunk_bytes)
     parts.timekeeper = Timekeeper(parts.meta, parts.store.steady, parts.service_clock)
     parts.trash = Trash(state / "trash", parts.timekeeper.aged_ns)
     shelf = Shelf(parts.content, ChunkMemory(config.cache.memory_bytes))
@@ -245,7 +254,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     )  # fmt: skip
 
 
-def _build_data(parts: Components, config: Config) -> None:
+def _build_data(parts: Components, config: Config, *, was_restarted: bool) -> None:
     wake_refresh = Wakeup()
     parts.reported_missing = ReportedMissing(wake_refresh)
     parts.resizer = Resizer(parts.store, parts.content, parts.notifier, parts.handles, parts.downloader.forget)
@@ -256,7 +265,10 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.closer = Closer(
         parts.store, parts.intents, parts.file_writer, freezer, parts.handles, parts.promoter.request
     )  # fmt: skip
-    parts.outgoing = OutgoingBytes(parts.store, parts.locks, freezer, parts.file_writer, parts.locator)
+    parts.outgoing = OutgoingBytes(
+        parts.store, parts.locks, freezer, parts.file_writer, parts.locator, parts.staging.sums
+    )
+    parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
     placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()))
     remover = TreeRemover(
@@ -280,7 +292,8 @@ def _build_data(parts: Components, config: Config) -> None:
     )  # fmt: skip
     parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)
     parts.recovery = Recovery(
-        parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash
+        parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash,
+        was_restarted=was_restarted,
     )  # fmt: skip
 
 
@@ -375,6 +388,11 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
         store, intents, parts.file_reader, parts.in_flight, parts.failures, settings.state_dir / SOCKET_NAME
     )
     return FileSystem(namespace, files, attributes, xattrs, handles)
+
+
+def _was_restarted(mark: Mark | None, machine: Machine) -> bool:
+    """Return whether the machine was started again since the state folder was in use, as far as can be told."""
+    return mark is None or not machine.boot_id or mark.boot_id != machine.boot_id
 
 
 def _remembered_shape(service: ServiceConfig, shape: str | None) -> ServiceConfig:

@@ -99,6 +99,8 @@ class MountSession:
         async with parts.client, trio.open_nursery() as nursery:
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
+            # The run of the machine in which the folder is in use, which the next recovery has to know.
+            parts.timekeeper.note()
             self._report_leftovers()
             await self._greet_service()
             await nursery.start(parts.writeback.run)
@@ -106,6 +108,7 @@ class MountSession:
             nursery.start_soon(keep, "asking whether the service is there", parts.reconnect.run)
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
             nursery.start_soon(keep, "saving sizes and times", self._save_notes)
+            nursery.start_soon(keep, "summing up files that wait", parts.summing.run)
             nursery.start_soon(keep, "copying the database", parts.copies.run)
             nursery.start_soon(keep, "writing the log", LifeLog(self._settings, parts).run)
             commands = command_groups(self._settings, parts, stop=self._end, yield_state=self._yield_state)

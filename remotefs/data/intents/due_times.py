@@ -65,6 +65,10 @@ class DueTimes:
         """Return whether an intent that was due at `due_ns` has got a later time since, which has not come yet."""
         return intent.due_ns > max(due_ns, self._clock())
 
+    def after_damage(self) -> int:
+        """Return when an upload whose bytes are damaged is looked at again."""
+        return self._clock() + int(REFUSED_LONGEST_S * _NS)
+
     def adopt(self, journal: Journal) -> None:
         """Take over the intents of an earlier run, whose due times another clock gave, maybe a wrong one.
 

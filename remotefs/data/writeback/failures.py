@@ -13,7 +13,7 @@ from remotefs.backoff import backoff_s
 from remotefs.data.intents.due_times import REFUSED_LONGEST_S
 from remotefs.data.intents.paths import InodePaths
 from remotefs.data.writeback.agenda import Agenda
-from remotefs.errors import MisansweredUpload, RateLimited, RefusedError, SpendCapReached
+from remotefs.errors import CorruptionError, MisansweredUpload, RateLimited, RefusedError, SpendCapReached
 from remotefs.store.journal import Journal
 from remotefs.store.records import Intent, IntentKind
 from remotefs.supervision import Supervisor
@@ -25,6 +25,8 @@ _REFUSED_RETRY_S = (60.0, REFUSED_LONGEST_S)
 _FAILED_RETRY_S = (1.0, 60.0)
 # A reply about another file: it is looked for soon, and sent again ever more rarely, as each time may make a copy.
 _MISANSWERED_RETRY_S = (1.0, 3600.0)
+# Damaged bytes are read again each time, and are never sent: only a person can do something about them.
+_DAMAGED_RETRY_S = (3600.0, 3600.0)
 
 
 class Failures:
@@ -94,6 +96,8 @@ class Failures:
     def _pauses(self, error: Exception) -> tuple[float, float]:
         if isinstance(error, MisansweredUpload):
             return _MISANSWERED_RETRY_S
+        if isinstance(error, CorruptionError):
+            return _DAMAGED_RETRY_S
         return _REFUSED_RETRY_S if is_definite(error) and not self._connectivity.reason else _FAILED_RETRY_S
 
 
