@@ -337,7 +337,9 @@ def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -
     store, journal, usage, connectivity = parts.store, parts.journal, parts.handles, parts.connectivity
     agenda = Agenda(journal, parts.clock)
     waiters = Waiters(journal, parts.wakeup)
-    parts.failures = Failures(journal, parts.intents.paths, agenda, connectivity, parts.clock, parts.supervisor)
+    parts.failures = Failures(
+        journal, parts.intents.paths, agenda, connectivity, parts.clock, parts.supervisor, parts.meta
+    )
     parts.close_wait = CloseWait(journal, parts.failures, waiters, connectivity, parts.budget, churn, config)
     parts.drainer = Drainer(store, agenda, waiters, parts.closer, parts.promoter, churn, usage, parts.wakeup)
     deleter = RemoteDeleter(store, parts.client, connectivity, usage, parts.in_flight, parts.clock)
