@@ -13,7 +13,7 @@ from remotefs.api.budget import Budget
 from remotefs.api.client import Client
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.reconnect import Reconnect
-from remotefs.clocks import Machine, Mark, ServiceClock, SteadyClock
+from remotefs.clocks import Machine, ServiceClock, SteadyClock
 from remotefs.config import Config, ServiceConfig, Shape, WritebackConfig
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.content.store import ContentStore
@@ -75,6 +75,7 @@ from remotefs.data.writeback.dispatcher import Dispatcher
 from remotefs.data.writeback.drainer import Drainer
 from remotefs.data.writeback.eligibility import Eligibility
 from remotefs.data.writeback.failures import Failures
+from remotefs.data.writeback.last_run import LastRun
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.data.writeback.readback import Readback
 from remotefs.data.writeback.recovery import Recovery
@@ -121,6 +122,7 @@ class Components:
     remotes: Remotes
     clock: SteadyClock
     service_clock: ServiceClock
+    last_run: LastRun
     supervisor: Supervisor
     viewed_folders: ViewedFolders
     handles: Handles
@@ -202,7 +204,7 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=machine)
     parts.meta, parts.tree, parts.journal, parts.remotes = store.meta, store.tree, store.journal, store.remotes
     parts.clock = store.steady
-    was_restarted = _was_restarted(parts.meta.facts.steady, machine)
+    parts.last_run = LastRun.of(parts.meta.facts, machine, store.steady())
     parts.service_clock = ServiceClock(machine, store.steady, parts.meta.facts.service_clock)
     parts.supervisor = Supervisor()
     parts.viewed_folders = ViewedFolders(parts.tree, parts.remotes)
@@ -214,7 +216,7 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.locks = InodeLocks()
     parts.notifier = KernelNotifier(parts.handles.is_known)
     _build_service(parts, settings)
-    _build_data(parts, config, was_restarted=was_restarted)
+    _build_data(parts, config)
     parts.fs = _build_fs(parts, config, settings)
     return parts
 
@@ -254,7 +256,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     )  # fmt: skip
 
 
-def _build_data(parts: Components, config: Config, *, was_restarted: bool) -> None:
+def _build_data(parts: Components, config: Config) -> None:
     wake_refresh = Wakeup()
     parts.reported_missing = ReportedMissing(wake_refresh)
     parts.resizer = Resizer(parts.store, parts.content, parts.notifier, parts.handles, parts.downloader.forget)
@@ -293,7 +295,7 @@ def _build_data(parts: Components, config: Config, *, was_restarted: bool) -> No
     parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)
     parts.recovery = Recovery(
         parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash,
-        was_restarted=was_restarted,
+        parts.last_run,
     )  # fmt: skip
 
 
@@ -365,7 +367,7 @@ def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -
 
 def _build_uploader(parts: Components, config: WritebackConfig, churn: Churn) -> Uploader:
     store, outgoing = parts.store, parts.outgoing
-    readback = Readback(parts.client, parts.remotes, config.readback_after_s)
+    readback = Readback(parts.client, parts.remotes, config.readback_after_s, parts.last_run)
     confirmation = Confirmation(store, parts.intents.binder, outgoing, churn, readback, parts.connectivity)
     transmission = Transmission(store, parts.client, parts.connectivity, parts.service_clock)
     eligibility = Eligibility(store, parts.intents, outgoing)
@@ -390,11 +392,6 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
         store, intents, parts.file_reader, parts.in_flight, parts.failures, settings.state_dir / SOCKET_NAME
     )
     return FileSystem(namespace, files, attributes, xattrs, handles)
-
-
-def _was_restarted(mark: Mark | None, machine: Machine) -> bool:
-    """Return whether the machine was started again since the state folder was in use, as far as can be told."""
-    return mark is None or not machine.boot_id or mark.boot_id != machine.boot_id
 
 
 def _remembered_shape(service: ServiceConfig, shape: str | None) -> ServiceConfig:

@@ -17,9 +17,10 @@ from remotefs.data.files.staging import StagedName, Staging
 from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
+from remotefs.data.writeback.last_run import LastRun
 from remotefs.data.writeback.orphans import Orphans, Rescued
 from remotefs.errors import CorruptionError, LocalError
-from remotefs.store.records import NEVER_NS, ContentState, Inode
+from remotefs.store.records import NEVER_NS, Attempt, ContentState, Inode, IntentKind
 from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -37,8 +38,7 @@ class Recovery:
         promotion: Promotion,
         sweeper: Sweeper,
         trash: Trash,
-        *,
-        was_restarted: bool,
+        last_run: LastRun,
     ) -> None:
         self._store = store
         self._intents = intents
@@ -57,8 +57,7 @@ class Recovery:
         self._sweeper = sweeper
         self._trash = trash
         self._sums = staging.sums
-        # Since the last mount, so that a power cut may have taken rows.
-        self._was_restarted = was_restarted
+        self._last_run = last_run
         # The staged files that the last run found and no row named.
         self.rescued = Rescued()
 
@@ -79,6 +78,8 @@ class Recovery:
                 self._put_in_line(inode, entry, await self._look_at(inode, entry))
             self._planner.label(self._tree.get(inode.ino))
         self._schedule_sleeping()
+        if self._last_run.is_old:
+            self._expect_later_life()
         for inode in self._tree.staged():
             await self._promote(inode, staged[inode.ino, inode.staged_gen or 0])
         self._sums.prune((inode.ino, inode.content_gen) for inode in self._tree.staged())
@@ -118,7 +119,7 @@ class Recovery:
             is_later=entry.mtime_ns > inode.closed_ns,
             matches=None,
             was_damaged=self._sums.is_damaged(inode),
-            was_restarted=self._was_restarted,
+            was_restarted=self._last_run.was_restarted,
         )
 
     def _put_in_line(self, inode: Inode, entry: StagedName, verdict: Verdict) -> None:
@@ -195,6 +196,18 @@ class Recovery:
             for inode in self._tree.staged():
                 if inode.state == ContentState.CLOSED and self._journal.of_inode(inode.ino) is None:
                     self._planner.schedule(inode)  # its intent is lost
+
+    def _expect_later_life(self) -> None:
+        """Let the listing be asked for each pending upload before it is sent: a later life may have sent it (W6)."""
+        with self._db.transaction():
+            for intent in self._journal.pending():
+                inode = self._tree.find(intent.ino) if intent.ino is not None else None
+                if inode is None or intent.kind is not IntentKind.UPLOAD or intent.attempt is not None:
+                    continue
+                name = self._paths.remote_name(inode)
+                if name is not None and inode.state == ContentState.CLOSED and not self._sums.is_damaged(inode):
+                    attempt = Attempt(name, inode.size, inode.closed_ns, self._last_run.service_ns, inode.content_gen)
+                    self._journal.begin_attempt(intent.seq, attempt)
 
     def _sweep_content(self) -> None:
         """Remove the content of ids that were freed before the crash."""
