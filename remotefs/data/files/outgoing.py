@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import trio
@@ -13,7 +14,7 @@ from remotefs.data.files.locator import Locator
 from remotefs.data.files.locks import InodeLocks
 from remotefs.data.files.staged_sums import StagedSums, damage_of
 from remotefs.data.files.writer import FileWriter
-from remotefs.errors import CorruptionError
+from remotefs.errors import CorruptionError, LocalError
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
 
@@ -82,6 +83,15 @@ class OutgoingBytes:
         if frozen is None:
             self._sums.note_damage(ino, generation)
         raise damage_of(path)
+
+    async def keep_sums(self, ino: int, generation: int) -> None:
+        """Keep the sums of bytes that were not taken, for the next try; without room for them it does without."""
+        sums = self._sums.find(ino, generation)
+        inode = self._tree.find(ino)
+        is_current = inode is not None and inode.staged_gen is not None and inode.content_gen == generation
+        if sums is not None and is_current and not self._sums.is_kept(ino, generation):
+            with suppress(LocalError):
+                await self._sums.keep(ino, generation, sums)
 
     def _is_expected(self, inode: Inode, generation: int, found: Sums) -> bool:
         """Return whether nothing says that the bytes of a version should be others."""

@@ -106,7 +106,12 @@ class Uploader:
         shipment = self._begin(intent, upload, digest)
         if shipment is None:
             return
-        reply = await self._transmission.send(intent.seq, shipment, path, upload, ticket)
+        try:
+            reply = await self._transmission.send(intent.seq, shipment, path, upload, ticket)
+        except (TransportError, RefusedError):
+            # The next try may come after a remount, and compares with what was sent now (R3).
+            await self._outgoing.keep_sums(ino, shipment.generation)
+            raise
         # Invariant: no await between the reply and the binding.
         self._confirmation.bind(shipment, reply, Origin.OURS)
 
