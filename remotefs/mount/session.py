@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import pyfuse3
@@ -108,7 +108,8 @@ class MountSession:
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
             # The run of the machine in which the folder is in use, which the next recovery has to know.
-            parts.timekeeper.note()
+            with suppress(LocalError):
+                parts.timekeeper.note()
             self._report_leftovers()
             await self._greet_service()
             await nursery.start(parts.writeback.run)

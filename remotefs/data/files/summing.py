@@ -21,6 +21,8 @@ from remotefs.store.tree import Tree
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 30.0
+# Rows that are read before other tasks may run.
+_PAGE = 500
 
 
 class Summing:
@@ -41,13 +43,25 @@ class Summing:
 
     async def look(self) -> None:
         """Sum up what was closed at the last look and still is."""
-        staged = self._tree.staged()
-        self._sums.prune((inode.ino, inode.content_gen) for inode in staged)
-        before = self._waiting
-        self._waiting = {(inode.ino, inode.content_gen) for inode in staged if inode.state == ContentState.CLOSED}
+        staged, waiting = await self._versions()
+        # A version that is newer than the page it would be on loses its sums, and gets them again at a later look.
+        self._sums.prune(staged)
+        before, self._waiting = self._waiting, waiting
         for version in sorted(self._waiting & before):
             if not self._sums.is_kept(*version):
                 await self._sum_up(version)
+
+    async def _versions(self) -> tuple[set[Version], set[Version]]:
+        """Return the versions that are staged, and those of them that are closed; others run between the pages."""
+        staged: set[Version] = set()
+        waiting: set[Version] = set()
+        after = 0
+        while page := self._tree.staged_after(after, _PAGE):
+            after = page[-1].ino
+            staged |= {(inode.ino, inode.content_gen) for inode in page}
+            waiting |= {(inode.ino, inode.content_gen) for inode in page if inode.state == ContentState.CLOSED}
+            await trio.lowlevel.checkpoint()
+        return staged, waiting
 
     async def _sum_up(self, version: Version) -> None:
         inode = self._find(version)
