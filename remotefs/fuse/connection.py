@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -33,6 +34,31 @@ def raise_background_limit(mountpoint: Path, requests: int) -> bool:
     except OSError as error:
         _log.info("cannot raise the kernel's limit of background requests: %s", error)
         return False
+
+
+def abort(mountpoint: Path) -> None:
+    """Make the kernel give up a connection: all that waits for it, in any thread, ends with an error.
+
+    Asks the mount nothing, for nobody answers any more. Blocks: call it from a thread.
+    """
+    number = _number_of(mountpoint)
+    if number is None:
+        return
+    try:
+        (_FUSECTL / str(number) / "abort").write_text("1")
+    except OSError as error:
+        _log.warning("the connection to the kernel cannot be aborted: %s", error)
+
+
+def _number_of(mountpoint: Path) -> int | None:
+    """Return the number of the connection at a mountpoint, from the kernel's table of mounts; None if there is none."""
+    found = None
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        # 36 35 98:0 / /mnt rw - fuse.remotefs …; the last mount at a place is the one that is seen.
+        fields = line.split()
+        if re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]) == str(mountpoint):
+            found = int(fields[2].partition(":")[2])
+    return found
 
 
 def raise_readahead(mountpoint: Path, size_bytes: int) -> bool:

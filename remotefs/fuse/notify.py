@@ -28,6 +28,7 @@ class KernelNotifier:
         self._is_known = is_known
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._is_stopped = False
         self._drop_entry: Callable[[int, str], None] = _nothing_is_mounted
         self._drop_attributes: Callable[[int], None] = _nothing_is_mounted
 
@@ -38,15 +39,26 @@ class KernelNotifier:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the notifications in the queue, because the mount is going down. Does not wait for the thread."""
+        """Send nothing more, because the mount is going down: what is in the queue is dropped.
+
+        The session must not be closed before `join` said that the thread is gone.
+        """
         if self._thread is not None:
-            # The thread may be blocked in the kernel; a daemon thread does not keep the process alive.
+            self._is_stopped = True
             self._queue.put(None)
-            self._thread = None
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread after `stop`, from another thread; return whether it is gone.
+
+        It may be blocked in the kernel, until the connection is aborted.
+        """
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+        return self._thread is None or not self._thread.is_alive()
 
     def entry(self, parent: int, name: str) -> None:
         """Queue the notification that a name in a directory means another file now, or none."""
-        if self._thread is not None and self._is_known_or_root(parent):
+        if self._is_working and self._is_known_or_root(parent):
             self._queue.put(partial(self._drop_entry, parent, name))
 
     def inode(self, ino: int) -> None:
@@ -54,14 +66,18 @@ class KernelNotifier:
 
         The kernel keeps the pages, because the bytes of an inode change only through the kernel.
         """
-        if self._thread is not None and self._is_known_or_root(ino):
+        if self._is_working and self._is_known_or_root(ino):
             self._queue.put(partial(self._drop_attributes, ino))
+
+    @property
+    def _is_working(self) -> bool:
+        return self._thread is not None and not self._is_stopped
 
     def _is_known_or_root(self, ino: int) -> bool:
         return ino == ROOT_INO or self._is_known(ino)
 
     def _work(self) -> None:
-        while (notification := self._queue.get()) is not None:
+        while (notification := self._queue.get()) is not None and not self._is_stopped:
             try:
                 notification()
             except OSError as error:

@@ -39,6 +39,7 @@ from remotefs.data.files.promotion import Promotion
 from remotefs.data.files.reader import FileReader
 from remotefs.data.files.resizing import Resizer
 from remotefs.data.files.staging import Staging
+from remotefs.data.files.summing import Summing
 from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.files.writer import FileWriter
 from remotefs.data.intents.binder import Binder
@@ -74,6 +75,7 @@ from remotefs.data.writeback.dispatcher import Dispatcher
 from remotefs.data.writeback.drainer import Drainer
 from remotefs.data.writeback.eligibility import Eligibility
 from remotefs.data.writeback.failures import Failures
+from remotefs.data.writeback.last_run import LastRun
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.data.writeback.readback import Readback
 from remotefs.data.writeback.recovery import Recovery
@@ -120,6 +122,7 @@ class Components:
     remotes: Remotes
     clock: SteadyClock
     service_clock: ServiceClock
+    last_run: LastRun
     supervisor: Supervisor
     viewed_folders: ViewedFolders
     handles: Handles
@@ -149,6 +152,7 @@ class Components:
     promotion: Promotion
     sweeper: Sweeper
     outgoing: OutgoingBytes
+    summing: Summing
     promoter: Promoter
     closer: Closer
     failures: Failures
@@ -164,6 +168,12 @@ class Components:
     def is_open(self, file_id: str) -> bool:
         """Return whether a program has a file with that content open."""
         return any(self.handles.is_open(inode.ino) for inode in self.tree.holders(file_id))
+
+    def damaged_staged(self) -> list[str]:
+        """Return the paths of the files that are not uploaded because their bytes on this disk are damaged."""
+        found = (self.tree.find(ino) for ino, _ in sorted(self.staging.sums.damaged))
+        current = (inode for inode in found if inode is not None and inode.nlink and self.locator.is_damaged(inode))
+        return [self.intents.paths.shown(inode) for inode in current]
 
     async def ask_service(self) -> None:
         """Send the smallest request that there is, to see whether the service answers.
@@ -194,6 +204,7 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.store = store = Store.of(database, root_uid=os.getuid(), root_gid=os.getgid(), machine=machine)
     parts.meta, parts.tree, parts.journal, parts.remotes = store.meta, store.tree, store.journal, store.remotes
     parts.clock = store.steady
+    parts.last_run = LastRun.of(parts.meta.facts, machine, store.steady())
     parts.service_clock = ServiceClock(machine, store.steady, parts.meta.facts.service_clock)
     parts.supervisor = Supervisor()
     parts.viewed_folders = ViewedFolders(parts.tree, parts.remotes)
@@ -226,7 +237,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     parts.disk = Disk(state, config.cache)
     parts.copies = Copies(database.path, state / COPIES_NAME, parts.disk.room_for)
     parts.content = ContentStore(state / "content", config.cache, parts.disk, database.durability, parts.is_open)
-    parts.staging = Staging(state / "staging", parts.disk, database.durability)
+    parts.staging = Staging(state / "staging", parts.disk, database.durability, config.cache.chunk_bytes)
     parts.timekeeper = Timekeeper(parts.meta, parts.store.steady, parts.service_clock)
     parts.trash = Trash(state / "trash", parts.timekeeper.aged_ns)
     shelf = Shelf(parts.content, ChunkMemory(config.cache.memory_bytes))
@@ -256,7 +267,10 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.closer = Closer(
         parts.store, parts.intents, parts.file_writer, freezer, parts.handles, parts.promoter.request
     )  # fmt: skip
-    parts.outgoing = OutgoingBytes(parts.store, parts.locks, freezer, parts.file_writer, parts.locator)
+    parts.outgoing = OutgoingBytes(
+        parts.store, parts.locks, freezer, parts.file_writer, parts.locator, parts.staging.sums
+    )
+    parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
     placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()))
     remover = TreeRemover(
@@ -280,7 +294,8 @@ def _build_data(parts: Components, config: Config) -> None:
     )  # fmt: skip
     parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)
     parts.recovery = Recovery(
-        parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash
+        parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash,
+        parts.last_run,
     )  # fmt: skip
 
 
@@ -324,7 +339,9 @@ def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -
     store, journal, usage, connectivity = parts.store, parts.journal, parts.handles, parts.connectivity
     agenda = Agenda(journal, parts.clock)
     waiters = Waiters(journal, parts.wakeup)
-    parts.failures = Failures(journal, parts.intents.paths, agenda, connectivity, parts.clock, parts.supervisor)
+    parts.failures = Failures(
+        journal, parts.intents.paths, agenda, connectivity, parts.clock, parts.supervisor, parts.meta
+    )
     parts.close_wait = CloseWait(journal, parts.failures, waiters, connectivity, parts.budget, churn, config)
     parts.drainer = Drainer(store, agenda, waiters, parts.closer, parts.promoter, churn, usage, parts.wakeup)
     deleter = RemoteDeleter(store, parts.client, connectivity, usage, parts.in_flight, parts.clock)
@@ -350,7 +367,7 @@ def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -
 
 def _build_uploader(parts: Components, config: WritebackConfig, churn: Churn) -> Uploader:
     store, outgoing = parts.store, parts.outgoing
-    readback = Readback(parts.client, parts.remotes, config.readback_after_s)
+    readback = Readback(parts.client, parts.remotes, config.readback_after_s, parts.last_run)
     confirmation = Confirmation(store, parts.intents.binder, outgoing, churn, readback, parts.connectivity)
     transmission = Transmission(store, parts.client, parts.connectivity, parts.service_clock)
     eligibility = Eligibility(store, parts.intents, outgoing)

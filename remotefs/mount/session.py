@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import pyfuse3
@@ -19,7 +19,7 @@ from remotefs.config import Config
 from remotefs.control.messages.base import Listing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
 from remotefs.errors import LocalError, StateUnusable, TransportError
-from remotefs.fuse.connection import raise_background_limit, raise_readahead
+from remotefs.fuse.connection import abort, raise_background_limit, raise_readahead
 from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
 from remotefs.mount.assembly import Components, assemble
@@ -38,6 +38,11 @@ _SAVE_NOTES_EVERY_S = 5.0
 _SLOW_READS = 8
 # A mount whose tree is known does not wait longer than this for the first answer of the service.
 _GREETING_S = 2.0
+# At the end: how long a notification to the kernel may take, and the answers that programs wait for.
+_LAST_NOTIFICATION_S = 2.0
+_LAST_ANSWERS_S = 1.0
+# So many of the changes that are left are named.
+_NAMED = 5
 
 
 async def identify(config: Config) -> Account:
@@ -90,7 +95,10 @@ class MountSession:
         self._report = report
         self._stop = trio.Event()
         self._is_serving = False
+        # The drain that a signal began, and the one after an unmount.
+        self._first_drain: trio.CancelScope | None = None
         self._last_drain: trio.CancelScope | None = None
+        self._serving = trio.CancelScope()
 
     async def run(self) -> int:
         """Run from recovery to the last drain and return the exit status."""
@@ -99,6 +107,9 @@ class MountSession:
         async with parts.client, trio.open_nursery() as nursery:
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
+            # The run of the machine in which the folder is in use, which the next recovery has to know.
+            with suppress(LocalError):
+                parts.timekeeper.note()
             self._report_leftovers()
             await self._greet_service()
             await nursery.start(parts.writeback.run)
@@ -106,13 +117,16 @@ class MountSession:
             nursery.start_soon(keep, "asking whether the service is there", parts.reconnect.run)
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
             nursery.start_soon(keep, "saving sizes and times", self._save_notes)
+            nursery.start_soon(keep, "summing up files that wait", parts.summing.run)
             nursery.start_soon(keep, "copying the database", parts.copies.run)
             nursery.start_soon(keep, "writing the log", LifeLog(self._settings, parts).run)
             commands = command_groups(self._settings, parts, stop=self._end, yield_state=self._yield_state)
             await nursery.start(ControlServer(self._settings.socket, commands.all()).run)
+            await nursery.start(self._heed_signals)
             async with self._mounted():
                 await self._serve()
             left = await self._drain_after_unmount()
+            self._report_left(left)
             nursery.cancel_scope.cancel()
         is_put_away = await parts.supervisor.guard("putting the state folder away", self._put_away)
         return 0 if is_put_away and not left else EXIT_WORK_LEFT
@@ -186,15 +200,25 @@ class MountSession:
         try:
             yield
         finally:
-            self._parts.notifier.stop()
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(self._end_notifications)
             pyfuse3.close(unmount=True)
+
+    def _end_notifications(self) -> None:
+        """See that no thread is in the session when it is closed; blocks."""
+        self._parts.notifier.stop()
+        if not self._parts.notifier.join(_LAST_NOTIFICATION_S):
+            # It waits in the kernel for a folder, and the program that has the folder for an answer of this mount.
+            abort(self._settings.mountpoint)
+            if not self._parts.notifier.join(_LAST_NOTIFICATION_S):
+                _log.error("a notification to the kernel does not end")
 
     async def _serve(self) -> None:
         """Answer the kernel until somebody unmounts, a signal comes or a command asks for the end."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._answer_kernel, nursery.cancel_scope)
-            nursery.start_soon(self._await_signal)
-            await self._announce()
+        with self._serving:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._answer_kernel, nursery.cancel_scope)
+                await self._announce()
 
     async def _answer_kernel(self, whole: trio.CancelScope) -> None:
         self._is_serving = True
@@ -212,14 +236,38 @@ class MountSession:
         if self._is_serving:
             pyfuse3.terminate()
 
-    async def _await_signal(self) -> None:
+    async def _heed_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Drain and end at the first signal; at another one, or one in the drain after an unmount, end at once."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for _ in signals:
-                drain_s = self._config.mount.signal_drain_s
-                _log.info("asked to end: draining for at most %g s", drain_s)
-                await self._parts.supervisor.guard("draining", partial(self._drain, drain_s))
-                self._end()
-                return
+            async with trio.open_nursery() as nursery:
+                task_status.started()
+                async for _ in signals:
+                    if self._first_drain is None and self._last_drain is None:
+                        self._first_drain = trio.CancelScope()
+                        nursery.start_soon(self._drain_and_end, self._first_drain)
+                    else:
+                        self._end_now()
+
+    async def _drain_and_end(self, scope: trio.CancelScope) -> None:
+        drain_s = self._config.mount.signal_drain_s
+        self._report(
+            Notice(text=f"asked to end: sending what is left for at most {drain_s:g} s; once more ends at once")
+        )
+        _log.info("asked to end: draining for at most %g s", drain_s)
+        with scope:
+            await self._parts.supervisor.guard("draining", partial(self._drain, drain_s))
+        self._end()
+        if scope.cancelled_caught:
+            # Programs that wait for the service would hold up the end.
+            await trio.sleep(_LAST_ANSWERS_S)
+            self._serving.cancel()
+
+    def _end_now(self) -> None:
+        _log.warning("asked to end again: ending at once; the next mount goes on with what is left")
+        for drain in filter(None, (self._first_drain, self._last_drain)):
+            drain.cancel()
+        if self._stop.is_set():
+            self._serving.cancel()
 
     async def _announce(self) -> None:
         """Report Ready once the kernel's first request was answered."""
@@ -244,6 +292,16 @@ class MountSession:
             with trio.CancelScope() as self._last_drain:
                 await self._parts.supervisor.guard("draining", drain)
         return self._parts.journal.count()
+
+    def _report_left(self, left: int) -> None:
+        if left:
+            names = [self._parts.intents.paths.describe(intent) for intent in self._parts.journal.pending()[:_NAMED]]
+            more = ", …" if left > len(names) else ""
+            text = (
+                f"{left:,} changes are left for the next mount of {self._settings.state_dir}: {', '.join(names)}{more}"
+            )
+            _log.warning("%s", text)
+            self._report(Notice(text=text))
 
     async def _drain(self, timeout_s: float) -> None:
         await self._parts.drainer.drain(timeout_s, leaves_open=True)

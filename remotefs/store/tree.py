@@ -157,6 +157,10 @@ class Tree:
         """Return the inodes whose bytes are staged."""
         return self._where("i.staged_gen IS NOT NULL")
 
+    def staged_after(self, ino: int, limit: int) -> list[Inode]:
+        """Return at most `limit` inodes with a higher number than `ino` whose bytes are staged, by number."""
+        return self._where("i.staged_gen IS NOT NULL AND i.ino > ? ORDER BY i.ino LIMIT ?", ino, limit)
+
     def unclosed(self) -> list[Inode]:
         """Return the inodes with a name that were written and not closed."""
         return self._where("i.staged_gen IS NOT NULL AND i.state = ? AND i.nlink > 0", ContentState.DIRTY)

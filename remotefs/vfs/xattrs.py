@@ -118,6 +118,8 @@ class ExtendedAttributes:
             return f"failed: {refusal}"
         if inode.state == ContentState.DIRTY:
             return "dirty"
+        if self._reader.is_damaged(inode):
+            return "failed: its bytes on this disk are damaged"
         if inode.state == ContentState.CLOSED:
             return "local" if intent is None else "pending"
         return "alias" if self._paths.is_alias(inode) else "clean"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 import trio
 
+from remotefs.clocks import Machine
 from remotefs.data.content.trash import Trash
 from tests.faults import FaultyServer, LostReply
 from tests.parts import clock, running, server
@@ -45,7 +47,10 @@ async def test_what_a_transaction_gave_up_stays_when_it_does_not_commit(
 async def test_w3_a_write_whose_row_did_not_reach_the_disk_goes_up(
     tmp_path: Path, server: Server, clock: Clock, confirmed: bool
 ) -> None:
-    """A power cut may keep a file's bytes and lose the row that says that they changed."""
+    """A power cut may keep a file's bytes and lose the row that says that they changed.
+
+    Bytes that are certainly missing are damage: tests/data/files/test_damage.py.
+    """
     async with running(tmp_path, server, working=False, durability="local") as host:
         handle = await host.open("a", os.O_WRONLY | os.O_CREAT)
         await host.fs.files.write(handle.fh, 0, b"first")
@@ -54,10 +59,12 @@ async def test_w3_a_write_whose_row_did_not_reach_the_disk_goes_up(
             await host.start_working()
             await host.settled()
         (staged,) = (host.kill_copy("after") / "staging").iterdir()
-        staged.write_bytes(b"then")
-    async with running(tmp_path, server, state="after") as host:
+        staged.write_bytes(b"and then")
+        later = time.time_ns() + 10**9
+        os.utime(staged, ns=(later, later))
+    async with running(tmp_path, server, state="after", machine=Machine(boot_id="after the power cut")) as host:
         await host.settled()
-        assert (await host.read("a"), host.remote_bytes("a")) == (b"then", [b"then"])
+        assert (await host.read("a"), host.remote_bytes("a")) == (b"and then", [b"and then"])
 
 
 async def test_s2_what_is_trashed_again_after_a_crash_is_there_once(tmp_path: Path) -> None:

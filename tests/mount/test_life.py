@@ -410,6 +410,49 @@ def test_foreground_stays_and_ends_on_ctrl_c(server: FaultyServer, make_mount: M
     assert stored(server) == {"f": b"x"}
 
 
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, None])
+def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(
+    server: FaultyServer, make_mount: MakeMount, first: signal.Signals | None
+) -> None:
+    """None: it is unmounted by the kernel's tool, which begins a drain too."""
+    mount = make_mount(*LOCAL, settings=LATER)
+    mount.end()
+    command = [
+        sys.executable,
+        "-m",
+        "remotefs",
+        "mount",
+        str(mount.path),
+        "--foreground",
+        "--state-dir",
+        str(mount.state),
+    ]
+    with subprocess.Popen(
+        [*command, *map(str, mount.arguments)], stderr=subprocess.PIPE, text=True, env=mount.env
+    ) as process:
+        assert process.stderr is not None
+        eventually(lambda: is_mounted(mount.path))
+        hold = server.script.add(Hold(), op="upload")
+        (mount.path / "f").write_text("x")
+        if first is None:
+            run("fusermount3", "-u", mount.path)
+        else:
+            process.send_signal(first)
+        hold.wait_until_hit()
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        assert process.wait(30) == 3, said
+        assert time.monotonic() - began < 15
+    assert "1 changes are left for the next mount" in said
+    assert ": f" in said
+    assert not is_mounted(mount.path)
+    server.script.clear()
+    mount.started()
+    mount.flush()
+    assert stored(server) == {"f": b"x"}
+
+
 def test_read_only(server: FaultyServer, make_mount: MakeMount) -> None:
     server.store.add_generated("f", b"theirs")
     mount = make_mount("-o", "ro")

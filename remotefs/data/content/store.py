@@ -81,6 +81,11 @@ class ContentStore:
         """Return whether an id is here for good."""
         return self._index.is_pinned(file_id)
 
+    def is_damaged(self, file_id: str) -> bool:
+        """Return whether the only copy of an id was found damaged or gone."""
+        entry = self._index.find(file_id)
+        return entry is not None and entry.is_damaged
+
     def next_missing(self, file_id: str, layout: Layout, index: int) -> int:
         """Return the first chunk from `index` on that is not here; the count of chunks when there is none."""
         file = self._folder.file(file_id)

@@ -58,8 +58,7 @@ class CopyOnWrite:
         Invariant: called with the inode's lock held. Raises as `copy` does.
         """
         keep = inode.size if keep is None else keep
-        if keep == 0 and inode.staged_gen is not None and self._staged(inode).is_lost:
-            # After a failed sync no later one can vouch for the bytes of this file; in a new file it can (H7).
+        if keep == 0 and inode.staged_gen is not None and self._is_beyond_repair(inode):
             return self._restart(inode)
         if inode.state == ContentState.DIRTY:
             return self._staged(inode)
@@ -81,9 +80,21 @@ class CopyOnWrite:
                 inode = self._tree.get(inode.ino)
             elif self._freezer.set_aside(inode):
                 return self._restart_beside_frozen(inode)
+        if keep > 0:
+            # Damaged bytes must not go up as part of an edit (R3).
+            await self._staging.sums.check(inode, self._staged(inode).path)
+            inode = self._tree.get(inode.ino)
         self._save_dirty(inode, ContentLifecycle.of(inode).written())
         self._overtake(inode)
         return self._staged(inode)
+
+    def _is_beyond_repair(self, inode: Inode) -> bool:
+        """Return whether new bytes need a new file.
+
+        After a failed sync no later one can vouch for the bytes of the old one (H7). Damaged bytes may be just what
+        somebody copies over their own file.
+        """
+        return self._staging.sums.is_damaged(inode) or self._staged(inode).is_lost
 
     def _restart_beside_frozen(self, inode: Inode) -> StagedFile:
         try:

@@ -13,7 +13,7 @@ from remotefs.data.files.staged_file import StagedFile
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.store.records import Inode, Remote
+from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.store.store import Store
 
 
@@ -68,6 +68,20 @@ class Locator:
         """Return the staged file that the row names. Raises NotFound, StateUnusable."""
         assert inode.staged_gen is not None
         return self._staging.open(inode.ino, inode.staged_gen)
+
+    def read_staged(self, inode: Inode, offset: int, size: int) -> bytes:
+        """Return bytes of a staged file, checked if it is closed; call it with the inode's lock held.
+
+        Raises CorruptionError, NotFound, StateUnusable.
+        """
+        staged = self.staged(inode)
+        if inode.state == ContentState.DIRTY:
+            return staged.read(offset, size)
+        return self._staging.sums.read(inode, staged, offset, size)
+
+    def is_damaged(self, inode: Inode) -> bool:
+        """Return whether the staged bytes of the inode are known to be damaged."""
+        return self._staging.sums.is_damaged(inode)
 
     def bound(self, inode: Inode) -> Remote | None:
         """Return the remote file that the inode is bound to, None when there is none or the service lost it."""

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
+import trio
+
+from remotefs.data.content.chunks import Sums
+from remotefs.data.content.file import digest_of, hash_file
 from remotefs.data.files.freezer import Freezer, Frozen
 from remotefs.data.files.locator import Locator
 from remotefs.data.files.locks import InodeLocks
+from remotefs.data.files.staged_sums import StagedSums, damage_of
 from remotefs.data.files.writer import FileWriter
+from remotefs.errors import CorruptionError, LocalError
+from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
 
 
 class OutgoingBytes:
     """Gives an upload bytes that do not change before a write cuts the upload."""
 
-    def __init__(self, store: Store, locks: InodeLocks, freezer: Freezer, writer: FileWriter, locator: Locator) -> None:
+    def __init__(
+        self,
+        store: Store,
+        locks: InodeLocks,
+        freezer: Freezer,
+        writer: FileWriter,
+        locator: Locator,
+        sums: StagedSums,
+    ) -> None:
         self._tree = store.tree
+        self._sums = sums
         self._locks = locks
         self._freezer = freezer
         self._writer = writer
@@ -38,6 +55,52 @@ class OutgoingBytes:
     def thaw(self, ino: int) -> None:
         """Let the frozen version go: it was sent, or will not be. Does nothing when there is none."""
         self._freezer.thaw(ino)
+
+    async def digest(self, ino: int, generation: int, path: Path | None) -> str:
+        """Return the digest of the bytes to send, which `source` returned, after a look whether they are damaged (R3).
+
+        The first upload of a version makes its sums; a later one compares, as does one of confirmed bytes. If the
+        version is written over meanwhile, the digest means nothing.
+
+        Raises CorruptionError, OSError.
+        """
+        if path is None:
+            return digest_of(None)
+        inode, frozen = self._tree.get(ino), self._freezer.of(ino)
+        layout = self._sums.layout(frozen.size if frozen else inode.size)
+        try:
+            found: Sums | None = await trio.to_thread.run_sync(hash_file, path, layout)
+        except CorruptionError:  # of another size
+            found = None
+        # A thread is not cut short: an upload that was cut meanwhile ends here.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if found is not None and self._is_expected(inode, generation, found):
+            self._sums.remember(ino, generation, found)
+            return found.digest or ""
+        current = self._tree.find(ino)
+        if frozen is None and (current is None or current.content_gen != generation):
+            return ""
+        if frozen is None:
+            self._sums.note_damage(ino, generation)
+        raise damage_of(path)
+
+    async def keep_sums(self, ino: int, generation: int) -> None:
+        """Keep the sums of bytes that were not taken, for the next try; without room for them it does without."""
+        sums = self._sums.find(ino, generation)
+        inode = self._tree.find(ino)
+        is_current = inode is not None and inode.staged_gen is not None and inode.content_gen == generation
+        if sums is not None and is_current and not self._sums.is_kept(ino, generation):
+            with suppress(LocalError):
+                await self._sums.keep(ino, generation, sums)
+
+    def _is_expected(self, inode: Inode, generation: int, found: Sums) -> bool:
+        """Return whether nothing says that the bytes of a version should be others."""
+        known = self._sums.find(inode.ino, generation)
+        if known is not None and known.digest != found.digest:
+            return False
+        is_confirmed = inode.state == ContentState.CLEAN and inode.content_gen == generation
+        bound = self._locator.bound(inode) if is_confirmed else None
+        return bound is None or bound.digest is None or bound.digest == found.digest
 
     async def source(self, ino: int) -> Path | None:
         """Return the local file to send, None when the inode is empty. Raises as FileWriter.stage and sync_bytes do."""

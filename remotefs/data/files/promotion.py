@@ -12,7 +12,7 @@ from remotefs.data.files.staging import Staging
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.intents import Intents
 from remotefs.data.kernel import Usage
-from remotefs.errors import LocalError
+from remotefs.errors import CorruptionError, LocalError
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
 
@@ -65,6 +65,9 @@ class Promotion:
                     await self._content.adopt(
                         remote.file_id, staged.path, inode.size, pinned=not remote.downloadable, digest=remote.digest
                     )
+                except CorruptionError:
+                    self._staging.sums.note_damage(ino, inode.content_gen)
+                    raise
                 except LocalError:
                     if self._locator.still_holds(inode):
                         raise

@@ -50,6 +50,12 @@ class FileReader:
         remote = self._locator.bound(inode)
         return remote is not None and (bool(remote.downloadable) or self._content.has_all(remote.file_id))
 
+    def is_damaged(self, inode: Inode) -> bool:
+        """Return whether the only bytes of the inode were found damaged (R3)."""
+        if inode.staged_gen is not None:
+            return self._locator.is_damaged(inode)
+        return inode.file_id is not None and self._content.is_damaged(inode.file_id)
+
     def check_readable(self, inode: Inode) -> None:
         """Raise NotReadable when the bytes are neither on this disk nor can be fetched (R2)."""
         if not self.is_readable(inode):
@@ -75,7 +81,7 @@ class FileReader:
                 # While this waited for the lock, the staged file may have become content.
                 inode = self._tree.get(ino)
                 if self._locator.is_staged(inode):
-                    return self._locator.staged(inode).read(offset, max(0, min(size, inode.size - offset)))
+                    return self._locator.read_staged(inode, offset, max(0, min(size, inode.size - offset)))
         length = inode.size if length is None else length
         size = min(size, length - offset)
         if size <= 0:

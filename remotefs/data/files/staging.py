@@ -1,6 +1,7 @@
 """Bytes being written: one file per dirty inode, `<inode>-<generation>`, from the first write until it becomes content.
 
 These bytes exist nowhere else. The name says whose they are, so that a crash loses nothing that is needed to find them.
+Beside closed files lie their sums (`staged_sums`).
 Files of other names that a crash leaves are removed: a copy that was being made (`.part`), and a frozen version
 (`<inode>-<generation>.frozen`), which is older than the staged file beside it.
 """
@@ -25,6 +26,7 @@ from remotefs.data.content.copying import copy_bytes, opened
 from remotefs.data.content.labels import write_label
 from remotefs.data.content.open_files import OpenFiles
 from remotefs.data.files.staged_file import StagedFile
+from remotefs.data.files.staged_sums import StagedSums
 from remotefs.errors import AlreadyExists, NotFound, RemotefsError
 from remotefs.store.disk import Disk, local_error, make_folder
 from remotefs.store.durability import Durability
@@ -51,9 +53,12 @@ class StagedName(NamedTuple):
 
 
 class Staging:
-    """Owns the staging folder. `durability` makes its names survive a power cut, with the rows that refer to them."""
+    """Owns the staging folder. `durability` makes its names survive a power cut, with the rows that refer to them.
 
-    def __init__(self, folder: Path, disk: Disk, durability: Durability) -> None:
+    `chunk_bytes` divides the files for their sums.
+    """
+
+    def __init__(self, folder: Path, disk: Disk, durability: Durability, chunk_bytes: int = 128 * 1024) -> None:
         self._folder = folder
         self._disk = disk
         self._durability = durability
@@ -70,6 +75,7 @@ class Staging:
         for suffix in (_PART, _FROZEN):
             for left in folder.glob(f"*{suffix}"):
                 left.unlink()
+        self.sums = StagedSums(folder, chunk_bytes)
 
     def create(self, inode: int, generation: int) -> StagedFile:
         """Make an empty staged file and return it. Raises AlreadyExists, OutOfSpace, StateUnusable."""

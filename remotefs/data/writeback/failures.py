@@ -13,8 +13,9 @@ from remotefs.backoff import backoff_s
 from remotefs.data.intents.due_times import REFUSED_LONGEST_S
 from remotefs.data.intents.paths import InodePaths
 from remotefs.data.writeback.agenda import Agenda
-from remotefs.errors import MisansweredUpload, RateLimited, RefusedError, SpendCapReached
+from remotefs.errors import CorruptionError, LocalError, MisansweredUpload, RateLimited, RefusedError, SpendCapReached
 from remotefs.store.journal import Journal
+from remotefs.store.meta import Meta
 from remotefs.store.records import Intent, IntentKind
 from remotefs.supervision import Supervisor
 
@@ -25,10 +26,12 @@ _REFUSED_RETRY_S = (60.0, REFUSED_LONGEST_S)
 _FAILED_RETRY_S = (1.0, 60.0)
 # A reply about another file: it is looked for soon, and sent again ever more rarely, as each time may make a copy.
 _MISANSWERED_RETRY_S = (1.0, 3600.0)
+# Damaged bytes are read again each time, and are never sent: only a person can do something about them.
+_DAMAGED_RETRY_S = (3600.0, 3600.0)
 
 
 class Failures:
-    """Owns the refusals of this run; writes the other failures to the journal, or to the agenda if that fails."""
+    """Owns the refusals, which outlive the mount; writes failures to the journal, or to the agenda if that fails."""
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Failures:
         connectivity: Connectivity,
         clock: Callable[[], int],
         supervisor: Supervisor,
+        meta: Meta,
     ) -> None:
         self._journal = journal
         self._paths = paths
@@ -45,8 +49,13 @@ class Failures:
         self._connectivity = connectivity
         self._clock = clock
         self._supervisor = supervisor
+        self._meta = meta
         # By inode, since its content was last closed.
         self._refusals: dict[int, RefusedError] = {}
+        for ino, status in meta.facts.refused.items():
+            intent = journal.of_inode(ino)
+            if intent is not None and intent.reason is not None:  # else other content was closed since
+                self._refusals[ino] = RefusedError(intent.reason, status=status)
 
     def reason(self, intent: Intent) -> str | None:
         """Return why an intent waits, for people; None if it only waits for its time."""
@@ -58,7 +67,8 @@ class Failures:
 
     def forget_refusal(self, ino: int) -> None:
         """Forget the refusal of an inode: other content was closed since."""
-        self._refusals.pop(ino, None)
+        if self._refusals.pop(ino, None) is not None:
+            self._save()
 
     @property
     def refused_count(self) -> int:
@@ -68,7 +78,7 @@ class Failures:
     def clear(self, intent: Intent) -> None:
         """Forget how an intent failed before: it was carried out."""
         if _is_upload(intent) and intent.ino is not None:
-            self._refusals.pop(intent.ino, None)
+            self.forget_refusal(intent.ino)
         self._agenda.noted(intent)
 
     def put_off(self, intent: Intent, error: Exception) -> None:
@@ -84,6 +94,7 @@ class Failures:
             _log.warning("%s of %s waits: %s", intent.kind, self._paths.describe(intent), error)
             if self._journal.find(intent.seq) is not None:
                 self._journal.failed(intent.seq, str(error), due_ns=self._clock() + int(delay_s * _NS))
+            self._save()
         except Exception as trouble:  # noqa: BLE001 - see above
             # The journal lies on the disk that is full, or fails.
             self._agenda.failed(intent, delay_s, f"{error}; {trouble}")
@@ -91,9 +102,20 @@ class Failures:
         else:
             self._agenda.noted(intent)
 
+    def _save(self) -> None:
+        """Keep the refusals for the next mount, which is not to send again at once what was refused."""
+        refused = {ino: refusal.status for ino, refusal in self._refusals.items()}
+        if refused != self._meta.facts.refused:
+            try:
+                self._meta.record(refused=refused)
+            except LocalError as error:
+                _log.warning("refusals are not known to the next mount: %s", error)
+
     def _pauses(self, error: Exception) -> tuple[float, float]:
         if isinstance(error, MisansweredUpload):
             return _MISANSWERED_RETRY_S
+        if isinstance(error, CorruptionError):
+            return _DAMAGED_RETRY_S
         return _REFUSED_RETRY_S if is_definite(error) and not self._connectivity.reason else _FAILED_RETRY_S
 
 

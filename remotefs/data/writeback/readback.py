@@ -9,6 +9,7 @@ import trio
 from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
 from remotefs.api.protocols import PageLister
+from remotefs.data.writeback.last_run import LastRun
 from remotefs.store.records import Attempt, Origin, Remote
 from remotefs.store.remotes import Remotes
 
@@ -17,18 +18,27 @@ OVERLAP_NS = 600 * 1_000_000_000
 
 
 class Readback:
-    """Looks for the file of an attempt `looks_after_s` seconds after it; the last look decides."""
+    """Looks for the file of an attempt `looks_after_s` seconds after it; the last look decides.
 
-    def __init__(self, lister: PageLister, remotes: Remotes, looks_after_s: Sequence[float]) -> None:
+    What a later life of the state folder may have sent is looked for once, for all such attempts together.
+    """
+
+    def __init__(self, lister: PageLister, remotes: Remotes, looks_after_s: Sequence[float], last_run: LastRun) -> None:
         self._lister = lister
         self._remotes = remotes
         self._looks_after_s = looks_after_s
+        self._last_run = last_run
+        self._looking = trio.Lock()
+        # What was listed that a later life may have made; None: nobody has looked yet.
+        self._later: list[FileMetadata] | None = None
 
     async def find(self, attempt: Attempt) -> FileMetadata | None:
         """Return the file that the attempt made, as far as the listing shows it; None: send it again.
 
         Raises as listing does.
         """
+        if self._last_run.is_old and attempt.newest_ns == self._last_run.service_ns:
+            return choose(attempt, await self._later_life(attempt), self._remotes.named(attempt.name), self._known)
         waited = 0.0
         for after_s in self._looks_after_s:
             await trio.sleep(after_s - waited)
@@ -37,6 +47,17 @@ class Readback:
             if found is not None:
                 return found
         return None
+
+    async def _later_life(self, attempt: Attempt) -> list[FileMetadata]:
+        """Return what was listed and is no older than the record of the folder, and not much younger.
+
+        What is much younger may be a later edit that kept the length. Then this version is sent, too, and both stay.
+        """
+        async with self._looking:
+            if self._later is None:
+                latest_ns = attempt.newest_ns + OVERLAP_NS
+                self._later = [f for f in await self._listed_since(attempt) if f.created_ns <= latest_ns]
+        return self._later
 
     def _known(self, file_id: str) -> bool:
         return self._remotes.find(file_id) is not None

@@ -10,14 +10,17 @@ import logging
 from remotefs import crashpoints
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
+from remotefs.data.files.integrity import Evidence, Verdict, judge
 from remotefs.data.files.promotion import Promotion
+from remotefs.data.files.staged_sums import damage_of, matches
 from remotefs.data.files.staging import StagedName, Staging
 from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
+from remotefs.data.writeback.last_run import LastRun
 from remotefs.data.writeback.orphans import Orphans, Rescued
 from remotefs.errors import CorruptionError, LocalError
-from remotefs.store.records import NEVER_NS, ContentState, Inode
+from remotefs.store.records import NEVER_NS, Attempt, ContentState, Inode, IntentKind
 from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -35,10 +38,12 @@ class Recovery:
         promotion: Promotion,
         sweeper: Sweeper,
         trash: Trash,
+        last_run: LastRun,
     ) -> None:
         self._store = store
         self._intents = intents
         self._db = store.database
+        self._refused = store.meta.facts.refused
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
@@ -51,6 +56,8 @@ class Recovery:
         self._promotion = promotion
         self._sweeper = sweeper
         self._trash = trash
+        self._sums = staging.sums
+        self._last_run = last_run
         # The staged files that the last run found and no row named.
         self.rescued = Rescued()
 
@@ -67,12 +74,15 @@ class Recovery:
             entry = staged.get((inode.ino, inode.staged_gen or 0))
             if entry is None:
                 self._staged_file_is_gone(inode)
-            elif inode.state == ContentState.DIRTY or _was_written_since(inode, entry):
-                self._close_what_was_open(inode, entry)
+            else:
+                self._put_in_line(inode, entry, await self._look_at(inode, entry))
             self._planner.label(self._tree.get(inode.ino))
         self._schedule_sleeping()
+        if self._last_run.is_old:
+            self._expect_later_life()
         for inode in self._tree.staged():
             await self._promote(inode, staged[inode.ino, inode.staged_gen or 0])
+        self._sums.prune((inode.ino, inode.content_gen) for inode in self._tree.staged())
         self._sweep_content()
         crashpoints.reached("recovery is done")
 
@@ -86,12 +96,47 @@ class Recovery:
         for inode in self._tree.unlinked():
             self._unlinker.release(inode)
 
+    async def _look_at(self, inode: Inode, entry: StagedName) -> Verdict:
+        """Return what a staged file is. Its bytes are read only where its size or its time is not that of its row."""
+        evidence = self._evidence(inode, entry)
+        has_size = entry.size == inode.size
+        if inode.state == ContentState.CLEAN:
+            # `_promote` compares its bytes with those that were uploaded.
+            return Verdict.WHOLE if has_size else judge(evidence._replace(matches=False))
+        if evidence.is_dirty or (has_size and not evidence.is_later and not evidence.was_damaged):
+            return judge(evidence)
+        path = self._staging.place(entry.inode, entry.generation)
+        sums = self._sums.find(inode.ino, inode.content_gen)
+        later = [await matches(path, other) for other in self._sums.later(inode.ino, inode.content_gen)]
+        is_right = await matches(path, sums) if sums is not None else None
+        return judge(evidence._replace(matches=is_right, matches_later_version=any(later)))
+
+    def _evidence(self, inode: Inode, entry: StagedName) -> Evidence:
+        return Evidence(
+            is_dirty=inode.state == ContentState.DIRTY,
+            recorded_size=inode.size,
+            found_size=entry.size,
+            is_later=entry.mtime_ns > inode.closed_ns,
+            matches=None,
+            was_damaged=self._sums.is_damaged(inode),
+            was_restarted=self._last_run.was_restarted,
+        )
+
+    def _put_in_line(self, inode: Inode, entry: StagedName, verdict: Verdict) -> None:
+        if verdict is Verdict.WRITTEN:
+            self._close_what_was_open(inode, entry)
+        elif verdict is Verdict.DAMAGED:
+            self._keep_from_harm(inode)
+        elif inode.state != ContentState.CLEAN:
+            self._sums.heal(inode.ino, inode.content_gen)
+
     async def _promote(self, inode: Inode, entry: StagedName) -> None:
+        evidence = self._evidence(inode, entry)
         try:
             await self._promotion.promote_to_content(inode.ino)
         except CorruptionError:
-            # Not the bytes that the service has: the file was written again, and a power cut took the row that said so.
-            self._close_what_was_open(inode, entry)
+            # Not the bytes that the service has.
+            self._put_in_line(inode, entry, judge(evidence._replace(matches=False)))
         except LocalError as error:
             _log.warning("%s stays in staging: %s", self._paths.shown(inode), error)
 
@@ -102,6 +147,22 @@ class Recovery:
             life = ContentLifecycle.of(inode).found_written()
             self._tree.update(inode.ino, size=entry.size, mtime_ns=entry.mtime_ns, **life._asdict())
             self._planner.closed(inode.ino)
+
+    def _keep_from_harm(self, inode: Inode) -> None:
+        """Keep damaged bytes from the service and from readers (R3); where it gives them back, fetch them again."""
+        remote = self._remotes.find(inode.file_id) if inode.file_id else None
+        assert inode.staged_gen is not None
+        if inode.state == ContentState.CLEAN and remote is not None and remote.downloadable:
+            _log.warning("%s: its bytes on this disk are damaged, and are fetched again", self._paths.shown(inode))
+            self._tree.update(inode.ino, size=remote.size, **ContentLifecycle.of(inode).promoted()._asdict())
+            self._staging.discard(inode.ino, inode.staged_gen)
+            return
+        error = damage_of(self._staging.place(inode.ino, inode.staged_gen))
+        _log.error("%s is not sent: %s", self._paths.shown(inode), error)
+        self._sums.note_damage(inode.ino, inode.content_gen)
+        intent = self._journal.of_inode(inode.ino)
+        if intent is not None:
+            self._journal.failed(intent.seq, str(error), due_ns=self._due_times.after_damage())
 
     def _staged_file_is_gone(self, inode: Inode) -> None:
         """Correct the row of a file whose staged file is missing.
@@ -127,7 +188,7 @@ class Recovery:
     def _schedule_sleeping(self) -> None:
         """Schedule intents that waited for a close: no file is open for writing now."""
         with self._db.transaction():
-            self._due_times.adopt(self._journal)
+            self._due_times.adopt(self._journal, self._refused)
             for intent in self._journal.pending():
                 inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
                 if intent.due_ns == NEVER_NS and inode is not None:
@@ -135,6 +196,18 @@ class Recovery:
             for inode in self._tree.staged():
                 if inode.state == ContentState.CLOSED and self._journal.of_inode(inode.ino) is None:
                     self._planner.schedule(inode)  # its intent is lost
+
+    def _expect_later_life(self) -> None:
+        """Let the listing be asked for each pending upload before it is sent: a later life may have sent it (W6)."""
+        with self._db.transaction():
+            for intent in self._journal.pending():
+                inode = self._tree.find(intent.ino) if intent.ino is not None else None
+                if inode is None or intent.kind is not IntentKind.UPLOAD or intent.attempt is not None:
+                    continue
+                name = self._paths.remote_name(inode)
+                if name is not None and inode.state == ContentState.CLOSED and not self._sums.is_damaged(inode):
+                    attempt = Attempt(name, inode.size, inode.closed_ns, self._last_run.service_ns, inode.content_gen)
+                    self._journal.begin_attempt(intent.seq, attempt)
 
     def _sweep_content(self) -> None:
         """Remove the content of ids that were freed before the crash."""
@@ -146,8 +219,3 @@ class Recovery:
             content = self._content.path_of(entry.file_id)
             if content is None or content.samefile(self._trash.bytes_of(entry.number)):
                 self._content.remove(entry.file_id)
-
-
-def _was_written_since(inode: Inode, entry: StagedName) -> bool:
-    """Return whether a closed file was written again, and a power cut took the row that said so."""
-    return entry.size != inode.size or (inode.state == ContentState.CLOSED and entry.mtime_ns > inode.closed_ns)

@@ -15,10 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import trio
-
 from remotefs.api.budget import Ticket
-from remotefs.data.content.file import digest_of
 from remotefs.data.files.outgoing import OutgoingBytes
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.in_flight import UploadInFlight, UploadsInFlight
@@ -58,7 +55,7 @@ class Uploader:
         """Upload what the inode holds now and bind the new id, or find out that an earlier attempt did it.
 
         Returns without effect if a write cut it or there is nothing to send any more. Raises RefusedError,
-        TransportError, LocalError; the intent stays.
+        TransportError, LocalError, CorruptionError; the intent stays.
         """
         current = self._journal.find(intent.seq)
         if current is not None and current.attempt is not None:
@@ -105,13 +102,16 @@ class Uploader:
 
     async def _send(self, intent: Intent, ino: int, upload: UploadInFlight, ticket: Ticket) -> None:
         path = await self._outgoing.source(ino)
-        digest = await trio.to_thread.run_sync(digest_of, path)
-        # A thread is not cut short: an upload that was cut meanwhile ends here.
-        await trio.lowlevel.checkpoint_if_cancelled()
+        digest = await self._outgoing.digest(ino, upload.generation, path)
         shipment = self._begin(intent, upload, digest)
         if shipment is None:
             return
-        reply = await self._transmission.send(intent.seq, shipment, path, upload, ticket)
+        try:
+            reply = await self._transmission.send(intent.seq, shipment, path, upload, ticket)
+        except (TransportError, RefusedError):
+            # The next try may come after a remount, and compares with what was sent now (R3).
+            await self._outgoing.keep_sums(ino, shipment.generation)
+            raise
         # Invariant: no await between the reply and the binding.
         self._confirmation.bind(shipment, reply, Origin.OURS)
 

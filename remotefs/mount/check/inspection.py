@@ -101,7 +101,7 @@ async def _list_service(parts: Components, report: Report) -> dict[str, Listed] 
 
 
 async def _damaged(parts: Components, snapshot: Snapshot, report: Report) -> AsyncIterator[Finding]:
-    """Yield pinned content, and staged files that the service has confirmed, that do not match their checksums."""
+    """Yield pinned content and staged files that do not match their checksums."""
     pinned = [file_id for file_id, kept in snapshot.content.items() if kept.pinned and not kept.is_lost]
     for number, file_id in enumerate(pinned, start=1):
         report(Notice(text=f"read {number:,} of {len(pinned):,} files that only this machine has"))
@@ -114,12 +114,14 @@ async def _damaged(parts: Components, snapshot: Snapshot, report: Report) -> Asy
             yield Finding(Kind.DAMAGED, path, str(error), ino, file_id)
     for inode in snapshot.rows.inodes.values():
         if inode.staged_gen is not None and await _is_staged_otherwise(parts, inode):
-            what = "what is staged of it is not what was uploaded"
+            what = "what is staged of it is not what was written"
             yield Finding(Kind.DAMAGED, snapshot.path(inode.ino), what, inode.ino)
 
 
 async def _is_staged_otherwise(parts: Components, inode: Inode) -> bool:
-    """Return whether a confirmed staged file differs from what was uploaded; one that changes does not count."""
+    """Return whether a staged file differs from its sums or from what was uploaded; one that changes does not count."""
+    if inode.state == ContentState.CLOSED:
+        return await _is_closed_otherwise(parts, inode)
     remote = parts.remotes.find(inode.file_id) if inode.file_id else None
     if inode.state != ContentState.CLEAN or remote is None or remote.digest is None or inode.ino in parts.in_flight:
         return False
@@ -128,3 +130,15 @@ async def _is_staged_otherwise(parts: Components, inode: Inode) -> bool:
     except (NotFound, OSError):
         return False
     return digest != remote.digest and parts.tree.find(inode.ino) == inode
+
+
+async def _is_closed_otherwise(parts: Components, inode: Inode) -> bool:
+    """Return whether a file that waits for its upload is known to be damaged, or differs from its sums."""
+    assert inode.staged_gen is not None
+    try:
+        await parts.staging.sums.check(inode, parts.staging.place(inode.ino, inode.staged_gen))
+    except CorruptionError:
+        return parts.tree.find(inode.ino) == inode
+    except OSError:
+        return False
+    return False

@@ -97,7 +97,7 @@ class StatusReport:
             uploading=self._uploading(),
             failed=tuple(map(self._reasons.leftover, islice(filter(self._reasons.has_failed, pending), NAMED))),
             errors=tuple(FailedRequest(at=e.at_s, message=e.message, request_id=e.request_id) for e in link.errors),
-            damaged=tuple(content.damaged),
+            damaged=(*content.damaged, *parts.damaged_staged()),
             failures=tuple(TaskFailed(task=f.task, count=f.count, at=f.at_s, reason=f.reason) for f in failures),
             unwritable=parts.database.trouble,
             removals_held=facts.removals_held + facts.expiries_held,

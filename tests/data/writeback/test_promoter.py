@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.errors import StateUnusable
+from remotefs.errors import CorruptionError, StateUnusable
 from remotefs.vfs.handles import OpenFile
 from tests.faults import FaultyServer, Hold
 from tests.parts import Host, rows_that_cannot_be_written, running
@@ -89,7 +89,10 @@ async def test_a_file_that_cannot_become_content_does_not_hold_up_the_others(hos
     for handle in handles:
         await host.fs.files.release(handle.fh)
     await host.settled()
-    assert (staged(host), host.stat("sound").staged_gen) == ([name], None)
+    assert (sorted(staged(host)), host.stat("sound").staged_gen) == ([name, f"{name}.damaged"], None)
+    assert host.xattr("spoiled", "state") == "failed: its bytes on this disk are damaged"
+    with pytest.raises(CorruptionError):
+        await host.read("spoiled")
 
 
 @asynccontextmanager

@@ -175,6 +175,31 @@ async def test_w2_close_says_what_the_service_refused_and_drops_nothing(
         assert host.xattr("a", "state") == "clean"
 
 
+async def test_w2_a_refusal_is_known_to_the_next_mount_which_does_not_send_it_again(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    server.script.add(Reply(413), op="upload", times=None)
+    async with running(tmp_path, server, durability="local") as host:
+        await host.write("a", b"hello")
+        await host.until(lambda: host.xattr("a", "state").startswith("failed"))
+        said = host.xattr("a", "state")
+        await host.until(lambda: not host.parts.in_flight.under_way)
+        host.kill_copy("after")
+    sent = server.script.count("upload")
+    async with running(tmp_path, server, state="after", durability="local") as host:
+        await trio.sleep(30.0)
+        assert (server.script.count("upload"), host.xattr("a", "state")) == (sent, said)
+        (intent,) = host.pending()
+        assert intent.due_ns - host.parts.clock() > 20 * 10**9
+        server.script.clear()
+        await host.parts.drainer.retry()
+        await host.settled()
+        assert (host.xattr("a", "state"), host.remote_names()) == ("clean", ["a"])
+        host.kill_copy("again")
+    async with running(tmp_path, server, state="again") as host:
+        assert host.parts.failures.refused_count == 0
+
+
 @pytest.mark.parametrize("status", [401, 402, 403])
 async def test_a_refusal_of_everything_stops_the_queue_until_the_service_takes_again(
     tmp_path: Path, server: Server, clock: Clock, status: int

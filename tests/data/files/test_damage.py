@@ -1,0 +1,269 @@
+"""A closed staged file whose bytes are not what was closed is damaged, not edited: it never goes up (R3, W3)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from remotefs.clocks import Machine
+from remotefs.config import MIB
+from remotefs.data.files.integrity import Evidence, Verdict, judge
+from remotefs.errors import CorruptionError
+from remotefs.mount.check.inspection import check_state
+from remotefs.store.records import ContentState
+from remotefs.vfs.attributes import AttributeChange
+from tests.faults import FaultyServer, Reply
+from tests.parts import Host, running
+
+Server = FaultyServer
+Clock = trio.abc.Clock
+Damage = Callable[[Path], None]
+_OLD, _NEW = b"the old content", bytes(range(256)) * 2048
+
+
+def flip(file: Path) -> None:
+    """Another byte in the middle, as a bad disk leaves it: at no new time."""
+    times = file.stat()
+    with file.open("r+b") as raw:
+        raw.seek(len(_NEW) // 2)
+        raw.write(b"\xff\xfe")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def overwrite(file: Path) -> None:
+    """As `dd conv=notrunc` does, long after the close."""
+    flip(file)
+    later = time.time_ns() + 10**10
+    os.utime(file, ns=(later, later))
+
+
+def cut(file: Path) -> None:
+    """Shorter."""
+    os.truncate(file, len(_NEW) - 7)
+
+
+def cut_at_no_new_time(file: Path) -> None:
+    """Shorter, as a file system that was repaired leaves it."""
+    times = file.stat()
+    os.truncate(file, 10)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def staged(host: Host, path: str) -> Path:
+    """The staged file of a path."""
+    inode = host.stat(path)
+    assert inode.staged_gen is not None
+    return host.parts.staging.place(inode.ino, inode.staged_gen)
+
+
+async def closed_and_waiting(host: Host, path: str = "a") -> None:
+    """A file that the service has in an older version, and a newer one that waits for its upload with its sums."""
+    host.parts.timekeeper.note()
+    await host.write(path, _OLD)
+    await host.confirm(path, "file_old")
+    await host.write(path, _NEW)
+    await host.parts.summing.look()
+    await host.parts.summing.look()
+
+
+async def refused(host: Host) -> None:
+    """The upload has been tried, and its reason is known."""
+    host.make_due()
+    await host.until(lambda: any(i.reason and "damaged" in i.reason for i in host.pending()))
+
+
+@pytest.mark.parametrize("damage", [flip, overwrite, cut, cut_at_no_new_time])
+async def test_what_was_damaged_before_a_mount_never_goes_up(
+    tmp_path: Path, server: Server, clock: Clock, damage: Damage
+) -> None:
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await closed_and_waiting(host)
+        damage(staged(host, "a"))
+        host.kill_copy("after")
+    async with running(tmp_path, server, state="after") as host:
+        await refused(host)
+        await trio.sleep(4 * 3600.0)
+        assert (server.script.count("upload"), server.script.count("delete")) == (0, 0)
+        assert host.xattr("a", "state") == "failed: its bytes on this disk are damaged"
+        assert (host.stat("a").size, host.id("a")) == (len(_NEW), "file_old")
+        assert [finding.path for finding in await check_state(host.parts)] == ["a"]
+        with pytest.raises(CorruptionError, match="damaged"):
+            await host.read("a")
+        host.kill_copy("again")
+    async with running(tmp_path, server, state="again") as host:
+        assert host.xattr("a", "state") == "failed: its bytes on this disk are damaged"
+        await host.write("a", b"written again")
+        await host.settled()
+        assert host.remote_bytes("a") == [b"written again"]
+        await host.parts.summing.look()
+        assert os.listdir(host.state_dir / "staging") == []
+
+
+async def test_the_part_that_is_not_damaged_can_be_read(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await closed_and_waiting(host)
+        flip(staged(host, "a"))
+        handle = await host.open("a")
+        assert await host.fs.files.read(handle.fh, 0, 1000) == _NEW[:1000]
+        with pytest.raises(CorruptionError):
+            await host.fs.files.read(handle.fh, len(_NEW) // 2, 1000)
+        assert await host.fs.files.read(handle.fh, len(_NEW) - 10, 10) == _NEW[-10:]
+
+
+async def test_damaged_bytes_are_no_part_of_an_edit(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await closed_and_waiting(host)
+        flip(staged(host, "a"))
+        handle = await host.open("a", os.O_WRONLY)
+        with pytest.raises(CorruptionError):
+            await host.fs.files.write(handle.fh, 0, b"J")
+        with pytest.raises(CorruptionError):
+            await host.fs.attributes.setattr(host.stat("a").ino, AttributeChange(size=100), handle.fh)
+        await host.close(handle)
+        assert host.stat("a").state == ContentState.CLOSED
+        host.unlink("a")
+        assert host.ls() == []
+
+
+async def test_a_copy_over_itself_takes_the_bytes_as_they_are(tmp_path: Path, server: Server, clock: Clock) -> None:
+    """`cp STATE/staging/… MOUNT/a`: the source stays whole although the target is cut first."""
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await closed_and_waiting(host)
+        flip(staged(host, "a"))
+        with pytest.raises(CorruptionError):
+            await host.read("a")
+        with staged(host, "a").open("rb") as source:
+            handle = await host.open("a", os.O_WRONLY | os.O_TRUNC)
+            await host.fs.files.write(handle.fh, 0, source.read())
+            await host.close(handle)
+        assert host.xattr("a", "state") == "pending"
+        assert len(await host.read("a")) == len(_NEW)
+
+
+async def test_a_retry_compares_with_the_first_try(tmp_path: Path, server: Server, clock: Clock) -> None:
+    server.script.add(Reply(503), op="upload", times=1)
+    async with running(tmp_path, server, durability="local") as host:
+        await host.write("a", _NEW)
+        await host.until(lambda: server.script.count("upload") == 1)
+        await host.until(lambda: not host.parts.in_flight.under_way)
+        flip(staged(host, "a"))
+        await refused(host)
+        assert (server.script.count("upload"), host.remote_names()) == (1, [])
+
+
+async def test_confirmed_bytes_that_are_damaged_are_not_taken_for_an_edit(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with running(tmp_path, server) as host:
+        host.parts.timekeeper.note()
+        handle = await host.open("a", os.O_WRONLY | os.O_CREAT)
+        await host.fs.files.write(handle.fh, 0, _NEW)
+        await host.fs.files.flush(handle.fh)
+        overwrite(staged(host, "a"))
+        host.kill_copy("after")
+    uploads = server.script.count("upload")
+    async with running(tmp_path, server, state="after") as host:
+        await trio.sleep(3600.0)
+        assert (server.script.count("upload"), host.remote_bytes("a")) == (uploads, [_NEW])
+        assert host.xattr("a", "state") == "failed: its bytes on this disk are damaged"
+        with pytest.raises(CorruptionError):
+            await host.read("a")
+
+
+async def test_a_folder_copied_without_its_times_is_whole(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await closed_and_waiting(host)
+        later = time.time_ns() + 10**10
+        os.utime(staged(host, "a"), ns=(later, later))
+        host.kill_copy("after")
+    async with running(tmp_path, server, state="after") as host:
+        assert host.xattr("a", "state") == "pending"
+        await host.settled()
+        assert host.remote_bytes("a") == [_NEW]
+
+
+async def test_what_a_power_cut_leaves_of_an_edit_is_the_edit(tmp_path: Path, server: Server, clock: Clock) -> None:
+    """The machine was started again, and the row that said that the file was written is gone."""
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await closed_and_waiting(host)
+        overwrite(staged(host, "a"))
+        content = staged(host, "a").read_bytes()
+        host.kill_copy("after")
+    async with running(tmp_path, server, state="after", machine=Machine(boot_id="the next run")) as host:
+        await host.settled()
+        assert host.remote_bytes("a") == [content]
+
+
+async def test_an_older_database_beside_a_newer_version_does_not_call_it_damaged(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await closed_and_waiting(host)
+        before = host.kill_copy("before")
+        await host.write("a", b"shorter")
+        await host.parts.summing.look()
+        await host.parts.summing.look()
+        after = host.kill_copy("after")
+        for file in before.glob("state.db*"):
+            (after / file.name).write_bytes(file.read_bytes())
+    async with running(tmp_path, server, state="after") as host:
+        await host.settled()
+        assert host.remote_bytes("a") == [b"shorter"]
+
+
+async def test_sums_are_made_of_what_waits_and_go_with_it(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await host.write("a", b"x" * MIB)
+        await host.parts.summing.look()
+        assert len(os.listdir(host.state_dir / "staging")) == 1
+        await host.parts.summing.look()
+        name = staged(host, "a").name
+        assert set(os.listdir(host.state_dir / "staging")) == {name, f"{name}.sums"}
+        await host.write("a", b"other")
+        await host.parts.summing.look()
+        assert len(os.listdir(host.state_dir / "staging")) == 1
+
+
+_EVIDENCE = st.builds(
+    Evidence,
+    is_dirty=st.booleans(),
+    recorded_size=st.integers(0, 3),
+    found_size=st.integers(0, 3),
+    is_later=st.booleans(),
+    matches=st.none() | st.booleans(),
+    matches_later_version=st.booleans(),
+    was_damaged=st.booleans(),
+    was_restarted=st.booleans(),
+)
+
+
+@given(_EVIDENCE)
+def test_what_is_certainly_not_what_was_closed_is_sent_only_if_a_lost_row_explains_it(evidence: Evidence) -> None:
+    verdict = judge(evidence)
+    if evidence.is_dirty or (evidence.matches_later_version and not evidence.matches):
+        assert verdict is Verdict.WRITTEN
+    elif evidence.matches:
+        assert verdict is Verdict.WHOLE
+    elif (
+        evidence.found_size < evidence.recorded_size
+        or evidence.was_damaged
+        or (evidence.matches is False and not (evidence.was_restarted and evidence.is_later))
+    ):
+        assert verdict is Verdict.DAMAGED
+
+
+@given(_EVIDENCE)
+def test_more_doubt_never_sends_more(evidence: Evidence) -> None:
+    if judge(evidence) is Verdict.DAMAGED:
+        assert judge(evidence._replace(was_damaged=True)) is Verdict.DAMAGED
+        assert judge(evidence._replace(was_restarted=False)) is Verdict.DAMAGED
+    if judge(evidence) is Verdict.WHOLE:
+        assert not evidence.is_dirty
+        assert evidence.matches or (evidence.found_size == evidence.recorded_size and evidence.matches is None)

@@ -1,0 +1,92 @@
+"""An older state folder, restored from a backup, asks the listing before it sends what was pending in it (W6)."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from remotefs.clocks import Machine
+from tests.faults import EditJson, FaultyServer
+from tests.parts import running
+
+Server = FaultyServer
+Clock = trio.abc.Clock
+_HOUR_NS = 3600 * 10**9
+
+
+def later(ns: int) -> Machine:
+    """This machine, some time on."""
+    return Machine(lambda: time.time_ns() + ns, lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) + ns, "one run")
+
+
+async def backup(tmp_path: Path, server: Server, *names: str, sends: bool = True) -> None:
+    """A copy `old` of the state folder with pending files; in its later life they go up."""
+    async with running(tmp_path, server, working=False, durability="local", machine=later(0)) as host:
+        await host.walk()
+        host.parts.timekeeper.note()
+        for name in names:
+            await host.write(name, name.encode() * 100)
+        host.kill_copy("old")
+        if sends:
+            await host.start_working()
+            await host.settled()
+
+
+@pytest.mark.parametrize("listed_first", [False, True])
+async def test_what_the_later_life_sent_is_found_and_not_sent_again(
+    tmp_path: Path, server: Server, clock: Clock, listed_first: bool
+) -> None:
+    names = [f"f{number}" for number in range(5)]
+    await backup(tmp_path, server, *names)
+    there, listings = server.script.count("upload"), server.script.count("list")
+    async with running(tmp_path, server, state="old", working=False, machine=later(_HOUR_NS)) as host:
+        if listed_first:
+            await host.walk()
+            assert host.ls() == names
+        await host.start_working(greeting=True)
+        await host.settled()
+        assert (server.script.count("upload"), server.script.count("delete")) == (there, 0)
+        assert server.script.count("list") - listings <= 3, "one look for all of them"
+        assert {host.id(name) for name in names} == host.remote_ids()
+        assert await host.read("f3") == b"f3" * 100
+        await host.walk()
+        assert host.ls() == names
+
+
+async def test_what_it_did_not_send_goes_up_without_a_wait(tmp_path: Path, server: Server, clock: Clock) -> None:
+    await backup(tmp_path, server, "a", sends=False)
+    async with running(tmp_path, server, state="old", machine=later(_HOUR_NS)) as host:
+        await host.settled()
+        assert (host.remote_bytes("a"), server.script.count("upload")) == ([b"a" * 100], 1)
+
+
+async def test_an_edit_of_the_same_length_much_later_is_not_taken_for_it(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    await backup(tmp_path, server, "a", sends=False)
+    other = server.store.add("a", b"b" * 100, downloadable=False).id
+    half_an_hour_on = datetime.fromtimestamp(time.time() + 1800, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def made_later(page: dict[str, Any]) -> dict[str, Any]:
+        for file in page["data"]:
+            file["created_at"] = half_an_hour_on
+        return page
+
+    server.script.add(EditJson(made_later), op="list", times=None)
+    async with running(tmp_path, server, state="old", machine=later(_HOUR_NS)) as host:
+        await host.settled()
+        assert sorted(host.remote_bytes("a")) == [b"a" * 100, b"b" * 100]
+        assert host.id("a") != other
+        assert server.script.count("delete") == 0
+
+
+async def test_a_folder_that_was_just_in_use_does_not_ask(tmp_path: Path, server: Server, clock: Clock) -> None:
+    await backup(tmp_path, server, "a", sends=False)
+    async with running(tmp_path, server, state="old", machine=later(10**9)) as host:
+        (intent,) = host.pending()
+        assert (host.parts.last_run.is_old, intent.attempt) == (False, None)
