@@ -54,6 +54,7 @@ from remotefs.data.intents.reuploads import ReuploadRule
 from remotefs.data.intents.unlinker import Unlinker
 from remotefs.data.reconcile.existence_check import ExistenceCheck
 from remotefs.data.reconcile.listing import Listings
+from remotefs.data.reconcile.listing_room import ListingRoom
 from remotefs.data.reconcile.merge import Merger
 from remotefs.data.reconcile.placement import Ownership, TreePlacer
 from remotefs.data.reconcile.poll_schedule import PollSchedule
@@ -270,8 +271,9 @@ def _build_data(parts: Components, config: Config) -> None:
         parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
     )
     merger = Merger(parts.store, placer, renewer, parts.handles.is_directory_open, parts.service_clock)
+    lister = ListingRoom(parts.client, parts.disk, parts.store.remotes.known_count)
     parts.listings = Listings(
-        parts.store, parts.client, merger, vanished, poll_schedule, config.refresh, parts.service_clock,
+        parts.store, lister, merger, vanished, poll_schedule, config.refresh, parts.service_clock,
         parts.timekeeper,
     )  # fmt: skip
     parts.refresh = Refresh(
