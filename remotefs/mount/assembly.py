@@ -364,7 +364,9 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
     namespace = Namespace(store, intents, parts.sweeper, handles, ById(parts.tree, parts.remotes))
     lengths = Lengths(store, parts.content, parts.downloader, parts.resizer, parts.reported_missing.report)
     scans = Scans(parts.tree, parts.file_reader.prefetch, lambda: parts.budget.limit_per_minute)
-    reading = Reading(store, parts.file_reader, parts.locator, lengths, handles, scans)
+    reading = Reading(
+        store, parts.file_reader, parts.locator, lengths, handles, scans, moves_atime=settings.options.moves_atime
+    )
     last_close = LastClose(
         store, intents, parts.file_writer, parts.sweeper, parts.promoter, parts.closer, handles, reading
     )

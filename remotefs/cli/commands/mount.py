@@ -16,6 +16,7 @@ from remotefs.cli.console import notify, progress_shown
 from remotefs.cli.exit_status import EXIT_WORK_LEFT
 from remotefs.cli.launch.plan import MountArgs, MountPlan, absolute, load_settings
 from remotefs.cli.launch.preflight import check_apart, check_fuse, check_key, check_others_allowed, ready_mountpoint
+from remotefs.cli.launch.remount import remount
 from remotefs.cli.launch.startup import start_in_background
 from remotefs.cli.launch.state_dirs import prepare_state_dir
 from remotefs.cli.launch.unmount import unmount
@@ -84,7 +85,11 @@ def mount(
         options=tuple(options or ()),
         config_file=absolute(config_file),
     )
-    plan = _checked(args.plan(os.environ), mountpoint)
+    wanted = args.plan(os.environ)
+    if wanted.options.remount is not None:
+        remount(mountpoint, wanted.options.remount)
+        return
+    plan = _checked(wanted, mountpoint)
     if foreground:
         _mount_in_foreground(plan)
     _mount_in_background(msgspec.structs.replace(args, mountpoint=str(plan.mountpoint)))
