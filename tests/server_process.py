@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,21 @@ def seed_rows(root: Path, count: int, *, created_us: int | None = None) -> None:
         )
 
 
+def with_settings(root: Path, **settings: object) -> list[str]:
+    """The command line of a server with Settings that `remotefs serve` has no options for."""
+    program = (
+        "import sys, json, pathlib; from remotefs.server.run import Address, Settings, serve;"
+        "serve(pathlib.Path(sys.argv[1]), Settings(**json.loads(sys.argv[2])), Address(), key=None)"
+    )
+    return [sys.executable, "-c", program, str(root), json.dumps(settings)]
+
+
+def resident_peak_kib(server: ServerProcess) -> int:
+    """The most memory that the server's process had so far."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
 def cli(*arguments: str) -> list[str]:
     """The command line of `remotefs <arguments>`."""
     return [sys.executable, "-m", "remotefs", *arguments]
@@ -81,10 +96,14 @@ def start(
     stdin: int = subprocess.DEVNULL,
     stderr: int | None = None,
     env: Mapping[str, str] | None = None,
+    command: Sequence[str] | None = None,
 ) -> ServerProcess:
-    """Start a server and wait until it answers. Whoever calls this stops it."""
+    """Start a server and wait until it answers. Whoever calls this stops it.
+
+    `command` runs it in place of `remotefs serve`.
+    """
     process = subprocess.Popen(
-        cli("serve", "--root", str(root), *flags),
+        command or cli("serve", "--root", str(root), *flags),
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=stderr,

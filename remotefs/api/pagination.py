@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 
 from remotefs.api.models import Page
 from remotefs.errors import ReplyBroken
 
-# The service may filter a page until it is empty. A longer run of empty pages is a loop with new cursors.
-_MOST_EMPTY_PAGES = 3
+# The service may filter a page until it is empty, and a file that moves between two pages may be listed twice. A longer
+# run of pages without a new file is a loop with new cursors.
+_MOST_FRUITLESS_PAGES = 3
+_CURSOR_SUM_BYTES = 16
 
 
 class WalkGuard:
-    """Checks the pages of one walk, in order; pure. Raises ReplyBroken for a page that cannot follow the others."""
+    """Checks the pages of one walk, in order; pure. Raises ReplyBroken for a page that cannot follow the others.
+
+    A walk whose pages bring new files for ever looks like a large account: the room on the disk bounds it
+    (data/reconcile/listing_room.py).
+    """
 
     def __init__(self) -> None:
-        self._cursors: set[str] = set()
+        self._ids: set[str] = set()
+        # Sums, because a cursor may be 2,000 bytes long, and each page has one.
+        self._cursors: set[bytes] = set()
         self._last_ids: tuple[str, ...] = ()
-        self._empty_pages = 0
+        self._fruitless_pages = 0
 
     def check(self, page: Page) -> None:
         """Check the next page of the walk. Raises ReplyBroken when it repeats a page or a cursor."""
@@ -27,10 +36,14 @@ class WalkGuard:
         self._last_ids = ids
         if page.next_cursor is None:
             return
-        self._empty_pages = 0 if ids else self._empty_pages + 1
-        if page.next_cursor in self._cursors or self._empty_pages > _MOST_EMPTY_PAGES:
+        self._fruitless_pages = self._fruitless_pages + 1 if self._ids.issuperset(ids) else 0
+        self._ids.update(ids)
+        if self._fruitless_pages > _MOST_FRUITLESS_PAGES:
+            raise ReplyBroken("the listing repeats its files, so it would never end")
+        cursor = blake2b(page.next_cursor.encode(), digest_size=_CURSOR_SUM_BYTES).digest()
+        if cursor in self._cursors:
             raise ReplyBroken("the listing repeats its cursors, so it would never end")
-        self._cursors.add(page.next_cursor)
+        self._cursors.add(cursor)
 
 
 class Walk:

@@ -55,6 +55,7 @@ from remotefs.data.intents.reuploads import ReuploadRule
 from remotefs.data.intents.unlinker import Unlinker
 from remotefs.data.reconcile.existence_check import ExistenceCheck
 from remotefs.data.reconcile.listing import Listings
+from remotefs.data.reconcile.listing_room import ListingRoom
 from remotefs.data.reconcile.merge import Merger
 from remotefs.data.reconcile.placement import Ownership, TreePlacer
 from remotefs.data.reconcile.poll_schedule import PollSchedule
@@ -284,8 +285,9 @@ def _build_data(parts: Components, config: Config) -> None:
         parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
     )
     merger = Merger(parts.store, placer, renewer, parts.handles.is_directory_open, parts.service_clock)
+    lister = ListingRoom(parts.client, parts.disk, parts.store.remotes.known_count)
     parts.listings = Listings(
-        parts.store, parts.client, merger, vanished, poll_schedule, config.refresh, parts.service_clock,
+        parts.store, lister, merger, vanished, poll_schedule, config.refresh, parts.service_clock,
         parts.timekeeper,
     )  # fmt: skip
     parts.refresh = Refresh(
@@ -379,7 +381,9 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
     namespace = Namespace(store, intents, parts.sweeper, handles, ById(parts.tree, parts.remotes))
     lengths = Lengths(store, parts.content, parts.downloader, parts.resizer, parts.reported_missing.report)
     scans = Scans(parts.tree, parts.file_reader.prefetch, lambda: parts.budget.limit_per_minute)
-    reading = Reading(store, parts.file_reader, parts.locator, lengths, handles, scans)
+    reading = Reading(
+        store, parts.file_reader, parts.locator, lengths, handles, scans, moves_atime=settings.options.moves_atime
+    )
     last_close = LastClose(
         store, intents, parts.file_writer, parts.sweeper, parts.promoter, parts.closer, handles, reading
     )

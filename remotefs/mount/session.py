@@ -321,7 +321,8 @@ class MountSession:
 
 def kernel_options(options: FuseOptions) -> set[str]:
     """Return the mount options for libfuse. The kernel checks permissions (A6)."""
-    words = {*pyfuse3.default_options, "default_permissions", "fsname=remotefs", "subtype=remotefs", *options.extra}
+    own = {"default_permissions", f"fsname={options.fsname}", "subtype=remotefs"}
+    words = {*pyfuse3.default_options, *own, *options.extra}
     if options.allow_other:
         words.add("allow_other")
     if options.read_only:

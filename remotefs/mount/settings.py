@@ -11,11 +11,17 @@ from remotefs.control.address import SOCKET_NAME
 
 @dataclass(frozen=True)
 class FuseOptions:
-    """How the kernel mounts it; `extra` in libfuse's own words."""
+    """How the kernel mounts it; `extra` in libfuse's own words, `fsname` the source that df(1) shows."""
 
     read_only: bool = False
     allow_other: bool = False
     extra: tuple[str, ...] = ()
+    fsname: str = "remotefs"
+
+    @property
+    def moves_atime(self) -> bool:
+        """Return whether reading a file moves its access time. The kernel leaves that to a FUSE file system."""
+        return not self.read_only and "noatime" not in self.extra
 
 
 @dataclass(frozen=True)

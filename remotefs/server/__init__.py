@@ -8,6 +8,7 @@ rule is different by default: uploads can be downloaded again. The files lie in 
       │ HTTP                             ▲
     ┌─▼──────────────────────────────────┴───────┐
     │ run       lock, listen, drain (uvicorn)    │
+    │ connection, door  who may stay connected   │
     │ gate      key, request limit, error reply, │──► ROOT/requests.jsonl
     │           access log                       │
     │ app       one handler an operation         │
@@ -33,6 +34,8 @@ Decisions:
 * A row is committed after its bytes are on the disk, and removed before they are freed. So `kill -9` at any moment
   leaves at most bytes without a row, which nobody sees and the next sweep frees.
 * Uploads stream to the disk: memory holds about 1 MiB of a file, whatever its size.
+* Anybody can connect, and only the key tells a guest from a stranger. A stranger's share is bounded: the bytes and the
+  time of a request's head, a body without the key, and connections (the stranger who waited longest makes room).
 * uvicorn with httptools runs the application; docs/adr/0001-asgi-server.md has the comparison. The handlers use anyio
   alone, so another ASGI server would change `run` only.
 

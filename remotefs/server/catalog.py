@@ -9,10 +9,11 @@ the commits. The id breaks the ties that rows from elsewhere may bring.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Catalog:
     """All rows of a store. Reads have a connection of their own, so they never wait for a commit (WAL mode)."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        _make_private(path)
         self._writing = threading.Lock()
         self._reading = threading.Lock()
         self._writer = _connect(path)
@@ -176,6 +177,17 @@ def _cursor_at(catalog: Catalog, parameter: str, file_id: str) -> Cursor:
     if record is None:
         raise bad_request(f"{parameter}: no file {file_id}")
     return Cursor(record.created_us, record.id)
+
+
+def _make_private(path: Path) -> None:
+    """Make the database a file that only its owner can read, before SQLite opens it.
+
+    SQLite gives its -wal and -shm the mode of the database. Those of an older version are put right.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        with suppress(FileNotFoundError):
+            each.chmod(0o600)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

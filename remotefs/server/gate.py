@@ -20,8 +20,12 @@ from remotefs.server.limits import Bucket, is_authorized
 from remotefs.server.store import random_text
 
 # A client that sends its whole body before it reads the reply loses a refusal that comes early. So the rest of the
-# body, up to this many bytes, is read and dropped before the refusal is sent.
+# body, up to this many bytes, is read and dropped before the refusal is sent: a whole file of one who has the key, and
+# little of one who has not. What is left then is cut off by closing the connection.
 _DRAIN_BYTES = 1 << 30
+_DRAIN_OF_STRANGERS_BYTES = 1 << 20
+# The longest part of a path that is logged: those who have no key choose it too.
+_LOGGED_PATH = 512
 _CLIENT_WENT = 499
 _WRONG_METHOD = 405
 
@@ -62,7 +66,9 @@ class Gate:
 
     async def _answer(self, exchange: Exchange) -> None:
         try:
-            self._admit(Headers(scope=exchange.scope))
+            self._check_key(Headers(scope=exchange.scope))
+            exchange.admit()
+            self._check_limit()
             await self._app(exchange.scope, exchange.receive, exchange.send)
         except ApiError as error:
             await exchange.refuse(error)
@@ -74,10 +80,12 @@ class Gate:
             logger.exception("request %s failed", exchange.request_id)
             await exchange.refuse(ApiError(500, "Internal server error"))
 
-    def _admit(self, headers: Headers) -> None:
+    def _check_key(self, headers: Headers) -> None:
         # The key comes first: a request without it takes no token from the limit of the others.
         if not is_authorized(self._key, headers.get("x-api-key"), headers.get("authorization")):
             raise ApiError(401, "invalid x-api-key")
+
+    def _check_limit(self) -> None:
         if self._bucket is not None and not self._bucket.take(self._clock()):
             wait = {"retry-after": str(self._bucket.retry_after_s(self._clock()))}
             raise ApiError(429, "Too many requests for this organization", headers=wait)
@@ -98,10 +106,19 @@ class Exchange:
         self._send = send
         self._headers = headers
         self._sent_bytes = 0
+        self._drain_bytes = _DRAIN_OF_STRANGERS_BYTES
         self._body_done = not _has_body(Headers(scope=scope))
         # With an `app` in the scope starlette raises HTTPException for 404 and 405. Without one it would answer them
         # itself, in plain text.
         scope["app"] = self
+
+    def admit(self) -> None:
+        """Note that the request has the key; its connection learns it too."""
+        self._drain_bytes = _DRAIN_BYTES
+        # None under another server than `run`'s, and in tests of the application alone.
+        connection: Any = self.scope.get("remotefs.connection")
+        if connection is not None:
+            connection.admit()
 
     async def receive(self) -> Message:
         """Return the next message of the request."""
@@ -127,7 +144,8 @@ class Exchange:
             return
         await self._drain()
         body = msgspec.json.encode(envelope(error, self.request_id))
-        reply = Response(body, error.status, error.headers, media_type="application/json")
+        headers = error.headers if self._body_done else error.headers | {"connection": "close"}
+        reply = Response(body, error.status, headers, media_type="application/json")
         await reply(self.scope, self.receive, self.send)
 
     def entry(self, now: float) -> Entry:
@@ -136,7 +154,7 @@ class Exchange:
         return Entry(
             time=now,
             method=self.scope["method"],
-            path=self.scope["path"],
+            path=self.scope["path"][:_LOGGED_PATH],
             op="other" if route is None or self.status == _WRONG_METHOD else route.name,
             status=self.status,
             file_id=self.scope.get("remotefs.file_id") or self.scope.get("path_params", {}).get("file_id"),
@@ -146,7 +164,7 @@ class Exchange:
 
     async def _drain(self) -> None:
         dropped = 0
-        while not self._body_done and dropped < _DRAIN_BYTES:
+        while not self._body_done and dropped < self._drain_bytes:
             dropped += len((await self.receive()).get("body", b""))
 
 

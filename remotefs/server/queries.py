@@ -12,6 +12,7 @@ from remotefs.server.records import FileRecord
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 1000
 MAX_IDS = 100
+_LIMIT_DIGITS = 9
 
 
 class Cursor(NamedTuple):
@@ -67,6 +68,7 @@ def parsed_query(pairs: Sequence[tuple[str, str]], *, ids_as_cursor: bool, pages
 
 def _limit(single: Mapping[str, str]) -> int:
     text = single.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_LIMIT):
+    # The length comes first: `int` refuses a text of thousands of digits with an error of its own.
+    if not (len(text) <= _LIMIT_DIGITS and text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_LIMIT):
         raise bad_request(f"limit: a whole number from 1 to {MAX_LIMIT}")
     return int(text)

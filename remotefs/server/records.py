@@ -44,5 +44,9 @@ class Settings:
     empty_files: bool = True
     # Requests that are running when the server has to end may go on for this time.
     drain_s: float = 20.0
+    # The head of a request has to come within this time, and so has a request with the key on a new connection.
+    head_s: float = 10.0
+    # Connections at a time; fewer where the process may not have so many descriptors.
+    connections: int = 512
     # One line of JSON in ROOT/requests.jsonl for every request.
     log_requests: bool = False

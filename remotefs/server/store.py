@@ -41,7 +41,6 @@ class Store:
         self._clock = clock
         self._blobs = Blobs(root)
         self._catalog = Catalog(root / "files.db")
-        (root / "files.db").chmod(0o600)
         self.organization_id = self._catalog.constant("organization_id", _uuid_like())
 
     def close(self) -> None:

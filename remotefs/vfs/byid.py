@@ -2,10 +2,15 @@
 
 The file that is found is the file of the tree itself, to be read and written. The two directories take no entries and
 have no rows; their inode numbers lie above all that the tree will ever give.
+
+A path by id leads past the folders that the file lies in, and so past their permissions. With `allow_other` other users
+come here too, so the directories belong to the user who mounted, and nobody else but root may search them. The kernel
+checks that at each step of a path. A check in `lookup` would not do: the kernel keeps the answer for all users.
 """
 
 from __future__ import annotations
 
+import os
 import stat
 
 from remotefs import names
@@ -16,6 +21,7 @@ from remotefs.store.tree import Tree
 _RESERVED_INO = 1 << 62
 _BY_ID_INO = _RESERVED_INO + 1
 _BY_ID = "by-id"
+_MODE = 0o500
 
 
 class ById:
@@ -30,11 +36,11 @@ class ById:
         return ino in {_RESERVED_INO, _BY_ID_INO}
 
     def inode(self, ino: int) -> Inode:
-        """Return a virtual directory by its number; it has the attributes of the root, without write bits."""
+        """Return a virtual directory by its number: the mounting user's alone, with the times of the root."""
         root = self._tree.get(ROOT_INO)
         parent = ROOT_INO if ino == _RESERVED_INO else _RESERVED_INO
-        mode = stat.S_IFDIR | (stat.S_IMODE(root.mode) & 0o555)
-        return root._replace(ino=ino, mode=mode, nlink=2, parent=parent)
+        mode = stat.S_IFDIR | _MODE
+        return root._replace(ino=ino, mode=mode, uid=os.geteuid(), gid=os.getegid(), nlink=2, parent=parent)
 
     def lookup(self, parent: int, name: str) -> Inode | None:
         """Return the inode of a name in the root or in a virtual directory; None when there is none."""

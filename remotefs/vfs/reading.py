@@ -17,10 +17,21 @@ _DAY_NS = 86_400 * _NS
 
 
 class Reading:
-    """Reads for open handles, keeps the access time, and reports to `scans` how files of a folder are read."""
+    """Reads for open handles, keeps the access time, and reports to `scans` how files of a folder are read.
+
+    `moves_atime` is False on a mount with `noatime` or `ro`: the kernel acts on neither for a FUSE file system.
+    """
 
     def __init__(
-        self, store: Store, reader: FileReader, locator: Locator, lengths: Lengths, handles: Handles, scans: Scans
+        self,
+        store: Store,
+        reader: FileReader,
+        locator: Locator,
+        lengths: Lengths,
+        handles: Handles,
+        scans: Scans,
+        *,
+        moves_atime: bool = True,
     ) -> None:
         self._tree = store.tree
         self._reader = reader
@@ -28,6 +39,7 @@ class Reading:
         self._lengths = lengths
         self._handles = handles
         self._scans = scans
+        self._moves_atime = moves_atime
 
     async def check(self, inode: Inode) -> bool:
         """Check a file that is about to be opened; return whether its length is sure (R6).
@@ -52,7 +64,8 @@ class Reading:
         async with self._lengths.judging():
             data = await self._reader.read(handle.ino, offset, size, handle.window, length=length)
         handle.read_to = max(handle.read_to, offset + len(data))
-        self._note_access(handle.ino)
+        if self._moves_atime:
+            self._note_access(handle.ino)
         return data
 
     def released(self, handle: OpenFile, inode: Inode) -> None:

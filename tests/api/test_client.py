@@ -87,6 +87,8 @@ async def test_a_beta_walk_follows_last_id() -> None:
         [ga_page(wire_file("file_1"), next_page="page_a"), ga_page(wire_file("file_2"), next_page="page_a")],
         [ga_page(wire_file("file_1"), next_page="page_a"), ga_page(wire_file("file_1"), next_page="page_b")],
         [ga_page(next_page=f"page_{n}") for n in range(10)],
+        [ga_page(wire_file(f"file_{n % 2}"), next_page=f"page_{n}") for n in range(10)],
+        [ga_page(*(wire_file(f"file_{n % 3}") for _ in range(n % 2)), next_page=f"page_{n}") for n in range(20)],
     ],
 )
 async def test_a_walk_that_would_never_end_is_broken(answers: list[httpx.Response]) -> None:
@@ -94,6 +96,14 @@ async def test_a_walk_that_would_never_end_is_broken(answers: list[httpx.Respons
         with pytest.raises(ReplyBroken):
             async for _ in client.pages(priority=URGENT):
                 pass
+
+
+async def test_a_page_of_files_that_were_listed_before_ends_no_walk() -> None:
+    shifted = [["file_3", "file_2"], ["file_2"], [], ["file_3"], ["file_1"], ["file_3", "file_1"]]
+    pages = [ga_page(*map(wire_file, ids), next_page=f"page_{n}") for n, ids in enumerate(shifted)]
+    async with scripted(Script(*pages, ga_page(wire_file("file_0")))) as client:
+        found = {file.id async for page in client.pages(priority=URGENT) for file in page.files}
+    assert found == {"file_0", "file_1", "file_2", "file_3"}
 
 
 async def test_a_walk_may_be_left_half_way() -> None:

@@ -38,6 +38,23 @@ def test_what_fstab_says_to_others_is_passed_over() -> None:
     )
 
 
+def test_the_source_that_df_shows() -> None:
+    assert parse_options(["ro,fsname=claude files", "fsname=mine"]) == MountOptions(read_only=True, fsname="mine")
+    assert parse_options(["fsname=ro"]) == MountOptions(fsname="ro")
+
+
+@pytest.mark.parametrize("name", ["", "a\\", "a\nb"])
+def test_a_source_that_cannot_be(name: str) -> None:
+    with pytest.raises(UsageError, match="fsname"):
+        parse_options([f"fsname={name}"])
+
+
+def test_a_remount_has_the_flags_of_the_kernel_in_order() -> None:
+    assert parse_options(["remount,ro", "allow_other,noexec,fsname=x"]).remount == ("ro", "noexec")
+    assert parse_options(["remount"]).remount == ()
+    assert parse_options(["ro"]).remount is None
+
+
 @pytest.mark.parametrize("value", ["foo", "ro,foo", "uid=5", "RO", "allow-other", "umask=022"])
 def test_an_unknown_flag_is_refused_with_the_known_ones(value: str) -> None:
     with pytest.raises(UsageError, match=r"allow_other.*noexec.*ro"):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from remotefs.server.records import FileRecord
+from remotefs.server.shapes import page_token
 from tests.faults import (
     KEY,
     CutBody,
@@ -345,6 +350,32 @@ def test_a_full_disk_under_the_state_folder(server: FaultyServer, make_mount: Ma
         mount.flush()
         assert sorted(stored(server)) == ["second", "theirs.bin"]
         mount.end()
+
+
+def ever_new_files(record: FileRecord) -> EditJson:
+    """Pages of files that nobody has seen before, in the likeness of one; with ever new cursors to before that one."""
+    numbers = itertools.count()
+
+    def edit(page: dict[str, Any]) -> dict[str, Any]:
+        first = next(numbers)
+        files = [page["data"][0] | {"id": f"file_{first}x{n}", "filename": f"{first}x{n}"} for n in range(1000)]
+        return page | {"data": files, "next_page": page_token(replace(record, created_us=10**17 + first))}
+
+    return EditJson(edit)
+
+
+@pytest.mark.root("mounts of small disks")
+def test_a_first_listing_that_never_ends_leaves_room_on_the_disk(
+    server: FaultyServer, mountpoint: Path, tmp_path: Path
+) -> None:
+    only = server.store.add_generated("f", b"x")
+    server.script.add(ever_new_files(only), op="list", times=None)
+    with small_disk(tmp_path / "mnt-state", "32m") as disk:
+        said = refusal(mountpoint, "--base-url", server.url, REMOTEFS_CACHE_RESERVE_BYTES=str(4 << 20))
+        assert "no room for more" in said
+        assert "in reserve; make room on it" in said
+        space = os.statvfs(disk)
+        assert space.f_bavail * space.f_frsize > 3 << 20
 
 
 def fill(disk: Path) -> Path:

@@ -125,6 +125,10 @@ def test_a_hundred_ids_at_most(client: httpx.Client) -> None:
         ("limit=ten", {}),
         ("limit=", {}),
         ("limit=99999999999999999999", BETA),
+        ("limit=000000001999999", BETA),
+        ("limit=" + "1" * 5000, {}),
+        # 99999999999999999999.file_x
+        ("page=page_OTk5OTk5OTk5OTk5OTk5OTk5OTkuZmlsZV94", {}),
     ],
 )
 @pytest.mark.usefixtures("seeded")

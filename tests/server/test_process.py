@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from remotefs.server import Root, Store
-from tests.server_process import ServerProcess, cli, environment, running_server, seed_rows, start
+from tests.server_process import ServerProcess, cli, environment, resident_peak_kib, running_server, seed_rows, start
 
 BODY_HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="big.bin"\r\n\r\n'
 BODY_TAIL = b"\r\n--b--\r\n"
@@ -106,6 +106,13 @@ def test_a_second_server_of_the_same_root_is_refused(server: ServerProcess) -> N
     assert server.url in second.stderr
     assert "Traceback" not in second.stderr
     assert httpx.get(server.url + "/v1/files", headers=server.headers).status_code == 200
+
+
+def test_a_server_that_may_open_too_few_files_says_so(tmp_path: Path) -> None:
+    command = ["prlimit", "--nofile=64", *cli("serve", "--root", str(tmp_path))]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "remotefs: a server needs 168 open files, and only 64 are allowed: raise `ulimit -n`\n"
 
 
 def test_a_running_server_can_be_found(tmp_path: Path) -> None:
@@ -291,11 +298,6 @@ def walk(client: httpx.Client) -> Iterator[list[str]]:
         yield [each["id"] for each in page["data"]]  # type: ignore[attr-defined]  # JSON
         if page["next_page"] is None:
             return
-
-
-def resident_peak_kib(server: ServerProcess) -> int:
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def test_a_large_upload_does_not_stay_in_memory(server: ServerProcess) -> None:

@@ -113,13 +113,24 @@ def test_content_comes_from_bytes_paths_and_files(store: Store, tmp_path: Path) 
     assert sizes == [3, 3_000_000, 3_000_000]
 
 
+def modes(root: Path) -> dict[str, int]:
+    return {each.name: stat.S_IMODE(each.stat().st_mode) for each in root.rglob("*") if not each.is_dir()}
+
+
 def test_nobody_else_can_read_it(store: Store, tmp_path: Path) -> None:
-    store.add_generated("a.txt", b"abc")
-    modes = {
-        each.name: stat.S_IMODE(each.stat().st_mode) for each in (tmp_path / "store").rglob("*") if not each.is_dir()
-    }
-    assert {mode for name, mode in modes.items() if not name.endswith(("-wal", "-shm"))} == {0o600}
+    added = store.add_generated("a.txt", b"abc")
+    expected = {"files.db", "files.db-wal", "files.db-shm", added.id}
+    assert modes(tmp_path / "store") == dict.fromkeys(expected, 0o600)
     assert all(stat.S_IMODE((tmp_path / "store" / each).stat().st_mode) == 0o700 for each in ("files", "incoming"))
+
+
+def test_a_store_that_others_could_read_is_closed_to_them(store: Store, tmp_path: Path) -> None:
+    added = store.add_generated("a.txt", b"abc")
+    for name in ("files.db", "files.db-wal", "files.db-shm"):
+        (tmp_path / "store" / name).chmod(0o644)
+    with closing(Store(tmp_path / "store")) as again:
+        assert set(modes(tmp_path / "store").values()) == {0o600}
+        assert again.get(added.id) == added
 
 
 def test_a_database_of_the_future_is_left_alone(store: Store, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,10 +40,10 @@ def make_mount(tmp_path: Path) -> Iterator[MakeMount]:
     with ExitStack() as mounts:
         count = 0
 
-        def make(of: FaultyServer, settings: dict[str, str] | None = None) -> Mounted:
+        def make(of: FaultyServer, *arguments: object, settings: dict[str, str] | None = None) -> Mounted:
             nonlocal count
             count += 1
-            return mounts.enter_context(mounted(tmp_path / f"m{count}", of.url, KEY, settings=settings))
+            return mounts.enter_context(mounted(tmp_path / f"m{count}", of.url, KEY, *arguments, settings=settings))
 
         yield make
 
@@ -140,7 +141,7 @@ def test_s1_a_listing_that_lacks_too_much_is_held_until_a_person_accepts(
     server: FaultyServer, make_mount: MakeMount
 ) -> None:
     ids = [add(server, f"f{number}") for number in range(6)]
-    mount = make_mount(server, STRICT)
+    mount = make_mount(server, settings=STRICT)
     for file_id in ids[:4]:
         server.store.delete(file_id)
     eventually(lambda: mount.status().removals_held == 4)
@@ -228,6 +229,29 @@ def test_a5_by_an_id_that_went_there_is_nothing_and_a_new_one_is_there_at_once(
     new = mount.xattr("f", "id")
     assert (by_id / new).read_text() == "two"
     assert not (by_id / old).exists()
+
+
+@pytest.mark.root("reads as another user")
+def test_a6_an_id_leads_nobody_else_past_the_permissions_of_folders(
+    server: FaultyServer, make_mount: MakeMount
+) -> None:
+    secret, public = add(server, "private/f", b"secret"), add(server, "public/f", b"words")
+    mount = make_mount(server, "-o", "allow_other")
+    (mount.path / "private").chmod(0o700)
+
+    def read_as_nobody(path: str) -> str:
+        done = subprocess.run(
+            ["/bin/cat", path], cwd=mount.path, user="nobody", group="nogroup", extra_groups=(),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.stdout or done.stderr.rpartition(": ")[2].strip()
+
+    paths = ["public/f", "private/f", f".remotefs/by-id/{public}", f".remotefs/by-id/{secret}"]
+    refused = ["words", *["Permission denied"] * 3]
+    assert [read_as_nobody(path) for path in paths] == refused
+    # The owner's look leaves the names in the kernel's cache: it does not answer for others.
+    assert [(mount.path / path).read_text() for path in paths] == ["words", "secret", "words", "secret"]
+    assert [read_as_nobody(path) for path in paths] == refused
 
 
 def test_a5_id_and_path_by_their_commands(server: FaultyServer, make_mount: MakeMount) -> None:

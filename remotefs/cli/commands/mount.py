@@ -23,6 +23,7 @@ from remotefs.cli.launch.preflight import (
     raise_open_files,
     ready_mountpoint,
 )
+from remotefs.cli.launch.remount import remount
 from remotefs.cli.launch.startup import start_in_background
 from remotefs.cli.launch.state_dirs import prepare_state_dir
 from remotefs.cli.launch.unmount import unmount
@@ -92,7 +93,11 @@ def mount(
         options=tuple(options or ()),
         config_file=absolute(config_file),
     )
-    plan = _checked(args.plan(os.environ, notify), mountpoint)
+    wanted = args.plan(os.environ, notify)
+    if wanted.options.remount is not None:
+        remount(mountpoint, wanted.options.remount)
+        return
+    plan = _checked(wanted, mountpoint)
     if foreground:
         _mount_in_foreground(plan)
     _mount_in_background(msgspec.structs.replace(args, mountpoint=str(plan.mountpoint)))

@@ -149,6 +149,11 @@ async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: Start
         mountpoint=plan.mountpoint,
         state_dir=state_dir,
         config=config,
-        options=FuseOptions(read_only=options.read_only, allow_other=options.allow_other, extra=options.extra),
+        options=FuseOptions(
+            read_only=options.read_only,
+            allow_other=options.allow_other,
+            extra=options.extra,
+            fsname=options.fsname or "remotefs",
+        ),
     )
     return await run_mount(settings, report=reporter.progress)

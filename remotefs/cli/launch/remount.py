@@ -1,0 +1,26 @@
+"""Changes the kernel's flags of a running mount: `-o remount,ro`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from remotefs.control.mounts import mount_at, read_mounts, real
+from remotefs.errors import LocalError, UsageError
+
+
+def remount(mountpoint: Path, flags: Sequence[str]) -> None:
+    """Set the flags of the mount at `mountpoint`; those that are not named stay. Needs root, as any remount does.
+
+    Raises UsageError if no mount of remotefs is there, LocalError if the kernel refuses: EBUSY for `ro` while files are
+    open for writing.
+    """
+    entry = mount_at(real(mountpoint), read_mounts())
+    if entry is None or not entry.is_remotefs:
+        raise UsageError(f"-o remount: {mountpoint} is not a mount of remotefs")
+    # -i: without a helper for the type of the file system. One would start a second mount.
+    command = ["/bin/mount", "-i", "-o", ",".join(["remount", *flags]), str(mountpoint)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- checked flags
+    if done.returncode:
+        raise LocalError(f"{mountpoint} cannot be remounted: {done.stderr.strip()}")
