@@ -122,8 +122,8 @@ class RemoteDeleter:
     def _hold(self, intent: Intent) -> None:
         if intent.ino is not None and self._usage.is_open_for_write(intent.ino):
             # Not by a short delay: a file that is open for days may hold back thousands of ids.
-            self._holding.add(intent.ino)
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
+            self._holding.add(intent.ino)
         else:
             self._journal.reschedule(intent.seq, due_ns=self._clock() + _NS)
 
