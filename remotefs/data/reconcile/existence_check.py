@@ -97,7 +97,7 @@ class ExistenceCheck:
             # Read only now: during the request the user may have given the file up, or a listing renewed the row.
             remote = self._remotes.find(file_id)
             if remote is not None and not remote.tombstoned:
-                self._vanished.remove(remote, "it was deleted elsewhere")
+                await self._vanished.remove(remote, "it was deleted elsewhere")
         else:
             self._renew(file)
 

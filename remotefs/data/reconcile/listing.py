@@ -86,14 +86,14 @@ class Listings:
             await self._walk(priority, report, accepted=accepted)
 
     async def _walk(self, priority: Priority, report: Callable[[int], None] | None, *, accepted: bool) -> None:
-        known, began_ns = self._vanished.known_before(self._steady()), self._clock.now_ns()
+        since_ns, began_ns = self._vanished.expected_since_ns(), self._clock.now_ns()
         listed: set[str] = set()
         async for page in self._lister.pages(priority=priority):
             await self._merger.merge(page.files)
             listed.update(file.id for file in page.files)
             if report is not None:
                 report(len(listed))
-        await self._vanished.after_complete_listing(known, listed, accepted=accepted)
+        await self._vanished.after_complete_listing(since_ns, listed, accepted=accepted)
         await self._finish(began_ns, walked=True, accepted=accepted)
 
     async def poll(self) -> None:
@@ -102,7 +102,7 @@ class Listings:
             await self._poll()
 
     async def _poll(self) -> None:
-        known, began_ns = self._vanished.known_before(self._steady()), self._clock.now_ns()
+        since_ns, began_ns = self._vanished.expected_since_ns(), self._clock.now_ns()
         horizon_ns = self._polled_at_ns() - self._overlap_ns
         pages = 0
         async for page in self._lister.pages(priority=Priority.POLL):
@@ -112,7 +112,7 @@ class Listings:
             self.shows_all = pages == 1 and page.next_cursor is None
             if self.shows_all:
                 # A single page that is also the last is a complete listing (S4).
-                await self._vanished.after_complete_listing(known, {file.id for file in page.files})
+                await self._vanished.after_complete_listing(since_ns, {file.id for file in page.files})
             if page.ends_before(horizon_ns):
                 break
         await self._finish(began_ns, walked=False)
@@ -140,9 +140,9 @@ class Listings:
         now = self._steady()
         self._timekeeper.note()
         await self._vanished.remove_expired(accepted=accepted)
-        self._merger.resolve_names()
+        await self._merger.resolve_names()
         if walked:
-            self._vanished.empty_old_trash()
+            await self._vanished.empty_old_trash()
             self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_at_ns=began_ns)
         elif began_ns - self._polled_at_ns() >= self._overlap_ns // 2:
             # Not after each poll: without it the next mount lists a little twice, which costs one request at most.
