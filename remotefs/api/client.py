@@ -139,15 +139,22 @@ class Client:
         beta = await self._is_beta(priority)
         return await self._json(call, priority, lambda body: models.decode_file(body, expected_id=file_id), beta=beta)
 
-    async def delete(self, file_id: str, *, priority: Whom) -> None:
+    async def delete(self, file_id: str, *, priority: Whom, before_sending: Callable[[], None] | None = None) -> None:
         """Delete a file for good.
 
-        Raises RemoteNotFound when there is no such file. That includes a delete whose reply was lost: the retry finds
-        the file gone.
+        `before_sending` is called right before each attempt goes out, after the waits for the budget, for a retry and
+        for a connection; an exception from it stops the attempt, ends the retries and is raised. Raises RemoteNotFound
+        when there is no such file. That includes a delete whose reply was lost: the retry finds the file gone.
         """
         call = Call("DELETE", f"/v1/files/{check_id(file_id)}", f"delete of {file_id}")
         beta = await self._is_beta(priority)
-        await self._json(call, priority, lambda body: models.decode_deleted(body, expected_id=file_id), beta=beta)
+        await self._json(
+            call,
+            priority,
+            lambda body: models.decode_deleted(body, expected_id=file_id),
+            beta=beta,
+            before_sending=before_sending,
+        )
 
     async def upload(
         self,
@@ -212,9 +219,20 @@ class Client:
             await self.list_page(None, priority=priority, limit=1)
         return self._shape == "beta"
 
-    async def _json(self, call: Call, priority: Whom, decode: Callable[[bytes], T], *, beta: bool) -> T:
+    async def _json(
+        self,
+        call: Call,
+        priority: Whom,
+        decode: Callable[[bytes], T],
+        *,
+        beta: bool,
+        before_sending: Callable[[], None] | None = None,
+    ) -> T:
         async def attempt() -> T:
-            async with self._exchange.reply(call, self._exchange.request(call, beta=beta)) as reply:
+            request = self._exchange.request(call, beta=beta)
+            if before_sending is not None:
+                _call_before_headers(request, before_sending)
+            async with self._exchange.reply(call, request) as reply:
                 return decode(await reply.read())
 
         return await self._exchange.retrying(attempt, priority, self._config.request_deadline_s)
@@ -308,3 +326,16 @@ class Client:
             raise
         ranges = shows_ranges(reply.status, reply.headers, asked="range" in headers)
         return Download(span, reply.headers.get("content-type"), reply.pieces, ranges)
+
+
+def _call_before_headers(request: httpx.Request, before_sending: Callable[[], None]) -> None:
+    """Have the connection call `before_sending` when it is about to write the first byte of the request.
+
+    The extension `trace` reports the steps of a connection (https://www.python-httpx.org/advanced/extensions/).
+    """
+
+    async def trace(step: str, _: object) -> None:
+        if step.endswith(".send_request_headers.started"):
+            before_sending()
+
+    request.extensions["trace"] = trace

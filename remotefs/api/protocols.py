@@ -38,8 +38,13 @@ class IdLister(Protocol):
 class FileDeleter(Protocol):
     """Deletes files at the service."""
 
-    async def delete(self, file_id: str, *, priority: Priority) -> None:
-        """Delete a file for good. Raises RemoteNotFound where it is gone already."""
+    async def delete(
+        self, file_id: str, *, priority: Priority, before_sending: Callable[[], None] | None = None
+    ) -> None:
+        """Delete a file for good. Raises RemoteNotFound where it is gone already.
+
+        `before_sending` is called right before each attempt goes out; an exception from it stops the attempt.
+        """
         ...
 
 

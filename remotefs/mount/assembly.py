@@ -53,6 +53,7 @@ from remotefs.data.intents.paths import InodePaths
 from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.intents.reuploads import ReuploadRule
 from remotefs.data.intents.unlinker import Unlinker
+from remotefs.data.reconcile.conflict_copies import ConflictCopies
 from remotefs.data.reconcile.existence_check import ExistenceCheck
 from remotefs.data.reconcile.listing import Listings
 from remotefs.data.reconcile.listing_room import ListingRoom
@@ -284,7 +285,8 @@ def _build_data(parts: Components, config: Config) -> None:
     existence_check = ExistenceCheck(
         parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
     )
-    merger = Merger(parts.store, placer, renewer, parts.handles.is_directory_open, parts.service_clock)
+    conflict_copies = ConflictCopies(parts.store, placer, parts.handles.is_directory_open)
+    merger = Merger(parts.store, placer, renewer, conflict_copies, parts.service_clock)
     lister = ListingRoom(parts.client, parts.disk, parts.store.remotes.known_count)
     parts.listings = Listings(
         parts.store, lister, merger, vanished, poll_schedule, config.refresh, parts.service_clock,

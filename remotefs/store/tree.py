@@ -165,9 +165,9 @@ class Tree:
         """Return the inodes with a name that were written and not closed."""
         return self._where("i.staged_gen IS NOT NULL AND i.state = ? AND i.nlink > 0", ContentState.DIRTY)
 
-    def conflict_copies(self) -> list[Inode]:
-        """Return the inodes that are shown as conflict copies (N3)."""
-        return self._where("i.conflict_id IS NOT NULL")
+    def conflict_copies(self, *, after: int, limit: int) -> list[Inode]:
+        """Return at most `limit` inodes above `after` that are shown as conflict copies (N3), in ascending order."""
+        return self._where("i.conflict_id IS NOT NULL AND i.ino > ? ORDER BY i.ino LIMIT ?", after, limit)
 
     def usage(self) -> tuple[int, int]:
         """Return (number of inodes, sum of their sizes in bytes)."""

@@ -16,6 +16,8 @@ import trio.lowlevel
 from remotefs.errors import OutOfSpace, StateUnusable
 from remotefs.store.database import CHECKPOINT_BYTES, Database
 from remotefs.store.meta import Meta
+from remotefs.store.records import ROOT_INO
+from remotefs.store.tree import Tree
 
 
 def put(database: Database, key: str) -> None:
@@ -43,6 +45,62 @@ def test_undo_runs_in_reverse_and_only_on_rollback(database: Database) -> None:
         database.on_rollback(lambda: undone.append(2))
         raise RuntimeError
     assert undone == [2, 1]
+
+
+async def _waits_inside(database: Database) -> None:
+    with database.transaction():
+        put(database, "mine")
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_transaction_with_an_await_inside_does_not_commit(database: Database) -> None:
+    with pytest.raises(AssertionError, match="an await inside"):
+        await _waits_inside(database)
+    assert keys(database) == []
+    put(database, "next")
+    assert keys(database) == ["next"]
+
+
+async def test_another_task_gets_into_no_transaction(database: Database) -> None:
+    """Its change would be rolled back with the other's, after it was acknowledged."""
+    failed: list[str] = []
+
+    async def other() -> None:
+        try:
+            put(database, "other's")
+        except AssertionError:
+            failed.append("other")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        with pytest.raises(AssertionError):
+            await _waits_inside(database)
+    assert (failed, keys(database)) in ((["other"], []), ([], ["other's"]))
+
+
+def test_facts_and_notes_stay_when_a_transaction_does_not_begin(database: Database, tree: Tree) -> None:
+    meta = Meta(database)
+    meta.record(removals_held=1)
+    tree.note(ROOT_INO, mtime_ns=5)
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        # Another process has the lock of the writer.
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateUnusable):
+            meta.record(removals_held=2)
+        with pytest.raises(StateUnusable):
+            tree.save_notes()
+        other.execute("ROLLBACK")
+    assert (meta.facts.removals_held, Meta(database).facts.removals_held) == (1, 1)
+    assert tree.get(ROOT_INO).mtime_ns == 5
+
+
+def test_facts_stay_when_a_transaction_is_undone(database: Database) -> None:
+    meta = Meta(database)
+    meta.record(removals_held=1)
+    with pytest.raises(RuntimeError), database.transaction():
+        meta.record(removals_held=2)
+        raise RuntimeError
+    assert (meta.facts.removals_held, Meta(database).facts.removals_held) == (1, 1)
 
 
 async def test_many_who_wait_for_the_disk_all_return(database: Database) -> None:

@@ -43,17 +43,16 @@ def test_doomed_it_is_masked_and_stays_known(remotes: Remotes) -> None:
     assert (found.ino, found.tombstoned) == (None, 1)
     assert [tombstone.file_id for tombstone in remotes.tombstoned()] == ["file_1"]
     assert remotes.known_count() == 1
-    assert remotes.tombstoned_ids() == {"file_1"}
-    assert remotes.ids_known_since(time.time_ns()) == {"file_1", "file_2"}
+    assert [(row[0], row[2]) for row in remotes.page(after="", limit=10)] == [("file_1", 1), ("file_2", 0)]
     remotes.restore("file_1")
     assert remotes.known_count() == 2
 
 
 def test_s4_missing_is_counted_and_one_listing_takes_it_back(remotes: Remotes) -> None:
     remotes.add(remote("file_1"))
-    remotes.miss(["file_1"])
+    remotes.miss(["file_1"], time.time_ns())
     assert remotes.missed(2) == []
-    remotes.miss(["file_1"])
+    remotes.miss(["file_1"], time.time_ns())
     assert [found.file_id for found in remotes.missed(2)] == ["file_1"]
     remotes.renew("file_1", expires_ns=None, downloadable=False)
     assert remotes.missed(1) == []
@@ -71,15 +70,32 @@ def test_expiry(remotes: Remotes) -> None:
     remotes.add(remote("file_1", expires_ns=50, ino=1))
     remotes.add(remote("file_2", expires_ns=90, ino=2))
     remotes.add(remote("file_hidden", expires_ns=10))
-    assert [found.file_id for found in remotes.expired(50)] == ["file_1"]
-    assert remotes.expired(49) == []
+    remotes.add(remote("file_3", expires_ns=50, ino=3))
+
+    def expired(now_ns: int, after: tuple[int, str] = (0, ""), limit: int = 10) -> list[str]:
+        return [found.file_id for found in remotes.expired(now_ns, after=after, limit=limit)]
+
+    assert expired(9) == []
+    assert expired(50) == ["file_hidden", "file_1", "file_3"]
+    assert expired(50, limit=1) == ["file_hidden"]
+    assert expired(99, after=(50, "file_1")) == ["file_3", "file_2"]
 
 
 def test_s1_what_became_known_only_now_is_not_missed_yet(remotes: Remotes) -> None:
     before = time.time_ns()
     remotes.add(remote("file_1"))
-    assert remotes.ids_known_since(before - 1) == set()
-    assert remotes.ids_known_since(time.time_ns()) == {"file_1"}
+    remotes.miss(["file_1"], before - 1)
+    assert remotes.missed(1) == []
+    remotes.miss(["file_1"], time.time_ns())
+    assert [found.file_id for found in remotes.missed(1)] == ["file_1"]
+
+
+def test_pages_of_rows_follow_each_other(remotes: Remotes) -> None:
+    for number in range(5):
+        remotes.add(remote(f"file_{number}", missed=1))
+    assert [row[0] for row in remotes.page(after="file_1", limit=2)] == ["file_2", "file_3"]
+    assert [found.file_id for found in remotes.missed(1, after=(1, "file_2"), limit=9)] == ["file_3", "file_4"]
+    assert [found.file_id for found in remotes.unshown(after="file_3", limit=9)] == ["file_4"]
 
 
 def test_unshown_is_what_nobody_gave_up_and_no_path_shows(remotes: Remotes) -> None:
@@ -91,7 +107,7 @@ def test_unshown_is_what_nobody_gave_up_and_no_path_shows(remotes: Remotes) -> N
         "file_later": {"expires_ns": 51},
     }.items():
         remotes.add(remote(file_id, **fields))
-    assert {found.file_id for found in remotes.unshown(50)} == {"file_1", "file_later"}
+    assert {found.file_id for found in remotes.unshown(after="", limit=10)} == {"file_1", "file_expired", "file_later"}
 
 
 def test_forgotten_it_is_gone(remotes: Remotes) -> None:

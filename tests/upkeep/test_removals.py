@@ -6,12 +6,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
+from remotefs.config import Config
 from remotefs.errors import RemotefsError, StaleError
-from tests.faults import Action, EditJson, FaultyServer, HalfBody, LostReply, Raw, Reply
-from tests.upkeep.support import add, machine, view, walks
+from tests.faults import Action, EditJson, FaultyServer, HalfBody, LostReply, Raw, Reply, Request
+from tests.parts import Host
+from tests.upkeep.support import add, at_once, machine, view, walks
 
 Server, Clock = FaultyServer, trio.abc.Clock
 
@@ -129,6 +132,69 @@ async def test_s4_a_404_on_reading_that_metadata_denies_removes_nothing(
         await host.until(lambda: server.script.count("metadata") > 0)
         await host.until(lambda: host.parts.connectivity.is_up)
         assert await host.read("there") == b"x" * 100
+
+
+async def _reported(host: Host, names: list[str]) -> None:
+    """The files went away elsewhere, and readers found them missing."""
+    ids = [host.id(name) for name in names]
+    for file_id in ids:
+        host.server.store.delete(file_id)
+        host.parts.reported_missing.report(file_id)
+
+
+@pytest.mark.parametrize("answer", [Reply(400), LostReply(), Reply(500)], ids=["refused", "lost", "failing"])
+async def test_s4_one_that_cannot_be_asked_for_holds_up_no_other(
+    tmp_path: Path, server: Server, clock: Clock, answer: Action
+) -> None:
+    """All others are asked for at the latest in the next round, and new files show meanwhile."""
+    names = [f"gone{number}" for number in range(6)]
+    for name in ("kept", *names):
+        add(server, name)
+    async with machine(tmp_path, server, change=_without_walks) as host:
+        await host.walk()
+        await _reported(host, names)
+        first: list[str] = []
+
+        def is_the_first(request: Request) -> bool:
+            first.append(request.path)
+            return request.path == first[0]
+
+        server.script.add(answer, op="metadata", when=is_the_first, times=None)
+        server.script.add(EditJson(_of_many), op="list", times=None)
+        add(server, "new")
+        await host.nursery.start(host.parts.refresh.run)
+        await host.until(lambda: len(host.ls()) == 3, tries=60)
+        left = set(host.ls()) - {"kept", "new"}
+        assert [f"/v1/files/{host.id(name)}" for name in left] == first[:1]
+
+
+async def test_s4_in_a_viewed_folder_one_that_is_refused_holds_up_no_other(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    names = [f"d／{number}" for number in range(4)]
+    ids = [add(server, name) for name in ("kept", *names)]
+    async with machine(tmp_path, server, change=_without_walks) as host:
+        await host.walk()
+        for file_id in ids[1:]:
+            server.store.delete(file_id)
+        server.script.add(EditJson(_of_many), op="list", when=lambda it: "ids%5B%5D" not in it.query, times=None)
+        server.script.add(Reply(400), op="metadata", when=lambda it: it.path.endswith(min(ids[1:])), times=None)
+        host.ls("d")
+        await host.nursery.start(host.parts.refresh.run)
+        await host.until(lambda: len(host.ls("d")) == 1, tries=300)
+        assert host.id(f"d/{host.ls('d')[0]}") == min(ids[1:])
+
+
+def _without_walks(config: Config) -> Config:
+    config = at_once(config)
+    return msgspec.structs.replace(
+        config, refresh=msgspec.structs.replace(config.refresh, walk_every_s=1e6, poll_overlap_s=-1e6)
+    )
+
+
+def _of_many(page: dict[str, Any]) -> dict[str, Any]:
+    """As the newest page of a large account: it says nothing about files that it lacks."""
+    return page | {"next_page": "page_more"}
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 529, 403])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.trash import EmptyParams, RestoreParams
 from remotefs.data.content.trash import Trash
 from remotefs.errors import AlreadyExists, CorruptionError, NotADirectory, NotFound, RemotefsError
+from tests.between import Between, at_every_step
 from tests.commands import commands, quietly
 from tests.faults import EditJson, FaultyServer
 from tests.parts import Host
@@ -357,3 +359,103 @@ def test_s2_what_was_not_synced_once_is_not_taken_for_kept(tmp_path: Path) -> No
     trash = Trash(tmp_path / "trash")
     put()
     assert [entry.path for entry in trash.entries()] == ["f"]
+
+
+# -- while the loop goes on (H8)
+
+
+async def test_h8_the_trash_waits_for_the_disk_in_a_thread_and_in_no_transaction(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    add(server, "kept")
+    seen: set[tuple[bool, bool]] = set()
+    async with machine(tmp_path, server) as host:
+
+        def look() -> None:
+            in_loop = threading.current_thread() is threading.main_thread()
+            seen.add((in_loop, host.parts.database._undo is not None))
+
+        steps = logging.getLogger("remotefs.crashpoints")
+        handlers = [_AtStep(step, look) for step in ("trash details are written", "trash has the bytes")]
+        level, _ = steps.level, steps.setLevel(logging.DEBUG)
+        for handler in handlers:
+            steps.addHandler(handler)
+        try:
+            await _lost(host, "f", b"precious")
+        finally:
+            for handler in handlers:
+                steps.removeHandler(handler)
+            steps.setLevel(level)
+        assert [entry.path for entry in host.parts.trash.entries()] == ["f"]
+    assert seen == {(False, False)}
+
+
+async def _act_during_removal(folder: Path, server: Server, nth: int, act: Callable[[Host], object]) -> int:
+    """The user acts at the nth step of the listing that takes `f` out; nothing precious is lost and nothing doubled."""
+    add(server, "kept")
+    async with machine(folder, server) as host:
+        await host.write("f", b"precious")
+        await host.settled()
+        server.store.delete(host.id("f"))
+        await host.walk()
+
+        async def remove_it() -> None:
+            await host.walk()
+
+        with Between("remove_it", nth, lambda: act(host)) as between:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(remove_it)
+        await host.settled()
+        await walks(host)
+        await host.settled()
+        trashed = [host.parts.trash.bytes_of(entry.number).read_bytes() for entry in host.parts.trash.entries()]
+        if between.seen <= nth:
+            assert (host.ls(), trashed) == (["kept"], [b"precious"])
+        elif act is _unlink:
+            assert (host.ls(), trashed) in ((["kept"], []), (["kept"], [b"precious"]))
+        else:
+            assert host.ls() == ["f", "kept"]
+            assert await host.read("f") == b"written"
+            assert trashed in ([], [b"precious"])
+        return between.seen
+
+
+def _unlink(host: Host) -> None:
+    if "f" in host.ls():
+        host.unlink("f")
+
+
+def _write(host: Host) -> None:
+    host.nursery.start_soon(host.write, "f", b"written")
+
+
+@pytest.mark.parametrize(("act", "nth"), [(_unlink, 10), (_write, 12)], ids=["unlink", "write"])
+async def test_s2_w8_a_user_acts_at_a_step_of_a_removal(
+    tmp_path: Path, server: Server, clock: Clock, act: Callable[[Host], object], nth: int
+) -> None:
+    assert await _act_during_removal(tmp_path, server, nth, act) > nth
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("act", [_unlink, _write], ids=["unlink", "write"])
+async def test_s2_w8_a_user_acts_at_any_step_of_a_removal(
+    tmp_path: Path, clock: Clock, act: Callable[[Host], object]
+) -> None:
+    await at_every_step(tmp_path, lambda folder, server, nth: _act_during_removal(folder, server, nth, act))
+
+
+async def test_s2_one_that_cannot_be_kept_stays_and_holds_up_no_other(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    add(server, "kept")
+    async with machine(tmp_path, server) as host:
+        names = await _gone_elsewhere(host, 3)
+        # A folder is where the record of the first of them has to go.
+        blocked = host.state_dir / "trash" / "1.json.new"
+        blocked.mkdir()
+        await host.walk()
+        assert len(set(host.ls()) & set(names)) == 1
+        assert host.parts.listings.walked_ago_s < 60
+        blocked.rmdir()
+        await host.walk()
+        assert (host.ls(), len(host.parts.trash.entries())) == (["kept"], 3)

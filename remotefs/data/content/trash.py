@@ -8,6 +8,8 @@ The user's own `rm` does not go here.
 The record comes first and goes last, so a crash can leave a record without bytes, which the next start removes. Bytes
 whose record is lost are kept and shown as unnamed. Ages are measured by a clock that no jump of the wall clock moves
 (`Timekeeper`); where a record has no time of this clock, the age begins when it is first looked at.
+
+All that waits for the disk runs in threads, except at the start of a mount and in repairs (`put`).
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Required, TypedDict, Unpack
 
 import msgspec
+import trio
 
 from remotefs import crashpoints
 from remotefs.errors import NotFound
@@ -46,6 +50,18 @@ class Trashed(msgspec.Struct, frozen=True, kw_only=True):
     kept: bool = False
 
 
+class Facts(TypedDict, total=False):
+    """The facts that a caller tells about a file; see `Trashed`."""
+
+    path: Required[str]
+    file_id: Required[str]
+    size: Required[int]
+    mode: Required[int]
+    mtime_ns: Required[int]
+    reason: Required[str]
+    kept: bool
+
+
 class Trash:
     """Owns the folder; `aged_ns` is its clock, in nanoseconds."""
 
@@ -59,39 +75,47 @@ class Trash:
                 record.unlink()
         self._last = max((int(file.stem) for file in folder.iterdir() if file.stem.isdigit()), default=0)
 
-    def put(
-        self,
-        source: Path,
-        *,
-        path: str,
-        file_id: str,
-        size: int,
-        mode: int,
-        mtime_ns: int,
-        reason: str,
-        keep: bool = False,
-    ) -> Trashed:
+    def put(self, source: Path, **facts: Unpack[Facts]) -> Trashed:
         """Keep the bytes of `source` by a second name of the file; the owner of the first may remove it afterwards.
 
-        Synced before it returns. Raises OSError.
+        Synced before it returns, so the thread waits for the disk. Raises OSError.
         """
+        return self._put(source, self._record_of(facts))
+
+    async def keep(self, source: Path, **facts: Unpack[Facts]) -> Trashed:
+        """Do as `put` does, in a thread. Raises OSError, FileNotFoundError if `source` is gone by then."""
+        return await trio.to_thread.run_sync(self._put, source, self._record_of(facts))
+
+    def _record_of(self, facts: Facts) -> Trashed:
+        self._last += 1
+        return Trashed(number=self._last, removed_at=time.time(), aged_ns=self._aged_ns(), **facts)
+
+    def _put(self, source: Path, record: Trashed) -> Trashed:
         if source.stat().st_nlink > 1 and (kept := self._kept(source)) is not None:
             # An earlier call put it here, and then its caller crashed or failed before its own commit.
             self._sync()
             return kept
-        self._last += 1
-        number = self._last
-        record = Trashed(
-            number=number, path=path, file_id=file_id, size=size, mode=mode, mtime_ns=mtime_ns,
-            removed_at=time.time(), reason=reason, aged_ns=self._aged_ns(), kept=keep,
-        )  # fmt: skip
         self._write(record)
-        crashpoints.reached("trash has the record", number)
-        os.link(source, self.bytes_of(number))
-        crashpoints.reached("trash has the bytes", number)
+        crashpoints.reached("trash has the record", record.number)
+        try:
+            os.link(source, self.bytes_of(record.number))
+        except FileNotFoundError:
+            self._record(record.number).unlink(missing_ok=True)
+            raise
+        crashpoints.reached("trash has the bytes", record.number)
         self._sync()
-        crashpoints.reached("trash is on the disk", number)
+        crashpoints.reached("trash is on the disk", record.number)
         return record
+
+    def holds(self, number: int) -> bool:
+        """Return whether the bytes of an entry are here: a person may have emptied the trash."""
+        return self.bytes_of(number).exists()
+
+    def withdraw(self, number: int, source: Path) -> None:
+        """Remove an entry again whose file is not removed after all, as long as `source` still has the same bytes."""
+        with suppress(FileNotFoundError):
+            if source.samefile(self.bytes_of(number)):
+                self.remove(number)
 
     def entries(self) -> list[Trashed]:
         """Return the entries, the oldest first."""
@@ -119,30 +143,33 @@ class Trash:
         self._record(number).unlink(missing_ok=True)
         crashpoints.reached("trash has lost the record", number)
 
-    def empty(self, *, older_than_days: float = 0.0) -> int:
+    async def empty(self, *, older_than_days: float = 0.0) -> int:
         """Remove for good the entries that are at least so old, kept ones too: a person asks. Return how many went."""
-        return self._remove_all([entry for entry in self._entries() if self._age_days(entry) >= older_than_days])
+        now_ns = self._aged_ns()
+        return await trio.to_thread.run_sync(self._remove_all, lambda entry: _days(entry, now_ns) >= older_than_days)
 
-    def expire(self, days: float) -> int:
-        """Remove for good the entries that are at least `days` old and not kept; return how many went."""
-        return self._remove_all([e for e in self._entries() if not e.kept and self._age_days(e) >= days])
+    async def expire(self, days: float) -> int:
+        """Remove for good the entries that are at least `days` old and not kept; return how many went.
 
-    def _remove_all(self, entries: list[Trashed]) -> int:
+        The age of entries without one starts now: an older version made them, or a crash took their record.
+        """
+        now_ns = self._aged_ns()
+        await trio.to_thread.run_sync(self._note_ages, now_ns)
+        return await trio.to_thread.run_sync(
+            self._remove_all, lambda entry: not entry.kept and _days(entry, now_ns) >= days
+        )
+
+    def _remove_all(self, is_due: Callable[[Trashed], bool]) -> int:
+        entries = [entry for entry in self._entries() if is_due(entry)]
         for entry in entries:
             self.remove(entry.number)
         return len(entries)
 
-    def note_ages(self) -> None:
-        """Start the age of entries without one: an older version made them, or a crash took their record.
-
-        A record that cannot be written is left for the next call.
-        """
+    def _note_ages(self, now_ns: int) -> None:
+        """Write the age of entries without one. A record that cannot be written is left for the next call."""
         for entry in [entry for entry in self._entries() if entry.aged_ns is None]:
             with suppress(OSError):
-                self._write(msgspec.structs.replace(entry, aged_ns=self._aged_ns()))
-
-    def _age_days(self, entry: Trashed) -> float:
-        return 0.0 if entry.aged_ns is None else (self._aged_ns() - entry.aged_ns) / _DAY_NS
+                self._write(msgspec.structs.replace(entry, aged_ns=now_ns))
 
     def _sync(self) -> None:
         """Sync the folder; after a failure fail until the next mount (see GroupSync). Raises OSError."""
@@ -155,7 +182,12 @@ class Trash:
             raise
 
     def _kept(self, source: Path) -> Trashed | None:
-        return next((entry for entry in self._entries() if self.bytes_of(entry.number).samefile(source)), None)
+        status = source.stat()
+        for entry in self._entries():
+            with suppress(FileNotFoundError):  # the trash is emptied meanwhile
+                if os.path.samestat(status, self.bytes_of(entry.number).stat()):
+                    return entry
+        return None
 
     def _record(self, number: int) -> Path:
         return self._folder / f"{number}.json"
@@ -166,7 +198,12 @@ class Trash:
     def _entries(self) -> Iterator[Trashed]:
         for file in self._folder.iterdir():
             if file.name.isdigit():
-                yield read_record(self._folder, int(file.name))
+                with suppress(FileNotFoundError):  # removed meanwhile
+                    yield read_record(self._folder, int(file.name))
+
+
+def _days(entry: Trashed, now_ns: int) -> float:
+    return 0.0 if entry.aged_ns is None else (now_ns - entry.aged_ns) / _DAY_NS
 
 
 def read_record(folder: Path, number: int) -> Trashed:

@@ -11,8 +11,9 @@ kernel about names that changed, files in the trash. Nothing here sends a DELETE
                                 └──► existence_check ◄── viewed_folders, reported_missing
 
 One task runs the loop (`Refresh.run`). The first listing of a mount and `remotefs accept-removals` call `Listings`
-from their own tasks; a lock lets one listing run at a time. A page is merged in batches, each in one transaction, and
-other tasks run between two batches.
+from their own tasks; a lock lets one listing run at a time. Whatever looks at many rows does so in batches of some
+milliseconds, each in one transaction; other tasks run between two batches, so what follows is decided again for each
+file.
 
 The decisions:
 

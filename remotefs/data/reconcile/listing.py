@@ -86,7 +86,7 @@ class Listings:
             await self._walk(priority, report, accepted=accepted)
 
     async def _walk(self, priority: Priority, report: Callable[[int], None] | None, *, accepted: bool) -> None:
-        known, began_ns = self._vanished.known_before(self._steady()), self._clock.now_ns()
+        since_ns, began_ns = self._vanished.expected_since_ns(), self._clock.now_ns()
         listed: set[str] = set()
         is_whole = True
         async for page in self._lister.pages(priority=priority):
@@ -96,7 +96,7 @@ class Listings:
             if report is not None:
                 report(len(listed))
         if is_whole:  # else an entry without an id may be one of the files that seem to be missing (S4)
-            await self._vanished.after_complete_listing(known, listed, accepted=accepted)
+            await self._vanished.after_complete_listing(since_ns, listed, accepted=accepted)
         await self._finish(began_ns, walked=True, accepted=accepted)
 
     async def poll(self) -> None:
@@ -105,7 +105,7 @@ class Listings:
             await self._poll()
 
     async def _poll(self) -> None:
-        known, began_ns = self._vanished.known_before(self._steady()), self._clock.now_ns()
+        since_ns, began_ns = self._vanished.expected_since_ns(), self._clock.now_ns()
         horizon_ns = self._polled_at_ns() - self._overlap_ns
         pages = 0
         async for page in self._lister.pages(priority=Priority.POLL):
@@ -115,7 +115,7 @@ class Listings:
             self.shows_all = pages == 1 and page.next_cursor is None and page.is_whole
             if self.shows_all:
                 # A single page that is also the last is a complete listing (S4).
-                await self._vanished.after_complete_listing(known, set(page.ids))
+                await self._vanished.after_complete_listing(since_ns, set(page.ids))
             if page.ends_before(horizon_ns):
                 break
         await self._finish(began_ns, walked=False)
@@ -143,9 +143,9 @@ class Listings:
         now = self._steady()
         self._timekeeper.note()
         await self._vanished.remove_expired(accepted=accepted)
-        self._merger.resolve_names()
+        await self._merger.resolve_names()
         if walked:
-            self._vanished.empty_old_trash()
+            await self._vanished.empty_old_trash()
             self._meta.record(listed_ns=self._meta.facts.listed_ns or now, walked_ns=now, polled_at_ns=began_ns)
         elif began_ns - self._polled_at_ns() >= self._overlap_ns // 2:
             # Not after each poll: without it the next mount lists a little twice, which costs one request at most.

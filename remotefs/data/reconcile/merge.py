@@ -2,61 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 
 import trio
 
 from remotefs.api.models import FileMetadata
 from remotefs.clocks import ServiceClock
+from remotefs.data.reconcile.conflict_copies import ConflictCopies
 from remotefs.data.reconcile.placement import TreePlacer
 from remotefs.data.reconcile.renewal import Renewer
 from remotefs.store.records import Origin, Remote
 from remotefs.store.store import Store
 
-# Rows that are merged before other tasks may run: some 10 ms of work.
+# The most rows that are merged before other tasks may run, and for how long at most. A known file takes 20 us, a new
+# one in a new folder 0.5 ms.
 _BATCH = 100
+_BATCH_S = 0.008
+# The files without a path that are looked at before other tasks may run.
+_PLACED = 20
 
 
 class Merger:
-    """Merges listings page by page.
-
-    `folder_is_open` returns whether a folder is being read, so that its conflict copies keep their names for now (N3).
-    """
+    """Merges listings page by page."""
 
     def __init__(
         self,
         store: Store,
         placer: TreePlacer,
         renewer: Renewer,
-        folder_is_open: Callable[[int], bool],
+        conflict_copies: ConflictCopies,
         clock: ServiceClock,
     ) -> None:
         self._db = store.database
-        self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
         self._placer = placer
         self._renewer = renewer
-        self._folder_is_open = folder_is_open
+        self._conflict_copies = conflict_copies
         self._clock = clock
 
     async def merge(self, files: Sequence[FileMetadata]) -> None:
         """Merge the entries of a page; other tasks run between the batches."""
-        for start in range(0, len(files), _BATCH):
-            with self._db.transaction():
-                expected = self._expected()
-                for file in files[start : start + _BATCH]:
-                    self._merge_one(file, expected)
+        merged = 0
+        while merged < len(files):
+            merged += self._merge_batch(files[merged : merged + _BATCH])
             await trio.lowlevel.checkpoint()
 
-    def resolve_names(self) -> None:
-        """Show files that no path shows, and give conflict copies their plain name where it is free (N3, W8)."""
+    def _merge_batch(self, files: Sequence[FileMetadata]) -> int:
+        """Merge entries in one transaction until the time of a batch is over; return how many."""
+        over_at = time.perf_counter() + _BATCH_S
         with self._db.transaction():
-            for remote in self._remotes.unshown(self._clock.now_ns()):
-                self._placer.place(remote)
-            for conflict_copy in self._tree.conflict_copies():
-                if not any(self._folder_is_open(parent) for parent, _ in self._tree.names_of(conflict_copy.ino)):
-                    self._placer.give_plain_name(conflict_copy)
+            expected = self._expected()
+            for count, file in enumerate(files, start=1):
+                self._merge_one(file, expected)
+                if time.perf_counter() > over_at:
+                    return count
+        return len(files)
+
+    async def resolve_names(self) -> None:
+        """Show files that no path shows, and give conflict copies their plain name where it is free (N3, W8)."""
+        last = ""
+        while page := self._remotes.unshown(after=last, limit=_PLACED):
+            now_ns = self._clock.now_ns()
+            with self._db.transaction():
+                for remote in page:
+                    if remote.expires_ns is None or remote.expires_ns > now_ns:
+                        self._placer.place(remote)
+            last = page[-1].file_id
+            await trio.lowlevel.checkpoint()
+        await self._conflict_copies.resolve()
 
     def _merge_one(self, file: FileMetadata, expected: set[tuple[str, int]]) -> None:
         known = self._remotes.find(file.id)

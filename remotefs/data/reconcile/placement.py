@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from remotefs import names
 from remotefs.data.intents.intents import Intents
@@ -26,6 +27,15 @@ class Ownership:
     gid: int
     file_mode: int = 0o644
     directory_mode: int = 0o755
+
+
+class Rival(NamedTuple):
+    """The file or folder that has the plain name of a conflict copy; `file_id` is its remote file."""
+
+    parent: int
+    name: str
+    ino: int
+    file_id: str | None
 
 
 class TreePlacer:
@@ -64,19 +74,49 @@ class TreePlacer:
 
         It must lie in the folder that its remote name says, and nothing newer may have the plain name.
         """
+        place = self._plain_place(conflict_copy)
+        if place is None:
+            return False
+        bound, parent, plain = place
+        occupant = self._tree.lookup(parent, plain)
+        if occupant is not None and not self._makes_way(parent, plain, occupant, bound):
+            return False
+        here = [name for where, name in self._tree.names_of(conflict_copy.ino) if where == parent]
+        if here:
+            self._rename_entry(parent, here[0], plain, conflict_copy.ino, conflict_id=None)
+        return bool(here)
+
+    def rival_of(self, conflict_copy: Inode) -> Rival | None:
+        """Return what has the plain name of a conflict copy, if it keeps it from the copy for as long as it is there.
+
+        That is a folder, or a newer file. Anything else may make way as it is, at another time.
+        """
+        place = self._plain_place(conflict_copy)
+        if place is None:
+            return None
+        bound, parent, plain = place
+        occupant = self._tree.lookup(parent, plain)
+        if occupant is None:
+            return None
+        newer = self._remotes.find(occupant.file_id) if occupant.file_id else None
+        if occupant.is_dir or (newer is not None and newer.age_key > bound.age_key):
+            return Rival(parent, plain, occupant.ino, occupant.file_id)
+        return None
+
+    def is_in_place(self, rival: Rival) -> bool:
+        """Return whether the same file, with the same remote file, or the same folder still has that name."""
+        occupant = self._tree.lookup(rival.parent, rival.name)
+        return occupant is not None and (occupant.ino, occupant.file_id) == (rival.ino, rival.file_id)
+
+    def _plain_place(self, conflict_copy: Inode) -> tuple[Remote, int, str] | None:
+        """Return the remote file of a conflict copy, and the folder and the name that its remote name says."""
         bound = self._remotes.find(conflict_copy.file_id) if conflict_copy.file_id else None
         path = names.decode(bound.filename) if bound is not None else None
         folder, _, plain = (path or "").rpartition("/")
         parent = self._tree.resolve(folder)
         if bound is None or not plain or parent is None or not parent.is_dir:
-            return False
-        occupant = self._tree.lookup(parent.ino, plain)
-        if occupant is not None and not self._makes_way(parent.ino, plain, occupant, bound):
-            return False
-        here = [name for where, name in self._tree.names_of(conflict_copy.ino) if where == parent.ino]
-        if here:
-            self._rename_entry(parent.ino, here[0], plain, conflict_copy.ino, conflict_id=None)
-        return bool(here)
+            return None
+        return bound, parent.ino, plain
 
     def _directory(self, folders: list[str], remote: Remote) -> int | None:
         """Return the inode of a folder, making missing ones; None if something of this machine is in the way."""

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _ALERT_S = 5.0
 # A sleep may end this much early.
 _ROUNDING_S = 0.001
-# A reported file that could not be asked for is reported again at once: wait this long before the next round.
+# Readers may report one missing file after the other: wait this long before the next round.
 _LEAST_PAUSE_S = 1.0
 
 
@@ -83,12 +83,8 @@ class Refresh:
         self._poll_schedule.begin_pause()
 
     async def _refresh(self) -> None:
-        for file_id in self._reported_missing.take():
-            try:
-                await self._existence_check.look_for(file_id)
-            except RemotefsError:
-                self._reported_missing.report(file_id)
-                raise
+        self._existence_check.suspect(self._reported_missing.take())
+        await self._existence_check.check_suspects()
         if 0 <= self._listings.walked_ago_s < self._poll_schedule.walk_interval_s():
             await self._listings.poll()
         else:

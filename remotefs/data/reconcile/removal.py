@@ -2,11 +2,16 @@
 
 A file is removed after two complete listings without it, or after a 404 on its id. It is never removed when a listing
 lacks so many files that the listing is more likely wrong than true; then all removals wait for a person.
+
+Rows are read and changed in pages, and other tasks run in between. So each file is looked at again right before it is
+removed, and one whose removal fails holds up no other.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import trio
@@ -15,6 +20,7 @@ from remotefs.clocks import ServiceClock
 from remotefs.config import RefreshConfig
 from remotefs.data.content.trash import Trash
 from remotefs.data.reconcile.tree_removal import TreeRemover
+from remotefs.errors import LocalError
 from remotefs.store.records import Remote
 from remotefs.store.store import Store
 
@@ -22,6 +28,9 @@ _log = logging.getLogger(__name__)
 _NS = 1_000_000_000
 # Complete listings in a row without an id.
 REQUIRED_LISTINGS = 2
+# Rows that are read, or changed, before other tasks may run: some milliseconds of work.
+_READ = 1000
+_CHANGED = 200
 
 
 @dataclass(frozen=True)
@@ -46,60 +55,103 @@ class VanishedFiles:
     def __init__(
         self, store: Store, remover: TreeRemover, trash: Trash, config: RefreshConfig, clock: ServiceClock
     ) -> None:
-        self._db = store.database
         self._remotes = store.remotes
         self._meta = store.meta
+        self._steady = store.steady
         self._remover = remover
         self._trash = trash
         self._config = config
         self._clock = clock
 
-    def known_before(self, now_ns: int) -> set[str]:
-        """Return the ids that a complete listing which begins now must show: those known for `removal_min_age_s`."""
-        return self._remotes.ids_known_since(now_ns - int(self._config.removal_min_age_s * _NS))
+    def expected_since_ns(self) -> int:
+        """Return until when a file became known (steady clock, ns) that a listing which begins now must show."""
+        return self._steady() - int(self._config.removal_min_age_s * _NS)
 
-    async def after_complete_listing(self, known: set[str], listed: set[str], *, accepted: bool = False) -> None:
+    async def after_complete_listing(self, since_ns: int, listed: AbstractSet[str], *, accepted: bool = False) -> None:
         """Count the missing ids, and remove those that two listings came without; `accepted` overrules the guard.
 
-        `known` are the ids that were known when the listing began.
+        `since_ns` is what `expected_since_ns` was when the listing began.
         """
-        missing = known - listed
-        tombstones = self._remotes.tombstoned_ids()
-        census = Census(len(known - tombstones), len(missing - tombstones), len(listed))
+        census, missing = await self._compare(since_ns, listed)
         if not accepted and not is_believable(census, self._config):
             self._hold(census)
             return
-        with self._db.transaction():
-            self._remotes.miss(missing)
-            if self._meta.facts.removals_held:
-                self._meta.record(removals_held=0)
-        for remote in self._remotes.missed(REQUIRED_LISTINGS):
-            if await self._is_unchanged(remote):
-                self.remove(remote, "it was deleted elsewhere")
+        if self._meta.facts.removals_held:
+            self._meta.record(removals_held=0)
+        for start in range(0, len(missing), _CHANGED):
+            self._remotes.miss(missing[start : start + _CHANGED], since_ns)
+            await trio.lowlevel.checkpoint()
+        after = 0, ""
+        while page := self._remotes.missed(REQUIRED_LISTINGS, after=after, limit=_CHANGED):
+            for remote in page:
+                await self.remove(remote, "it was deleted elsewhere")
+            after = page[-1].missed, page[-1].file_id
+
+    async def _compare(self, since_ns: int, listed: AbstractSet[str]) -> tuple[Census, list[str]]:
+        """Return the census of a complete listing, and the ids that it lacks; tombstones are not in the census."""
+        known = lacking = 0
+        missing: list[str] = []
+        last = ""
+        while page := self._remotes.page(after=last, limit=_READ):
+            for file_id, known_ns, tombstoned in page:
+                if known_ns <= since_ns:
+                    is_missing = file_id not in listed
+                    known += not tombstoned
+                    lacking += is_missing and not tombstoned
+                    if is_missing:
+                        missing.append(file_id)
+            last = page[-1][0]
+            await trio.lowlevel.checkpoint()
+        return Census(known, lacking, len(listed)), missing
 
     async def remove_expired(self, *, accepted: bool = False) -> None:
         """Stop showing expired files (R4); expiries that were not foreseen are under the guard (S1).
 
         `accepted` overrules the guard.
         """
-        expired = self._remotes.expired(self._clock.now_ns())
-        foreseen = [remote for remote in expired if self._is_foreseen(remote)]
-        held = 0 if accepted else self._held(len(expired) - len(foreseen))
+        foreseen = unforeseen = 0
+        async for page in self._expired():
+            count = sum(self._is_foreseen(remote) for remote in page)
+            foreseen, unforeseen = foreseen + count, unforeseen + len(page) - count
+        held = 0 if accepted or not unforeseen else self._held(unforeseen)
         self._note_held(held)
-        for remote in foreseen if held else expired:
-            if await self._is_unchanged(remote):
-                self._remover.take_out(remote, "it expired")
+        if not foreseen and unforeseen == held:
+            return
+        async for page in self._expired():
+            for remote in page:
+                # Looked at now: the clock may have become doubtful, or gone back, since the files were counted.
+                if self._is_over(remote) and (not held or self._is_foreseen(remote)):
+                    await self._take_out(remote, "it expired")
 
-    def remove(self, remote: Remote, reason: str) -> None:
+    async def _expired(self) -> AsyncIterator[list[Remote]]:
+        """Yield the shown files that have expired, in pages; other tasks run in between."""
+        now_ns, after = self._clock.now_ns(), (-(1 << 63), "")
+        while page := self._remotes.expired(now_ns, after=after, limit=_CHANGED):
+            assert page[-1].expires_ns is not None
+            after = page[-1].expires_ns, page[-1].file_id
+            yield [remote for remote in page if remote.ino is not None and not remote.tombstoned]
+            await trio.lowlevel.checkpoint()
+
+    def _is_over(self, remote: Remote) -> bool:
+        return remote.expires_ns is not None and remote.expires_ns <= self._clock.now_ns()
+
+    async def remove(self, remote: Remote, reason: str) -> None:
         """Forget a file that the service has forgotten: its row, and its paths unless it was edited here (W8)."""
-        with self._db.transaction():
-            self._remover.take_out(remote, reason)
-            self._remotes.forget(remote.file_id)
+        await self._take_out(remote, reason, forget=True)
 
-    def empty_old_trash(self) -> None:
+    async def _take_out(self, remote: Remote, reason: str, *, forget: bool = False) -> None:
+        try:
+            await self._remover.take_out(remote, reason, forget=forget)
+        except (LocalError, OSError) as error:
+            # The next listing tries it again.
+            _log.warning("%s: %s, but it cannot be removed here yet: %s", remote.filename, reason, error)
+
+    async def empty_old_trash(self) -> None:
         """Delete for good the files that have been in the trash for `trash_days` (S2)."""
-        self._trash.note_ages()
-        self._trash.expire(self._config.trash_days)
+        try:
+            await self._trash.expire(self._config.trash_days)
+        except OSError as error:
+            _log.warning("the trash cannot be tidied up: %s", error)
 
     def _is_foreseen(self, remote: Remote) -> bool:
         """Return whether the expiry was listed before it came, by a clock that has gone on as it should since (S1)."""
@@ -129,8 +181,3 @@ class VanishedFiles:
             census.known,
         )
         self._meta.record(removals_held=census.missing)
-
-    async def _is_unchanged(self, remote: Remote) -> bool:
-        """Let other tasks run, because each removal may sync the trash; return whether the row is still as read."""
-        await trio.lowlevel.checkpoint()
-        return self._remotes.find(remote.file_id) == remote

@@ -1,8 +1,13 @@
-"""The one place that sends DELETE. A delete is final, so one pure decision stands before each (S3, S5)."""
+"""The one place that sends DELETE. A delete is final, so one pure decision stands before each (S3, S5).
+
+The decision is made when the intent is due, and again whenever a request is about to go out: before that lie a sync,
+the wait for the budget, the connection and the pauses between retries, and much may happen in each of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 
@@ -52,6 +57,10 @@ def decide(facts: DeletionFacts) -> Verdict:
     if not facts.account_trusted or facts.replacement_open:
         return Verdict.WAIT
     return Verdict.SEND
+
+
+class _NotWanted(Exception):
+    """A DELETE that was about to go out is not to be sent any more."""
 
 
 class RemoteDeleter:
@@ -113,23 +122,41 @@ class RemoteDeleter:
     def _hold(self, intent: Intent) -> None:
         if intent.ino is not None and self._usage.is_open_for_write(intent.ino):
             # Not by a short delay: a file that is open for days may hold back thousands of ids.
-            self._holding.add(intent.ino)
             self._journal.reschedule(intent.seq, due_ns=NEVER_NS)
+            self._holding.add(intent.ino)
         else:
             self._journal.reschedule(intent.seq, due_ns=self._clock() + _NS)
 
     async def _send(self, intent: Intent, file_id: str) -> None:
         # The intent itself is the record of the attempt: sent twice, the second answer is 404, which is as good.
         await self._db.durable()
-        if self._journal.find(intent.seq) is None or decide(self.facts(intent)) is not Verdict.SEND:
+        if not self._is_wanted(intent):
             # During the sync a new upload has taken the id over (W5), or something refers to it again.
             return
         crashpoints.reached("delete: it is decided", file_id)
         try:
-            with self._in_flight.delete(file_id):
-                await self._connectivity.watch(lambda: self._client.delete(file_id, priority=Priority.DELETE))
+            await self._connectivity.watch(lambda: self._request(intent, file_id))
+        except _NotWanted:
+            # Its row, if there still is one, is looked at again.
+            return
         except RemoteNotFound:
             pass
         crashpoints.reached("delete: the service has forgotten it", file_id)
         # The row of the remote file stays as a tombstone, because the service may list the file for a while.
         self._journal.remove(intent.seq)
+
+    async def _request(self, intent: Intent, file_id: str) -> None:
+        """Send the request as long as it is wanted. Raises _NotWanted, and as `FileDeleter.delete` does."""
+        with ExitStack() as under_way:
+
+            def decide_again() -> None:
+                if not self._is_wanted(intent):
+                    raise _NotWanted
+                # Only from here on it is too late for a successor to take the id over.
+                if not self._in_flight.is_deleting(file_id):
+                    under_way.enter_context(self._in_flight.delete(file_id))
+
+            await self._client.delete(file_id, priority=Priority.DELETE, before_sending=decide_again)
+
+    def _is_wanted(self, intent: Intent) -> bool:
+        return self._journal.find(intent.seq) is not None and decide(self.facts(intent)) is Verdict.SEND

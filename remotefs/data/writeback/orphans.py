@@ -168,7 +168,7 @@ class Orphans:
         path = label.path if isinstance(label, Label) else f"unnamed {file.inode}-{file.generation}"
         kept = self._trash.put(
             self._staging.place(file.inode, file.generation), path=path, file_id="", size=file.size, mode=0o600,
-            mtime_ns=file.mtime_ns, reason=LOST_RECORD, keep=True,
+            mtime_ns=file.mtime_ns, reason=LOST_RECORD, kept=True,
         )  # fmt: skip
         self._staging.discard(file.inode, file.generation)
         _log.warning("%s: %s; its bytes are number %d of `remotefs trash list`", path, LOST_RECORD, kept.number)

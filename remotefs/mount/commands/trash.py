@@ -75,4 +75,4 @@ class TrashCommands:
 
     async def empty_trash(self, params: EmptyParams, _: Report) -> Count:
         """Remove files of the trash for good. Return how many."""
-        return Count(self._trash.empty(older_than_days=params.older_than_days))
+        return Count(await self._trash.empty(older_than_days=params.older_than_days))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import trio
 
 from remotefs.api.budget import Priority
+from remotefs.clocks import AHEAD_NS
 from remotefs.config import Config
 from remotefs.errors import RemotefsError
 from tests.faults import Action, EditJson, FaultyServer, HalfBody, LostReply, Raw, Reply
@@ -82,6 +84,29 @@ async def test_a4_a_poll_reads_no_further_than_what_it_knows(tmp_path: Path, ser
             before = server.script.count("list")
             await host.parts.listings.poll()
             assert server.script.count("list") - before == requests
+
+
+@pytest.mark.parametrize("odd", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "1901-01-01T00:00:00Z"])
+async def test_a_file_of_another_century_hides_no_new_one_and_moves_no_clock(
+    tmp_path: Path, server: Server, clock: Clock, odd: str
+) -> None:
+    page = {"next_page": None, "data": [_entry(1, _ago(minutes=1)), _entry(2, odd)]}
+    rule = server.script.add(Reply(200, page), op="list", times=None)
+    async with running(tmp_path, server, working=False) as host:
+        await host.walk()
+        await host.parts.listings.poll()
+        assert host.ls() == ["f1", "f2"]
+        facts, now_ns = host.parts.meta.facts, time.time_ns()
+        assert abs(host.parts.service_clock.now_ns() - now_ns) < 60e9
+        assert abs(facts.polled_at_ns - now_ns) < 60e9
+        # The attempt of an upload is looked for from the newest file on whose time can be true.
+        newest_ns = host.parts.remotes.newest_ns(now_ns + AHEAD_NS)
+        assert 50e9 < now_ns - newest_ns < 120e9
+        server.script.remove(rule)
+        page["data"].insert(0, _entry(3, _ago(seconds=1)))
+        server.script.add(Reply(200, page), op="list", times=None)
+        await host.parts.listings.poll()
+        assert host.ls() == ["f1", "f2", "f3"]
 
 
 async def test_expired_files_are_not_shown(tmp_path: Path, server: Server, clock: Clock) -> None:

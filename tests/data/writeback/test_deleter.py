@@ -18,7 +18,7 @@ from remotefs.data.writeback.close_wait import Outcome
 from remotefs.data.writeback.deleter import DeletionFacts, RemoteDeleter, Verdict, decide
 from remotefs.errors import AccountError, TooLarge, Unreachable
 from remotefs.store.records import NEVER_NS, Origin
-from tests.between import Between
+from tests.between import Between, at_every_step
 from tests.faults import KEY, Drop, FaultyServer, HoldReply, LostReply, Reply, faulty_server
 from tests.parts import FOR_EVER_S, Host, running
 
@@ -298,6 +298,89 @@ async def test_the_decision_is_made_again_right_before_the_request(
             host.parts.connectivity.suspend(AccountError("another account answers"))
         assert server.script.count("delete") == 0
         assert host.deletes() == {"file_a"}
+
+
+@asynccontextmanager
+async def delete_waits_for_the_budget(host: Host) -> AsyncIterator[None]:
+    """The DELETE of `a` is decided and waits for its turn; the block acts, and then its turn comes."""
+    await host.walk()
+    await host.write("a", b"old")
+    await host.confirm("a", "file_a")
+    host.parts.budget.on_rate_limited(300.0)
+    await host.start_working(greeting=False)
+    host.unlink("a")
+    host.make_due()
+    await host.until(lambda: host.parts.budget.statistics().waiting.get("delete", 0) == 1, tries=100)
+    yield
+    await trio.sleep(400.0)
+
+
+async def test_w5_a_delete_that_waits_for_its_turn_is_taken_over_by_a_successor(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    server.script.add(Reply(404), op="delete", times=None)
+    async with running(tmp_path, server, working=False, durability="local", delete_wait_s=0.0) as host:
+        async with delete_waits_for_the_budget(host):
+            await host.write("a", b"new")
+        await host.settled()
+        assert [request.op for request in server.script.requests()][-2:] == ["upload", "delete"]
+
+
+async def test_s1_a_delete_that_waits_for_its_turn_is_not_sent_to_another_account(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    async with running(tmp_path, server, working=False, durability="local", delete_wait_s=0.0) as host:
+        async with delete_waits_for_the_budget(host):
+            host.parts.connectivity.suspend(AccountError("another account answers"))
+        assert (server.script.count("delete"), host.deletes()) == (0, {"file_a"})
+
+
+async def test_s1_a_delete_is_not_tried_again_once_another_account_answers(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.write("a", b"x")
+        failed = server.script.add(Reply(500, headers={"retry-after": "50"}), op="delete")
+        host.unlink("a")
+        await failed.until_hit()
+        await trio.sleep(5.0)
+        host.parts.connectivity.suspend(AccountError("another account answers"))
+        await trio.sleep(100.0)
+        assert (server.script.count("delete"), len(host.deletes()), len(host.stored())) == (1, 1, 1)
+
+
+async def suspend_at(folder: Path, server: FaultyServer, nth: int) -> int:
+    """Another account shows at the nth step of the task of a DELETE; return how many steps it had."""
+    async with running(folder, server, delete_wait_s=0.0) as host:
+        await host.write("a", b"x")
+        await host.settled()
+        # The next request needs a connection of its own.
+        await host.parts.client._exchange._http._transport.aclose()
+        [mine] = host.remote_ids()
+        was_sent: list[bool] = []
+
+        def act() -> None:
+            was_sent.append(host.parts.in_flight.is_deleting(mine) or mine not in host.remote_ids())
+            host.parts.connectivity.suspend(AccountError("another account answers"))
+
+        with Between("Workers._carry_out", nth, act) as between:
+            host.unlink("a")
+            await trio.sleep(30.0)
+        assert server.script.count("delete") == (0 if was_sent == [False] else 1)
+        return between.seen
+
+
+async def test_the_decision_is_made_again_at_every_step_up_to_the_first_byte(
+    tmp_path: Path, clock: trio.abc.Clock
+) -> None:
+    steps: list[int] = []
+
+    async def act(folder: Path, server: FaultyServer, nth: int) -> int:
+        steps.append(await suspend_at(folder, server, nth))
+        return steps[-1]
+
+    await at_every_step(tmp_path, act)
+    assert max(steps) > 5
 
 
 # -- whose account it is (S1)

@@ -182,8 +182,8 @@ async def test_what_nobody_can_name_is_in_the_trash(tmp_path: Path, server: Serv
         assert host.parts.staging.scan() == []
         assert host.parts.recovery.rescued.trashed == 1
         # It has no term: nobody else may have these bytes. A person can empty the trash.
-        assert host.parts.trash.expire(0.0) == 0
-        assert host.parts.trash.empty() == 1
+        assert await host.parts.trash.expire(0.0) == 0
+        assert await host.parts.trash.empty() == 1
 
 
 async def test_a_copy_that_was_being_made_when_the_kill_came_is_nobodys(
