@@ -29,6 +29,7 @@ from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.copies import copies_of
 from remotefs.store.database import RESCUE_ADVICE, Database
 from remotefs.store.rescue import damage, is_missing, rebuild
+from remotefs.store.tree import NOTES_A_TURN
 
 _log = logging.getLogger(__name__)
 EXIT_WORK_LEFT = 3
@@ -316,7 +317,9 @@ class MountSession:
     async def _save_notes(self) -> None:
         while True:
             await trio.sleep(_SAVE_NOTES_EVERY_S)
-            self._parts.tree.save_notes()
+            # After a read of many files there are as many notes: the others get their turn in between (H8).
+            while self._parts.tree.save_notes(NOTES_A_TURN):
+                await trio.lowlevel.checkpoint()
 
 
 def kernel_options(options: FuseOptions) -> set[str]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from remotefs.errors import AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, NotFound, TooManyLinks
@@ -25,6 +26,8 @@ from remotefs.store.records import ROOT_INO, ContentState, Entry, Inode
 # The most names of one file, as on ext4. The number of folders in a folder is not limited, because the service has no
 # such limit.
 MAX_LINKS = 65_000
+# Notes to save at once, which takes some milliseconds. A walk that reads many files leaves one note for each.
+NOTES_A_TURN = 200
 # The reader of a directory gives cookies 1 and 2 to `.` and `..`, and 0 is its start. Cookies of entries begin above.
 COOKIES_BELOW = 2
 
@@ -173,7 +176,9 @@ class Tree:
         """Return (number of inodes, sum of their sizes in bytes)."""
         row = self._db.one("SELECT count(*), coalesce(sum(size), 0) FROM inode")
         assert row is not None
-        return row[0], row[1] + sum(note.get("size", 0) - self._row_size(ino) for ino, note in self._notes.items())
+        # A read notes only a time: then the size in the row counts.
+        noted = [(ino, note["size"]) for ino, note in self._notes.items() if "size" in note]
+        return row[0], row[1] + sum(size - self._row_size(ino) for ino, size in noted)
 
     # -- entries
 
@@ -358,12 +363,13 @@ class Tree:
         """Keep sizes (bytes) and times (ns) that change often in memory. They show at once and are saved later."""
         self._notes.setdefault(ino, {}).update(columns)
 
-    def save_notes(self) -> None:
-        """Save all notes in one transaction."""
+    def save_notes(self, at_most: int | None = None) -> bool:
+        """Save the oldest `at_most` notes, or all, in one transaction; return whether there are more."""
         if self._notes:
             with self._db.transaction():
-                for ino in list(self._notes):
+                for ino in list(islice(self._notes, at_most)):
                     self.update(ino)
+        return bool(self._notes)
 
     def _drop_note(self, ino: int) -> None:
         note = self._notes.pop(ino, None)
