@@ -130,4 +130,12 @@ UPDATE intent SET kind = 'reupload' WHERE kind = 'relabel';  -- records.IntentKi
 UPDATE meta SET value = CAST(replace(CAST(value AS TEXT), '"lanes":', '"concurrency":') AS BLOB) WHERE key = 'facts';
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS)
+_SHORT_TURNS = """
+-- What the loop asks again and again is answered from an index, however much is pending (H8).
+CREATE INDEX intent_next ON intent (kind, due_ns);
+CREATE INDEX intent_failed ON intent (seq) WHERE reason IS NOT NULL;
+CREATE INDEX intent_replaces ON intent (seq) WHERE replaces != '[]';
+CREATE INDEX inode_dirty ON inode (ino) WHERE state = 1;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS, _SHORT_TURNS)

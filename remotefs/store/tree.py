@@ -166,7 +166,8 @@ class Tree:
 
     def unclosed(self) -> list[Inode]:
         """Return the inodes with a name that were written and not closed."""
-        return self._where("i.staged_gen IS NOT NULL AND i.state = ? AND i.nlink > 0", ContentState.DIRTY)
+        # A number in the query and no parameter: else SQLite does not see that the index of dirty files has all.
+        return self._where(f"i.state = {ContentState.DIRTY:d} AND i.staged_gen IS NOT NULL AND i.nlink > 0")
 
     def conflict_copies(self) -> list[Inode]:
         """Return the inodes that are shown as conflict copies (N3)."""

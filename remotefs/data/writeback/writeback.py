@@ -53,5 +53,5 @@ class Writeback:
     def statistics(self) -> WritebackStatistics:
         """Return the numbers of now."""
         return WritebackStatistics.of(
-            self._journal.pending(), running=len(self._workers.running), failed=self._failures.refused_count
+            self._journal.counts(), running=len(self._workers.running), failed=self._failures.refused_count
         )

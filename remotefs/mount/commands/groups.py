@@ -51,7 +51,7 @@ def command_groups(
     has nothing left to do but drain, and returns whether it does.
     """
     store, intents, reader = parts.store, parts.intents, parts.file_reader
-    reasons = PendingReasons(intents.paths, parts.failures, parts.closer, parts.connectivity)
+    reasons = PendingReasons(parts.journal, intents.paths, parts.failures, parts.closer, parts.connectivity)
     drain = Drain(parts.journal, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
     entries = Entries(parts.tree, parts.fs.namespace, parts.notifier)
     sole = SoleFiles(store, parts.content, intents.paths)
