@@ -154,7 +154,7 @@ class MountSession:
         if rescued.trashed:
             text = f"{rescued.trashed:,} files whose records were lost are in the trash: see `remotefs trash list`"
             self._report(Notice(text=text))
-        left = self._parts.journal.count()
+        left = self._count_left()
         if left:
             self._report(Notice(text=f"{left:,} changes of an earlier mount are pending and go on"))
 
@@ -292,7 +292,10 @@ class MountSession:
             drain = partial(self._drain, self._config.mount.signal_drain_s)
             with trio.CancelScope() as self._last_drain:
                 await self._parts.supervisor.guard("draining", drain)
-        return self._parts.journal.count()
+        return self._count_left()
+
+    def _count_left(self) -> int:
+        return self._parts.journal.count() + self._parts.store.renames.count()
 
     def _report_left(self, left: int) -> None:
         if left:

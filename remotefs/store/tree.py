@@ -28,6 +28,8 @@ from remotefs.store.records import ROOT_INO, ContentState, Entry, Inode
 MAX_LINKS = 65_000
 # Notes to save at once, which takes some milliseconds. A walk that reads many files leaves one note for each.
 NOTES_A_TURN = 200
+# The entries that a walk reads at once; they take a millisecond.
+_PAGE = 256
 # The reader of a directory gives cookies 1 and 2 to `.` and `..`, and 0 is its start. Cookies of entries begin above.
 COOKIES_BELOW = 2
 
@@ -136,17 +138,26 @@ class Tree:
         return True
 
     def files_beneath(self, directory: int) -> Iterator[Inode]:
-        """Yield every regular file under a directory, with at most one page of entries of each level in memory."""
+        """Yield every regular file under a directory."""
+        # The caller may remove files between two steps of this generator.
+        return (
+            inode for entry in self.beneath(directory) if entry.is_file and (inode := self.find(entry.ino)) is not None
+        )
+
+    def beneath(self, directory: int) -> Iterator[Entry]:
+        """Yield every entry under a directory, with at most one page of entries of each level in memory.
+
+        What comes, goes or moves between two steps of this generator may be missed or not, and the rest is not.
+        """
         # A stack of (directory, cookie to go on from). The top is read, and what is found below it comes first.
         places = [(directory, 0)]
         while places:
             where, after = places.pop()
-            page = self.entries(where, after=after)
+            page = self.entries(where, after=after, limit=_PAGE)
             if page:
                 places.append((where, page[-1].cookie))
             places += [(entry.ino, 0) for entry in page if entry.is_dir]
-            # The caller may remove files between two steps of this generator.
-            yield from (inode for entry in page if entry.is_file and (inode := self.find(entry.ino)) is not None)
+            yield from page
 
     def holders(self, file_id: str) -> list[Inode]:
         """Return the inodes that are bound to a remote file."""

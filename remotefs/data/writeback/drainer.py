@@ -60,6 +60,7 @@ class Drainer:
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
+        self._renames = store.renames
         self._agenda = agenda
         self._waiters = waiters
         self._closer = closer
@@ -82,9 +83,12 @@ class Drainer:
         are being written are left as they are, and their close is not waited for. If nothing is left, what went up is
         content.
         """
+        until_s = trio.current_time() + timeout_s
+        with trio.move_on_at(until_s):
+            await self._renames_followed()
         goal = None if inos is None else await self._goal(set(inos))
         await self._hurry(goal, failed_too=True)
-        with trio.move_on_after(timeout_s):
+        with trio.move_on_at(until_s):
             while await self._is_something_left(goal, leaves_open=leaves_open):
                 report(await self._left(goal))
                 await self._closer.close_all(None if goal is None else goal.versions)
@@ -106,6 +110,11 @@ class Drainer:
             failed += len(again)
         self._wakeup.set()
         return failed + closed
+
+    async def _renames_followed(self) -> None:
+        """Return once files beneath renamed folders have the intents that their new names ask for."""
+        while self._renames.first() is not None:
+            await self._waiters.progress()
 
     async def _goal(self, inos: set[int]) -> _Goal:
         confirmations = self._churn.confirmations

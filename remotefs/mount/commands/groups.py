@@ -52,7 +52,7 @@ def command_groups(
     """
     store, intents, reader = parts.store, parts.intents, parts.file_reader
     reasons = PendingReasons(parts.journal, intents.paths, parts.failures, parts.closer, parts.connectivity)
-    drain = Drain(parts.journal, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
+    drain = Drain(parts.store, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
     entries = Entries(parts.tree, parts.fs.namespace, parts.notifier)
     sole = SoleFiles(store, parts.content, intents.paths)
     warmer = Warmer(parts.tree, parts.locator, reader, parts.downloader)

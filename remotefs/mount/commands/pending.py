@@ -21,6 +21,7 @@ from remotefs.mount.commands.eta import Eta
 from remotefs.mount.commands.lookup import NAMED
 from remotefs.store.journal import Journal
 from remotefs.store.records import ContentState, Inode, Intent
+from remotefs.store.store import Store
 
 
 class PendingReasons:
@@ -61,14 +62,16 @@ class Drain:
 
     def __init__(
         self,
-        journal: Journal,
+        store: Store,
         writer: FileWriter,
         closer: Closer,
         drainer: Drainer,
         budget: Budget,
         reasons: PendingReasons,
     ) -> None:
-        self._journal = journal
+        self._tree = store.tree
+        self._journal = store.journal
+        self._renames = store.renames
         self._writer = writer
         self._closer = closer
         self._drainer = drainer
@@ -97,4 +100,10 @@ class Drain:
             report(Draining(left=left.intents, path=path, eta_s=eta_s))
 
         left = await self._drainer.drain(timeout_s, inos, report_left)
-        return DrainResult(left=len(left), leftovers=tuple(self._reasons.leftover(intent) for intent in left[:NAMED]))
+        leftovers = [self._reasons.leftover(intent) for intent in left[:NAMED]] + self._not_followed()
+        return DrainResult(left=len(left) + self._renames.count(), leftovers=tuple(leftovers[:NAMED]))
+
+    def _not_followed(self) -> list[Leftover]:
+        reason = "it was renamed, and its files have not all followed"
+        paths = [path for ino in self._renames.folders(NAMED) for path in self._tree.paths_of(ino)]
+        return [Leftover(path=path, reason=reason) for path in paths]

@@ -95,6 +95,7 @@ class StatusReport:
             pending=self._kinds(),
             uploading=self._uploading(),
             failed=tuple(self._reasons.failed(NAMED)),
+            renamed=tuple(path for ino in parts.store.renames.folders(NAMED) for path in parts.tree.paths_of(ino)),
             errors=tuple(FailedRequest(at=e.at_s, message=e.message, request_id=e.request_id) for e in link.errors),
             damaged=(*content.damaged, *parts.damaged_staged()),
             failures=tuple(TaskFailed(task=f.task, count=f.count, at=f.at_s, reason=f.reason) for f in failures),

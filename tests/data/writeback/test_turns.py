@@ -52,7 +52,7 @@ async def _drain_some(host: Host, inos: list[int]) -> None:
 async def _drain_command(host: Host, _: list[int]) -> None:
     parts, told = host.parts, []
     reasons = PendingReasons(parts.journal, parts.intents.paths, parts.failures, parts.closer, parts.connectivity)
-    drain = Drain(parts.journal, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
+    drain = Drain(parts.store, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
     result = await drain.run(3.0, told.append)
     assert (result.left, told[0].left) == (parts.journal.count(), parts.journal.count())
 
