@@ -28,6 +28,8 @@ from remotefs.store.records import ROOT_INO, ContentState, Entry, Inode
 MAX_LINKS = 65_000
 # Notes to save at once, which takes some milliseconds. A walk that reads many files leaves one note for each.
 NOTES_A_TURN = 200
+# Nearly all files have one name; of a file with thousands one is looked at.
+_FEW_NAMES = 16
 # The entries that a walk reads at once; they take a millisecond.
 _PAGE = 256
 # The reader of a directory gives cookies 1 and 2 to `.` and `..`, and 0 is its start. Cookies of entries begin above.
@@ -46,6 +48,7 @@ _FOLLOWING_AS_LISTED = (
     "SELECT ino FROM dentry WHERE parent = ? AND cookie > (SELECT cookie FROM dentry WHERE parent = ? AND name = ?) "
     "ORDER BY cookie LIMIT ?"
 )
+_NAMES_AFTER = "SELECT cookie, parent, name FROM dentry WHERE ino = ? AND cookie > ? ORDER BY cookie LIMIT ?"
 
 
 class Tree:
@@ -113,6 +116,16 @@ class Tree:
     def paths_of(self, ino: int) -> list[str]:
         """Return the path of each hard link relative to the root, the oldest first; none once it is unlinked."""
         return [""] if ino == ROOT_INO else [self.path_of(parent, name) for parent, name in self.names_of(ino)]
+
+    def each_path_of(self, ino: int) -> Iterator[str]:
+        """Yield what `paths_of` returns, one after the other, for a caller that seldom needs all of thousands."""
+        if ino == ROOT_INO:
+            yield ""
+        after = 0
+        while rows := self._db.all(_NAMES_AFTER, (ino, after, _FEW_NAMES)):
+            for cookie, parent, name in rows:
+                after = cookie
+                yield self.path_of(parent, name)
 
     def path_of(self, parent: int, name: str) -> str:
         """Return the path, relative to the root, of a name in a directory. The name need not exist."""

@@ -220,6 +220,26 @@ async def test_a3_a_drain_waits_for_the_files_that_follow(tmp_path: Path, server
         assert {f"other／{name}" for name in NAMES} <= set(host.remote_names())
 
 
+async def test_h8_a_further_name_of_a_file_costs_the_same_however_many_it_has(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with running(tmp_path, server, durability="local") as host:
+        await host.write("gone", b"x")
+        await host.settled()
+        host.unlink("gone")
+        await host.write("file", b"x")
+        inode = host.stat("file")
+        with host.parts.database.transaction():
+            for n in range(5000):
+                host.parts.tree.link(inode.ino, ROOT_INO, f"name{n}", now_ns=1)
+        await trio.lowlevel.checkpoint()
+        with Turns(host) as turns:
+            await trio.lowlevel.checkpoint()
+            host.link("file", "another")
+            await trio.lowlevel.checkpoint()
+        assert 0 < turns.longest < BOUND / 3, turns
+
+
 async def test_h8_no_turn_takes_long_after_the_rename_of_a_large_folder(
     tmp_path: Path, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
