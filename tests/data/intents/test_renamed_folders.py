@@ -194,3 +194,25 @@ async def test_w7_in_steps_files_follow_renamed_folders_as_at_once(
 ) -> None:
     for seed in range(lives):
         await _lives_the_same(tmp_path / str(seed), server, seed)
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("is_synced", [False, True])
+async def test_w7_a_file_that_was_renamed_by_itself_since_has_followed_already(
+    is_synced: bool, tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """The folder has too many files to be uploaded again, the one file has not."""
+    async with running(tmp_path, server, working=False, durability="local", reupload_max_files=1) as host:
+        machine = Machine(host, 0)
+        host.mkdir("old")
+        for name in ("a", "b", "c"):
+            await host.write(f"old/{name}", b"x")
+            await host.confirm(f"old/{name}", f"file_{name}")
+        host.rename("old", "new")
+        if is_synced:
+            host.parts.intents.planner.reupload(host.stat("new/c").ino)
+        else:
+            host.rename("new/c", "new/d")
+        machine.follow()
+        (intent,) = host.pending()
+        assert (intent.kind, intent.ino) == (IntentKind.REUPLOAD, host.stat("new/c" if is_synced else "new/d").ino)
