@@ -28,8 +28,8 @@ from remotefs.wakeup import Wakeup
 
 # The entries that a rename looks at itself. A look at one takes up to 0.1 ms.
 _LOOK = 100
-# The entries of one step.
-_A_STEP = 32
+# The entries of one step, which takes about a millisecond: one read is five requests, and each may wait for a step.
+_A_STEP = 10
 
 
 class RenamedFolders:
