@@ -20,6 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from scripts.beside import beside
 from scripts.gauges import MB, MIB, cpu_s, forget_pages, mount_of, post, read, resident_bytes, seed, timed, write
 from scripts.report import Report, reporting
 from scripts.tree_peers import PEERS, Place, Tree, is_there
@@ -40,10 +41,21 @@ class Size:
     stream_mb: int
     small_files: int
     bulk_files: int
+    listed: int = 100_000
+    renamed: int = 20_000
+    pending: int = 10_000
 
 
 FULL = Size(Tree(folders=2000, files=100_000), stream_mb=450, small_files=300, bulk_files=1000)
-QUICK = Size(Tree(folders=200, files=10_000), stream_mb=50, small_files=60, bulk_files=160)
+QUICK = Size(
+    Tree(folders=200, files=10_000),
+    stream_mb=50,
+    small_files=60,
+    bulk_files=160,
+    listed=10_000,
+    renamed=2000,
+    pending=1000,
+)
 
 Row = tuple[str, ...]
 
@@ -319,6 +331,7 @@ SECTIONS: dict[str, Callable[[Path, Size, Report], None]] = {
     "small": small,
     "bulk": bulk,
     "hanging": hanging,
+    "beside": beside,
 }
 
 

@@ -98,6 +98,11 @@ class Snapshot:
         intents = self.rows.intents
         return frozenset({i.file_id for i in intents if i.file_id} | {one for i in intents for one in i.replaces})
 
+    @cached_property
+    def following(self) -> frozenset[int]:
+        """Return the inodes beneath renamed folders, whose intents are still to be brought in line."""
+        return frozenset(ino for folder in self.rows.renamed for ino in _beneath(self, folder))
+
     def path(self, ino: int) -> str:
         """Return the first path of an inode; `(inode N)` as its start where no path leads to it."""
         components: list[str] = []
@@ -220,7 +225,7 @@ def _bytes(state: Snapshot) -> Iterator[Finding]:
 
 def _unsent(state: Snapshot) -> Iterator[Finding]:
     for inode in _files(state):
-        if inode.state != ContentState.CLOSED or inode.ino in state.upload_of:
+        if inode.state != ContentState.CLOSED or inode.ino in state.upload_of or inode.ino in state.following:
             continue
         if not all(state.stays_here(state.path_of(name)) for name in state.names.get(inode.ino, ())):
             what = "it was closed, and no upload of it is pending"

@@ -51,6 +51,7 @@ from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.paths import InodePaths
 from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.renamed_folders import RenamedFolders
 from remotefs.data.intents.reuploads import ReuploadRule
 from remotefs.data.intents.unlinker import Unlinker
 from remotefs.data.reconcile.conflict_copies import ConflictCopies
@@ -81,6 +82,7 @@ from remotefs.data.writeback.last_run import LastRun
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.data.writeback.readback import Readback
 from remotefs.data.writeback.recovery import Recovery
+from remotefs.data.writeback.rename_follower import RenameFollower
 from remotefs.data.writeback.selection import Selection
 from remotefs.data.writeback.transmission import Transmission
 from remotefs.data.writeback.uploader import Uploader
@@ -334,9 +336,10 @@ def _build_intents(parts: Components, config: WritebackConfig, churn: Churn) -> 
     freed_ids = FreedIds(store, paths, garbage, due_times, usage, in_flight)
     rule = ReuploadRule(parts.remotes, paths, parts.content, config)
     planner = IntentPlanner(store, paths, due_times, freed_ids, rule, in_flight, labels, wakeup)
+    renamed_folders = RenamedFolders(store, paths, planner, rule, in_flight)
     unlinker = Unlinker(store, planner, freed_ids, garbage, labels, usage, in_flight, wakeup)
     binder = Binder(store, planner, unlinker, freed_ids, config)
-    return Intents(paths, due_times, garbage, freed_ids, planner, unlinker, binder)
+    return Intents(paths, due_times, garbage, freed_ids, planner, renamed_folders, unlinker, binder)
 
 
 def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -> None:
@@ -364,8 +367,9 @@ def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -
         parts.supervisor,
     )  # fmt: skip
     follower = ConnectionFollower(journal, connectivity, agenda, parts.failures, waiters)
+    rename_follower = RenameFollower(store.renames, parts.intents.renamed_folders, waiters)
     parts.writeback = Writeback(
-        journal, dispatcher, follower, parts.promoter, parts.closer, workers, parts.failures, parts.supervisor
+        journal, dispatcher, follower, parts.promoter, parts.closer, workers, rename_follower, parts.supervisor
     )
 
 

@@ -27,6 +27,7 @@ from remotefs.errors import AlreadyExists, InvalidArgument, LocalError, OutOfSpa
 from remotefs.mount.assembly import Components
 from remotefs.store.copies import copy_live, staged_in
 from remotefs.store.disk import sync_folder
+from remotefs.store.tree import NOTES_A_TURN
 
 _REPORT_EVERY = 100
 
@@ -73,7 +74,8 @@ class Backup:
         parts = self._parts
         # Twice, for what comes into the trash or goes out of it meanwhile.
         await self._copy(new, parts.trash.files(), may_go=True)
-        parts.tree.save_notes()
+        while parts.tree.save_notes(NOTES_A_TURN):
+            await trio.lowlevel.checkpoint()
         await parts.database.durable()
         database = new / parts.database.path.name
         await trio.to_thread.run_sync(copy_live, parts.database.path, database)

@@ -29,6 +29,7 @@ from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.copies import copies_of
 from remotefs.store.database import RESCUE_ADVICE, Database
 from remotefs.store.rescue import damage, is_missing, rebuild
+from remotefs.store.tree import NOTES_A_TURN
 
 _log = logging.getLogger(__name__)
 EXIT_WORK_LEFT = 3
@@ -153,7 +154,7 @@ class MountSession:
         if rescued.trashed:
             text = f"{rescued.trashed:,} files whose records were lost are in the trash: see `remotefs trash list`"
             self._report(Notice(text=text))
-        left = self._parts.journal.count()
+        left = self._count_left()
         if left:
             self._report(Notice(text=f"{left:,} changes of an earlier mount are pending and go on"))
 
@@ -291,7 +292,10 @@ class MountSession:
             drain = partial(self._drain, self._config.mount.signal_drain_s)
             with trio.CancelScope() as self._last_drain:
                 await self._parts.supervisor.guard("draining", drain)
-        return self._parts.journal.count()
+        return self._count_left()
+
+    def _count_left(self) -> int:
+        return self._parts.journal.count() + self._parts.store.renames.count()
 
     def _report_left(self, left: int) -> None:
         if left:
@@ -316,7 +320,9 @@ class MountSession:
     async def _save_notes(self) -> None:
         while True:
             await trio.sleep(_SAVE_NOTES_EVERY_S)
-            self._parts.tree.save_notes()
+            # After a read of many files there are as many notes: the others get their turn in between (H8).
+            while self._parts.tree.save_notes(NOTES_A_TURN):
+                await trio.lowlevel.checkpoint()
 
 
 def kernel_options(options: FuseOptions) -> set[str]:

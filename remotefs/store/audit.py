@@ -31,6 +31,8 @@ class Rows:
     names: Sequence[Name] = ()
     remotes: Mapping[str, Remote] = field(default_factory=dict)
     intents: Sequence[Intent] = ()
+    # Folders whose files have not all followed their rename.
+    renamed: Sequence[int] = ()
 
 
 def read_rows(path: Path) -> Rows:
@@ -41,11 +43,13 @@ def read_rows(path: Path) -> Rows:
             names = connection.execute("SELECT parent, name, ino FROM dentry ORDER BY cookie")
             remotes = connection.execute(f"SELECT {', '.join(Remote._fields)} FROM remote")  # noqa: S608 - as above
             intents = connection.execute(f"{journal.SELECT} ORDER BY seq")
+            renamed = connection.execute("SELECT ino FROM renamed")
             return Rows(
                 inodes={row[0]: Inode._make(row) for row in inodes},
                 names=[Name._make(row) for row in names],
                 remotes={row[0]: Remote._make(row) for row in remotes},
                 intents=[journal.intent_of(row) for row in intents],
+                renamed=[ino for (ino,) in renamed],
             )
     except (sqlite3.Error, ValueError) as error:
         raise StateUnusable(f"{path}: {error}; {RESCUE_ADVICE}") from error

@@ -57,17 +57,39 @@ class Journal:
 
     def due_uploads(self, now_ns: int, limit: int) -> list[Intent]:
         """Return at most `limit` UPLOADs that are due at `now_ns`, the longest due first, then REUPLOADs likewise."""
-        return self._rows(
-            "WHERE kind != 'delete' AND due_ns <= ? ORDER BY kind = 'reupload', due_ns, seq LIMIT ?", now_ns, limit
-        )
+        uploads = self._due(IntentKind.UPLOAD, now_ns, limit)
+        return uploads + self._due(IntentKind.REUPLOAD, now_ns, limit - len(uploads))
 
     def due_deletes(self, now_ns: int, limit: int) -> list[Intent]:
         """Return at most `limit` DELETEs that are due at `now_ns`, the longest due first."""
-        return self._rows("WHERE kind = 'delete' AND due_ns <= ? ORDER BY due_ns, seq LIMIT ?", now_ns, limit)
+        return self._due(IntentKind.DELETE, now_ns, limit)
 
     def pending(self) -> list[Intent]:
-        """Return all intents, the oldest first."""
+        """Return all intents, the oldest first: for a start, when nobody else waits for the loop."""
         return self._rows("ORDER BY seq")
+
+    def page(self, after: int, limit: int) -> list[Intent]:
+        """Return at most `limit` intents with numbers above `after`, the oldest first."""
+        return self._rows("WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
+
+    def waiting(self, after: tuple[int, int], limit: int) -> list[Intent]:
+        """Return at most `limit` intents whose (due time, number) comes after `after`, the soonest due first.
+
+        Those that wait for an event are not among them.
+        """
+        return self._rows(
+            "WHERE (due_ns, seq) > (?, ?) AND due_ns < ? ORDER BY due_ns, seq LIMIT ?", *after, NEVER_NS, limit
+        )
+
+    def oldest(self, kind: IntentKind | None = None) -> Intent | None:
+        """Return the oldest intent, of one kind or of all."""
+        if kind is None:
+            return self._first("ORDER BY seq LIMIT 1")
+        return self._first("WHERE seq = (SELECT min(seq) FROM intent WHERE kind = ?)", kind)
+
+    def with_reason(self, limit: int) -> list[Intent]:
+        """Return at most `limit` intents that have failed, the oldest first."""
+        return self._rows("WHERE reason IS NOT NULL ORDER BY seq LIMIT ?", limit)
 
     def attempts(self) -> list[Intent]:
         """Return the uploads that were begun and whose end is not recorded, the oldest first."""
@@ -81,6 +103,17 @@ class Journal:
     def count(self) -> int:
         """Return the number of intents."""
         row = self._db.one("SELECT count(*) FROM intent")
+        assert row is not None
+        return int(row[0])
+
+    def counts(self) -> dict[IntentKind, int]:
+        """Return the number of intents of each kind that there is."""
+        rows = {kind: self._db.one("SELECT count(*) FROM intent WHERE kind = ?", (kind,)) for kind in IntentKind}
+        return {kind: row[0] for kind, row in rows.items() if row and row[0]}
+
+    def replacing_count(self) -> int:
+        """Return the number of uploads after which ids are deleted that they replace."""
+        row = self._db.one("SELECT count(*) FROM intent WHERE replaces != '[]'")
         assert row is not None
         return int(row[0])
 
@@ -171,6 +204,10 @@ class Journal:
             changed = self._db.execute(f"UPDATE intent SET {assignments} WHERE seq = ?", (*values, seq))  # noqa: S608 - our own column names
             if changed.rowcount != 1:
                 raise IntentGone(f"intent {seq} was carried out or cancelled meanwhile")
+
+    def _due(self, kind: IntentKind, now_ns: int, limit: int) -> list[Intent]:
+        # One kind a query: then the index has the rows in this order, and none is sorted.
+        return self._rows("WHERE kind = ? AND due_ns <= ? ORDER BY due_ns, seq LIMIT ?", kind, now_ns, max(limit, 0))
 
     def _first(self, where: str, *parameters: object) -> Intent | None:
         row = self._db.one(f"{SELECT} {where}", parameters)

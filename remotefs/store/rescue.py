@@ -198,7 +198,8 @@ def _take_copy(copy: Path, new: Path) -> None:
     database = Database(new)
     try:
         with database.transaction():
-            database.execute("DELETE FROM intent")
+            for table in ("intent", "renamed", "followed"):
+                database.execute(f"DELETE FROM {table}")  # noqa: S608 - words of this module
             database.execute("DELETE FROM inode WHERE nlink <= 0")
             database.execute("UPDATE remote SET tombstoned = 0, missed = 0 WHERE tombstoned OR missed")
     finally:

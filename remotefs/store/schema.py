@@ -3,6 +3,8 @@
 inode ──< dentry     a directory entry; `cookie` orders a directory and survives renames
   │  └──< xattr      an attribute of the namespace user.*
   │  └──< remote     a remote file that is known: bound to an inode, shown nowhere, or a tombstone
+  │  └─── renamed    a folder that was renamed, and the files beneath it have not followed yet
+  │  └─── followed   a file that has followed by itself
   └────── intent     pending remote work: at most one UPLOAD or REUPLOAD an inode, one DELETE a remote file
 meta                 account, shape, times of polls
 
@@ -130,4 +132,21 @@ UPDATE intent SET kind = 'reupload' WHERE kind = 'relabel';  -- records.IntentKi
 UPDATE meta SET value = CAST(replace(CAST(value AS TEXT), '"lanes":', '"concurrency":') AS BLOB) WHERE key = 'facts';
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS)
+_SHORT_TURNS = """
+-- What the loop asks again and again is answered from an index, however much is pending (H8).
+CREATE INDEX intent_next ON intent (kind, due_ns);
+CREATE INDEX intent_failed ON intent (seq) WHERE reason IS NOT NULL;
+CREATE INDEX intent_replaces ON intent (seq) WHERE replaces != '[]';
+CREATE INDEX inode_dirty ON inode (ino) WHERE state = 1;
+
+-- The names below a folder changed, and its files have not followed yet.
+CREATE TABLE renamed (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,  -- a later rename has a higher one
+    ino INTEGER NOT NULL UNIQUE,
+    reupload INTEGER                           -- whether they may be uploaded again (W7); NULL: not counted yet
+);
+-- A file that has followed every rename up to this number by itself.
+CREATE TABLE followed (ino INTEGER PRIMARY KEY, number INTEGER NOT NULL);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS, _SHORT_TURNS)

@@ -10,6 +10,7 @@ from remotefs.store.database import Database
 from remotefs.store.journal import Journal
 from remotefs.store.meta import Meta
 from remotefs.store.remotes import Remotes
+from remotefs.store.renames import Renames
 from remotefs.store.tree import Tree
 
 
@@ -21,6 +22,7 @@ class Store:
     tree: Tree
     journal: Journal
     remotes: Remotes
+    renames: Renames
     meta: Meta
     # The clock of `remote.known_ns`: when the row of a remote file was added.
     steady: SteadyClock
@@ -31,4 +33,5 @@ class Store:
         tree = Tree(database, root_uid=root_uid, root_gid=root_gid)
         meta = Meta(database)
         steady = SteadyClock(machine or Machine(), meta.facts.steady)
-        return cls(database, tree, Journal(database), Remotes(database, steady), meta, steady)
+        remotes, renames = Remotes(database, steady), Renames(database)
+        return cls(database, tree, Journal(database), remotes, renames, meta, steady)

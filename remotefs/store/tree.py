@@ -16,6 +16,7 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from remotefs.errors import AlreadyExists, DirectoryNotEmpty, IsADirectory, NotADirectory, NotFound, TooManyLinks
@@ -25,6 +26,12 @@ from remotefs.store.records import ROOT_INO, ContentState, Entry, Inode
 # The most names of one file, as on ext4. The number of folders in a folder is not limited, because the service has no
 # such limit.
 MAX_LINKS = 65_000
+# Notes to save at once, which takes some milliseconds. A walk that reads many files leaves one note for each.
+NOTES_A_TURN = 200
+# Nearly all files have one name; of a file with thousands one is looked at.
+_FEW_NAMES = 16
+# The entries that a walk reads at once; they take a millisecond.
+_PAGE = 256
 # The reader of a directory gives cookies 1 and 2 to `.` and `..`, and 0 is its start. Cookies of entries begin above.
 COOKIES_BELOW = 2
 
@@ -41,6 +48,7 @@ _FOLLOWING_AS_LISTED = (
     "SELECT ino FROM dentry WHERE parent = ? AND cookie > (SELECT cookie FROM dentry WHERE parent = ? AND name = ?) "
     "ORDER BY cookie LIMIT ?"
 )
+_NAMES_AFTER = "SELECT cookie, parent, name FROM dentry WHERE ino = ? AND cookie > ? ORDER BY cookie LIMIT ?"
 
 
 class Tree:
@@ -109,6 +117,16 @@ class Tree:
         """Return the path of each hard link relative to the root, the oldest first; none once it is unlinked."""
         return [""] if ino == ROOT_INO else [self.path_of(parent, name) for parent, name in self.names_of(ino)]
 
+    def each_path_of(self, ino: int) -> Iterator[str]:
+        """Yield what `paths_of` returns, one after the other, for a caller that seldom needs all of thousands."""
+        if ino == ROOT_INO:
+            yield ""
+        after = 0
+        while rows := self._db.all(_NAMES_AFTER, (ino, after, _FEW_NAMES)):
+            for cookie, parent, name in rows:
+                after = cookie
+                yield self.path_of(parent, name)
+
     def path_of(self, parent: int, name: str) -> str:
         """Return the path, relative to the root, of a name in a directory. The name need not exist."""
         # A loop and no recursion, because a tree can be deeper than Python's stack.
@@ -133,17 +151,26 @@ class Tree:
         return True
 
     def files_beneath(self, directory: int) -> Iterator[Inode]:
-        """Yield every regular file under a directory, with at most one page of entries of each level in memory."""
+        """Yield every regular file under a directory."""
+        # The caller may remove files between two steps of this generator.
+        return (
+            inode for entry in self.beneath(directory) if entry.is_file and (inode := self.find(entry.ino)) is not None
+        )
+
+    def beneath(self, directory: int) -> Iterator[Entry]:
+        """Yield every entry under a directory, with at most one page of entries of each level in memory.
+
+        What comes, goes or moves between two steps of this generator may be missed or not, and the rest is not.
+        """
         # A stack of (directory, cookie to go on from). The top is read, and what is found below it comes first.
         places = [(directory, 0)]
         while places:
             where, after = places.pop()
-            page = self.entries(where, after=after)
+            page = self.entries(where, after=after, limit=_PAGE)
             if page:
                 places.append((where, page[-1].cookie))
             places += [(entry.ino, 0) for entry in page if entry.is_dir]
-            # The caller may remove files between two steps of this generator.
-            yield from (inode for entry in page if entry.is_file and (inode := self.find(entry.ino)) is not None)
+            yield from page
 
     def holders(self, file_id: str) -> list[Inode]:
         """Return the inodes that are bound to a remote file."""
@@ -163,7 +190,8 @@ class Tree:
 
     def unclosed(self) -> list[Inode]:
         """Return the inodes with a name that were written and not closed."""
-        return self._where("i.staged_gen IS NOT NULL AND i.state = ? AND i.nlink > 0", ContentState.DIRTY)
+        # A number in the query and no parameter: else SQLite does not see that the index of dirty files has all.
+        return self._where(f"i.state = {ContentState.DIRTY:d} AND i.staged_gen IS NOT NULL AND i.nlink > 0")
 
     def conflict_copies(self, *, after: int, limit: int) -> list[Inode]:
         """Return at most `limit` inodes above `after` that are shown as conflict copies (N3), in ascending order."""
@@ -173,7 +201,9 @@ class Tree:
         """Return (number of inodes, sum of their sizes in bytes)."""
         row = self._db.one("SELECT count(*), coalesce(sum(size), 0) FROM inode")
         assert row is not None
-        return row[0], row[1] + sum(note.get("size", 0) - self._row_size(ino) for ino, note in self._notes.items())
+        # A read notes only a time: then the size in the row counts.
+        noted = [(ino, note["size"]) for ino, note in self._notes.items() if "size" in note]
+        return row[0], row[1] + sum(size - self._row_size(ino) for ino, size in noted)
 
     # -- entries
 
@@ -358,12 +388,13 @@ class Tree:
         """Keep sizes (bytes) and times (ns) that change often in memory. They show at once and are saved later."""
         self._notes.setdefault(ino, {}).update(columns)
 
-    def save_notes(self) -> None:
-        """Save all notes in one transaction."""
+    def save_notes(self, at_most: int | None = None) -> bool:
+        """Save the oldest `at_most` notes, or all, in one transaction; return whether there are more."""
         if self._notes:
             with self._db.transaction():
-                for ino in list(self._notes):
+                for ino in list(islice(self._notes, at_most)):
                     self.update(ino)
+        return bool(self._notes)
 
     def _drop_note(self, ino: int) -> None:
         note = self._notes.pop(ino, None)

@@ -53,6 +53,7 @@ class Namespace:
         self._tree = store.tree
         self._planner = intents.planner
         self._unlinker = intents.unlinker
+        self._renamed_folders = intents.renamed_folders
         self._sweeper = sweeper
         self._handles = handles
         self._byid = byid
@@ -222,16 +223,13 @@ class Namespace:
             self._follow(present.ino)
 
     def _follow(self, ino: int) -> None:
-        """Bring the intents of an inode, or of all files beneath it, in line with new paths, within W7's limits."""
+        """Bring the intents of an inode in line with its new path; those of the files beneath it follow (W7)."""
         inode = self._tree.get(ino)
         if not inode.is_dir:
             self._planner.schedule(inode)
             return
         self._own(ino)
-        files = list(self._tree.files_beneath(ino))
-        reupload = self._planner.may_reupload(files)
-        for file in files:
-            self._planner.schedule(file, reupload=reupload)
+        self._renamed_folders.renamed(ino)
 
     def _check_not_beneath(self, moving: Inode, new_parent: int) -> None:
         if moving.is_dir and self._tree.is_beneath(new_parent, moving.ino):

@@ -198,6 +198,22 @@ def test_notes_show_at_once_and_are_saved(tree: Tree, database: Database) -> Non
     assert database.one("SELECT size FROM inode WHERE ino = ?", (made.ino,)) == (7,)
 
 
+def test_n5_a_file_counts_with_its_size_after_it_was_read(tree: Tree) -> None:
+    """A read notes the time alone."""
+    made = tree.update(make_file(tree, "a").ino, size=7)
+    other = tree.update(make_file(tree, "b").ino, size=2)
+    tree.note(made.ino, atime_ns=NOW + 1)
+    tree.note(other.ino, size=3, mtime_ns=NOW + 1)
+    assert tree.usage() == (3, 10)
+
+
+def test_h8_notes_are_saved_a_few_at_a_time(tree: Tree, database: Database) -> None:
+    for name in "abc":
+        tree.note(make_file(tree, name).ino, atime_ns=7)
+    assert [tree.save_notes(2), tree.save_notes(2)] == [True, False]
+    assert database.one("SELECT count(*) FROM inode WHERE atime_ns = 7") == (3,)
+
+
 def test_notes_survive_a_rollback(tree: Tree, database: Database) -> None:
     made = make_file(tree, "a")
     tree.note(made.ino, size=7)

@@ -22,6 +22,7 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     yield "connection", _connection(status)
     yield "files", f"{status.files:,}"
     yield from _lines("pending", [_pending(kind) for kind in status.pending if kind.count] or ["nothing"])
+    yield from _lines("renamed", [f"{path}: its files follow" for path in status.renamed])
     yield from _lines("uploading", [_uploading(upload) for upload in status.uploading])
     yield from _lines("failed", [f"{item.path}: {item.reason}" for item in status.failed])
     yield from _lines("damaged", list(status.damaged))

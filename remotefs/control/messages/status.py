@@ -79,6 +79,8 @@ class Status(Message, frozen=True, kw_only=True):
     pending: tuple[PendingKind, ...] = ()
     uploading: tuple[Uploading, ...] = ()
     failed: tuple[Leftover, ...] = ()
+    # Renamed folders whose files are still followed.
+    renamed: tuple[str, ...] = ()
     # The newest first.
     errors: tuple[FailedRequest, ...] = ()
     damaged: tuple[str, ...] = ()

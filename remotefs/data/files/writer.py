@@ -139,7 +139,8 @@ class FileWriter:
     async def sync(self, ino: int) -> None:
         """Return once the bytes and the row survive a power cut. Raises OutOfSpace, StateUnusable."""
         await self.sync_bytes(ino)
-        self._tree.save_notes()
+        if self._tree.find(ino) is not None:
+            self._tree.update(ino)  # with its notes
         await self._db.durable()
 
     async def sync_bytes(self, ino: int) -> None:

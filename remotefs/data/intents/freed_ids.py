@@ -8,6 +8,7 @@ path meanwhile, and is to be uploaded, is its successor, and takes the id behind
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from remotefs import names
 from remotefs.data.intents.due_times import DueTimes
@@ -18,6 +19,9 @@ from remotefs.data.kernel import Usage, is_referred
 from remotefs.store.journal import Journal
 from remotefs.store.records import NEVER_NS, ContentState, Inode, Intent, IntentKind, Remote
 from remotefs.store.store import Store
+
+# A file may have 65,000 names. Of so many of them the ids that were removed under them go after its upload (W5).
+_NAMES_THAT_SUCCEED = 100
 
 
 class FreedIds:
@@ -77,7 +81,7 @@ class FreedIds:
         """Put ids behind the inode's upload that were removed under one of its names and are not deleted yet (W5)."""
         if not self._journal.has_deletes() or self._paths.is_local(inode):
             return
-        removed = self._removed(self._tree.paths_of(inode.ino))
+        removed = self._removed(islice(self._tree.each_path_of(inode.ino), _NAMES_THAT_SUCCEED))
         pending = pending_upload(self._journal, inode) if removed else None
         if pending is None:
             return

@@ -10,6 +10,7 @@ from remotefs.data.intents.freed_ids import FreedIds
 from remotefs.data.intents.garbage import Garbage
 from remotefs.data.intents.paths import InodePaths
 from remotefs.data.intents.planner import IntentPlanner
+from remotefs.data.intents.renamed_folders import RenamedFolders
 from remotefs.data.intents.unlinker import Unlinker
 
 
@@ -22,5 +23,6 @@ class Intents:
     garbage: Garbage
     freed_ids: FreedIds
     planner: IntentPlanner
+    renamed_folders: RenamedFolders
     unlinker: Unlinker
     binder: Binder

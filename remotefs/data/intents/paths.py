@@ -38,10 +38,13 @@ class InodePaths:
 
         That is the oldest ordinary path, else the oldest that is uploaded, else the oldest (N6).
         """
-        paths = self._tree.paths_of(inode.ino)
-        uploaded = [path for path in paths if not self._naming.never_uploaded(path)]
-        ordinary = [path for path in uploaded if not self._naming.temporary(_last(path))]
-        return next(iter(ordinary or uploaded or paths), None)
+        oldest = oldest_uploaded = None
+        for path in self._tree.each_path_of(inode.ino):
+            if not (stays_here := self._naming.never_uploaded(path)) and not self._naming.temporary(_last(path)):
+                return path
+            oldest = path if oldest is None else oldest
+            oldest_uploaded = path if oldest_uploaded is None and not stays_here else oldest_uploaded
+        return oldest if oldest_uploaded is None else oldest_uploaded
 
     def remote_name(self, inode: Inode) -> str | None:
         """Return the remote filename that the path asks for, None once unlinked; a conflict copy asks for f's (N3)."""

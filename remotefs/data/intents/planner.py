@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 from remotefs.data.intents.due_times import DueTimes
 from remotefs.data.intents.freed_ids import FreedIds, pending_upload
@@ -39,6 +38,7 @@ class IntentPlanner:
         self._db = store.database
         self._tree = store.tree
         self._journal = store.journal
+        self._renames = store.renames
         self._paths = paths
         self._due_times = due_times
         self._freed_ids = freed_ids
@@ -58,10 +58,6 @@ class IntentPlanner:
         """Return whether an UPLOAD of the inode is pending."""
         intent = self._journal.of_inode(ino)
         return intent is not None and intent.kind is IntentKind.UPLOAD
-
-    def may_reupload(self, files: Iterable[Inode]) -> bool:
-        """Return whether renaming these files together stays within W7's limits, so that ours are uploaded again."""
-        return self._reupload_rule.is_within_limits(files)
 
     # -- planning
 
@@ -91,6 +87,11 @@ class IntentPlanner:
 
         `reupload` says whether the rename that it is part of may upload it again; None: look at this file alone.
         """
+        self._renames.note_followed(inode.ino)
+        self.follow(inode, reupload=reupload)
+
+    def follow(self, inode: Inode, *, reupload: bool | None) -> None:
+        """Do what `schedule` does, for a rename above it that was before the last change of the file itself."""
         if not inode.is_file or inode.nlink == 0:
             return
         self.label(inode)
@@ -120,6 +121,7 @@ class IntentPlanner:
         """
         inode = self._tree.find(ino)
         if inode is not None and inode.state == ContentState.CLEAN and inode.nlink > 0 and self._paths.is_alias(inode):
+            self._renames.note_followed(ino)
             self._journal.put(IntentKind.REUPLOAD, ino, due_ns=self._due_times.now())
             self._wakeup.set()
 
@@ -132,7 +134,7 @@ class IntentPlanner:
     def _is_reuploaded(self, inode: Inode, reupload: bool | None) -> bool:
         if not self._reupload_rule.applies(inode):
             return False
-        return self.may_reupload([inode]) if reupload is None else reupload
+        return self._reupload_rule.is_within_limits([inode]) if reupload is None else reupload
 
     def _cancel(self, intent: Intent | None) -> None:
         """Cancel an upload that is not to be sent; one that was begun stays until its end is known."""

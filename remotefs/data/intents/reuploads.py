@@ -6,7 +6,7 @@ bytes are here, and only where one rename touches few of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from remotefs.config import WritebackConfig
@@ -23,6 +23,22 @@ class Holdings(Protocol):
         ...
 
 
+class Tally:
+    """Counts renamed files that would be uploaded again, as far as W7's limits allow: no further."""
+
+    def __init__(self, applies: Callable[[Inode], bool], config: WritebackConfig) -> None:
+        self._applies = applies
+        self._files_left = config.reupload_max_files
+        self._bytes_left = config.reupload_max_bytes
+
+    def is_within_with(self, file: Inode) -> bool:
+        """Count another file; return whether all so far may be uploaded again."""
+        if self._applies(file):
+            self._files_left -= 1
+            self._bytes_left -= file.size
+        return self._files_left >= 0 and self._bytes_left >= 0
+
+
 class ReuploadRule:
     """Decides which renamed files are uploaded again; keeps no state of its own."""
 
@@ -34,9 +50,11 @@ class ReuploadRule:
 
     def is_within_limits(self, files: Iterable[Inode]) -> bool:
         """Return whether these files may be uploaded again together: W7 limits their number and their bytes."""
-        applicable = [file for file in files if self.applies(file)]
-        total = sum(file.size for file in applicable)
-        return len(applicable) <= self._config.reupload_max_files and total <= self._config.reupload_max_bytes
+        return all(map(self.tally().is_within_with, files))
+
+    def tally(self) -> Tally:
+        """Return a count of files that are renamed together, with which no file is counted yet."""
+        return Tally(self.applies, self._config)
 
     def applies(self, inode: Inode) -> bool:
         """Return whether a clean file is ours and here, and its path asks for another remote filename."""

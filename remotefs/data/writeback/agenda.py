@@ -45,6 +45,10 @@ class Agenda:
         self._delayed: dict[int, _Delay] = {}
         self._most_delayed = _MANY
 
+    def now_ns(self) -> int:
+        """Return the time of now, by the clock of the due times."""
+        return self._clock()
+
     def due_uploads(self, limit: int, running: Mapping[int, Intent]) -> list[Intent]:
         """Return at most `limit` UPLOADs and REUPLOADs that are due, hurried ones first, and none of `running`."""
         return self._due(limit, running, self._journal.due_uploads, deletes=False)
@@ -73,6 +77,10 @@ class Agenda:
         """Let those be due now that only wait for their time; with `failed_too` also those that failed."""
         waiting = filter(self.waits, intents)
         self.hurry(intent for intent in waiting if failed_too or self.reason(intent) is None)
+
+    def hurry_delayed(self, *, failed_too: bool = False) -> None:
+        """Let those of the delayed intents be due now that `hurry_waiting` would."""
+        self.hurry_waiting(filter(None, map(self._journal.find, list(self._delayed))), failed_too=failed_too)
 
     def begun(self, intent: Intent) -> None:
         """Forget the hurry of an intent: it begins."""
@@ -103,6 +111,11 @@ class Agenda:
         """Return why an intent waits, for people; None if it only waits for its time."""
         delayed = self._delayed.get(intent.seq)
         return (delayed.reason if delayed else None) or intent.reason
+
+    def failed_unrecorded(self) -> list[Intent]:
+        """Return the intents whose failure the journal could not record."""
+        failed = (self._journal.find(seq) for seq, delay in self._delayed.items() if delay.reason is not None)
+        return [intent for intent in failed if intent is not None]
 
     def next_due_s(self) -> float:
         """Return the seconds until an intent becomes due, a minute at most."""

@@ -7,7 +7,7 @@ that was removed. The closer looks for such files soon after each failure, and o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass
 
 import trio
@@ -75,6 +75,11 @@ class Closer:
         """Return why the last close of a file failed; None where it did not."""
         failure = self._failures.get(ino)
         return failure.reason if failure else None
+
+    @property
+    def failing(self) -> Collection[int]:
+        """Return the inodes whose last close failed."""
+        return self._failures.keys()
 
     async def close_all(self, inos: Container[int] | None = None) -> int:
         """Close the written files, of these or of all, that nobody has open for writing; return their number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from remotefs.api.connectivity import Connectivity
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.failures import Failures
+from remotefs.data.writeback.turns import all_intents
 from remotefs.data.writeback.waiters import Waiters
 from remotefs.store.journal import Journal
 
@@ -26,11 +27,13 @@ class ConnectionFollower:
         while True:
             await self._connectivity.changed()
             if self._connectivity.is_up:
-                self._retry_now()
+                await self._retry_now()
             self._waiters.notify()
 
-    def _retry_now(self) -> None:
+    async def _retry_now(self) -> None:
         """Make due what failed, except what the service refused: that a connection is back does not change it."""
-        failed = (intent for intent in self._journal.pending() if self._agenda.reason(intent) is not None)
         is_refused = self._failures.refusal
-        self._agenda.hurry_waiting((i for i in failed if i.ino is None or is_refused(i.ino) is None), failed_too=True)
+        async for page in all_intents(self._journal):
+            failed = (intent for intent in page if self._agenda.reason(intent) is not None)
+            again = [i for i in failed if i.ino is None or is_refused(i.ino) is None]
+            self._agenda.hurry_waiting(again, failed_too=True)

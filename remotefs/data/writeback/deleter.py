@@ -44,7 +44,7 @@ class DeletionFacts:
     tombstoned: bool
     # A path or an open handle here refers to it.
     referred: bool
-    # A write handle of what replaces it is open.
+    # A write handle of what replaces it is open; or a file beneath a renamed folder may replace it (W5).
     replacement_open: bool
 
 
@@ -79,6 +79,7 @@ class RemoteDeleter:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
+        self._renames = store.renames
         self._client = client
         self._connectivity = connectivity
         self._usage = usage
@@ -97,7 +98,8 @@ class RemoteDeleter:
             origin=Origin(remote.origin) if remote else Origin.FOREIGN,
             tombstoned=bool(remote and remote.tombstoned),
             referred=is_referred(intent.file_id, self._tree, self._usage),
-            replacement_open=intent.ino is not None and self._usage.is_open_for_write(intent.ino),
+            replacement_open=self._renames.first() is not None
+            or (intent.ino is not None and self._usage.is_open_for_write(intent.ino)),
         )
 
     async def carry_out(self, intent: Intent) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -12,6 +14,7 @@ from remotefs.data.kernel import Usage
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.closer import Closer
 from remotefs.data.writeback.promoter import Promoter
+from remotefs.data.writeback.turns import A_TURN, all_intents, of_inodes, waiting_intents
 from remotefs.data.writeback.waiters import Waiters
 from remotefs.store.records import ContentState, Intent, IntentKind
 from remotefs.store.store import Store
@@ -19,6 +22,15 @@ from remotefs.wakeup import Wakeup
 
 # The interval at which a drain looks at all intents, to report what is left.
 _LOOK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a drain waits for: the number of intents, that of the requests they take at least, and one of them."""
+
+    intents: int
+    requests: int
+    first: Intent | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,7 @@ class Drainer:
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
+        self._renames = store.renames
         self._agenda = agenda
         self._waiters = waiters
         self._closer = closer
@@ -60,7 +73,7 @@ class Drainer:
         self,
         timeout_s: float,
         inos: Iterable[int] | None = None,
-        report: Callable[[list[Intent]], None] = lambda _: None,
+        report: Callable[[Left], None] = lambda _: None,
         *,
         leaves_open: bool = False,
     ) -> list[Intent]:
@@ -70,37 +83,73 @@ class Drainer:
         are being written are left as they are, and their close is not waited for. If nothing is left, what went up is
         content.
         """
-        goal = None if inos is None else self._goal(set(inos))
-        self._hurry(self._outstanding(goal), failed_too=True)
-        with trio.move_on_after(timeout_s):
-            while left := [i for i in self._outstanding(goal) if not (leaves_open and self._is_being_written(i))]:
-                report(left)
+        until_s = trio.current_time() + timeout_s
+        with trio.move_on_at(until_s):
+            await self._renames_followed()
+        goal = None if inos is None else await self._goal(set(inos))
+        await self._hurry(goal, failed_too=True)
+        with trio.move_on_at(until_s):
+            while await self._is_something_left(goal, leaves_open=leaves_open):
+                report(await self._left(goal))
                 await self._closer.close_all(None if goal is None else goal.versions)
-                self._hurry(self._outstanding(goal))
+                await self._hurry(goal)
                 with trio.move_on_after(_LOOK_EVERY_S):
                     await self._until_reached(goal)
             await self._promoter.finish()
-        return self._outstanding(goal)
+        return await self._outstanding(goal)
 
     async def retry(self, inos: Iterable[int] | None = None) -> int:
         """Try what failed again now, of some inodes or of all; return the number of files and removals."""
         chosen = None if inos is None else set(inos)
         closed = await self._closer.close_all(chosen)
-        pending = [i for i in self._journal.pending() if chosen is None or (i.ino in chosen and not i.file_id)]
-        failed = [intent for intent in pending if self._agenda.reason(intent) is not None]
-        self._hurry(failed, failed_too=True)
-        return len(failed) + closed
+        failed = 0
+        async for page in all_intents(self._journal):
+            pending = [i for i in page if chosen is None or (i.ino in chosen and not i.file_id)]
+            again = [intent for intent in pending if self._agenda.reason(intent) is not None]
+            self._agenda.hurry_waiting(again, failed_too=True)
+            failed += len(again)
+        self._wakeup.set()
+        return failed + closed
 
-    def _goal(self, inos: set[int]) -> _Goal:
-        pending = (self._tree.find(i.ino) for i in self._journal.pending() if i.ino in inos and i.ino is not None)
-        return _Goal(
-            {inode.ino: inode.content_gen for inode in pending if inode is not None}, self._churn.confirmations
-        )
+    async def _renames_followed(self) -> None:
+        """Return once files beneath renamed folders have the intents that their new names ask for."""
+        while self._renames.first() is not None:
+            await self._waiters.progress()
 
-    def _outstanding(self, goal: _Goal | None) -> list[Intent]:
+    async def _goal(self, inos: set[int]) -> _Goal:
+        confirmations = self._churn.confirmations
+        versions: dict[int, int] = {}
+        async for page in all_intents(self._journal):
+            pending = (self._tree.find(i.ino) for i in page if i.ino in inos and i.ino is not None)
+            versions |= {inode.ino: inode.content_gen for inode in pending if inode is not None}
+        return _Goal(versions, confirmations)
+
+    async def _outstanding(self, goal: _Goal | None) -> list[Intent]:
         """Return the pending intents that keep the goal from being reached; without a goal all of them."""
-        pending = self._journal.pending()
-        return pending if goal is None else [intent for intent in pending if self._is_outstanding(intent, goal)]
+        if goal is not None:
+            return await of_inodes(self._journal, goal.versions, partial(self._is_outstanding, goal=goal))
+        return [intent async for page in all_intents(self._journal) for intent in page]
+
+    async def _is_something_left(self, goal: _Goal | None, *, leaves_open: bool) -> bool:
+        """Return whether the goal is not reached; with `leaves_open` what is being written does not count."""
+        if goal is not None:
+            left = await self._outstanding(goal)
+            return any(not (leaves_open and self._is_being_written(intent)) for intent in left)
+        if not leaves_open:
+            return self._journal.is_longer_than(0)
+        async with aclosing(all_intents(self._journal)) as pages:
+            async for page in pages:
+                if not all(map(self._is_being_written, page)):
+                    return True
+        return False
+
+    async def _left(self, goal: _Goal | None) -> Left:
+        """Return what is left to do; without a goal from counts, and not from a look at each intent."""
+        if goal is None:
+            count = self._journal.count()
+            return Left(count, count + self._journal.replacing_count(), self._journal.oldest())
+        left = await self._outstanding(goal)
+        return Left(len(left), sum(1 + len(intent.replaces) for intent in left), next(iter(left), None))
 
     def _is_outstanding(self, intent: Intent, goal: _Goal) -> bool:
         version = goal.versions.get(intent.ino) if intent.ino is not None and intent.file_id is None else None
@@ -119,13 +168,21 @@ class Drainer:
     async def _until_reached(self, goal: _Goal | None) -> None:
         """Return once nothing is outstanding, without a look at everything each time that an intent ends."""
         if goal is None:
-            while self._journal.count():
+            while self._journal.is_longer_than(0):
                 await self._waiters.progress()
-        else:
-            for ino in goal.versions:
-                while (intent := self._journal.of_inode(ino)) is not None and self._is_outstanding(intent, goal):
-                    await self._waiters.progress()
+            return
+        for number, ino in enumerate(goal.versions, start=1):
+            while (intent := self._journal.of_inode(ino)) is not None and self._is_outstanding(intent, goal):
+                await self._waiters.progress()
+            if number % A_TURN == 0:
+                await trio.lowlevel.checkpoint()
 
-    def _hurry(self, intents: Iterable[Intent], *, failed_too: bool = False) -> None:
-        self._agenda.hurry_waiting(intents, failed_too=failed_too)
+    async def _hurry(self, goal: _Goal | None, *, failed_too: bool = False) -> None:
+        """Make due what waits for its time; the first time also what failed."""
+        if goal is not None:
+            self._agenda.hurry_waiting(await self._outstanding(goal), failed_too=failed_too)
+        else:
+            async for page in waiting_intents(self._journal, self._agenda.now_ns()):
+                self._agenda.hurry_waiting(page, failed_too=failed_too)
+            self._agenda.hurry_delayed(failed_too=failed_too)
         self._wakeup.set()

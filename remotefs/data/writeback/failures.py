@@ -61,6 +61,11 @@ class Failures:
         """Return why an intent waits, for people; None if it only waits for its time."""
         return self._agenda.reason(intent)
 
+    def failed(self, at_most: int) -> list[Intent]:
+        """Return at most `at_most` intents that wait because they failed, the oldest first."""
+        found = {i.seq: i for i in [*self._journal.with_reason(at_most), *self._agenda.failed_unrecorded()]}
+        return [found[seq] for seq in sorted(found)[:at_most]]
+
     def refusal(self, ino: int) -> RefusedError | None:
         """Return the service's last definite refusal of the inode's content."""
         return self._refusals.get(ino)

@@ -23,6 +23,7 @@ class Selection:
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
+        self._renames = store.renames
         self._agenda = agenda
         self._waiters = waiters
         self._churn = churn
@@ -39,16 +40,22 @@ class Selection:
         waited = filter(self._agenda.is_due, filter(None, map(self._journal.of_inode, self._waiters.inos)))
         due = self._agenda.due_uploads(room + len(uploading), running) if room > 0 else []
         chosen = dict.fromkeys(intent for intent in [*waited, *due] if intent.ino not in uploading)
-        return [intent for intent in chosen if not self._is_premature(intent)][: max(room, 0)]
+        return [i for i in chosen if not self._is_superseded(i) and not self._is_premature(i)][: max(room, 0)]
 
     def deletes(self, running: Mapping[int, Intent]) -> list[Intent]:
-        """Return the DELETEs to start, the longest due first."""
+        """Return the DELETEs to start, the longest due first; none while a rename is followed (W5)."""
+        if self._renames.first() is not None:
+            return []
         deleting = sum(intent.kind is IntentKind.DELETE for intent in running.values())
         return self._agenda.due_deletes(_DELETE_WORKERS - deleting, running)
 
     def next_due_s(self) -> float:
         """Return the seconds until another intent becomes due, a minute at most."""
         return self._agenda.next_due_s()
+
+    def _is_superseded(self, intent: Intent) -> bool:
+        """Return whether a rename that is still followed may decide otherwise: whether to upload a file again (W7)."""
+        return intent.kind is IntentKind.REUPLOAD and self._renames.first() is not None
 
     def _is_premature(self, intent: Intent) -> bool:
         """Put off an empty file that is still open for writing, as its bytes are to come (W10); return whether so."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from remotefs.store.records import Intent, IntentKind
+from remotefs.store.records import IntentKind
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,9 @@ class WritebackStatistics:
     failed: int
 
     @classmethod
-    def of(cls, pending: Iterable[Intent], *, running: int, failed: int) -> WritebackStatistics:
-        """Count the pending intents by kind."""
-        kinds = Counter(intent.kind for intent in pending)
-        return cls(kinds[IntentKind.UPLOAD], kinds[IntentKind.REUPLOAD], kinds[IntentKind.DELETE], running, failed)
+    def of(cls, counts: Mapping[IntentKind, int], *, running: int, failed: int) -> WritebackStatistics:
+        """Return the numbers of intents by kind, where `counts` has those that are not zero."""
+        uploads, reuploads, deletes = (
+            counts.get(kind, 0) for kind in (IntentKind.UPLOAD, IntentKind.REUPLOAD, IntentKind.DELETE)
+        )
+        return cls(uploads, reuploads, deletes, running, failed)

@@ -47,6 +47,11 @@ class Workers:
         """Return by number the intents whose task runs."""
         return MappingProxyType(self._running)
 
+    @property
+    def refused_count(self) -> int:
+        """Return the number of files that the service refused."""
+        return self._failures.refused_count
+
     def start_upload(self, nursery: trio.Nursery, intent: Intent) -> None:
         """Start the task of an UPLOAD or REUPLOAD."""
         ticket = self._waiters.begin(intent)

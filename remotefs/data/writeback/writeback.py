@@ -9,8 +9,8 @@ import trio
 from remotefs.data.writeback.closer import Closer
 from remotefs.data.writeback.connection import ConnectionFollower
 from remotefs.data.writeback.dispatcher import Dispatcher
-from remotefs.data.writeback.failures import Failures
 from remotefs.data.writeback.promoter import Promoter
+from remotefs.data.writeback.rename_follower import RenameFollower
 from remotefs.data.writeback.statistics import WritebackStatistics
 from remotefs.data.writeback.workers import Workers
 from remotefs.store.journal import Journal
@@ -18,7 +18,7 @@ from remotefs.supervision import Supervisor
 
 
 class Writeback:
-    """Runs the dispatcher, the promoter and the closer."""
+    """Runs the dispatcher, the promoter, the closer, and what follows connections and renames."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Writeback:
         promoter: Promoter,
         closer: Closer,
         workers: Workers,
-        failures: Failures,
+        rename_follower: RenameFollower,
         supervisor: Supervisor,
     ) -> None:
         self._journal = journal
@@ -37,7 +37,7 @@ class Writeback:
         self._promoter = promoter
         self._closer = closer
         self._workers = workers
-        self._failures = failures
+        self._rename_follower = rename_follower
         self._supervisor = supervisor
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -46,6 +46,8 @@ class Writeback:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(keep, "following the connection", self._follower.run)
             nursery.start_soon(keep, "turning what was uploaded into content", self._promoter.run)
+            following = "letting files follow renamed folders"
+            nursery.start_soon(keep, following, self._rename_follower.run, name="RenameFollower.run")
             nursery.start_soon(keep, "closing files whose close failed", self._closer.run)
             nursery.start_soon(keep, "starting what is due", partial(self._dispatcher.run, nursery))
             task_status.started()
@@ -53,5 +55,5 @@ class Writeback:
     def statistics(self) -> WritebackStatistics:
         """Return the numbers of now."""
         return WritebackStatistics.of(
-            self._journal.pending(), running=len(self._workers.running), failed=self._failures.refused_count
+            self._journal.counts(), running=len(self._workers.running), failed=self._workers.refused_count
         )

@@ -20,6 +20,7 @@ from remotefs.errors import CorruptionError, NotFound, RefusedError, TransportEr
 from remotefs.mount.assembly import Components
 from remotefs.store import audit, rescue
 from remotefs.store.records import ContentState, Inode
+from remotefs.store.tree import NOTES_A_TURN
 
 # Between the two looks at a mount that works: what was between two steps has got to the next.
 LOOK_AGAIN_S = 1.0
@@ -67,7 +68,8 @@ async def _compared(snapshot: Snapshot) -> list[Finding]:
 
 
 async def _snapshot(parts: Components, listed: dict[str, Listed] | None) -> Snapshot:
-    parts.tree.save_notes()
+    while parts.tree.save_notes(NOTES_A_TURN):
+        await trio.lowlevel.checkpoint()
     await parts.content.scan()
     rows = await trio.to_thread.run_sync(audit.read_rows, parts.database.path)
     staged = await trio.to_thread.run_sync(parts.staging.scan)

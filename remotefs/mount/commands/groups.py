@@ -51,8 +51,8 @@ def command_groups(
     has nothing left to do but drain, and returns whether it does.
     """
     store, intents, reader = parts.store, parts.intents, parts.file_reader
-    reasons = PendingReasons(intents.paths, parts.failures, parts.closer, parts.connectivity)
-    drain = Drain(parts.journal, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
+    reasons = PendingReasons(parts.journal, intents.paths, parts.failures, parts.closer, parts.connectivity)
+    drain = Drain(parts.store, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
     entries = Entries(parts.tree, parts.fs.namespace, parts.notifier)
     sole = SoleFiles(store, parts.content, intents.paths)
     warmer = Warmer(parts.tree, parts.locator, reader, parts.downloader)

@@ -14,19 +14,23 @@ from remotefs.control.messages.base import Draining, DrainResult, Leftover, Repo
 from remotefs.data.files.writer import FileWriter
 from remotefs.data.intents.paths import InodePaths
 from remotefs.data.writeback.closer import Closer
-from remotefs.data.writeback.drainer import Drainer
+from remotefs.data.writeback.drainer import Drainer, Left
 from remotefs.data.writeback.failures import Failures
 from remotefs.errors import NotFound, RemotefsError
 from remotefs.mount.commands.eta import Eta
 from remotefs.mount.commands.lookup import NAMED
 from remotefs.store.journal import Journal
 from remotefs.store.records import ContentState, Inode, Intent
+from remotefs.store.store import Store
 
 
 class PendingReasons:
     """Explains why an intent is not carried out yet."""
 
-    def __init__(self, paths: InodePaths, failures: Failures, closer: Closer, connectivity: Connectivity) -> None:
+    def __init__(
+        self, journal: Journal, paths: InodePaths, failures: Failures, closer: Closer, connectivity: Connectivity
+    ) -> None:
+        self._journal = journal
         self._paths = paths
         self._failures = failures
         self._closer = closer
@@ -36,9 +40,11 @@ class PendingReasons:
         """Return the path of the file that an intent is about, or its id."""
         return self._paths.describe(intent)
 
-    def has_failed(self, intent: Intent) -> bool:
-        """Return whether an attempt of it, or the close before it, has failed."""
-        return self._failures.reason(intent) is not None or self._unclosed(intent) is not None
+    def failed(self, at_most: int) -> list[Leftover]:
+        """Return at most `at_most` changes whose attempt, or the close before it, has failed, the oldest first."""
+        unclosed = [self._journal.of_inode(ino) for ino in self._closer.failing]
+        found = {i.seq: i for i in [*self._failures.failed(at_most), *filter(None, unclosed)]}
+        return [self.leftover(found[seq]) for seq in sorted(found)[:at_most]]
 
     def leftover(self, intent: Intent) -> Leftover:
         """Return the path of an intent with the reason why it is still pending."""
@@ -56,14 +62,16 @@ class Drain:
 
     def __init__(
         self,
-        journal: Journal,
+        store: Store,
         writer: FileWriter,
         closer: Closer,
         drainer: Drainer,
         budget: Budget,
         reasons: PendingReasons,
     ) -> None:
-        self._journal = journal
+        self._tree = store.tree
+        self._journal = store.journal
+        self._renames = store.renames
         self._writer = writer
         self._closer = closer
         self._drainer = drainer
@@ -86,13 +94,16 @@ class Drain:
         """Wait at most `timeout_s` for the intents of `inos`, of all inodes where that is None. Return what is left."""
         eta = Eta(self._journal.count(), trio.current_time())
 
-        def report_left(intents: list[Intent]) -> None:
-            left = len(intents)
-            path = self._reasons.path(intents[0])
-            # What an upload replaces is deleted after it.
-            requests = sum(1 + len(intent.replaces) for intent in intents)
-            eta_s = eta.seconds(left, trio.current_time(), least_s=self._budget.pace_s(requests))
-            report(Draining(left=left, path=path, eta_s=eta_s))
+        def report_left(left: Left) -> None:
+            path = self._reasons.path(left.first) if left.first is not None else None
+            eta_s = eta.seconds(left.intents, trio.current_time(), least_s=self._budget.pace_s(left.requests))
+            report(Draining(left=left.intents, path=path, eta_s=eta_s))
 
         left = await self._drainer.drain(timeout_s, inos, report_left)
-        return DrainResult(left=len(left), leftovers=tuple(self._reasons.leftover(intent) for intent in left[:NAMED]))
+        leftovers = [self._reasons.leftover(intent) for intent in left[:NAMED]] + self._not_followed()
+        return DrainResult(left=len(left) + self._renames.count(), leftovers=tuple(leftovers[:NAMED]))
+
+    def _not_followed(self) -> list[Leftover]:
+        reason = "it was renamed, and its files have not all followed"
+        paths = [path for ino in self._renames.folders(NAMED) for path in self._tree.paths_of(ino)]
+        return [Leftover(path=path, reason=reason) for path in paths]

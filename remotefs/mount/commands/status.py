@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from itertools import islice
 
 from remotefs.control.messages.base import Command, Count, DrainResult, Nothing, Report
 from remotefs.control.messages.status import (
@@ -54,7 +53,7 @@ class StatusCommands:
     async def flush(self, params: FlushParams, report: Report) -> DrainResult:
         """Wait until the service has what lies at or below a path. Return what is left."""
         if params.path == "":
-            await self._drain.close_dirty(self._tree.staged())
+            await self._drain.close_dirty(self._tree.unclosed())
             return await self._drain.run(params.timeout_s, report)
         files = await files_at(self._tree, params.path)
         await self._drain.close_dirty(files)
@@ -79,7 +78,7 @@ class StatusReport:
         parts, facts = self._parts, self._parts.meta.facts
         link, content = parts.connectivity.statistics(), parts.content.statistics()
         listings = parts.listings.statistics()
-        pending, trashed = parts.journal.pending(), parts.trash.entries()
+        trashed = parts.trash.entries()
         failures = parts.supervisor.failures()
         return Status(
             mountpoint=str(self._settings.mountpoint),
@@ -93,9 +92,10 @@ class StatusReport:
             trouble=link.suspended or link.reason,
             draining=draining,
             files=listings.known_files,
-            pending=self._kinds(pending),
+            pending=self._kinds(),
             uploading=self._uploading(),
-            failed=tuple(map(self._reasons.leftover, islice(filter(self._reasons.has_failed, pending), NAMED))),
+            failed=tuple(self._reasons.failed(NAMED)),
+            renamed=tuple(path for ino in parts.store.renames.folders(NAMED) for path in parts.tree.paths_of(ino)),
             errors=tuple(FailedRequest(at=e.at_s, message=e.message, request_id=e.request_id) for e in link.errors),
             damaged=(*content.damaged, *parts.damaged_staged()),
             failures=tuple(TaskFailed(task=f.task, count=f.count, at=f.at_s, reason=f.reason) for f in failures),
@@ -114,19 +114,16 @@ class StatusReport:
             last_walk_at=listings.walked_s or None,
         )
 
-    def _kinds(self, pending: list[Intent]) -> tuple[PendingKind, ...]:
-        kinds: dict[str, list[Intent]] = {}
-        for intent in pending:
-            kinds.setdefault(intent.kind.value, []).append(intent)
-        return tuple(
-            PendingKind(
-                kind=kind,
-                count=len(intents),
-                oldest_reason=self._parts.failures.reason(intents[0]),
-                oldest_age_s=self._age_s(intents[0]),
+    def _kinds(self) -> tuple[PendingKind, ...]:
+        journal, kinds = self._parts.journal, []
+        for kind, count in journal.counts().items():
+            oldest = journal.oldest(kind)
+            assert oldest is not None
+            reason = self._parts.failures.reason(oldest)
+            kinds.append(
+                PendingKind(kind=kind.value, count=count, oldest_reason=reason, oldest_age_s=self._age_s(oldest))
             )
-            for kind, intents in kinds.items()
-        )
+        return tuple(kinds)
 
     def _age_s(self, intent: Intent) -> float | None:
         inode = self._parts.tree.find(intent.ino) if intent.ino is not None else None

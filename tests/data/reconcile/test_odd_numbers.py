@@ -58,7 +58,8 @@ def _look_at_everything(host: Host) -> None:
             except Exception as error:  # noqa: BLE001 - which one is the matter
                 assert type(error).__name__ == "NoAttribute"  # noqa: PT017 - as above
     host.fs.attributes.statfs()
-    reasons = PendingReasons(host.parts.intents.paths, host.parts.failures, host.parts.closer, host.parts.connectivity)
+    parts = host.parts
+    reasons = PendingReasons(parts.journal, parts.intents.paths, parts.failures, parts.closer, parts.connectivity)
     StatusReport(settings(host.state_dir, host.server.url), host.parts, reasons).now(draining=False)
 
 

@@ -11,8 +11,9 @@ import trio
 
 from remotefs.clocks import Machine, boot_ns
 from remotefs.data.writeback.close_wait import Outcome
+from remotefs.data.writeback.drainer import Left
 from remotefs.errors import AccountError, OutOfSpace, RateLimited, RefusedError, Unreachable
-from remotefs.store.records import NEVER_NS, Intent
+from remotefs.store.records import NEVER_NS
 from tests.faults import Drop, FaultyServer, Hold, HoldReply, Reply
 from tests.parts import FOR_EVER_S, running
 
@@ -57,7 +58,7 @@ async def test_nothing_is_sent_while_suspended(tmp_path: Path, server: Server, c
 async def test_a3_a_drain_makes_everything_due_and_tells_what_is_left(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
-    told: list[list[Intent]] = []
+    told: list[Left] = []
     async with running(tmp_path, server, durability="local", upload_delay_s=1e6, empty_grace_s=1e6) as host:
         await host.write("a", b"x")
         await host.write("empty", b"")
@@ -65,7 +66,7 @@ async def test_a3_a_drain_makes_everything_due_and_tells_what_is_left(
         assert host.stored() == []
         assert await host.parts.drainer.drain(FOR_EVER_S, report=told.append) == []
         assert host.remote_names() == ["a", "empty"]
-        assert len(told[0]) == 2
+        assert (told[0].intents, told[0].requests) == (2, 2)
 
 
 async def test_a3_a_drain_does_not_wait_for_successors_of_what_was_removed(

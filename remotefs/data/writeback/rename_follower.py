@@ -1,0 +1,27 @@
+"""The task that lets the files beneath renamed folders follow, a few at a time (W7, H8)."""
+
+from __future__ import annotations
+
+import trio
+
+from remotefs.data.intents.renamed_folders import RenamedFolders
+from remotefs.data.writeback.waiters import Waiters
+from remotefs.store.renames import Renames
+
+
+class RenameFollower:
+    """Follows renames in their order; wakes the dispatcher and who waits for intents after each."""
+
+    def __init__(self, renames: Renames, folders: RenamedFolders, waiters: Waiters) -> None:
+        self._renames = renames
+        self._folders = folders
+        self._waiters = waiters
+
+    async def run(self) -> None:
+        """Follow until cancelled; a mount begins with what the one before it left."""
+        while True:
+            while (renamed := self._renames.first()) is not None:
+                for _ in self._folders.follow(renamed):
+                    await trio.lowlevel.checkpoint()
+                self._waiters.notify()
+            await self._folders.added.wait()
