@@ -27,17 +27,12 @@ def _without_last(page: dict[str, Any]) -> dict[str, Any]:
     return page | {"data": page["data"][: len(page["data"]) // 2], "next_page": "page_nowhere"}
 
 
-def _bad_size(page: dict[str, Any]) -> dict[str, Any]:
-    page["data"][0]["size_bytes"] = -1
-    return page
-
-
 @pytest.mark.parametrize(
     "fault",
     [
         HalfBody(), Reply(200, b"[]"), Reply(200, b""), Reply(200, {"data": None}), Reply(200, b"<html>hello</html>"),
         Reply(500), Reply(403), Reply(404), LostReply(), Raw(b"\0\0"), Reply(200, {"data": [], "next_page": "page_same"}), EditJson(_without_last),
-        EditJson(_bad_size), EditJson(lambda page: {}),
+        EditJson(lambda page: {}),
     ],
     ids=lambda fault: f"{type(fault).__name__}{getattr(fault, 'status', '')}",
 )  # fmt: skip
