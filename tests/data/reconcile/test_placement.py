@@ -195,6 +195,7 @@ async def test_n4_a_hostile_name_is_shown_safely_and_once(host: Host, filename: 
 async def test_n4_a_file_with_a_hostile_id_is_not_shown(
     host: Host, file_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    add(host, "hostile")
     add(host, "innocent")
     hostile(host, id=file_id)
     await host.walk()
