@@ -85,7 +85,7 @@ def guarded_run(life: Callable[[], T]) -> T | str:
     signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S, 1.0)
     try:
         return life()
-    except BaseException as error:  # noqa: BLE001 - whatever it was, it is told with the case
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         return "the world ended: " + "".join(traceback.format_exception(error))[-3000:]

@@ -126,7 +126,19 @@ DATABASE: dict[str, tuple[str, ...]] = {
 }
 TROUBLES = DISK | DATABASE
 # What the whole of a disk may have, and which calls it spoils then, with what SQLite says of it.
-_CHANGING = {"create", "write", "truncate", "rename", "unlink", "link", "mkdir", "allocate", "copy", "setxattr", "utime"}
+_CHANGING = {
+    "create",
+    "write",
+    "truncate",
+    "rename",
+    "unlink",
+    "link",
+    "mkdir",
+    "allocate",
+    "copy",
+    "setxattr",
+    "utime",
+}
 _FILLING = {"create", "write", "link", "mkdir", "allocate", "copy", "setxattr"}
 WHOLE: dict[str, tuple[set[str], dict[str, str]]] = {
     "ENOSPC": (_FILLING, {"change": "FULL!", "commit": "FULL!", "vacuum": "FULL"}),
@@ -185,7 +197,7 @@ class Boundary:
 
     def trouble(self, kind: str) -> str | None:
         """Record a call that is about to be made; return what goes wrong with it."""
-        if not self._is_watching or kind not in TROUBLES or not (chain := _chain(sys._getframe(2))):  # noqa: SLF001 - the frames tell who calls
+        if not self._is_watching or kind not in TROUBLES or not (chain := _chain(sys._getframe(2))):
             return None
         self._counts[kind, chain] += 1
         call = Call(kind, chain, self._counts[kind, chain])

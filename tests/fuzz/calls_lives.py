@@ -204,7 +204,7 @@ async def _churn(world: World, user: User) -> None:
     for number in range(5):
         ino = await user.ino("log")
         with trio.move_on_after(30.0):
-            while ino is not None and ino not in host.parts.in_flight:
+            while ino is not None and ino not in host.parts.in_flight:  # noqa: ASYNC110 - nothing tells
                 await trio.sleep(0.5)
         if number % 2:
             await user.edit("log", 100 * number, OTHER)
@@ -225,6 +225,8 @@ async def _listing(world: World, user: User) -> None:
     for number in range(4):
         user.ledger.others_file(store.add(f"n{number}", b"%d" % number, downloadable=number % 2 == 0), b"%d" % number)
     user.ledger.others_file(store.add("a", b"of the same name", downloadable=True), b"of the same name")
+    # Of two files of one name the newer has it.
+    user.ledger.promised["a"] = {SMALL, b"of the same name"}
     # What others delete goes to the trash here: it may be there, or not any more.
     user.ledger.promised["vanishes"] = {None, OTHER}
     user.ledger.stay_here.add("vanishes")

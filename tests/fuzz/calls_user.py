@@ -109,9 +109,7 @@ class User:
         ino = await self.ino(path)
         if ino is None:
             return False
-        done = await self.tried(
-            f"truncate {path}", lambda: self._done(self.host.fs.files.truncate(ino, size, None))
-        )
+        done = await self.tried(f"truncate {path}", lambda: self._done(self.host.fs.files.truncate(ino, size, None)))
         if done:
             self.ledger.promised[path] = after
         return bool(done)
@@ -152,6 +150,9 @@ class User:
             return self._at(old, lambda p, n: self._at(new, lambda q, m: namespace.rename(p, n, q, m, flags)))
 
         done = await self.tried(f"rename {old}", move)
+        for path in [path for path in ledger.promised if path.startswith(f"{old}/")]:
+            moved = new + path.removeprefix(old)
+            ledger.renamed(path, moved) if done else ledger.may_have_renamed(path, moved)
         if not known:
             return bool(done)
         if flags == _EXCHANGE:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pytest
 import trio
 
 from remotefs.server.queries import ListQuery
@@ -51,6 +56,30 @@ class Moment:
     def server(self) -> Path:
         """Return the folder of the service."""
         return self.folder / "server"
+
+
+@contextmanager
+def virtual_time(world: World) -> Iterator[None]:
+    """Let the product, and the times of staged files, go by the clock of the world: the kernel's is another."""
+
+    def now_ns() -> int:
+        return int((world.true_s + world.wall_ahead_s) * 1e9)
+
+    def stamped(call: Callable[..., Any]) -> Callable[..., Any]:
+        def stamping(descriptor: int, *args: Any) -> Any:
+            result = call(descriptor, *args)
+            if "/staging/" in os.readlink(f"/proc/self/fd/{descriptor}"):
+                os.utime(descriptor, ns=(now_ns(), now_ns()))
+            return result
+
+        return stamping
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time_ns", now_ns)
+        patch.setattr(time, "time", lambda: now_ns() / 1e9)
+        patch.setattr(os, "pwrite", stamped(os.pwrite))
+        patch.setattr(os, "ftruncate", stamped(os.ftruncate))
+        yield
 
 
 class Keeper:
@@ -183,7 +212,13 @@ async def _sent(host: Host, *, but: int) -> None:
 
 
 async def _write_unsent(user: User, keeper: Keeper) -> OpenFile:
-    for path, data in (("a", SMALL), ("large", LARGE), ("d/b", OTHER), ("c", content(70_000, 5)), ("v", content(90, 6))):
+    for path, data in (
+        ("a", SMALL),
+        ("large", LARGE),
+        ("d/b", OTHER),
+        ("c", content(70_000, 5)),
+        ("v", content(90, 6)),
+    ):
         keeper.knows(data)
         await user.write(path, data)
     handle = await user.open("half", os.O_RDWR | os.O_CREAT)
