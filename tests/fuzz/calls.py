@@ -39,7 +39,7 @@ _MOST_STEPS = 15_000
 # Of a whole life: more steps at a frozen time are a task that spins.
 _MOST_STEPS_OF_ALL = 6_000
 # Real seconds; a case takes half a one.
-_PATIENCE_S = 12.0
+_PATIENCE_S = 40.0
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,6 @@ class _Run:
         # Contents that lie in the damaged folder as they are, and with those that can be downloaded.
         self._here: set[bytes] = set()
         self._whole: set[bytes] = set()
-        self._refused = False
 
     async def live(self, world: World) -> list[str]:
         """Damage, start, rescue where that is advised, and judge."""
@@ -254,14 +253,19 @@ class _Run:
             await trio.to_thread.run_sync(rebuild, state / "state.db", copies)
         try:
             async with self._mounted(world) as host:
-                await self._judge(host)
+                trouble = await self._judge(host)
+            if trouble is None:
                 return
+            # Damage that only shows in use: then the errors have to say what to do.
+            if "check --repair" not in trouble:
+                self._complaints.append(f"the mount fails in use, and does not say what to do: {trouble}")
         except _Refused as refusal:
-            self._refused = True
-            await self._rescue(world, str(refusal))
+            trouble = str(refusal)
+        await self._rescue(world, trouble)
         try:
             async with self._mounted(world) as host:
-                await self._judge(host)
+                if (trouble := await self._judge(host)) is not None:
+                    self._complaints.append(f"after a repair it does not go on: {trouble}")
         except _Refused as refusal:
             self._complaints.append(f"after a repair it still does not start: {refusal}")
 
@@ -280,7 +284,7 @@ class _Run:
         except (RemotefsError, OSError) as error:
             self._complaints.append(f"rescue fails: {error!r}; the mount refuses: {refusal}")
         exported = {path.read_bytes() for path in target.rglob("*") if path.is_file()} if target.is_dir() else set()
-        missing = self._expected() & self._here - exported
+        missing = ({*self._moment.promised.values()} - {b""}) & self._here - exported
         self._complaints += [f"not exported, and whole: {self._name(one)}" for one in missing]
 
     @asynccontextmanager
@@ -299,7 +303,8 @@ class _Run:
 
     # -- judging
 
-    async def _judge(self, host: Host) -> None:
+    async def _judge(self, host: Host) -> str | None:
+        """Judge a mount; return why the database cannot be used, if that is so."""
         with counted(_MOST_STEPS) as steps:
             try:
                 await self._settle(host)
@@ -308,10 +313,13 @@ class _Run:
                 if self._expected() & self._whole - self._found.everything():
                     await self._repair(host)
                 self._judge_contents()
+            except StateUnusable as error:
+                return str(error)
             except (RemotefsError, OSError, AssertionError) as error:
                 self._complaints.append(f"the mount does not go on: {error!r}")
         if steps.count > _MOST_STEPS:
             self._complaints.append(f"spins: {steps.busiest()}")
+        return None
 
     async def _settle(self, host: Host) -> None:
         """Give the mount the time to bring in order what it can: what is damaged stays pending."""
@@ -347,10 +355,10 @@ class _Run:
         for path, one in self._found.shown.items():
             if not isinstance(one, bytes):
                 continue
-            if one not in moment.versions and not self._is_untellable(path):
+            if one not in moment.versions and not self._is_untellable():
                 self._complaints.append(f"shown though damaged: {path}: {one[:16]!r} of {len(one)} bytes")
             expected = moment.promised.get(path)
-            if expected and one != expected and not self._may_differ(path):
+            if expected and one != expected and not self._may_differ():
                 self._complaints.append(f"other bytes: {path} shows {len(one)} bytes, not {len(expected)}")
         if self._is_about_rows() or self._case.role in _WHOLE_FOLDERS:
             return
@@ -366,7 +374,7 @@ class _Run:
         for path, one in self._found.shown.items():
             expected = self._moment.promised.get(path)
             is_wrong = (isinstance(one, Exception) and not isinstance(one, NotReadable)) or (
-                expected is not None and one != expected and not self._may_differ(path)
+                expected is not None and one != expected and not self._may_differ()
             )
             if is_wrong and path not in about:
                 self._complaints.append(f"check says nothing of {path}, which shows {one!r:.120}")
@@ -380,10 +388,10 @@ class _Run:
         contents = set(stored.values())
         for file_id in before - stored.keys() - moment.unlinked:
             path = moment.replaced.get(file_id)
-            if path is None or (moment.promised.get(path) not in contents and not self._is_untellable(path)):
+            if path is None or (moment.promised.get(path) not in contents and not self._is_untellable()):
                 self._complaints.append(f"destroyed: {file_id} is deleted, which {path or 'nobody'} replaces")
         for file_id, data in stored.items():
-            if file_id not in before and data not in moment.versions and not self._is_untellable(None):
+            if file_id not in before and data not in moment.versions and not self._is_untellable():
                 self._complaints.append(f"sent though damaged: {len(data)} bytes {data[:16]!r}")
 
     # -- what may be
@@ -394,34 +402,31 @@ class _Run:
     def _is_about_rows(self) -> bool:
         return self._case.role.startswith("state.db")
 
-    def _may_differ(self, path: str) -> bool:
+    def _may_differ(self) -> bool:
         """Return whether an older state may show an older version of a file."""
         # Of a staged file that is gone the log says so; a power cut may take one that was never acknowledged.
         is_gone = self._case.role.startswith("staging/") and self._case.damage == "remove"
-        return is_gone or self._is_about_rows() or self._case.role in _WHOLE_FOLDERS or self._is_untellable(path)
+        return is_gone or self._is_about_rows() or self._case.role in _WHOLE_FOLDERS or self._is_untellable()
 
-    def _is_untellable(self, path: str | None) -> bool:
+    def _is_untellable(self) -> bool:
         """Return whether nothing can tell that the bytes are damaged: they were written, and never summed.
 
-        A file that is open, or was closed a moment ago, has no sums yet.
+        A file that is open, or was closed a moment ago, has no sums yet; of an open one the length may be older.
         """
-        if not self._case.role.startswith("staging/") or self._moment.name in _SUMMED.get(path, ()):
+        place = (self._case.moment, self._case.role)
+        if not self._case.role.startswith("staging/") or place in _SUMMED:
             return False
-        # The length of a file that is open may be older than its bytes.
         is_shorter = self._case.damage.startswith("cut") or self._case.damage == "remove"
-        return not is_shorter or (self._moment.name, self._case.role) == _OPEN
+        return not is_shorter or place in _OPEN
 
     def _name(self, data: bytes) -> str:
         paths = [path for path, one in self._moment.promised.items() if one == data]
         return f"{', '.join(paths) or 'what is in the trash'} ({len(data)} bytes)"
 
 
-# Staged files that went up, and so have a sum: by path, the moments at which they were not content yet.
-_SUMMED: dict[str | None, tuple[str, ...]] = {"half": ("sent",), "open": ("sent",)}
-
-
-# The file that is open when the mount is killed.
-_OPEN = ("written", "staging/12-1")
+# Staged files that went up, and so have a sum; and the one that is open when the mount is killed.
+_SUMMED = {("sent", "staging/11-1"), ("copied", "staging/14-1"), ("copied", "staging/7-3")}
+_OPEN = {("written", "staging/12-1"), ("sent", "staging/12-1")}
 
 
 class _Refused(Exception):

@@ -182,6 +182,7 @@ async def live(world: World, keeper: Keeper) -> None:
         keeper.keep("trash", world, ledger, host.state_dir)
         await trio.to_thread.run_sync(host.parts.copies.make)
         await user.write("d/late", content(800, 9))
+        keeper.replaces(host.stat("large").file_id, "large")
         await user.edit("large", 5, b"late")
         keeper.keep("copied", world, ledger, host.state_dir)
         await host.settled()
