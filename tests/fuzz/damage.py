@@ -27,6 +27,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from remotefs.check.findings import Kind
 from remotefs.data.content.labels import ATTRIBUTE
 from remotefs.errors import NotReadable, RemotefsError, StateUnusable
 from remotefs.mount import offline
@@ -370,6 +371,9 @@ class _Run:
 
     async def _judge_check(self, host: Host) -> None:
         findings = await check_state(host.parts, Scope(working=True, service=True))
+        damaged = [one for one in findings if one.kind is Kind.DATABASE]
+        if damaged:
+            raise StateUnusable(f"{damaged[0].what}; {damaged[0].advice}")
         about = {finding.path for finding in findings}
         for path, one in self._found.shown.items():
             expected = self._moment.promised.get(path)
