@@ -9,6 +9,7 @@ A life is lived once to record its calls. A case is a recorded call, what goes w
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import signal
@@ -18,12 +19,13 @@ import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import trio
 
 from remotefs.errors import RemotefsError
-from tests.fuzz.calls_boundary import DATABASE, TROUBLES, WHOLE, Boundary, Call, Fault, Mode
+from tests.fuzz.calls_boundary import TROUBLES, WHOLE, Boundary, Call, Fault, Mode
 from tests.fuzz.calls_lives import LIVES, Life, as_configured
 from tests.fuzz.calls_user import User
 from tests.fuzz.oracle import Ledger, Log, complaints, counted, destroyed, lost, recovered, watched
@@ -280,6 +282,12 @@ def cases_of(life: str) -> list[Case]:
     return cases
 
 
+def resident_bytes() -> int:
+    """Return how much memory this process takes now."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def main(words: list[str]) -> int:
     """Obey the command line."""
     match words:
@@ -314,4 +322,4 @@ if __name__ == "__main__":
     os.environ.setdefault("PYTHONFAULTHANDLER", "1")
     sys.exit(main(sys.argv[1:]))
 
-__all__ = ["DATABASE", "Case", "Outcome", "cases_of", "run"]
+__all__ = ["Case", "Outcome", "cases_of", "guarded_run", "resident_bytes", "run"]

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
+import secrets
 import shutil
 import sys
 import tempfile
@@ -172,7 +174,9 @@ def moments() -> dict[str, Moment]:
 
 
 async def _lived(keeper: Keeper, world: World) -> None:
-    with virtual_time(world):
+    with virtual_time(world), pytest.MonkeyPatch.context() as patch:
+        # The same ids each time, so that the same rows lie in the same pages.
+        patch.setattr(secrets, "choice", random.Random(1).choice)
         await live(world, keeper)
 
 

@@ -6,25 +6,28 @@ import random
 
 import pytest
 
-from tests.fuzz.calls import Case, cases_of, run
+from tests.fuzz.calls import Case, cases_of, resident_bytes, run
 from tests.fuzz.calls_lives import LIVES
 
-# Of some 26,000 cases `make test-long` takes each of so many, other ones in each shard of a life.
+# Of some 26,000 cases `make test-long` takes one of so many, others in each shard of a life.
 _EACH = 9
 _SHARDS = 4
-# Each life is in `make test` on one day of these: its name decides.
 _IN_SAMPLE = ("edit", "start")
+# What a process may grow by in a few hundred lives.
+_MOST_GROWTH_BYTES = 200 << 20
 
 
 def complaints_of(cases: list[Case]) -> list[str]:
     """Return what is wrong in each case, with the words that repeat it."""
-    found = []
+    found: list[str] = []
+    missed = 0
     for case in cases:
         outcome = run(case)
-        again = f"python -m tests.fuzz.calls '{case}'"
-        if not outcome.hits and not outcome.complaints:
-            found.append(f"{again}\n    no call failed: the life is not the same each time")
-        found += [f"{again}\n    {one}" for one in outcome.complaints]
+        # A call that comes by another way, or fewer times than when it was recorded, does not fail.
+        missed += not outcome.hits and not outcome.complaints
+        found += [f"python -m tests.fuzz.calls '{case}'\n    {one}" for one in outcome.complaints]
+    if missed > len(cases) // 5:
+        found.append(f"in {missed} of {len(cases)} cases no call failed: the lives are not the same each time")
     return found
 
 
@@ -37,4 +40,6 @@ def test_some_calls_fail_and_nothing_is_lost(life: str) -> None:
 @pytest.mark.parametrize("shard", range(_SHARDS))
 @pytest.mark.parametrize("life", LIVES)
 def test_calls_of_every_worker_and_handler_fail_and_nothing_is_lost(life: str, shard: int) -> None:
+    before = resident_bytes()
     assert complaints_of(cases_of(life)[shard :: _EACH * _SHARDS]) == []
+    assert resident_bytes() - before < _MOST_GROWTH_BYTES
