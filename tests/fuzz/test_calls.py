@@ -33,7 +33,7 @@ def complaints_of(cases: list[Case]) -> list[str]:
 
 @pytest.mark.parametrize("life", _IN_SAMPLE)
 def test_some_calls_fail_and_nothing_is_lost(life: str) -> None:
-    assert complaints_of(random.Random(life).sample(cases_of(life), 2)) == []
+    assert complaints_of(random.Random(life).sample(cases_of(life), 1)) == []
 
 
 @pytest.mark.long
