@@ -230,7 +230,7 @@ async def _listing(world: World, user: User) -> None:
     # What others delete goes to the trash here: it may be there, or not any more.
     user.ledger.promised["vanishes"] = {None, OTHER}
     user.ledger.stay_here.add("vanishes")
-    store.delete(host.id("vanishes"))
+    store.delete(next(record.id for record in host.stored() if record.filename == "vanishes"))
     for _ in range(3):
         await user.tried("walk", host.walk)
         await user.tried("poll", lambda: host.parts.connectivity.watch(host.parts.listings.poll))
