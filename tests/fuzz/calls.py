@@ -12,6 +12,8 @@ from __future__ import annotations
 import gc
 import math
 import os
+import random
+import secrets
 import signal
 import sys
 import time
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 import trio
 
 from remotefs.errors import RemotefsError
@@ -80,13 +83,18 @@ def run(case: Case) -> Outcome:
     return Outcome([outcome], [], 0, []) if isinstance(outcome, str) else outcome
 
 
-def guarded_run(life: Callable[[], T]) -> T | str:
-    """Return what a life returns, or a complaint if it ends by an exception, or not at all."""
+def guarded_run(life: Callable[[], T], *, seed: int = 1) -> T | str:
+    """Return what a life returns, or a complaint if it ends by an exception, or not at all.
+
+    The service gives the same ids each time, by `seed`: they decide in which folder content lies.
+    """
     # A loop without a step of a task is seen from outside alone.
     signal.signal(signal.SIGALRM, _interrupt)
     signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S, 1.0)
     try:
-        return life()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(secrets, "choice", random.Random(seed).choice)
+            return life()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
