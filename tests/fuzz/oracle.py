@@ -184,32 +184,51 @@ async def recovered(host: Host, *, walks: int = 2) -> None:
     for _ in range(walks):
         await host.walk()
         await trio.sleep(_KNOWN_S)
+    if (facts := host.parts.meta.facts).removals_held or facts.expiries_held:
+        await host.parts.refresh.accept_removals()
     await host.settled()
 
 
 # -- the judgement
 
 
-async def complaints(host: Host, ledger: Ledger, log: Log, *, service: bool = True) -> list[str]:
-    """Return what is not as it has to be; `service` asks it too."""
-    found = [*await lost(host, ledger), *destroyed(host, ledger), *await hidden(host, ledger)]
+async def complaints(
+    host: Host, ledger: Ledger, log: Log, *, service: bool = True, anywhere: bool = False
+) -> list[str]:
+    """Return what is not as it has to be; `service` asks it too.
+
+    `anywhere`: an answer said that a file is gone, or another has its name. Its bytes may be under another path then, or
+    in the trash (S2, N3).
+    """
+    found = [*await lost(host, ledger, anywhere=anywhere), *destroyed(host, ledger), *await hidden(host, ledger)]
     found += [*await untrue(host, service=service), *await stuck(host), *await restless(host)]
     return found + ended(log)
 
 
-async def lost(host: Host, ledger: Ledger) -> list[str]:
+async def lost(host: Host, ledger: Ledger, *, anywhere: bool = False) -> list[str]:
     """Bytes that were acknowledged and are not there: in the mount, and at the service."""
     found = []
+    elsewhere = await _all_bytes(host) if anywhere else set()
     for path, contents in ledger.promised.items():
         data = await _read(host, path)
+        if elsewhere & contents:
+            continue
         if isinstance(data, Exception):
-            if None not in contents or not isinstance(data, AssertionError | FileNotFoundError | RemotefsError):
+            if None not in contents:
                 found.append(f"lost: {path} cannot be read: {data!r}")
         elif data not in contents:
             found.append(f"lost: {path} has {_short(data)}, not {' or '.join(map(_short, contents))}")
         elif path not in ledger.stay_here and data and (complaint := _unsent(host, path, data)):
             found.append(complaint)
     return found
+
+
+async def _all_bytes(host: Host) -> set[bytes | None]:
+    """Return the contents of all files that can be read, and of the trash."""
+    contents = [await _read(host, path) for path in _paths(host)]
+    trash = host.parts.trash
+    contents += [trash.bytes_of(entry.number).read_bytes() for entry in trash.entries()]
+    return {data for data in contents if isinstance(data, bytes)}
 
 
 def _unsent(host: Host, path: str, data: bytes) -> str | None:
@@ -272,7 +291,7 @@ async def stuck(host: Host) -> list[str]:
             host.unlink(other)
             await host.settled()
             assert not host.remote_bytes(other), "it was not deleted"
-    except (Exception, trio.TooSlowError) as error:
+    except (Exception, trio.TooSlowError) as error:  # noqa: BLE001 - whatever it is, it is told
         return [f"stuck: a new file cannot live: {error!r}"]
     return []
 

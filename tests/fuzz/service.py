@@ -10,6 +10,7 @@ An action (tests/faults.py) gets a `Call` whose `transport` writes any bytes: wh
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
@@ -106,8 +107,9 @@ class Wire:
 class Served:
     """One connection: requests parsed by h11, replies written by hand."""
 
-    def __init__(self, app: _Spoiled, stream: trio.SocketStream) -> None:
+    def __init__(self, app: _Spoiled, stream: trio.SocketStream, most_files: Callable[[], int | None]) -> None:
         self._app = app
+        self._most_files = most_files
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
         self.wire = Wire(stream)
         self._body_over = False
@@ -144,6 +146,8 @@ class Served:
 
     def _scope(self, head: h11.Request) -> dict[str, Any]:
         path, _, query = head.target.partition(b"?")
+        if (most := self._most_files()) is not None:
+            query = re.sub(rb"(?<![a-z])limit=\d{3,}", b"limit=%d" % most, query)
         return {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": head.method.decode(),
             "scheme": "http", "path": path.decode(), "raw_path": path, "query_string": query, "root_path": "",
@@ -183,6 +187,8 @@ class Served:
 class Service(FaultyServer):
     """The running server; `wires` are the connections so far."""
 
+    # The longest page of a listing, whatever limit is asked for; None: the limit.
+    page_files: int | None = None
     wires: list[Wire] = field(default_factory=list)
 
 
@@ -206,7 +212,7 @@ async def serving(root: Path, clock: Callable[[], float], **settings: Any) -> As
         service = Service(url, store, script, KEY)
 
         async def answer(stream: trio.SocketStream) -> None:
-            served = Served(app, stream)
+            served = Served(app, stream, lambda: service.page_files)
             service.wires.append(served.wire)
             await served.run()
 

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,6 +52,8 @@ class World:
     service_ahead_s: float = 0.0
     # How long the machine was suspended so far: CLOCK_BOOTTIME counts it, trio's clock does not.
     suspended_s: float = 0.0
+    # What the server's side saw that must not be: sentences for people.
+    notes: list[str] = field(default_factory=list)
 
     @property
     def true_s(self) -> float:
