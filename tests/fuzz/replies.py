@@ -9,18 +9,14 @@ after are combinations by chance. The number alone decides what a case is.
 
 from __future__ import annotations
 
-import os
 import random
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 
-import certifi
 import msgspec
 import trio
 
@@ -30,7 +26,7 @@ from tests.fuzz import replies_json as odd_json
 from tests.fuzz import replies_wire as wire
 from tests.fuzz.oracle import Ledger, complaints, counted, recovered, watched
 from tests.fuzz.replies_life import Scene, furnish, live, prepare
-from tests.fuzz.world import World, run_world
+from tests.fuzz.world import World, run_world, trust_little
 from tests.hostile import FIGURES
 
 CASES = 10_000
@@ -303,7 +299,7 @@ async def _live(world: World, outcome: Outcome) -> None:
 
 async def _judge(scene: Scene, outcome: Outcome, log: object) -> None:
     try:
-        await recovered(scene.host, walks=3)
+        await recovered(scene.host)
     except AssertionError as error:
         outcome.found.append(f"never settled: {str(error)[:600]}")
     # Only what an answer said, and not that it was odd, can have moved a file.
@@ -347,18 +343,10 @@ def _shaped(config: Config, case: Case) -> Config:
     return msgspec.structs.replace(config, service=service)
 
 
-def _trust_little() -> None:
-    """Trust one certificate, as tests/conftest.py does: to read all of them takes longer than a case."""
-    end = "-----END CERTIFICATE-----\n"
-    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
-        file.write(Path(certifi.where()).read_text().partition(end)[0] + end)
-    os.environ["SSL_CERT_FILE"] = file.name
-
-
 def main(arguments: list[str]) -> int:
     """Run cases and print the failures."""
     numbers = list(map(int, arguments))
-    _trust_little()
+    trust_little()
     cases = range(numbers[0], numbers[0] + 1) if len(numbers) == 1 else range(*numbers)
     began, failed, unhit = time.monotonic(), 0, 0
     for number in cases:

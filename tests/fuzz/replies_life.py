@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import trio
 
 from tests.fuzz.oracle import Ledger, tried
-from tests.fuzz.world import World
+from tests.fuzz.world import POLL_S, World
 from tests.parts import Host
 
 # Of the others, downloadable and of several chunks.
@@ -139,7 +139,7 @@ async def _read_deep(scene: Scene) -> None:
 
 async def _others_add(scene: Scene) -> None:
     scene.ledger.others_file(scene.world.server.store.add_generated("fresh.txt", b"fresh"), b"fresh")
-    await trio.sleep(8.0)
+    await trio.sleep(POLL_S + 1)
     await scene.read("fresh.txt")
 
 
@@ -160,7 +160,7 @@ async def _look(scene: Scene) -> None:
     for folder in ("", "docs", "folder"):
         await tried(lambda folder=folder: scene.host.ls(folder))
     scene.host.parts.refresh.note_use()
-    await trio.sleep(13.0)
+    await trio.sleep(POLL_S + 1)
 
 
 async def _wait(scene: Scene) -> None:

@@ -159,7 +159,10 @@ class Served:
         if self._body_over:
             # It asks whether the client has gone: the next write finds out.
             await trio.sleep_forever()
-        event = await self._event()
+        try:
+            event = await self._event()
+        except h11.RemoteProtocolError:  # the client has cut its request
+            event = None
         if isinstance(event, h11.Data):
             return {"type": "http.request", "body": bytes(event.data), "more_body": True}
         self._body_over = True

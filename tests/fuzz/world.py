@@ -14,6 +14,7 @@ Time is virtual: nothing sleeps, and the mount has the timeouts that it really h
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,11 +24,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import certifi
 import msgspec
 import trio
 
 from remotefs.clocks import Machine
-from remotefs.config import Config, ServiceConfig, WritebackConfig
+from remotefs.config import Config, RefreshConfig, ServiceConfig, WritebackConfig
 from tests.fuzz.service import Clock, Service, jumping, serving
 from tests.parts import Host, running
 
@@ -36,6 +38,8 @@ T = TypeVar("T")
 # When it begins, in seconds since the epoch.
 START_S = 1_800_000_000
 _NS = 1_000_000_000
+# Polls come seldom: they are most of the requests of a case, and of its time.
+POLL_S = 15.0
 _MEMORY = Path("/dev/shm")
 _TIMEOUTS = ("connect_timeout_s", "io_timeout_s", "request_deadline_s", "read_wait_s", "requests_per_minute")
 
@@ -60,10 +64,20 @@ class World:
         """Return the true time in seconds since the epoch."""
         return START_S + self.clock.now_s + self.suspended_s
 
+    @property
+    def wall_s(self) -> float:
+        """Return what the wall clock of the machine shows, in seconds since the epoch."""
+        return self.true_s + self.wall_ahead_s
+
+    @property
+    def service_s(self) -> float:
+        """Return what the service's clock shows, in seconds since the epoch."""
+        return self.true_s + self.service_ahead_s
+
     def machine(self, boot_id: str = "this run of the machine", booted_s: float = 0.0) -> Machine:
         """Return the machine's clocks; `booted_s` is when it started, in seconds after the world's beginning."""
         return Machine(
-            lambda: int((self.true_s + self.wall_ahead_s) * _NS),
+            lambda: int(self.wall_s * _NS),
             lambda: int((self.true_s - START_S - booted_s) * _NS),
             boot_id,
         )
@@ -102,11 +116,19 @@ def run_world(life: Callable[[World], Awaitable[T]], **server: Any) -> T:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def trust_little() -> None:
+    """Trust one certificate, as tests/conftest.py does: to read all of them takes longer than a case."""
+    end = "-----END CERTIFICATE-----\n"
+    with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
+        file.write(Path(certifi.where()).read_text().partition(end)[0] + end)
+    os.environ["SSL_CERT_FILE"] = file.name
+
+
 async def _lived(life: Callable[[World], Awaitable[T]], folder: Path, clock: Clock, settings: dict[str, Any]) -> T:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(jumping, clock)
         times: list[World] = []
-        async with serving(folder / "server", lambda: times[0].true_s + times[0].service_ahead_s, **settings) as server:
+        async with serving(folder / "server", lambda: times[0].service_s, **settings) as server:
             times.append(World(folder, clock, server))
             result = await life(times[0])
         nursery.cancel_scope.cancel()
@@ -116,4 +138,5 @@ async def _lived(life: Callable[[World], Awaitable[T]], folder: Path, clock: Clo
 def _as_real(config: Config, change: Callable[[Config], Config]) -> Config:
     real = {name: getattr(ServiceConfig(), name) for name in _TIMEOUTS}
     service = msgspec.structs.replace(config.service, **real)
-    return change(msgspec.structs.replace(config, service=service, writeback=WritebackConfig()))
+    refresh = RefreshConfig(poll_in_use_s=POLL_S)
+    return change(msgspec.structs.replace(config, service=service, writeback=WritebackConfig(), refresh=refresh))
