@@ -32,10 +32,10 @@ from tests.parts import Host
 CASES = 1_000
 MOST_STEPS = 400_000
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
-# How far a clock jumps, in seconds. The last ones end before 1970, after 2038, and after the last ns that 64 bits hold.
+# How far a clock jumps, in seconds. The last ones end in 1970, after 2038, and near 2232: Linux sets no later time.
 JUMPS = (
     1.0, -1.0, 30.0, -30.0, 10 * MINUTE, -10 * MINUTE, HOUR, -HOUR, 5 * HOUR, -5 * HOUR, DAY, -DAY, 40 * DAY, -40 * DAY,
-    400 * DAY, -400 * DAY, -float(START_S), -float(START_S) - DAY, 400_000_000.0, 8_000_000_000.0,
+    400 * DAY, -400 * DAY, -float(START_S), 400_000_000.0, 6_400_000_000.0,
 )  # fmt: skip
 SLEEPS = (30.0, 10 * MINUTE, 5 * HOUR, 3 * DAY, 29 * DAY)
 # A change that waits for nothing but its time, and one that failed, go out within this time by every clock's leave.
@@ -154,7 +154,7 @@ async def _the_machine_starts_again_with_a_wrong_clock(life: Life, amount_s: flo
 async def _replies_have_no_date(life: Life, amount_s: float) -> None:
     before = life.world.server.script.date
     life.world.server.script.date = lambda: None
-    await trio.sleep(min(abs(amount_s), 3 * DAY))
+    await trio.sleep(min(abs(amount_s), 5 * HOUR))
     life.world.server.script.date = before
 
 
@@ -209,6 +209,7 @@ class Outcome:
     found: list[str] = field(default_factory=list)
     requests: int = 0
     steps: int = 0
+    # Of the processor.
     took_s: float = 0.0
 
     def __str__(self) -> str:
@@ -217,7 +218,7 @@ class Outcome:
 
 def outcome_of(case: Case) -> Outcome:
     """Live through a case and judge it."""
-    outcome, began = Outcome(case), time.monotonic()
+    outcome, began = Outcome(case), time.process_time()
 
     async def lived(world: World) -> None:
         with counted(MOST_STEPS) as steps, _walls(world):
@@ -228,11 +229,11 @@ def outcome_of(case: Case) -> Outcome:
 
     try:
         run_world(lived)
-    except BaseException as error:  # noqa: BLE001 - a case that ends otherwise is a finding too
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         outcome.found.append("ended: " + "".join(traceback.format_exception(error))[-3000:])
-    outcome.took_s = time.monotonic() - began
+    outcome.took_s = time.process_time() - began
     return outcome
 
 
@@ -290,7 +291,7 @@ async def _at_the_end(life: Life, outcome: Outcome, log: Log) -> None:
     outcome.found += life.scene.notes
     async with _mount(life) as host:
         # A clock of the service that was set is believed after ten minutes.
-        await trio.sleep(50 * MINUTE)
+        await trio.sleep(25 * MINUTE)
         outcome.found += await _late(host)
         expired = {r.id for r in host.stored() if r.expires_us is not None and r.expires_us / 1e6 <= world.service_s}
         for file_id in expired:
@@ -370,7 +371,7 @@ def main(arguments: list[str]) -> int:
     numbers = list(map(int, arguments))
     cases = range(numbers[0], numbers[0] + 1) if len(numbers) == 1 else range(*numbers)
     trust_little()
-    began, failed = time.monotonic(), 0
+    began, failed = time.process_time(), 0
     for number in cases:
         outcome = outcome_of(case_of(number))
         failed += bool(outcome.found)
@@ -378,7 +379,7 @@ def main(arguments: list[str]) -> int:
             print(outcome, flush=True)
         if len(cases) == 1:
             print(f"{outcome.requests} requests, {outcome.steps} steps, {outcome.took_s:.2f} s")
-    print(f"{failed} of {len(cases)} failed, {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{failed} of {len(cases)} failed, {time.process_time() - began:.0f} s", flush=True)
     return 1 if failed else 0
 
 

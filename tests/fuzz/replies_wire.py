@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import trio
+import anyio
 
 from tests.faults import Action, Call, _error_body
 from tests.fuzz.world import World
@@ -176,7 +176,7 @@ class OddBytes(OddReply):
         """Send bytes a few at a time."""
         for at in range(0, len(content), size):
             await call.transport.send(content[at : at + size])
-            await trio.sleep(every_s)
+            await anyio.sleep(every_s)
 
     async def flood(self, call: Call, piece: bytes, most: int) -> None:
         """Send a piece again and again; a client that takes more than `most` bytes of them takes too much."""
@@ -198,7 +198,7 @@ def _plain(name: str, content: Callable[[Whole], bytes]) -> None:
 def _hanging(name: str, content: Callable[[Whole], bytes]) -> None:
     async def answer(odd: OddBytes, call: Call, whole: Whole) -> None:
         await call.transport.send(content(whole))
-        await trio.sleep_forever()
+        await anyio.sleep_forever()
 
     BYTES[name] = answer
 
@@ -306,12 +306,28 @@ _plain("tls", lambda whole: b"\x15\x03\x01\x00\x02\x02\x28")
 _plain("http/2", lambda whole: b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\0" * 18)
 _plain("html without a head", lambda whole: _page(200))
 _plain("until the end of the connection", lambda whole: whole.head(connection="close") + whole.body)
-_plain("206 without a range", lambda whole: whole.head(status="206 Partial", content_length=str(len(whole.body))) + whole.body)
-for span in ("bytes 0-0/1", "bytes 1-5/6", "bytes 0-9/*", "bytes 5-1/9", "bytes 0-99999/100000", "bytes */6", "items 0-1/2"):
+_plain(
+    "206 without a range",
+    lambda whole: whole.head(status="206 Partial", content_length=str(len(whole.body))) + whole.body,
+)
+for span in (
+    "bytes 0-0/1",
+    "bytes 1-5/6",
+    "bytes 0-9/*",
+    "bytes 5-1/9",
+    "bytes 0-99999/100000",
+    "bytes */6",
+    "items 0-1/2",
+):
     _plain(
         f"206 {span}",
         lambda whole, span=span: (
-            whole.head(status="206 Partial", without=("content-range",), content_range=span, content_length=str(len(whole.body)))
+            whole.head(
+                status="206 Partial",
+                without=("content-range",),
+                content_range=span,
+                content_length=str(len(whole.body)),
+            )
             + whole.body
         ),
     )
@@ -430,7 +446,7 @@ async def _gzip_without_end(odd: OddBytes, call: Call, whole: Whole) -> None:
     again = packer.compress(b" " * (16 * MIB)) + packer.flush(zlib.Z_FULL_FLUSH)
     for _ in range(100):
         await call.transport.send(again)
-    await trio.sleep_forever()
+    await anyio.sleep_forever()
 
 
 @odd_bytes
@@ -448,9 +464,9 @@ async def _an_error_that_drips(odd: OddBytes, call: Call, whole: Whole) -> None:
 @odd_bytes
 async def _a_second_reply_later(odd: OddBytes, call: Call, whole: Whole) -> None:
     await call.transport.send(whole.bytes())
-    await trio.sleep(1.0)
+    await anyio.sleep(1.0)
     await call.transport.send(whole.bytes())
-    await trio.sleep(30.0)
+    await anyio.sleep(30.0)
 
 
 def _bomb() -> bytes:
