@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from remotefs.control.messages.status import RETRY, PathParams
 from remotefs.server.queries import ListQuery
 from tests.faults import Action, Call, FaultyServer
 from tests.fuzz import replies_wire as wire
 from tests.fuzz.replies import systematic
-from tests.mount.support import Mounted, eventually, stored
+from tests.mount.support import PATIENCE_S, Mounted, eventually, stored
 
 CASES = 200
 # Ways to answer that take their time, or fill the line for as long as somebody reads.
@@ -115,6 +117,8 @@ def live(number: int, mount: Mounted, server: FaultyServer, theirs: dict[str, by
     found = _act(folder, theirs)
     server.script.clear()
     eventually(lambda: mount.status().online)
+    # A refused file is sent again after a minute, or when a person says so.
+    mount._control.call(RETRY, PathParams(path=""), timeout_s=PATIENCE_S)
     mount.flush()
     found += world.notes + _judged(mount, server, folder, theirs)
     return [f"case {number} ({'; '.join(f'{op} {what}' for op, what, _ in odds)}): {complaint}" for complaint in found]
@@ -122,8 +126,10 @@ def live(number: int, mount: Mounted, server: FaultyServer, theirs: dict[str, by
 
 def _act(folder: Path, theirs: dict[str, bytes]) -> list[str]:
     found = []
-    (folder / "new.txt").write_bytes(b"a new file")
-    (folder / "kept.txt").write_bytes(b"another version")
+    for name, data in (("new.txt", b"a new file"), ("kept.txt", b"another version")):
+        # A close tells what the service said, and the bytes are kept whatever it was (W2).
+        with suppress(OSError):
+            (folder / name).write_bytes(data)
     (folder / "removed.txt").unlink()
     (folder / "moved.txt").rename(folder / "moved-2.txt")
     for name, data in theirs.items():
