@@ -68,6 +68,8 @@ class Life:
     boot: int = 1
     booted_s: float = 0.0
     is_restarted: bool = False
+    # What the clocks of the machine and of the service were ahead when a mount began, as far as both agreed.
+    agreed_s: float = 0.0
 
     def machine(self) -> Machine:
         """Return the clocks of this run of the machine."""
@@ -339,7 +341,7 @@ async def _trash_something(life: Life) -> None:
 
 
 def _wrongly_emptied(life: Life, host: Host) -> list[str]:
-    is_old = life.world.true_s - START_S > TRASH_DAYS * DAY
+    is_old = life.world.true_s - START_S + life.agreed_s > TRASH_DAYS * DAY
     kept = [entry.path for entry in host.parts.trash.entries()]
     return [] if is_old or "trashed.txt" in kept else [f"lost: the trash was emptied too early: {kept}"]
 
@@ -358,6 +360,8 @@ def _http_date(now_s: float) -> str | None:
 
 @asynccontextmanager
 async def _mount(life: Life) -> AsyncIterator[Host]:
+    service_ahead_s = life.world.service_ahead_s + life.date_ahead_s
+    life.agreed_s = max(life.agreed_s, min(life.world.wall_ahead_s, service_ahead_s))
     async with life.world.mounted(machine=life.machine(), working=False) as host:
         life.scene.host = host
         await host.walk()
