@@ -8,7 +8,8 @@ changing it is frozen first (W4).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from remotefs.data.content.store import ContentStore
 from remotefs.data.download.downloader import Downloader
@@ -18,9 +19,16 @@ from remotefs.data.files.staging import Staging
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.errors import AlreadyExists, DeadlineExceeded, NotReadable
+from remotefs.errors import AlreadyExists, DeadlineExceeded, LocalError, NotReadable
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
+
+
+class Writable(NamedTuple):
+    """A staged file to write into, and the row that says so. Both are of one length; only a write changes that."""
+
+    inode: Inode
+    file: StagedFile
 
 
 class CopyOnWrite:
@@ -52,8 +60,10 @@ class CopyOnWrite:
         self._in_flight = in_flight
         self._check_readable = check_readable
 
-    async def writable(self, inode: Inode, *, keep: int | None = None) -> StagedFile:
-        """Return the staged file to write into, with the first `keep` bytes of the content (None: all of them).
+    async def writable(self, inode: Inode, *, keep: int | None = None) -> Writable:
+        """Return the staged file to write into, with at least the first `keep` bytes of the content (None: all).
+
+        A new staged file has exactly those, and so has its row: what the caller does next may fail.
 
         Invariant: called with the inode's lock held. Raises as `copy` does.
         """
@@ -61,18 +71,18 @@ class CopyOnWrite:
         if keep == 0 and inode.staged_gen is not None and self._is_beyond_repair(inode):
             return self._restart(inode)
         if inode.state == ContentState.DIRTY:
-            return self._staged(inode)
+            return Writable(inode, self._staged(inode))
         if inode.staged_gen is not None:
             return await self._write_over(inode, keep)
         generation = ContentLifecycle.of(inode).staged_as()
         staged = await self.copy(inode, generation, keep)
         with self._discarding_at_failure(inode.ino, generation):
-            inode = self._tree.get(inode.ino)
-            self._save_dirty(inode, ContentLifecycle.of(inode).written())
-        self._overtake(inode)
-        return staged
+            before = self._tree.get(inode.ino)
+            after = self._save_dirty(before, ContentLifecycle.of(before).written(), size=keep)
+        self._overtake(before)
+        return Writable(after, staged)
 
-    async def _write_over(self, inode: Inode, keep: int) -> StagedFile:
+    async def _write_over(self, inode: Inode, keep: int) -> Writable:
         """Return the staged file of a closed version, which is frozen before it changes if the file keeps changing."""
         if self._freezer.wants(inode):
             if keep > 0:
@@ -84,9 +94,10 @@ class CopyOnWrite:
             # Damaged bytes must not go up as part of an edit (R3).
             await self._staging.sums.check(inode, self._staged(inode).path)
             inode = self._tree.get(inode.ino)
-        self._save_dirty(inode, ContentLifecycle.of(inode).written())
+        staged = self._staged(inode)
+        after = self._save_dirty(inode, ContentLifecycle.of(inode).written(), size=inode.size)
         self._overtake(inode)
-        return self._staged(inode)
+        return Writable(after, staged)
 
     def _is_beyond_repair(self, inode: Inode) -> bool:
         """Return whether new bytes need a new file.
@@ -96,7 +107,7 @@ class CopyOnWrite:
         """
         return self._staging.sums.is_damaged(inode) or self._staged(inode).is_lost
 
-    def _restart_beside_frozen(self, inode: Inode) -> StagedFile:
+    def _restart_beside_frozen(self, inode: Inode) -> Writable:
         try:
             return self._restart(inode)
         except BaseException:
@@ -108,28 +119,30 @@ class CopyOnWrite:
         assert inode.staged_gen is not None
         return self._staging.open(inode.ino, inode.staged_gen)
 
-    def _restart(self, inode: Inode) -> StagedFile:
+    def _restart(self, inode: Inode) -> Writable:
         """Give up the staged file; return a new, empty one."""
         assert inode.staged_gen is not None
         life = ContentLifecycle.of(inode).restarted()
         staged = self._staging.create(inode.ino, life.staged_as())
         with self._discarding_at_failure(inode.ino, life.staged_as()), self._db.transaction():
-            self._save_dirty(inode, life)
+            after = self._save_dirty(inode, life, size=0)
             self._garbage.drop_staged(inode.ino, inode.staged_gen)
         self._overtake(inode)
-        return staged
+        return Writable(after, staged)
 
-    def _save_dirty(self, before: Inode, life: ContentLifecycle) -> None:
+    def _save_dirty(self, before: Inode, life: ContentLifecycle, *, size: int) -> Inode:
         with self._db.transaction():
-            self._tree.update(before.ino, **life._asdict())
+            after = self._tree.update(before.ino, size=size, **life._asdict())
             self._planner.dirtied(before.ino)
+            return after
 
     def _overtake(self, before: Inode) -> None:
         """Cut the upload of a version that is about to change, and count it as overtaken. Its row says so already."""
         cut = self._in_flight.overtake(before.ino)
         is_unsent = before.state == ContentState.CLOSED and before.size > 0
         if is_unsent and not self._in_flight.will_arrive(before.ino):
-            self._freezer.overtaken(before.ino, cut=cut)
+            with suppress(LocalError):  # the row is saved, and the count is only a hint
+                self._freezer.overtaken(before.ino, cut=cut)
 
     @contextmanager
     def _discarding_at_failure(self, ino: int, generation: int) -> Iterator[None]:

@@ -58,11 +58,16 @@ class FileWriter:
         """
         async with self._locks.hold(ino):
             self._check_size(ino, offset + len(data))
-            staged = await self._copy_on_write.writable(self._locator.recorded(ino))
-            written = staged.write(offset, data)
+            inode, staged = await self._copy_on_write.writable(self._locator.recorded(ino))
+            try:
+                written = staged.write(offset, data)
+            except LocalError:
+                if staged.size > inode.size:  # by what the disk took before it failed
+                    self._tree.note(ino, size=staged.size)
+                raise
             now = time.time_ns()
-            size = max(self._tree.get(ino).size, offset + written)
-            self._tree.note(ino, size=size, mtime_ns=now, ctime_ns=now)
+            # No look at the row between the bytes and their length, because that may fail.
+            self._tree.note(ino, size=max(inode.size, offset + written), mtime_ns=now, ctime_ns=now)
             return written
 
     async def truncate(self, ino: int, size: int) -> Inode:
@@ -73,11 +78,12 @@ class FileWriter:
         async with self._locks.hold(ino):
             self._check_size(ino, size)
             inode = self._locator.recorded(ino)
-            staged = await self._copy_on_write.writable(inode, keep=min(size, inode.size))
-            staged.truncate(size)
+            inode, staged = await self._copy_on_write.writable(inode, keep=min(size, inode.size))
+            if inode.size != size or staged.size != size:  # a new one has its length
+                staged.truncate(size)
             now = time.time_ns()
             self._tree.note(ino, size=size, mtime_ns=now, ctime_ns=now)
-            return self._tree.get(ino)
+            return inode._replace(size=size, mtime_ns=now, ctime_ns=now)
 
     async def close(self, ino: int) -> bool:
         """Close the version that was written, so that it is uploaded; return whether there is one to upload.

@@ -16,12 +16,13 @@ import trio.testing
 
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.status import FlushParams, PathParams
-from remotefs.errors import StateUnusable, TransportError, Unreachable
+from remotefs.errors import OutOfSpace, StateUnusable, TransportError, Unreachable
 from remotefs.fuse.translate import errno_of
 from remotefs.store.records import ContentState, Origin
 from tests.between import Between, at_every_step
 from tests.commands import commands, quietly
 from tests.data.files.test_staging import small_disk
+from tests.failing import failing
 from tests.faults import Action, FaultyServer, Hold, HoldReply, LostReply, Reply, Rule
 from tests.parts import LARGE, Host, rows_that_cannot_be_written, running
 
@@ -141,6 +142,36 @@ async def test_a_version_that_is_closed_and_not_sent_yet_is_frozen_by_the_next_w
         host.make_due()
         fh = await log.write()
         assert len(left_over(host)) == 1
+        other.release()
+        await host.until(lambda: 4 in log.at_service())
+        await log.close(fh)
+        await host.settled()
+        assert log.at_service() == [5]
+
+
+def _makes_a_staged_file(path: object, flags: int = 0, *_: object) -> bool:
+    return bool(flags & os.O_CREAT) and "staging" in str(path)
+
+
+async def test_a_version_that_is_emptied_in_vain_is_as_it_was(
+    tmp_path: Path, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with frozen(tmp_path, server, upload_workers=1) as (host, log, held):
+        await log.change()
+        other = log.hold()
+        held.release()
+        await host.until(lambda: log.at_service() == [3])
+        await host.write("other", b"x")
+        await other.until_hit()
+        await trio.sleep(PAUSE_S + 1)
+        with failing(monkeypatch, "open", errno.ENOSPC, when=_makes_a_staged_file), pytest.raises(OutOfSpace):
+            await host.open("log", os.O_WRONLY | os.O_TRUNC)
+        assert version_of(await host.read("log")) == 4
+        await trio.sleep(PAUSE_S + 1)
+        # The new staged file is empty as it is made, so there is nothing to be cut that could fail.
+        with failing(monkeypatch, "ftruncate", errno.ENOSPC):
+            fh = await log.write(os.O_WRONLY | os.O_TRUNC)
+        assert version_of(await host.read("log")) == 5
         other.release()
         await host.until(lambda: 4 in log.at_service())
         await log.close(fh)

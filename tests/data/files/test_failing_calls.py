@@ -1,0 +1,87 @@
+"""A call of the disk or of the database fails in the middle of a write: what was acknowledged is as it was (W1, H7)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from remotefs.errors import OutOfSpace
+from remotefs.mount.check.inspection import check_state
+from remotefs.vfs.attributes import AttributeChange
+from tests.failing import failing, unreadable_rows
+from tests.faults import FaultyServer
+from tests.parts import Host, running
+
+Server = FaultyServer
+Clock = trio.abc.Clock
+_OLD = b"what was acknowledged " * 100
+
+
+@pytest.fixture
+async def host(tmp_path: Path, server: Server, clock: Clock) -> AsyncIterator[Host]:
+    """A machine whose workers rest."""
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        yield host
+
+
+def staged(host: Host, path: str) -> Path:
+    """The staged file of a path."""
+    inode = host.stat(path)
+    assert inode.staged_gen is not None
+    return host.parts.staging.place(inode.ino, inode.staged_gen)
+
+
+async def goes_up(host: Host, content: bytes) -> None:
+    """`a` is sent, and is this."""
+    assert await host.read("a") == content
+    assert await check_state(host.parts) == []
+    await host.start_working()
+    await host.parts.closer.close_all()
+    await host.settled()
+    assert host.remote_bytes("a")[:1] == [content]
+
+
+async def test_what_could_not_be_emptied_has_its_bytes(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    await host.write("a", _OLD)
+    with failing(monkeypatch, "ftruncate", errno.ENOSPC), pytest.raises(OutOfSpace):
+        await host.open("a", os.O_WRONLY | os.O_TRUNC)
+    await goes_up(host, _OLD)
+
+
+@pytest.mark.parametrize("size", [0, 3])
+async def test_what_the_service_has_is_cut_or_it_is_not(host: Host, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """The copy has its length from the start."""
+    host.server.store.add_generated("a", _OLD)
+    await host.walk()
+    with failing(monkeypatch, "ftruncate", errno.ENOSPC, nth=1 if size == 0 else 1000):
+        await host.fs.attributes.setattr(host.stat("a").ino, AttributeChange(size=size), None)
+    assert host.stat("a").size == staged(host, "a").stat().st_size == size
+    await goes_up(host, _OLD[:size])
+
+
+async def test_a_row_and_its_bytes_are_of_one_length_if_no_row_can_be_read_after_a_write(host: Host) -> None:
+    await host.write("a", _OLD)
+    handle, file = await host.open("a", os.O_WRONLY), staged(host, "a")
+    with unreadable_rows(host, lambda: file.stat().st_size > len(_OLD)):
+        await host.fs.files.write(handle.fh, len(_OLD), b"more")
+    await host.close(handle)
+    await goes_up(host, _OLD + b"more")
+
+
+async def test_a_row_and_its_bytes_are_of_one_length_if_the_disk_takes_a_part(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await host.write("a", _OLD)
+    handle = await host.open("a", os.O_WRONLY)
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:2], offset))
+    with failing(monkeypatch, "pwrite", errno.ENOSPC, nth=2), pytest.raises(OutOfSpace):
+        await host.fs.files.write(handle.fh, len(_OLD), b"more")
+    monkeypatch.undo()
+    await host.close(handle)
+    await goes_up(host, _OLD + b"mo")
