@@ -88,12 +88,17 @@ class Closer:
 
     async def run(self) -> None:
         """Look for such files after each failure, and once a minute, until cancelled."""
+        failures = 0
         while True:
             await self._wakeup.wait(self._pause_s())
             try:
                 await self._look()
+                failures = 0
             except RemotefsError as error:
                 _log.warning("files that are not closed cannot be looked for: %s", error)
+                # What is due stays due, so it gives no pause.
+                await trio.sleep(backoff_s(_FIRST_PAUSE_S, _LAST_PAUSE_S, failures))
+                failures += 1
 
     async def _look(self) -> None:
         unclosed = [inode.ino for inode in self._tree.unclosed()]

@@ -16,6 +16,7 @@ from remotefs.errors import StateUnusable
 from remotefs.store.records import ContentState
 from remotefs.vfs.attributes import AttributeChange
 from tests.commands import commands, quietly
+from tests.failing import unreadable_rows
 from tests.faults import FaultyServer
 from tests.parts import Host, running
 
@@ -121,6 +122,16 @@ async def test_what_nobody_noticed_is_found_within_a_minute(host: Host, clock: C
     await trio.sleep(61)
     await host.settled()
     assert host.remote_bytes("a") == [b"HELLO"]
+
+
+async def test_while_no_row_can_be_read_it_is_not_looked_for_all_the_time(
+    host: Host, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await close_in_vain(host)
+    with unreadable_rows(host):
+        await trio.sleep(3600.0)
+    assert 10 < caplog.text.count("files that are not closed cannot be looked for") < 80
+    await host.until(lambda: host.remote_bytes("a") == [b"HELLO"], tries=100)
 
 
 async def test_one_that_is_open_for_writing_again_is_left_to_its_close(host: Host, clock: Clock) -> None:
