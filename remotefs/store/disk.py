@@ -105,11 +105,17 @@ def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut, for a thread. Raises OSError that names the folder."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        sync_names(fd, folder)
+    finally:
+        os.close(fd)
+
+
+def sync_names(fd: int, folder: Path) -> None:
+    """Sync a folder that is open, as `sync_folder` does. Raises OSError that names the folder."""
+    try:
         os.fsync(fd)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from error
-    finally:
-        os.close(fd)
 
 
 def make_folder(folder: Path) -> None:

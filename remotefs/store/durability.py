@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import trio
 
 from remotefs import crashpoints
 from remotefs.errors import RemotefsError, StateUnusable
-from remotefs.store.disk import sync_folder
+from remotefs.store.disk import local_error, sync_names
 from remotefs.store.groupsync import GroupSync
 
 
@@ -17,8 +19,8 @@ class Durability:
     """Syncs the commits in the log at `log`, and the names of the files that rows refer to.
 
     A round runs in one thread. It syncs first the folders in which names have changed, then the log. In this order a
-    round that is cut short leaves files without rows, never rows whose files are missing. After a failure every further
-    wait fails (see GroupSync).
+    round that is cut short leaves files without rows, never rows whose files are missing. After a sync that failed
+    every further wait fails (see GroupSync); what could not be opened is synced by the next round.
     """
 
     def __init__(self, log: Path) -> None:
@@ -63,9 +65,13 @@ class Durability:
             raise
 
     def _sync_all(self, folders: set[Path], log_fd: int | None) -> None:
-        """Sync the folders and then the log, for a thread. Raises OSError that names the one that failed."""
+        """Sync the folders and then the log, for a thread.
+
+        Raises OSError that names the one whose sync failed, LocalError for one that could not be opened.
+        """
         for folder in sorted(folders):
-            sync_folder(folder)
+            with _opened(folder, os.O_DIRECTORY) as fd:
+                sync_names(fd, folder)
             crashpoints.reached("names are on the disk", folder.name)
         if log_fd is None:
             return
@@ -78,8 +84,25 @@ class Durability:
     def _opened_log(self) -> int:
         # The descriptor stays valid: SQLite keeps the same log file as long as a connection is open.
         if self._log_fd is None:
-            self._log_fd = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
+            self._log_fd = _open(self._log)
         return self._log_fd
+
+
+def _open(path: Path, flags: int = 0) -> int:
+    """Return a descriptor. Raises LocalError, because nothing was tried yet that could have lost anything."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    except OSError as error:
+        raise local_error(error, path) from error
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    fd = _open(path, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 def _refusal(error: OSError) -> RemotefsError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import trio
 
 from remotefs.errors import StateUnusable
 from remotefs.store.durability import Durability
+from tests.failing import failing
 from tests.parts import Steps, steps
 
 __all__ = ["steps"]
@@ -67,18 +68,29 @@ async def test_all_who_wait_share_a_round(durability: Durability, folder: Path, 
 
 
 async def test_a_folder_that_cannot_be_synced_is_never_called_a_success_later(
-    durability: Durability, folder: Path
+    durability: Durability, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     durability.named(folder)
-    hidden = folder.with_name("hidden")
-    os.rename(folder, hidden)
-    with pytest.raises(StateUnusable, match="staging"):
+    with failing(monkeypatch, "fsync", errno.EIO), pytest.raises(StateUnusable, match="staging.*mount again"):
         await durability.wait()
-    os.rename(hidden, folder)
     durability.committed()
     for _ in range(2):
         with pytest.raises(StateUnusable, match="staging"):
             await durability.wait()
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+async def test_what_could_not_be_opened_is_synced_the_next_time(
+    durability: Durability, folder: Path, monkeypatch: pytest.MonkeyPatch, steps: Steps, nth: int
+) -> None:
+    """There were no descriptors, for the log or for a folder: no sync was tried, so none has failed."""
+    durability.named(folder)
+    durability.committed()
+    with failing(monkeypatch, "open", errno.EMFILE, nth=nth), pytest.raises(StateUnusable, match="Too many open files"):
+        await durability.wait()
+    assert steps() == []
+    await durability.wait()
+    assert steps() == [_NAMES, _LOG]
 
 
 async def test_one_who_gives_up_waiting_leaves_everything_to_the_next(

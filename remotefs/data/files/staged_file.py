@@ -80,7 +80,7 @@ class StagedFile:
 
         The name of the file survives with the next round of `Durability`. Callers at one time share one fdatasync.
 
-        Raises OutOfSpace, StateUnusable; after a failure for ever (see GroupSync).
+        Raises OutOfSpace, StateUnusable; after an fdatasync that failed for ever (see GroupSync).
         """
         await self._bytes.wait()
 
@@ -103,7 +103,10 @@ class StagedFile:
         return fd
 
     async def _sync_bytes(self) -> None:
-        fd = os.dup(self._fd())  # the cache of descriptors may close its own meanwhile
+        try:
+            fd = os.dup(self._fd())  # the cache of descriptors may close its own meanwhile
+        except OSError as error:  # as when there are no descriptors: nothing was tried, and so nothing is lost
+            raise local_error(error, self.path) from error
         try:
             await trio.to_thread.run_sync(os.fdatasync, fd)
         finally:

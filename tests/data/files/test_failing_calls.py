@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.errors import OutOfSpace
+from remotefs.errors import OutOfSpace, StateUnusable
 from remotefs.mount.check.inspection import check_state
 from remotefs.vfs.attributes import AttributeChange
 from tests.failing import failing, unreadable_rows
@@ -85,3 +85,15 @@ async def test_a_row_and_its_bytes_are_of_one_length_if_the_disk_takes_a_part(
     monkeypatch.undo()
     await host.close(handle)
     await goes_up(host, _OLD + b"mo")
+
+
+async def test_a_sync_that_was_not_tried_has_not_failed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There were no descriptors for a moment."""
+    await host.walk()
+    handle = await host.open("a", os.O_WRONLY | os.O_CREAT)
+    await host.fs.files.write(handle.fh, 0, _OLD)
+    with failing(monkeypatch, "dup", errno.EMFILE), pytest.raises(StateUnusable, match="Too many open files"):
+        await host.fs.files.fsync(handle.fh)
+    await host.fs.files.fsync(handle.fh)
+    await host.close(handle)
+    await goes_up(host, _OLD)

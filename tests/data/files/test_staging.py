@@ -24,6 +24,7 @@ from remotefs.data.files.staging import Staging
 from remotefs.errors import AlreadyExists, CorruptionError, NotFound, OutOfSpace, StateUnusable
 from remotefs.store.disk import Disk, local_error
 from remotefs.store.durability import Durability
+from tests.failing import failing
 
 MIB = 1 << 20
 NO_RESERVE = CacheConfig(reserve_bytes=0, reserve_fraction=0.0)
@@ -195,27 +196,24 @@ async def test_bytes_are_synced_once_for_all_who_wait(staging: Staging, caplog: 
     assert len(syncs()) == 11
 
 
-async def test_a_sync_that_failed_is_never_called_a_success_later(staging: Staging) -> None:
+async def test_a_sync_that_failed_is_never_called_a_success_later(
+    staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = staging.create(1, 1)
     file.write(0, b"x")
-    file.close()
-    hidden = file.path.rename(file.path.with_name("hidden"))
-    with pytest.raises(StateUnusable):
+    with failing(monkeypatch, "fdatasync", errno.EIO), pytest.raises(StateUnusable):
         await file.sync()
-    hidden.rename(file.path)
     with pytest.raises(StateUnusable):
         await file.sync()
 
 
-def test_a_failed_sync_is_remembered_whatever_else_is_used(staging: Staging) -> None:
+def test_a_failed_sync_is_remembered_whatever_else_is_used(staging: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long after, in a run of its own: for in this one nothing is collected that a traceback holds."""
     file = staging.create(1, 1)
     file.write(0, b"x")
-    file.close()
-    hidden = file.path.rename(file.path.with_name("hidden"))
-    with pytest.raises(StateUnusable):
+    with failing(monkeypatch, "fdatasync", errno.EIO), pytest.raises(StateUnusable):
         trio.run(file.sync)
-    hidden.rename(file.path)
+    file.close()
     del file
     for number in range(2, 1200):
         staging.create(number, 1)
