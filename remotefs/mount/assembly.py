@@ -362,10 +362,7 @@ def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -
         waiters,
         parts.supervisor,
     )
-    dispatcher = Dispatcher(
-        selection, workers, deleter, parts.intents.garbage, parts.sweeper, connectivity, parts.wakeup,
-        parts.supervisor,
-    )  # fmt: skip
+    dispatcher = Dispatcher(selection, workers, deleter, parts.sweeper, connectivity, parts.wakeup, parts.supervisor)
     follower = ConnectionFollower(journal, connectivity, agenda, parts.failures, waiters)
     rename_follower = RenameFollower(store.renames, parts.intents.renamed_folders, waiters)
     parts.writeback = Writeback(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from remotefs import crashpoints
@@ -60,7 +61,8 @@ class ContentFolder:
             if entry.pinned:
                 entry.is_damaged = True
                 raise CorruptionError(f"{data}: the only copy of it is damaged: {error}") from error
-            self.remove(file_id)
+            with suppress(OSError):  # it is forgotten in any case
+                self.remove(file_id)
             return None
         except OSError as error:
             raise local_error(error, data) from error
@@ -96,16 +98,32 @@ class ContentFolder:
             self.index.enter(file_id, Entry(pinned, entry.stored, entry.used))
 
     def remove(self, file_id: str) -> None:
-        """Forget an id and remove its bytes; harmless when it is not here. Raises OSError."""
+        """Forget an id and remove its bytes; harmless when it is not here.
+
+        Raises OSError; then cached content is forgotten all the same, because it may be what nobody must read again.
+        """
         entry = self.index.find(file_id)
         # The bytes go first: sums without bytes say what was lost, bytes without sums would be orphans.
-        self.index.data(file_id).unlink(missing_ok=True)
+        try:
+            self.index.data(file_id).unlink(missing_ok=True)
+        except OSError:
+            if entry is not None and not entry.pinned:
+                self._orphan(file_id)
+            raise
         crashpoints.reached("content has lost its bytes", file_id)
         if entry is not None:
             self._open.release(file_id)
             self.index.sidecar(file_id, pinned=entry.pinned).unlink(missing_ok=True)
         self.index.leave(file_id)
         crashpoints.reached("content is removed", file_id)
+
+    def _orphan(self, file_id: str) -> None:
+        """Forget cached content whose bytes cannot be removed."""
+        self._open.release(file_id)
+        with suppress(OSError):
+            self.index.sidecar(file_id, pinned=False).unlink(missing_ok=True)
+        self.index.leave(file_id)
+        self.index.orphans.add(file_id)
 
     def close(self) -> None:
         """Close all descriptors; the times of last use are kept on the disk."""

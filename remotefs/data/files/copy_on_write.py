@@ -123,7 +123,7 @@ class CopyOnWrite:
         """Give up the staged file; return a new, empty one."""
         assert inode.staged_gen is not None
         life = ContentLifecycle.of(inode).restarted()
-        staged = self._staging.create(inode.ino, life.staged_as())
+        staged = self._created(inode.ino, life.staged_as())
         with self._discarding_at_failure(inode.ino, life.staged_as()), self._db.transaction():
             after = self._save_dirty(inode, life, size=0)
             self._garbage.drop_staged(inode.ino, inode.staged_gen)
@@ -160,14 +160,25 @@ class CopyOnWrite:
         """
         try:
             return await self._copy(inode, generation, keep)
-        except AlreadyExists:
-            # A write whose row could not be written left it: no row names it, and no number is given twice.
+        except AlreadyExists:  # as in `_created`
             self._staging.discard(inode.ino, generation)
             return await self._copy(inode, generation, keep)
 
+    def _created(self, ino: int, generation: int) -> StagedFile:
+        """Return a new staged file without bytes.
+
+        One that is there already was left by a write whose row could not be written: no row names it, and no number is
+        given twice.
+        """
+        try:
+            return self._staging.create(ino, generation)
+        except AlreadyExists:
+            self._staging.discard(ino, generation)
+            return self._staging.create(ino, generation)
+
     async def _copy(self, inode: Inode, generation: int, keep: int) -> StagedFile:
         if keep == 0:
-            return self._staging.create(inode.ino, generation)
+            return self._created(inode.ino, generation)
         self._check_readable(inode)
         assert inode.file_id is not None
         # Damaged content must not be copied and uploaded: the damaged copy would be the only one left (R3).

@@ -31,8 +31,10 @@ class StagedFile:
         self._disk = disk
         self._descriptors = descriptors
         self._on_lost = on_lost
-        fd = self._open(os.O_CREAT | os.O_EXCL) if create else self._fd()
-        self.size = os.fstat(fd).st_size
+        if create:
+            self._open(os.O_CREAT | os.O_EXCL)
+        # No call that may fail once the file is made, which would be in the way then.
+        self.size = 0 if create else os.fstat(self._fd()).st_size
         self._bytes = GroupSync(self._sync_bytes, self._refusal)
         self._bytes.changed()
         if create:

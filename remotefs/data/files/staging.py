@@ -145,7 +145,8 @@ class Staging:
                     crashpoints.reached("staged copy is whole", part.name)
                     yield lambda inode, generation: self._name(part, self.place(inode, generation))
                 finally:
-                    part.unlink()
+                    with suppress(OSError):  # it may have its name; the next start removes what is left
+                        part.unlink()
         except OSError as error:
             raise _refusal(error, part) from error
 
@@ -206,7 +207,12 @@ class Staging:
             raise _refusal(error, path) from error
         self._durability.named(self._folder)
         crashpoints.reached("staged copy has its name", path.name)
-        return self._staged(path, create=False)
+        try:
+            return self._staged(path, create=False)
+        except BaseException:
+            with suppress(OSError):
+                path.unlink()
+            raise
 
     def close(self) -> None:
         """Close all descriptors."""

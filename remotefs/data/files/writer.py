@@ -135,10 +135,15 @@ class FileWriter:
             if inode.staged_gen is not None or inode.size == 0:
                 return
             await self._copy_on_write.copy(inode, inode.content_gen, inode.size)
-            if not self._locator.still_holds(inode):
-                self._staging.discard(ino, inode.content_gen)
-                return
-            self._planner.label(self._save(ino, ContentLifecycle.of(self._tree.get(ino)).staged()))
+            saved = None
+            try:
+                if self._locator.still_holds(inode):
+                    saved = self._save(ino, ContentLifecycle.of(self._tree.get(ino)).staged())
+            finally:
+                if saved is None:
+                    self._staging.discard(ino, inode.content_gen)
+            if saved is not None:
+                self._planner.label(saved)
 
     # -- syncing
 

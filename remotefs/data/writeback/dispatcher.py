@@ -6,7 +6,6 @@ import trio
 
 from remotefs.api.connectivity import Connectivity
 from remotefs.data.files.sweeper import Sweeper
-from remotefs.data.intents.garbage import Garbage
 from remotefs.data.writeback.deleter import RemoteDeleter
 from remotefs.data.writeback.selection import Selection
 from remotefs.data.writeback.workers import Workers
@@ -22,7 +21,6 @@ class Dispatcher:
         selection: Selection,
         workers: Workers,
         deleter: RemoteDeleter,
-        garbage: Garbage,
         sweeper: Sweeper,
         connectivity: Connectivity,
         wakeup: Wakeup,
@@ -31,7 +29,6 @@ class Dispatcher:
         self._selection = selection
         self._workers = workers
         self._deleter = deleter
-        self._garbage = garbage
         self._sweeper = sweeper
         self._connectivity = connectivity
         self._wakeup = wakeup
@@ -40,7 +37,7 @@ class Dispatcher:
     async def run(self, nursery: trio.Nursery) -> None:
         """Start what is due, in `nursery`, until cancelled; tasks that were started go on if this fails."""
         while True:
-            if self._garbage.is_waiting:
+            if self._sweeper.is_waiting:
                 nursery.start_soon(self._supervisor.guard, "removing bytes that were given up", self._sweeper.sweep)
             self._deleter.resume()
             if self._connectivity.is_up:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,86 @@ async def test_a_sync_that_was_not_tried_has_not_failed(host: Host, monkeypatch:
     await host.fs.files.fsync(handle.fh)
     await host.close(handle)
     await goes_up(host, _OLD)
+
+
+def staging(host: Host) -> list[str]:
+    """What lies in the staging folder."""
+    return os.listdir(host.state_dir / "staging")
+
+
+async def test_staged_bytes_that_could_not_be_removed_go_later(
+    tmp_path: Path, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, server, durability="local", upload_delay_s=3600.0) as host:
+        await host.write("a", _OLD)
+        with failing(monkeypatch, "unlink", errno.EROFS):
+            host.unlink("a")
+            await trio.sleep(300.0)
+            assert len(staging(host)) == 1
+        await host.until(lambda: not staging(host))
+        assert await check_state(host.parts) == []
+
+
+async def test_content_that_could_not_be_removed_goes_later(
+    tmp_path: Path, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, server, durability="local") as host:
+        await host.write("a", _OLD)
+        await host.settled()
+        content = host.parts.content.where(host.id("a"))
+        assert content.exists()
+        with failing(monkeypatch, "unlink", errno.EIO):
+            host.unlink("a")
+            await trio.sleep(300.0)
+            await host.settled()
+            assert content.exists()
+        await host.until(lambda: not content.exists())
+        assert await check_state(host.parts) == []
+
+
+async def test_one_that_cannot_be_removed_keeps_no_other(
+    tmp_path: Path, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, server, durability="local", upload_delay_s=3600.0) as host:
+        await host.write("a", _OLD)
+        await host.write("b", _OLD)
+        stuck = staged(host, "a")
+        with failing(monkeypatch, "unlink", errno.EIO, when=lambda path, *_: Path(path) == stuck):
+            host.unlink("a")
+            host.unlink("b")
+            await host.until(lambda: len(staging(host)) == 1)
+
+
+@pytest.mark.parametrize(("call", "nth"), [("fstat", 1), ("unlink", 1), ("open", 3), ("fdatasync", 1)])
+@pytest.mark.parametrize("content", [b"", _OLD])
+async def test_a_write_that_failed_at_its_begin_leaves_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, call: str, nth: int, content: bytes
+) -> None:
+    """Of a new file as of a copy."""
+    host.server.store.add_generated("a", content)
+    await host.walk()
+    if content:
+        await host.read("a")
+    handle = await host.open("a", os.O_WRONLY)
+    with failing(monkeypatch, call, errno.EIO, nth=nth, when=_is_staging), suppress(StateUnusable):
+        await host.fs.files.write(handle.fh, 0, b"WHAT")
+    await host.close(handle)
+    named = {f"{inode.ino}-{inode.staged_gen}" for inode in host.parts.tree.staged()}
+    assert {name for name in staging(host) if not name.endswith(".part")} == named
+
+
+def _is_staging(path: object, *_: object) -> bool:
+    return isinstance(path, int) or "staging" in str(path)
+
+
+async def test_content_that_nobody_must_read_again_is_not_read_because_it_cannot_be_removed(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = host.parts.content
+    content.put("file_1", len(_OLD), 0, _OLD)
+    assert content.read("file_1", 0, 4) == b"what"
+    with failing(monkeypatch, "unlink", errno.EROFS), pytest.raises(OSError, match="Read-only"):
+        content.remove("file_1")
+    assert content.read("file_1", 0, 4) is None
+    content.remove("file_1")
+    assert not content.where("file_1").exists()
