@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from remotefs.api.budget import Priority
+from remotefs.api.entries import UNKNOWN_NS
 from remotefs.api.models import FileMetadata
 from remotefs.api.protocols import PageLister
 from remotefs.data.writeback.last_run import LastRun
@@ -63,10 +64,14 @@ class Readback:
         return self._remotes.find(file_id) is not None
 
     async def _listed_since(self, attempt: Attempt) -> list[FileMetadata]:
+        """Return what was made since the attempt as far as is known: of an odd entry the time may be missing.
+
+        An entry that lacks its id, name or size cannot be told to be ours; the last look decides without it.
+        """
         listed: list[FileMetadata] = []
         oldest_ns = attempt.newest_ns - OVERLAP_NS
         async for page in self._lister.pages(priority=Priority.CLOSE_UPLOAD):
-            listed += [file for file in page.files if file.created_ns >= oldest_ns]
+            listed += [file for file in page.files if file.created_ns >= oldest_ns or file.created_ns == UNKNOWN_NS]
             if page.ends_before(oldest_ns):
                 break
         return listed

@@ -98,6 +98,18 @@ async def test_w6_an_adopted_file_counts_as_adopted_and_nothing_is_sent_again(
         assert host.stored() == []
 
 
+async def test_w6_a_file_whose_time_cannot_be_read_is_found_all_the_same(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with running(tmp_path, server, durability="local") as host:
+        odd = EditJson(lambda page: page | {"data": [entry | {"created_at": "soon"} for entry in page["data"]]})
+        server.script.add(odd, op="list", times=None)
+        server.script.add(LostReply(), op="upload")
+        await host.write("a", b"hello")
+        await host.settled()
+        assert (server.script.count("upload"), host.remote_bytes("a")) == (1, [b"hello"])
+
+
 async def test_w6_where_a_foreign_file_had_that_name_nothing_is_adopted(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
