@@ -191,6 +191,11 @@ class Components:
         with suppress(LocalError):  # it is found out again
             self.meta.record(concurrency=count)
 
+    def digest_of(self, file_id: str) -> str | None:
+        """Return the xxh3-128 digest of all bytes of an id in hex; None where it is not known."""
+        remote = self.remotes.find(file_id)
+        return remote.digest if remote is not None else None
+
     def distrust(self, file_id: str) -> None:
         """Note that the content of an id may not be as long as it was listed."""
         self.resizer.distrusted(file_id)
@@ -240,7 +245,9 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     parts.patience = Patience(service.read_wait_s, parts.connectivity)
     parts.disk = Disk(state, config.cache)
     parts.copies = Copies(database.path, state / COPIES_NAME, parts.disk.room_for)
-    parts.content = ContentStore(state / "content", config.cache, parts.disk, database.durability, parts.is_open)
+    parts.content = ContentStore(
+        state / "content", config.cache, parts.disk, database.durability, parts.is_open, parts.digest_of
+    )
     parts.staging = Staging(state / "staging", parts.disk, database.durability, config.cache.chunk_bytes)
     parts.timekeeper = Timekeeper(parts.meta, parts.store.steady, parts.service_clock)
     parts.trash = Trash(state / "trash", parts.timekeeper.aged_ns)

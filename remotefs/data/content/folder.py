@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from remotefs import crashpoints
-from remotefs.data.content.chunks import Layout
+from remotefs.data.content.chunks import Layout, Sums
 from remotefs.data.content.file import ContentFile
 from remotefs.data.content.index import ContentIndex, Entry
 from remotefs.data.content.open_files import OpenFiles
@@ -96,6 +96,16 @@ class ContentFolder:
             self.index.sidecar(file_id, pinned=entry.pinned).replace(self.index.sidecar(file_id, pinned=pinned))
             crashpoints.reached("content is pinned" if pinned else "content may be evicted", file_id)
             self.index.enter(file_id, Entry(pinned, entry.stored, entry.used))
+
+    def renew_sums(self, file_id: str, sums: Sums) -> None:
+        """Put other sums beside pinned content, whose bytes they are those of. Raises OSError."""
+        entry = self.entry(file_id)
+        sidecar = self.index.sidecar(file_id, pinned=True)
+        new = sidecar.with_name(sidecar.name + ".new")
+        new.write_bytes(sums.encode())
+        self._open.release(file_id)
+        new.replace(sidecar)
+        entry.is_damaged = False
 
     def remove(self, file_id: str) -> None:
         """Forget an id and remove its bytes; harmless when it is not here.

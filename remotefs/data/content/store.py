@@ -6,6 +6,7 @@ Cached content is never synced: what a crash spoiled does not match its sum and 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,13 +19,14 @@ from remotefs.config import CacheConfig
 from remotefs.data.content.adoption import Adoption
 from remotefs.data.content.chunks import Layout
 from remotefs.data.content.eviction import Eviction
-from remotefs.data.content.file import ContentFile, DamagedChunk, damaged_chunks
+from remotefs.data.content.file import ContentFile, DamagedChunk, damaged_chunks, hash_file
 from remotefs.data.content.folder import ContentFolder
 from remotefs.data.content.index import Entry
 from remotefs.errors import CorruptionError, NotReadable, OutOfSpace
 from remotefs.store.disk import Disk, local_error
 from remotefs.store.durability import Durability
 
+_log = logging.getLogger(__name__)
 # The sums of a larger file would take too much memory to be worth it.
 _MAX_FILE_BYTES = 1 << 38
 
@@ -46,10 +48,10 @@ class ContentStatistics:
 
 
 class ContentStore:
-    """The content folder as the rest of the mount sees it. Only `adopt`, `verify` and `scan` wait.
+    """The content folder as the rest of the mount sees it. Only `adopt`, `verify`, `renew_sums` and `scan` wait.
 
     `durability` makes the names of pinned content survive a power cut. `is_open` says of an id whether a file with that
-    content is open: it is not evicted then.
+    content is open: it is not evicted then. `digest_of` gives the xxh3-128 of all its bytes in hex, where it is known.
     """
 
     def __init__(
@@ -59,12 +61,16 @@ class ContentStore:
         disk: Disk,
         durability: Durability,
         is_open: Callable[[str], bool] = lambda _: False,
+        digest_of: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self.chunk_bytes = config.chunk_bytes
         self._folder = ContentFolder(folder)
         self._index = self._folder.index
         self._eviction = Eviction(self._folder, config, disk, is_open)
         self._adoption = Adoption(self._folder, durability)
+        self._digest_of = digest_of
+        # Pinned ids whose bytes are not those of their digest, or have none: their sums cannot be made anew.
+        self._spoiled: set[str] = set()
 
     # -- what is here
 
@@ -187,8 +193,41 @@ class ContentStore:
     async def verify(self, file_id: str) -> bool:
         """Read and check all that is here of an id; return whether it is complete and sound.
 
-        Damaged chunks of cached content are dropped; in pinned content they raise CorruptionError.
+        Damaged chunks of cached content are dropped; in pinned content they raise CorruptionError, unless it is their
+        sums that are damaged.
         """
+        try:
+            return await self._verify(file_id)
+        except CorruptionError:
+            if not await self.renew_sums(file_id):
+                raise
+            return await self._verify(file_id)
+
+    async def renew_sums(self, file_id: str) -> bool:
+        """Make the sums of pinned content anew, if they are damaged and its bytes are whole; return whether they were.
+
+        For content that was found damaged. It reads all bytes, once in a run.
+        """
+        entry, digest = self._index.find(file_id), self._digest_of(file_id)
+        if entry is None or not entry.pinned or entry.is_lost or digest is None or file_id in self._spoiled:
+            return False
+        path = self.where(file_id)
+        try:
+            layout = Layout(path.stat().st_size, self.chunk_bytes)
+            sums = await trio.to_thread.run_sync(hash_file, path, layout)
+            if sums.digest != digest:
+                self._spoiled.add(file_id)
+                return False
+            if self._index.find(file_id) is not entry:
+                return False  # removed or replaced meanwhile
+            # Not synced: after a power cut they are made anew.
+            self._folder.renew_sums(file_id, sums)
+        except (OSError, CorruptionError):
+            return False
+        _log.warning("%s: the sums beside it were damaged, its bytes are whole", path)
+        return True
+
+    async def _verify(self, file_id: str) -> bool:
         with self.hold(file_id):
             file = self._folder.file(file_id)
             if file is None:

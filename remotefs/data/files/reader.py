@@ -12,7 +12,7 @@ from remotefs.data.download.readahead import ReadWindow
 from remotefs.data.files.locator import Locator
 from remotefs.data.files.locks import InodeLocks
 from remotefs.data.intents.paths import InodePaths
-from remotefs.errors import DeadlineExceeded, NotReadable, StaleError
+from remotefs.errors import CorruptionError, DeadlineExceeded, NotReadable, StaleError
 from remotefs.store.records import Inode
 from remotefs.store.store import Store
 
@@ -91,12 +91,20 @@ class FileReader:
         # Else the service lost the file while it was open: bytes on this disk can be read on, the rest is stale (R4).
         assert inode.file_id is not None
         try:
-            return await self._downloader.read(inode.file_id, length, offset, size, window)
+            return await self._read(inode.file_id, length, offset, size, window)
         except StaleError:
             self._on_missing(inode.file_id)
             raise
         except DeadlineExceeded as error:
             raise type(error)(f"{self._paths.shown(inode)}: {error}") from None
+
+    async def _read(self, file_id: str, length: int, offset: int, size: int, window: ReadWindow | None) -> bytes:
+        try:
+            return await self._downloader.read(file_id, length, offset, size, window)
+        except CorruptionError:
+            if not await self._content.renew_sums(file_id):
+                raise
+            return await self._downloader.read(file_id, length, offset, size, window)
 
     async def open_source(self, ino: int) -> BinaryIO | None:
         """Open the local file with all bytes of an inode; None when it is empty or they are not on this disk.

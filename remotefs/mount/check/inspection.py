@@ -42,7 +42,8 @@ class Scope:
 async def check_state(parts: Components, scope: Scope = Scope(), report: Report = lambda _: None) -> list[Finding]:
     """Return everything that is wrong with the state behind `parts`; `report` gets the progress.
 
-    Nothing is changed. Raises StateUnusable, OSError when the folder cannot be read at all.
+    Nothing is changed but damaged sums of content that is whole. Raises StateUnusable, OSError when the folder cannot
+    be read at all.
     """
     listed = await _list_service(parts, report) if scope.service else None
     snapshot = await _snapshot(parts, listed)

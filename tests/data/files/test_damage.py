@@ -267,3 +267,46 @@ def test_more_doubt_never_sends_more(evidence: Evidence) -> None:
     if judge(evidence) is Verdict.WHOLE:
         assert not evidence.is_dirty
         assert evidence.matches or (evidence.found_size == evidence.recorded_size and evidence.matches is None)
+
+
+def _cut_sums(sums: Path) -> None:
+    os.truncate(sums, 0)
+
+
+def _flip_header(sums: Path) -> None:
+    sums.write_bytes(b"\xff" + sums.read_bytes()[1:])
+
+
+def _flip_sum(sums: Path) -> None:
+    sums.write_bytes(sums.read_bytes()[:-1] + b"\xff")
+
+
+@pytest.mark.parametrize("harm", [_cut_sums, _flip_header, _flip_sum])
+@pytest.mark.parametrize("bytes_too", [False, True])
+async def test_content_whose_sums_are_damaged_is_read_if_its_bytes_are_whole(
+    tmp_path: Path, server: Server, clock: Clock, harm: Damage, bytes_too: bool
+) -> None:
+    async with running(tmp_path, server, durability="local") as host:
+        await host.write("a", _NEW)
+        await host.write("b", _NEW + b"more")
+        await host.settled()
+        for name in ("a", "b"):
+            data, sums = host.parts.content.files_of(host.id(name))
+            harm(sums)
+            if bytes_too:
+                flip(data)
+        host.kill_copy("after")
+    async with running(tmp_path, server, state="after", durability="local") as host:
+        if bytes_too:
+            with pytest.raises(CorruptionError):
+                await host.read("a")
+            assert host.parts.file_reader.is_damaged(host.stat("a"))
+        else:
+            assert await host.read("a") == _NEW
+            handle = await host.open("b", os.O_WRONLY)
+            await host.fs.files.write(handle.fh, 0, b"J")
+            await host.close(handle)
+            await host.settled()
+            assert host.remote_bytes("b") == [b"J" + _NEW[1:] + b"more"]
+        damaged = ["a", "b"] if bytes_too else []
+        assert sorted(f.path for f in await check_state(host.parts)) == damaged
