@@ -143,9 +143,11 @@ class AccountGuard:
 
     def _refusal(self, owner: Owner, answer: Owner) -> AccountError:
         advice = "use a key of the first, or another --state-dir"
-        if not contradicts(owner, answer):
+        if owner.is_lost:
+            advice = f"if these are its files, `remotefs accept-account --state-dir {self._state_dir}`"
+        elif not contradicts(owner, answer):
             advice = (
-                f"use the first, or another --state-dir; if {'it is the same' if owner.is_lost else 'it has moved'}, "
+                "use the first, or another --state-dir; if it has moved, "
                 f"`remotefs accept-account --state-dir {self._state_dir}`"
             )
         return AccountError(
