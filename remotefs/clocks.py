@@ -29,6 +29,10 @@ import msgspec
 
 _NS = 1_000_000_000
 _HOUR_NS = 3600 * _NS
+# A wall clock that shows a later time than the year 2100 is wrong, and a clock that begins with it would leave no room
+# before the due time that means "never" (`records.NEVER_NS`). It begins with the year 2024 instead.
+_LATEST_NS = 4_102_444_800 * _NS
+_FIRST_NS = 1_704_067_200 * _NS
 # Two clocks agree while they differ by no more than this (S1). It is more than any clock drifts in a day, and less than
 # any file lives.
 TOLERANCE_NS = _HOUR_NS
@@ -78,12 +82,16 @@ class SteadyClock:
 
     It begins with the value of the wall clock. A later process continues from the last `mark`: by CLOCK_BOOTTIME if the
     machine has not been restarted since, else by the time that passed on the wall clock, but never backwards.
+
+    No value of a wall clock beyond the year 2100 is believed: a first one is not taken, and time that it says has
+    passed has not. A mark beyond it is of an older version; then the clock `is_anew`, and goes back.
     """
 
     def __init__(self, machine: Machine, mark: Mark | None = None) -> None:
         self._machine = machine
         self._boot_ns = machine.boot()
-        self._steady_ns = machine.wall() if mark is None else mark.steady_ns + _passed_ns(mark, machine, self._boot_ns)
+        self.is_anew = mark is not None and mark.steady_ns > _LATEST_NS
+        self._steady_ns = _first_ns(machine) if mark is None or self.is_anew else _next_ns(mark, machine, self._boot_ns)
 
     def __call__(self) -> int:
         """Return the time in ns, comparable with the values of earlier processes."""
@@ -97,6 +105,16 @@ class SteadyClock:
     def wall_ns_at(self, steady_ns: int) -> int:
         """Return a moment of this clock as the wall clock shows it now, in ns since the epoch."""
         return self._machine.wall() - self() + steady_ns
+
+
+def _first_ns(machine: Machine) -> int:
+    wall_ns = machine.wall()
+    return wall_ns if 0 <= wall_ns <= _LATEST_NS else _FIRST_NS
+
+
+def _next_ns(mark: Mark, machine: Machine, boot_ns: int) -> int:
+    steady_ns = mark.steady_ns + _passed_ns(mark, machine, boot_ns)
+    return steady_ns if steady_ns <= _LATEST_NS else mark.steady_ns
 
 
 def _passed_ns(mark: Mark, machine: Machine, boot_ns: int) -> int:

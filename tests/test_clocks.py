@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotefs.clocks import REFERENCE_AGE_NS, STEP_AFTER_NS, TOLERANCE_NS, Machine, ServiceClock, SteadyClock
+from remotefs.clocks import REFERENCE_AGE_NS, STEP_AFTER_NS, TOLERANCE_NS, Machine, Mark, ServiceClock, SteadyClock
 
 NS = 10**9
 HOUR = 3600 * NS
@@ -70,6 +70,35 @@ def test_where_the_kernel_names_no_run_the_wall_clock_tells() -> None:
     clocks.pass_(HOUR)
     clocks.wall_ns += HOUR
     assert SteadyClock(clocks.machine(), mark)() == BEGAN + 2 * HOUR
+
+
+YEAR_2229 = 8_173_440_000 * NS
+
+
+def test_a_first_value_beyond_the_year_2100_is_not_taken() -> None:
+    for wrong in (YEAR_2229, -5 * NS):
+        clocks = Clocks(wall_ns=wrong)
+        steady = SteadyClock(clocks.machine())
+        assert 0 < steady() < BEGAN
+        clocks.pass_(HOUR)
+        clocks.wall_ns = BEGAN
+        assert steady() == SteadyClock(clocks.machine(), steady.mark())() < BEGAN
+
+
+def test_time_that_only_a_clock_beyond_the_year_2100_says_has_passed_has_not() -> None:
+    clocks = Clocks()
+    mark = SteadyClock(clocks.machine()).mark()
+    clocks.wall_ns, clocks.boot_id = YEAR_2229, "second"
+    steady = SteadyClock(clocks.machine(), mark)
+    assert (steady(), steady.is_anew) == (BEGAN, False)
+
+
+def test_a_mark_beyond_the_year_2100_is_not_gone_on_from() -> None:
+    clocks = Clocks()
+    mark = Mark(YEAR_2229, clocks.boot_ns, YEAR_2229, clocks.boot_id)
+    steady = SteadyClock(clocks.machine(), mark)
+    assert (steady(), steady.is_anew) == (BEGAN, True)
+    assert not SteadyClock(clocks.machine(), steady.mark()).is_anew
 
 
 def test_the_real_clocks_are_clocks() -> None:

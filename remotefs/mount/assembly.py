@@ -65,6 +65,7 @@ from remotefs.data.reconcile.refresh import Refresh
 from remotefs.data.reconcile.removal import VanishedFiles
 from remotefs.data.reconcile.renewal import Renewer
 from remotefs.data.reconcile.reported_missing import ReportedMissing
+from remotefs.data.reconcile.returned_files import ReturnedFiles
 from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.data.reconcile.tree_removal import TreeRemover
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
@@ -295,7 +296,8 @@ def _build_data(parts: Components, config: Config) -> None:
         parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
     )
     conflict_copies = ConflictCopies(parts.store, placer, parts.handles.is_directory_open)
-    merger = Merger(parts.store, placer, renewer, conflict_copies, parts.service_clock)
+    returned_files = ReturnedFiles(parts.store, parts.content, parts.trash, parts.intents.paths, parts.notifier)
+    merger = Merger(parts.store, placer, renewer, conflict_copies, returned_files, parts.service_clock)
     lister = ListingRoom(parts.client, parts.disk, parts.store.remotes.known_count)
     parts.listings = Listings(
         parts.store, lister, merger, vanished, poll_schedule, config.refresh, parts.service_clock,

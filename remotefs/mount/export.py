@@ -25,7 +25,10 @@ from remotefs.store.tree import Tree
 
 
 class Export:
-    """One run. `failed` has the reason for each path of the mount that was not copied."""
+    """One run. `failed` has the reason for each path of the mount that was not copied.
+
+    `copied` has the paths that were, and `sources` the names that their bytes have in the state folder.
+    """
 
     def __init__(self, tree: Tree, content: ContentStore, reader: FileReader, *, force: bool, report: Report) -> None:
         self._tree = tree
@@ -36,6 +39,8 @@ class Export:
         self.files = 0
         self.bytes = 0
         self.failed: dict[str, str] = {}
+        self.copied: set[str] = set()
+        self.sources: set[str] = set()
 
     async def copy(self, inode: Inode, path: str, target: Path) -> None:
         """Copy a file, a link or a folder with all in it to `target`, whose folder is there."""
@@ -76,6 +81,8 @@ class Export:
                 await trio.to_thread.run_sync(partial(copy_file, source, target, _looks(inode), force=self._force))
             self.files += 1
             self.bytes += inode.size
+            self.copied.add(path)
+            self.sources.add(inode.file_id or "" if inode.staged_gen is None else f"{inode.ino}-{inode.staged_gen}")
 
     async def _source(self, inode: Inode, path: str) -> BinaryIO:
         """Return the bytes of a file, checked. Raises NotReadable, CorruptionError."""

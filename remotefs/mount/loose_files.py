@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,15 +51,26 @@ class LooseExport:
         self.bytes = 0
         self.failed: dict[str, str] = {}
 
-    def copy(self, path: str, target: Path) -> None:
-        """Copy what lies at or below a path of the mount to `target`; with `""` everything there is."""
-        taken: set[str] = set()
+    def copy(
+        self,
+        path: str,
+        target: Path,
+        *,
+        taken: AbstractSet[str] = frozenset(),
+        only: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """Copy what lies at or below a path of the mount to `target`; with `""` everything there is.
+
+        `taken` are paths of the mount whose places at the target have a file already. `only` returns whether a file
+        of that name is to be copied.
+        """
+        places = {inside for one in taken if (inside := _below(one, path)) is not None}
         for loose in loose_files(self._state_dir):
             inside = _below(loose.path, path)
-            if inside is None:
+            if inside is None or not only(loose.file.name):
                 continue
-            place = _free(inside, loose.file.name, taken)
-            taken.add(place)
+            place = _free(inside, loose.file.name, places)
+            places.add(place)
             try:
                 self._copy_one(loose, target / place if place else target)
             except (RemotefsError, OSError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -13,15 +14,19 @@ from remotefs.config import Config
 from remotefs.control.lock import Holder, lock_state
 from remotefs.control.messages.base import Notice, Report
 from remotefs.control.messages.check import CheckResult, ExportResult
+from remotefs.data.content.labels import read_label
+from remotefs.data.files.staging import StagedName
+from remotefs.data.writeback.orphans import Fate, fate_of
 from remotefs.errors import NotFound, StateUnusable
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.check.inspection import Scope
 from remotefs.mount.commands import check as checking
+from remotefs.mount.export import Export
 from remotefs.mount.loose_files import LooseExport
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store import rescue
 from remotefs.store.copies import copies_of
-from remotefs.store.database import Database
+from remotefs.store.database import RESCUE_ADVICE, Database
 
 
 def check(state_dir: Path, config: Config, *, repair: bool, read: bool, report: Report) -> CheckResult:
@@ -48,23 +53,75 @@ def check(state_dir: Path, config: Config, *, repair: bool, read: bool, report: 
 
 
 def export(state_dir: Path, config: Config, path: str, target: Path, *, force: bool, report: Report) -> ExportResult:
-    """Export as the mount's command does, from the files alone where the database cannot be read.
+    """Export as the mount's command does, and from the files of the folder what the database does not know of.
 
     Raises StateLocked while a mount uses it, NotFound.
     """
 
     async def run() -> ExportResult:
+        damaged = await trio.to_thread.run_sync(_damage, state_dir / "state.db")
+        loose = LooseExport(state_dir, force=force, report=report)
         try:
             async with _parts(state_dir, config) as parts:
-                return await checking.export(parts, path, target, force=force, report=report)
+                tree = Export(parts.tree, parts.content, parts.file_reader, force=force, report=report)
+                return await _export(parts, tree, loose, path, target, report, is_damaged=bool(damaged))
         except StateUnusable as error:
             report(Notice(text=f"{error}; copying what lies in its folder"))
             loose = LooseExport(state_dir, force=force, report=report)
             await trio.to_thread.run_sync(loose.copy, path, target)
+            if path and not loose.files and not loose.failed:
+                raise NotFound(f"{path}: no bytes in {state_dir} say that they are of it") from error
             return checking.export_result(loose.files, loose.bytes, loose.failed)
 
     with _held(state_dir):
         return trio.run(run)
+
+
+async def _export(
+    parts: Components, tree: Export, loose: LooseExport, path: str, target: Path, report: Report, *, is_damaged: bool
+) -> ExportResult:
+    """Copy the tree, and then the files of the folder that it has not shown.
+
+    Those are all that were not copied where the database is damaged, and else those that no row explains.
+    """
+    missing: NotFound | None = None
+    try:
+        await checking.run_export(parts, tree, path, target)
+    except NotFound as error:
+        missing = error
+    if is_damaged:
+        report(Notice(text=f"the database is damaged: copying what else lies in its folder; {RESCUE_ADVICE}"))
+    unknown = set() if is_damaged else await _unexplained(parts)
+
+    def is_wanted(name: str) -> bool:
+        return name not in tree.sources if is_damaged else name in unknown
+
+    await trio.to_thread.run_sync(partial(loose.copy, path, target, taken=tree.copied, only=is_wanted))
+    if missing is not None and not loose.files and not loose.failed:
+        raise missing
+    if loose.files and not is_damaged:
+        report(Notice(text=f"{loose.files:,} files in its folder are not in the database; they were copied too"))
+    failed = {**tree.failed, **loose.failed}
+    return checking.export_result(tree.files + loose.files, tree.bytes + loose.bytes, failed)
+
+
+async def _unexplained(parts: Components) -> set[str]:
+    """Return the names of files with bytes that only rows could explain which are lost: a mount would rescue them."""
+    await parts.content.scan()
+    found = {f"{file.inode}-{file.generation}" for file in parts.staging.scan() if _is_orphan(parts, file)}
+    for file_id, kept in parts.content.kept().items():
+        if kept.pinned and parts.remotes.find(file_id) is None and not parts.tree.holders(file_id):
+            found.add(file_id)
+    return found
+
+
+def _is_orphan(parts: Components, file: StagedName) -> bool:
+    inode = parts.tree.find(file.inode)
+    if inode is not None and inode.staged_gen == file.generation:
+        return False
+    fate = fate_of(file, read_label(parts.staging.place(file.inode, file.generation)), inode)
+    # An older version of a file that is there is what a crash left of its removal.
+    return fate is Fate.RENEW or (inode is None and fate is not Fate.GO)
 
 
 def backup(state_dir: Path, config: Config, target: Path, *, report: Report) -> ExportResult:

@@ -25,11 +25,13 @@ class Owner:
     organization: str | None = None
     workspace: str | None = None
     address: str | None = None
+    # It had an owner, and nothing says whom: no answer shows that it is the same.
+    is_lost: bool = False
 
     @classmethod
     def of(cls, facts: Facts) -> Owner:
         """Return the owner that a state folder remembers."""
-        return cls(facts.organization, facts.workspace, facts.base_url)
+        return cls(facts.organization, facts.workspace, facts.base_url, facts.owner_lost)
 
     @property
     def is_named(self) -> bool:
@@ -38,6 +40,8 @@ class Owner:
 
     def describe(self) -> str:
         """Return it in a few words."""
+        if self.is_lost:
+            return "an account whose record was lost"
         if not self.is_named:
             return f"the service at {self.address}, whose replies name no account" if self.address else "nobody yet"
         names = f"organization {self.organization}" if self.organization else "an organization that is not named"
@@ -65,6 +69,7 @@ def judge(owner: Owner, answer: Owner) -> Owner | None:
 
     the folder knows                the reply names    it is the folder's
     nothing                         anything           yes, from now on
+    that its owner is lost          anything           never
     an address alone                nothing, or all    where the address is the same; the names are kept then
     an organization                 another            never
     an organization                 nothing            where the address is the same
@@ -85,7 +90,9 @@ def judge(owner: Owner, answer: Owner) -> Owner | None:
 
 
 def is_elsewhere(owner: Owner, base_url: str) -> bool:
-    """Return whether a folder that knows only an address is for another one: no reply can show that it is the same."""
+    """Return whether no reply from there can show that it is the owner's: an address alone is known, or nothing is."""
+    if owner.is_lost:
+        return True
     return not owner.is_named and owner.address is not None and owner.address != address_of(base_url)
 
 
@@ -130,11 +137,15 @@ class AccountGuard:
             return
         if known != owner:
             record_owner(self._meta, known)
+        else:
+            self._meta.note_account()
         self._connectivity.vouch()
 
     def _refusal(self, owner: Owner, answer: Owner) -> AccountError:
         advice = "use a key of the first, or another --state-dir"
-        if not contradicts(owner, answer):
+        if owner.is_lost:
+            advice = f"if these are its files, `remotefs accept-account --state-dir {self._state_dir}`"
+        elif not contradicts(owner, answer):
             advice = (
                 "use the first, or another --state-dir; if it has moved, "
                 f"`remotefs accept-account --state-dir {self._state_dir}`"
@@ -146,4 +157,7 @@ class AccountGuard:
 
 def record_owner(meta: Meta, owner: Owner) -> None:
     """Remember whose a state folder is."""
-    meta.record(organization=owner.organization, workspace=owner.workspace, base_url=owner.address)
+    meta.record(
+        organization=owner.organization, workspace=owner.workspace, base_url=owner.address, owner_lost=owner.is_lost
+    )
+    meta.note_account()

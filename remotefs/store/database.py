@@ -61,6 +61,8 @@ RESCUE_ADVICE = (
 RESERVE_BYTES = 4 << 20
 
 _LOG_SUFFIX = "-wal"
+# Trio's own count, which another trio may not have: better no guard then than no transaction.
+_COUNTS_STEPS = hasattr(trio.lowlevel.Task, "_schedule_points")
 
 Row = tuple[Any, ...]
 
@@ -91,6 +93,8 @@ class Database:
         self.trouble: str | None = None
         self.durability = Durability(self._wal_path)
         self._keep_reserve()
+        if not _COUNTS_STEPS:
+            _log.warning("trio %s does not count steps: transactions are not checked for awaits", trio.__version__)
 
     @property
     def path(self) -> Path:
@@ -202,6 +206,8 @@ class Database:
         if is_full:
             self._give_up_reserve()
         reason = "the disk is full" if is_full else str(error)
+        if _is_damage(error):
+            reason = f"{reason}; unmount it, then {RESCUE_ADVICE}"
         if self._undo is not None:
             self.trouble = reason
         return (OutOfSpace if is_full else StateUnusable)(f"{self._path}: {reason}")
@@ -284,14 +290,24 @@ class Database:
         return True
 
 
+def _is_damage(error: Exception) -> bool:
+    """Return whether SQLite, or what it returned, says that the database itself is damaged."""
+    # The upper bytes of a code say more exactly what is damaged.
+    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    return isinstance(error, UnicodeDecodeError) or code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
 def _step_of_loop() -> tuple[object, int]:
-    """Return the running task, and the number of its awaits so far at which others could run; no task: (None, 0)."""
+    """Return the running task, and the number of its awaits so far at which others could run; no task: (None, 0).
+
+    The number is 0 if this trio does not count them: then nothing guards a transaction against an await inside.
+    """
     try:
         task = trio.lowlevel.current_task()
     except RuntimeError:
         return None, 0
     # The number that trio.testing.assert_no_checkpoints compares. That function costs 100 times as much.
-    return task, task._schedule_points  # noqa: SLF001 - trio has no other cheap way, and its version is locked
+    return task, task._schedule_points if _COUNTS_STEPS else 0  # noqa: SLF001 - trio has no other cheap way
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -184,6 +184,13 @@ class Journal:
         with self._db.transaction():
             self._db.execute(f"UPDATE intent SET {_ATTEMPT} WHERE seq = ?", (*(None,) * len(Attempt._fields), seq))  # noqa: S608 - our own column names
 
+    def set_back(self, now_ns: int) -> None:
+        """Make what is due later than now due now, unless it waits for an event: the steady clock has gone back."""
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE intent SET due_ns = ? WHERE due_ns > ? AND due_ns <> ?", (now_ns, now_ns, NEVER_NS)
+            )
+
     def reschedule(self, seq: int, *, due_ns: int) -> None:
         """Set another due time (ns), for a reason that is not a failure. Raises IntentGone."""
         self._change(seq, "due_ns = ?", due_ns)

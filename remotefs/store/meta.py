@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
 import msgspec
 
 from remotefs.clocks import Mark, Reading, ServiceMark
-from remotefs.store.database import Database
+from remotefs.errors import StateUnusable
+from remotefs.store.database import RESCUE_ADVICE, Database
+from remotefs.store.disk import write_durably
+
+_log = logging.getLogger(__name__)
+# Beside the database: whose the folder is, so that a damaged database does not open it to another account (S1).
+ACCOUNT_NAME = "account.json"
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +24,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     organization: str | None = None
     workspace: str | None = None
     base_url: str | None = None
+    # Whether the account was known once and its record is lost: then nobody's answer is taken for its owner's (S1).
+    owner_lost: bool = False
     # The shape of the API that the server turned out to need; None: not known.
     shape: str | None = None
     # The steady clock at the first complete listing: from then on a mount may start offline (A2).
@@ -40,13 +51,24 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     refused: dict[int, int] = {}
 
 
+class _Account(msgspec.Struct, frozen=True):
+    """The content of ACCOUNT_NAME: the facts of the same names."""
+
+    organization: str | None = None
+    workspace: str | None = None
+    base_url: str | None = None
+
+
 class Meta:
-    """Owns the table `meta`."""
+    """Owns the table `meta`, and the file ACCOUNT_NAME beside the database. Raises StateUnusable if it is damaged."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
         row = database.one("SELECT value FROM meta WHERE key = 'facts'")
-        self.facts = msgspec.json.decode(row[0], type=Facts) if row else Facts()
+        facts = facts_of(row[0]) if row else _remembered(database.path)
+        if facts is None and row:
+            raise StateUnusable(f"{database.path}: the facts of the state folder are damaged; {RESCUE_ADVICE}")
+        self.facts = facts or Facts()
 
     def record(self, **changes: object) -> None:
         """Change some of the facts and save all of them."""
@@ -58,3 +80,39 @@ class Meta:
             )
             self._db.on_rollback(lambda: setattr(self, "facts", before))
             self.facts = after
+
+    def note_account(self) -> None:
+        """Write the account beside the database, unless it stands there. If it cannot be written, the log says so."""
+        account = _Account(self.facts.organization, self.facts.workspace, self.facts.base_url)
+        if _read(self._db.path) == account:
+            return
+        try:
+            write_durably(self._db.path.with_name(ACCOUNT_NAME), msgspec.json.encode(account), "owners")
+        except OSError as error:
+            _log.warning("%s cannot be written: %s", self._db.path.with_name(ACCOUNT_NAME), error)
+
+
+def facts_of(value: object) -> Facts | None:
+    """Return the facts that a row holds, or None if it is damaged."""
+    try:
+        return msgspec.json.decode(value, type=Facts) if isinstance(value, bytes | str) else None
+    except (msgspec.DecodeError, UnicodeError):
+        return None
+
+
+def facts_without_row(database: Path) -> Facts:
+    """Return the facts to begin with where those of a database are lost: the account alone, if that is known."""
+    return _remembered(database) or Facts(owner_lost=True)
+
+
+def _remembered(database: Path) -> Facts | None:
+    account = _read(database)
+    return None if account is None else Facts(**msgspec.structs.asdict(account))
+
+
+def _read(database: Path) -> _Account | None:
+    try:
+        account = msgspec.json.decode(database.with_name(ACCOUNT_NAME).read_bytes(), type=_Account)
+    except (OSError, msgspec.DecodeError, UnicodeError):
+        return None
+    return None if account == _Account() else account

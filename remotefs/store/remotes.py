@@ -129,6 +129,11 @@ class Remotes:
                     "UPDATE remote SET missed = missed + 1 WHERE file_id = ? AND known_ns <= ?", (file_id, since_ns)
                 )
 
+    def set_back(self, now_ns: int) -> None:
+        """Let rows that were added later than now count as added now: the steady clock has gone back."""
+        with self._db.transaction():
+            self._db.execute("UPDATE remote SET known_ns = ? WHERE known_ns > ?", (now_ns, now_ns))
+
     def show(self, file_id: str, ino: int | None) -> None:
         """Bind a file to the inode that shows it, or to none."""
         with self._db.transaction():

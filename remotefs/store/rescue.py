@@ -23,7 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 
+import msgspec
+
 from remotefs.store.database import PAGE_BYTES, Database
+from remotefs.store.meta import facts_of, facts_without_row
 from remotefs.store.pages import Row, Value, newest_pages, page_size, rows_of
 from remotefs.store.records import Inode, Remote
 
@@ -102,7 +105,7 @@ def _sorted_out(rows: Iterable[Row]) -> Salvage:
                 found.remotes[file_id] = _widened(values)
             case (int(ino), bytes(name), bytes()) if rowid is None:
                 found.xattrs[ino, name] = values
-            case (str(key), value) if rowid is None and key == _FACTS:
+            case (str(key), value) if rowid is None and key == _FACTS and facts_of(value) is not None:
                 found.facts = value
             case _:  # an index, a table that is not taken over, or rubbish
                 continue
@@ -176,7 +179,7 @@ def is_sound(path: Path) -> bool:
 
 
 def damage(path: Path, *, quick: bool = False) -> list[str]:
-    """Return the faults that SQLite finds in a database file, in its words; for a thread, because it reads all of it.
+    """Return the faults of a database file, in SQLite's words where it finds them; for a thread: it reads all of it.
 
     `quick` does not compare indexes with rows and takes 0.4 s for 100,000 files instead of 1.3 s.
     """
@@ -185,11 +188,16 @@ def damage(path: Path, *, quick: bool = False) -> list[str]:
         connection = sqlite3.connect(path, isolation_level=None)
         try:
             found = [str(line) for (line,) in connection.execute(f"PRAGMA {check}(20)")]
+            facts = connection.execute("SELECT value FROM meta WHERE key = ?", (_FACTS,)).fetchone()
         finally:
             connection.close()
     except (sqlite3.Error, ValueError) as error:
         return [str(error)]
-    return [] if found == ["ok"] else found
+    if found == ["ok"]:
+        found = []
+    if facts is not None and facts_of(facts[0]) is None:
+        found.append("the facts of the state folder cannot be read")
+    return found
 
 
 def _take_copy(copy: Path, new: Path) -> None:
@@ -216,8 +224,11 @@ def _write(path: Path, found: Salvage) -> None:
             ("remote", Remote._fields, _shown_again(found.remotes.values())),
         ):
             _insert(database, table, columns, rows)
-        if found.facts is not None:
-            _insert(database, "meta", ("key", "value"), [(_FACTS, found.facts)])
+        facts = found.facts
+        if facts is None:
+            # Without them the folder would belong to whoever answers first (S1).
+            facts = msgspec.json.encode(facts_without_row(path))
+        _insert(database, "meta", ("key", "value"), [(_FACTS, facts)])
     finally:
         database.close()
 

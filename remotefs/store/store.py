@@ -33,5 +33,18 @@ class Store:
         tree = Tree(database, root_uid=root_uid, root_gid=root_gid)
         meta = Meta(database)
         steady = SteadyClock(machine or Machine(), meta.facts.steady)
-        remotes, renames = Remotes(database, steady), Renames(database)
-        return cls(database, tree, Journal(database), remotes, renames, meta, steady)
+        store = cls(database, tree, Journal(database), Remotes(database, steady), Renames(database), meta, steady)
+        if steady.is_anew:
+            store.set_back()
+        return store
+
+    def set_back(self) -> None:
+        """Bring the times that are kept back to a steady clock that has gone back: they would never come."""
+        now_ns = self.steady()
+        with self.database.transaction():
+            self.journal.set_back(now_ns)
+            self.remotes.set_back(now_ns)
+            self.meta.record(
+                steady=self.steady.mark(), service_clock=None, aged_to=None, walked_ns=0,
+                listed_ns=min(self.meta.facts.listed_ns, now_ns),
+            )  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 import trio
 
 from remotefs.config import Config
+from remotefs.control.messages.base import Progress
 from remotefs.control.messages.check import ExportParams, ExportResult
 from remotefs.errors import InvalidArgument, NotFound
 from remotefs.mount import offline
@@ -109,3 +112,54 @@ async def test_without_a_mount_all_is_copied_out_of_the_state_folder(
         lambda: offline.check(state_dir, Config(), repair=True, read=True, report=lambda _: None)
     )
     assert found.count == found.repaired
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_what_the_database_has_lost_is_copied_from_the_folder_and_that_is_said(
+    tmp_path: Path, server: Server, clock: Clock, *, damaged: bool
+) -> None:
+    """A database from before, which opens: the bytes of two uploads and of two changes lie beside it."""
+    async with running(tmp_path, server, durability="local") as host:
+        await host.write("kept", b"kept")
+        await host.settled()
+        before = host.kill_copy("before")
+        host.mkdir("d")
+        await host.write("d/up", WEIRD)
+        await host.settled()
+        server.script.add(Reply(500), op="upload", times=None)
+        await host.write("kept", b"kept, changed")
+        await host.write("new", b"new")
+        state_dir = host.kill_copy("copy")
+    for name in ("state.db", "state.db-wal"):
+        (state_dir / name).unlink(missing_ok=True)
+        if (before / name).exists():
+            shutil.copy(before / name, state_dir / name)
+    if damaged:
+        connection = sqlite3.connect(state_dir / "state.db")
+        with connection:
+            connection.execute("DELETE FROM dentry")
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("DELETE FROM sqlite_schema WHERE name = 'dentry_ino'")
+        connection.close()
+    said: list[str] = []
+
+    def export(path: str = "", to: str = "out") -> ExportResult:
+        def report(progress: Progress) -> None:
+            said.append(str(progress))
+
+        return offline.export(state_dir, Config(), path, tmp_path / to, force=False, report=report)
+
+    result = await trio.to_thread.run_sync(export)
+    found = {
+        str(file.relative_to(tmp_path / "out")): file.read_bytes()
+        for file in (tmp_path / "out").rglob("*")
+        if file.is_file()
+    }
+    assert result.failed_count == 0, said
+    assert {WEIRD, b"kept, changed", b"new"} <= set(found.values())
+    assert found["d/up"] == WEIRD
+    assert any("in its folder" in text for text in said)
+    assert (await trio.to_thread.run_sync(export, "d/up", "alone")).files == 1
+    assert (tmp_path / "alone").read_bytes() == WEIRD
+    with pytest.raises(NotFound):
+        await trio.to_thread.run_sync(export, "nowhere", "none")

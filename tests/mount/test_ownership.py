@@ -12,7 +12,7 @@ import pytest
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.models import Account
 from remotefs.errors import AccountError
-from remotefs.mount.ownership import AccountGuard, Owner, address_of, contradicts, is_elsewhere, judge
+from remotefs.mount.ownership import AccountGuard, Owner, address_of, contradicts, is_elsewhere, judge, record_owner
 from remotefs.store.database import Database
 from remotefs.store.meta import Meta
 
@@ -161,3 +161,15 @@ def test_s1_what_only_may_be_the_same_is_told_how_to_move_on(meta: Meta, connect
     for refused in (elsewhere.check_address, lambda: elsewhere.check(Account("org", None), True)):
         with pytest.raises(AccountError, match=r"accept-account --state-dir the folder"):
             refused()
+
+
+def test_s1_a_folder_whose_owner_is_lost_waits_for_a_person(meta: Meta, connectivity: Connectivity) -> None:
+    meta.record(owner_lost=True)
+    keeper = AccountGuard(meta, connectivity, HERE, "the folder")
+    for refused in (keeper.check_address, lambda: keeper.check(Account("org", "ws"), True)):
+        with pytest.raises(AccountError, match=r"record was lost.*accept-account --state-dir the folder"):
+            refused()
+    assert not connectivity.is_trusted
+    record_owner(meta, Owner.of(meta.facts).merged_with(FULL))
+    AccountGuard(meta, Connectivity(vouched=False), HERE, "the folder").check(Account("org", "ws"), True)
+    assert Owner.of(meta.facts) == FULL

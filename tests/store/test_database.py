@@ -53,6 +53,33 @@ async def _waits_inside(database: Database) -> None:
         await trio.lowlevel.checkpoint()
 
 
+async def test_with_a_trio_that_does_not_count_steps_there_are_transactions_without_the_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("remotefs.store.database._COUNTS_STEPS", False)
+    with closing(Database(tmp_path / "other.db")) as database:
+        await _waits_inside(database)
+        assert keys(database) == ["mine"]
+    assert "not checked for awaits" in caplog.text
+
+
+def test_damage_that_is_met_in_use_says_what_to_do(tmp_path: Path) -> None:
+    """It came while nothing was mounted, so no start looked for it."""
+    path = tmp_path / "state.db"
+    with closing(Database(path)) as database:
+        for number in range(2000):
+            put(database, f"key {number:0100}")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+    path.write_bytes(data)
+    with closing(Database(path)) as database:
+        with pytest.raises(StateUnusable, match=r"malformed.*check --repair --state-dir"):
+            keys(database)
+        with pytest.raises(StateUnusable, match=r"check --repair --state-dir"), database.transaction():
+            database.execute("UPDATE meta SET value = 2")
+        assert "check --repair" in (database.trouble or "")
+
+
 async def test_a_transaction_with_an_await_inside_does_not_commit(database: Database) -> None:
     with pytest.raises(AssertionError, match="an await inside"):
         await _waits_inside(database)

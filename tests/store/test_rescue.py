@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from remotefs.errors import StateUnusable
 from remotefs.store.database import Database
+from remotefs.store.meta import Facts, Meta
 from remotefs.store.pages import newest_pages, page_size, rows_of
 from remotefs.store.records import NEVER_NS, ROOT_INO, ContentState, IntentKind, Origin, Remote
 from remotefs.store.rescue import damage, is_sound, mend_indexes, rebuild, salvage
@@ -161,6 +163,64 @@ def test_a_copy_alone_gives_the_tree_back_and_nothing_that_deletes(tmp_path: Pat
     store = Store.of(database, root_uid=1, root_gid=2)
     assert (store.journal.pending(), store.remotes.tombstoned()) == ([], [])
     database.close()
+
+
+def spoil_facts(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE meta SET value = replace(CAST(value AS TEXT), '\"org_1\"', '\"org_' || char(1))")
+    connection.close()
+
+
+def facts_after_rebuilding(path: Path, copies: list[Path]) -> Facts:
+    rebuild(path, copies)
+    database = Database(path)
+    try:
+        return Meta(database).facts
+    finally:
+        database.close()
+
+
+def test_s1_damaged_facts_are_damage_and_no_copy_with_them_is_sound(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    populate(path, files=5)
+    spoil_facts(path)
+    assert [line for line in damage(path) if "facts" in line]
+    assert not is_sound(path)
+    assert not mend_indexes(path)
+    database = Database(path)
+    with pytest.raises(StateUnusable, match=r"check --repair --state-dir"):
+        Meta(database)
+    database.close()
+
+
+def test_s1_lost_facts_come_from_the_copy_or_from_the_file_of_the_account(tmp_path: Path) -> None:
+    path, copy = tmp_path / "state.db", tmp_path / "copy.db"
+    populate(path, files=5)
+    shutil.copy(path, copy)
+    spoil_facts(path)
+    assert facts_after_rebuilding(path, [copy]).organization == "org_1"
+    spoil_facts(path)
+    spoil_facts(copy)
+    database = Database(tmp_path / "other.db")
+    meta = Meta(database)
+    meta.record(organization="org_2", base_url="https://files.test")
+    meta.note_account()
+    database.close()
+    facts = facts_after_rebuilding(path, [copy])
+    assert (facts.organization, facts.base_url, facts.owner_lost) == ("org_2", "https://files.test", False)
+    path.unlink()
+    database = Database(path)
+    assert Meta(database).facts.organization == "org_2", "a new database of an old folder"
+    database.close()
+
+
+def test_s1_where_nothing_says_whose_a_rebuilt_folder_is_it_is_nobodys(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    populate(path, files=5)
+    spoil_facts(path)
+    facts = facts_after_rebuilding(path, [])
+    assert (facts.organization, facts.owner_lost) == (None, True)
 
 
 def test_where_only_an_index_is_damaged_it_is_made_again(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import trio
 
 from remotefs.clocks import STEP_AFTER_NS
 from remotefs.control.messages.base import Nothing
+from remotefs.mount.check.inspection import check_state
 from tests.commands import commands, quietly
 from tests.faults import EditJson, FaultyServer
 from tests.parts import Host
@@ -154,10 +156,58 @@ async def test_s1_few_expire_without_having_been_foreseen(tmp_path: Path, server
         await host.walk()
         time.passed_s = 3700.0
         await host.walk()
+        assert len(host.ls()) == MANY + 1, "one listing may be odd"
+        await host.walk()
         assert (len(host.ls()), _held(host)) == (MANY, 0)
 
 
+async def test_s4_one_odd_listing_expires_nothing_and_two_apart_neither(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, machine=Time(server).machine()) as host:
+        await host.write("f", b"precious")
+        await host.settled()
+        for _ in range(3):
+            server.script.add(EditJson(_all_over), op="list", times=1)
+            await host.walk()
+            await host.walk()
+        assert (host.ls(), host.parts.trash.entries(), _held(host)) == (["f"], [], 0)
+
+
 # -- the trash
+
+
+def _without_f(page: dict[str, Any]) -> dict[str, Any]:
+    return page | {"data": [file for file in page["data"] if file["filename"] != "f"]}
+
+
+def _f_over(page: dict[str, Any]) -> dict[str, Any]:
+    over = {"expires_at": "2026-01-01T00:00:00Z"}
+    return page | {"data": [file | over if file["filename"] == "f" else file for file in page["data"]]}
+
+
+@pytest.mark.parametrize("odd", [_f_over, _without_f])
+async def test_s4_what_is_listed_again_after_odd_listings_has_its_bytes_again(
+    tmp_path: Path, server: Server, clock: Clock, odd: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    time = Time(server)
+    async with machine(tmp_path, server, machine=time.machine()) as host:
+        add(server, "kept")
+        await host.write("f", b"precious")
+        await host.settled()
+        await walks(host)
+        rule = server.script.add(EditJson(odd), op="list", times=None)
+        await walks(host)
+        assert "f" not in host.ls()
+        assert len(host.parts.trash.entries()) == 1
+        server.script.remove(rule)
+        await walks(host)
+        assert await host.read("f") == b"precious"
+        assert host.parts.trash.entries() == []
+        assert host.parts.content.is_pinned(host.id("f"))
+    async with machine(tmp_path, server, machine=time.machine()) as host:
+        assert await host.read("f") == b"precious"
+        assert await check_state(host.parts) == []
 
 
 async def _trashed(host: Host, server: Server) -> None:

@@ -299,7 +299,7 @@ async def test_r4_a_file_vanishes_when_it_expires(tmp_path: Path, server: Server
         await host.walk()
         assert host.ls() == ["kept", "short"]
         server.script.add(EditJson(_expired), op="list", times=None)
-        await host.walk()
+        await walks(host)
         assert host.ls() == ["kept"]
         assert server.script.count("delete") == 0
 

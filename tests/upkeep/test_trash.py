@@ -135,8 +135,8 @@ async def test_s2_what_expired_goes_there_too(tmp_path: Path, server: Server, cl
         await host.write("f", b"precious")
         await host.settled()
         add(server, "kept")
-        server.script.add(EditJson(_expired), op="list")
-        await host.walk()
+        server.script.add(EditJson(_expired), op="list", times=2)
+        await walks(host)
         assert host.ls() == ["kept"]
         assert [(entry.path, entry.reason) for entry in host.parts.trash.entries()] == [("f", "it expired")]
 

@@ -28,6 +28,8 @@ from remotefs import crashpoints
 from remotefs.errors import NotFound
 from remotefs.store.disk import make_folder, sync_folder, write_durably
 
+# A further name of the bytes, for the time of `lend`.
+_LENT = ".lent"
 _DAY_NS = 86_400 * 1_000_000_000
 
 
@@ -70,6 +72,8 @@ class Trash:
         self._aged_ns = aged_ns
         self._lost: OSError | None = None
         make_folder(folder)
+        for lent in folder.glob(f"*{_LENT}"):
+            lent.unlink()
         for record in folder.glob("*.json*"):
             if not self.bytes_of(int(record.name.partition(".")[0])).exists():
                 record.unlink()
@@ -135,6 +139,13 @@ class Trash:
     def bytes_of(self, number: int) -> Path:
         """Return where the bytes of an entry lie."""
         return self._folder / str(number)
+
+    def lend(self, number: int) -> Path:
+        """Return a further name of the bytes, which the caller moves to its place or removes. Raises OSError."""
+        lent = self._folder / f"{number}{_LENT}"
+        lent.unlink(missing_ok=True)
+        os.link(self.bytes_of(number), lent)
+        return lent
 
     def remove(self, number: int) -> None:
         """Remove an entry for good."""

@@ -97,7 +97,7 @@ class Listings:
                 report(len(listed))
         if is_whole:  # else an entry without an id may be one of the files that seem to be missing (S4)
             await self._vanished.after_complete_listing(since_ns, listed, accepted=accepted)
-        await self._finish(began_ns, walked=True, accepted=accepted)
+        await self._finish(began_ns, listed, walked=True, accepted=accepted)
 
     async def poll(self) -> None:
         """Read the newest pages. Waits and raises as walk() does."""
@@ -108,17 +108,19 @@ class Listings:
         since_ns, began_ns = self._vanished.expected_since_ns(), self._clock.now_ns()
         horizon_ns = self._polled_at_ns() - self._overlap_ns
         pages = 0
+        listed: set[str] = set()
         async for page in self._lister.pages(priority=Priority.POLL):
             pages += 1
             self._poll_schedule.note_request()
             await self._merger.merge(page.files)
+            listed.update(page.ids)
             self.shows_all = pages == 1 and page.next_cursor is None and page.is_whole
             if self.shows_all:
                 # A single page that is also the last is a complete listing (S4).
                 await self._vanished.after_complete_listing(since_ns, set(page.ids))
             if page.ends_before(horizon_ns):
                 break
-        await self._finish(began_ns, walked=False)
+        await self._finish(began_ns, listed, walked=False)
 
     def statistics(self) -> ListingStatistics:
         """Return the figures of now."""
@@ -138,11 +140,11 @@ class Listings:
         polled_at_ns = self._meta.facts.polled_at_ns
         return polled_at_ns if polled_at_ns <= self._clock.now_ns() + AHEAD_NS else 0
 
-    async def _finish(self, began_ns: int, *, walked: bool, accepted: bool = False) -> None:
-        """Do what follows each listing; this one began at `began_ns` (the service's clock)."""
+    async def _finish(self, began_ns: int, listed: set[str], *, walked: bool, accepted: bool = False) -> None:
+        """Do what follows each listing; this one began at `began_ns` (the service's clock) and showed `listed`."""
         now = self._steady()
         self._timekeeper.note()
-        await self._vanished.remove_expired(accepted=accepted)
+        await self._vanished.remove_expired(listed, accepted=accepted)
         await self._merger.resolve_names()
         if walked:
             await self._vanished.empty_old_trash()

@@ -12,6 +12,7 @@ from remotefs.clocks import ServiceClock
 from remotefs.data.reconcile.conflict_copies import ConflictCopies
 from remotefs.data.reconcile.placement import TreePlacer
 from remotefs.data.reconcile.renewal import Renewer
+from remotefs.data.reconcile.returned_files import ReturnedFiles
 from remotefs.store.records import Origin, Remote
 from remotefs.store.store import Store
 
@@ -32,6 +33,7 @@ class Merger:
         placer: TreePlacer,
         renewer: Renewer,
         conflict_copies: ConflictCopies,
+        returned_files: ReturnedFiles,
         clock: ServiceClock,
     ) -> None:
         self._db = store.database
@@ -40,6 +42,7 @@ class Merger:
         self._placer = placer
         self._renewer = renewer
         self._conflict_copies = conflict_copies
+        self._returned_files = returned_files
         self._clock = clock
 
     async def merge(self, files: Sequence[FileMetadata]) -> None:
@@ -61,7 +64,10 @@ class Merger:
         return len(files)
 
     async def resolve_names(self) -> None:
-        """Show files that no path shows, and give conflict copies their plain name where it is free (N3, W8)."""
+        """Show files that no path shows, and give conflict copies their plain name where it is free (N3, W8).
+
+        Files that were gone and are listed again get their bytes back.
+        """
         last = ""
         while page := self._remotes.unshown(after=last, limit=_PLACED):
             now_ns = self._clock.now_ns()
@@ -72,6 +78,7 @@ class Merger:
             last = page[-1].file_id
             await trio.lowlevel.checkpoint()
         await self._conflict_copies.resolve()
+        await self._returned_files.bring_back(self._placer.placed)
 
     def _merge_one(self, file: FileMetadata, expected: set[tuple[str, int]]) -> None:
         known = self._remotes.find(file.id)

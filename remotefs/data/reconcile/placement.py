@@ -54,6 +54,8 @@ class TreePlacer:
         self._paths = intents.paths
         self._invalidator = invalidator
         self._ownership = ownership
+        # The number of files that were put into the tree in this mount.
+        self.placed = 0
 
     def place(self, remote: Remote) -> Inode:
         """Show a remote file that no path shows yet; return its new inode."""
@@ -150,6 +152,7 @@ class TreePlacer:
             mtime_ns=remote.created_ns, atime_ns=remote.created_ns, ctime_ns=remote.created_ns,
         )  # fmt: skip
         self._remotes.show(remote.file_id, inode.ino)
+        self.placed += 1
         self.invalidate(parent, name)
         return inode
 

@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import trio
 
@@ -26,7 +27,7 @@ from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
 _NS = 1_000_000_000
-# Complete listings in a row without an id.
+# Complete listings in a row without an id; listings that show an expiry which was not foreseen.
 REQUIRED_LISTINGS = 2
 # Rows that are read, or changed, before other tasks may run: some milliseconds of work.
 _READ = 1000
@@ -40,6 +41,13 @@ class Census:
     known: int
     missing: int
     listed: int
+
+
+class _Unforeseen(NamedTuple):
+    """An expiry in the past that was not foreseen, and how many listings have shown it."""
+
+    expires_ns: int | None
+    times: int
 
 
 def is_believable(census: Census, config: RefreshConfig) -> bool:
@@ -62,6 +70,8 @@ class VanishedFiles:
         self._trash = trash
         self._config = config
         self._clock = clock
+        # By id the expiries that were not foreseen. A restart begins to count anew.
+        self._unforeseen: dict[str, _Unforeseen] = {}
 
     def expected_since_ns(self) -> int:
         """Return until when a file became known (steady clock, ns) that a listing which begins now must show."""
@@ -104,23 +114,29 @@ class VanishedFiles:
             await trio.lowlevel.checkpoint()
         return Census(known, lacking, len(listed)), missing
 
-    async def remove_expired(self, *, accepted: bool = False) -> None:
-        """Stop showing expired files (R4); expiries that were not foreseen are under the guard (S1).
+    async def remove_expired(self, listed: AbstractSet[str], *, accepted: bool = False) -> None:
+        """Stop showing expired files (R4), as a listing that showed `listed` has left them.
 
-        `accepted` overrules the guard.
+        An expiry that was not foreseen counts when two listings have shown it (S4), and is under the guard (S1).
+        `accepted` overrules both.
         """
-        foreseen = unforeseen = 0
+        foreseen, unforeseen = 0, dict[str, _Unforeseen]()
         async for page in self._expired():
-            count = sum(self._is_foreseen(remote) for remote in page)
-            foreseen, unforeseen = foreseen + count, unforeseen + len(page) - count
-        held = 0 if accepted or not unforeseen else self._held(unforeseen)
+            for remote in page:
+                if self._is_foreseen(remote):
+                    foreseen += 1
+                else:
+                    unforeseen[remote.file_id] = self._counted(remote, is_listed=remote.file_id in listed)
+        self._unforeseen, count = unforeseen, len(unforeseen)
+        held = 0 if accepted or not count else self._held(count)
         self._note_held(held)
-        if not foreseen and unforeseen == held:
+        if not foreseen and count == held:
             return
         async for page in self._expired():
             for remote in page:
                 # Looked at now: the clock may have become doubtful, or gone back, since the files were counted.
-                if self._is_over(remote) and (not held or self._is_foreseen(remote)):
+                is_sure = accepted or self._is_foreseen(remote) or (not held and self._is_confirmed(remote))
+                if is_sure and self._is_over(remote):
                     await self._take_out(remote, "it expired")
 
     async def _expired(self) -> AsyncIterator[list[Remote]]:
@@ -131,6 +147,15 @@ class VanishedFiles:
             after = page[-1].expires_ns, page[-1].file_id
             yield [remote for remote in page if remote.ino is not None and not remote.tombstoned]
             await trio.lowlevel.checkpoint()
+
+    def _counted(self, remote: Remote, *, is_listed: bool) -> _Unforeseen:
+        before = self._unforeseen.get(remote.file_id)
+        times = before.times if before is not None and before.expires_ns == remote.expires_ns else 0
+        return _Unforeseen(remote.expires_ns, times + is_listed)
+
+    def _is_confirmed(self, remote: Remote) -> bool:
+        found = self._unforeseen.get(remote.file_id)
+        return found is not None and found.expires_ns == remote.expires_ns and found.times >= REQUIRED_LISTINGS
 
     def _is_over(self, remote: Remote) -> bool:
         return remote.expires_ns is not None and remote.expires_ns <= self._clock.now_ns()

@@ -118,12 +118,12 @@ class Agenda:
         return [intent for intent in failed if intent is not None]
 
     def next_due_s(self) -> float:
-        """Return the seconds until an intent becomes due, a minute at most."""
+        """Return the seconds until an intent becomes due, from 0 to a minute."""
         now = self._clock()
         journal_ns = self._journal.next_due_ns(now)
         times = [delay.until_ns for delay in self._delayed.values() if delay.until_ns > now]
         soonest_ns = min([*times, *([] if journal_ns is None else [journal_ns])], default=NEVER_NS)
-        return min((soonest_ns - now) / _NS, _LONGEST_PAUSE_S)
+        return min(max(soonest_ns - now, 0) / _NS, _LONGEST_PAUSE_S)
 
     def _due(
         self,

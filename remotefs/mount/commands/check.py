@@ -90,12 +90,17 @@ async def check(
 
 async def export(parts: Components, path: str, target: Path, *, force: bool, report: Report) -> ExportResult:
     """Copy what lies at or below a path to `target`. Raises NotFound, InvalidArgument."""
+    run = Export(parts.tree, parts.content, parts.file_reader, force=force, report=report)
+    await run_export(parts, run, path, target)
+    return export_result(run.files, run.bytes, run.failed)
+
+
+async def run_export(parts: Components, run: Export, path: str, target: Path) -> None:
+    """Do as `export` does by `run`, which has the result. Raises NotFound, InvalidArgument."""
     inode = resolve(parts.tree, path)
     if not await trio.Path(target.parent).is_dir():
         raise InvalidArgument(f"{target.parent} is not a folder: make it first")
-    run = Export(parts.tree, parts.content, parts.file_reader, force=force, report=report)
     await run.copy(inode, path, target)
-    return export_result(run.files, run.bytes, run.failed)
 
 
 async def backup(parts: Components, state_dir: Path, target: Path, *, report: Report) -> ExportResult:

@@ -87,7 +87,7 @@ async def test_h8_many_that_expire_at_once_hold_up_nobody(tmp_path: Path, server
         with host.parts.database.transaction():
             host.parts.database.execute("UPDATE remote SET expires_ns = 5")
         with counted(host) as work:
-            await host.parts.listings._vanished.remove_expired()
+            await host.parts.listings._vanished.remove_expired(frozenset())
         assert host.parts.meta.facts.expiries_held == count
         assert work.most <= MOST
 

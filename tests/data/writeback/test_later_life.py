@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import trio
 
-from remotefs.clocks import Machine
-from tests.faults import EditJson, FaultyServer
+from remotefs.clocks import Machine, Mark, Reading, ServiceMark
+from tests.faults import EditJson, FaultyServer, Reply
 from tests.parts import running
 
 Server = FaultyServer
@@ -90,3 +90,46 @@ async def test_a_folder_that_was_just_in_use_does_not_ask(tmp_path: Path, server
     async with running(tmp_path, server, state="old", machine=later(10**9)) as host:
         (intent,) = host.pending()
         assert (host.parts.last_run.is_old, intent.attempt) == (False, None)
+
+
+_YEAR_2229_NS = 8_173_440_000 * 10**9
+
+
+async def test_with_a_clock_beyond_the_year_2100_all_goes_up(tmp_path: Path, server: Server, clock: Clock) -> None:
+    began = time.time_ns()
+    async with running(tmp_path, server, wall=lambda: _YEAR_2229_NS + time.time_ns() - began) as host:
+        await host.write("a", b"a")
+        await host.settled()
+        host.unlink("a")
+        await host.settled()
+        assert (server.script.count("upload"), host.remote_names()) == (1, [])
+
+
+async def test_a_folder_that_such_a_clock_left_goes_on_with_the_right_one(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """As an older version kept it: every time is beyond the one that means never."""
+    server.script.add(Reply(500), op="upload", times=1)
+    async with running(tmp_path, server, durability="local", upload_delay_s=0.0) as host:
+        await host.walk()
+        await host.write("a", b"a" * 100)
+        server.store.add("listed", b"x", downloadable=True)
+        await host.walk()
+        parts = host.parts
+        mark, facts = parts.clock.mark(), parts.meta.facts
+        with parts.database.transaction():
+            parts.database.execute("UPDATE intent SET due_ns = ?", (_YEAR_2229_NS,))
+            parts.database.execute("UPDATE remote SET known_ns = ?", (_YEAR_2229_NS,))
+            parts.meta.record(
+                steady=Mark(_YEAR_2229_NS, mark.boot_ns, _YEAR_2229_NS, mark.boot_id), walked_ns=_YEAR_2229_NS,
+                service_clock=ServiceMark(Reading(facts.polled_at_ns, _YEAR_2229_NS), 0),
+            )  # fmt: skip
+        host.kill_copy("left")
+    async with running(tmp_path, server, state="left", durability="local") as host:
+        await host.settled()
+        assert host.remote_bytes("a") == [b"a" * 100]
+        assert host.parts.listings.walked_ago_s > 0
+        (listed,) = host.parts.remotes.named("listed")
+        assert listed.known_ns <= host.parts.clock()
+    async with running(tmp_path, server, state="left", durability="local") as host:
+        assert not host.parts.clock.is_anew
