@@ -24,7 +24,7 @@ from remotefs.store.database import Database
 
 
 async def main(mountpoint: Path, state_dir: Path) -> None:
-    settings = MountSettings(mountpoint, state_dir, config.load(os.environ, None, {}), FuseOptions(allow_other=True))
+    settings = MountSettings(mountpoint, state_dir, load(os.environ, None, {}), FuseOptions(allow_other=True))
     database = Database(state_dir / "state.db")
     try:
         parts = assemble(settings, database)

@@ -84,14 +84,15 @@ class OutgoingBytes:
             self._sums.note_damage(ino, generation)
         raise damage_of(path)
 
-    async def keep_sums(self, ino: int, generation: int) -> None:
-        """Keep the sums of bytes that were not taken, for the next try; without room for them it does without."""
-        sums = self._sums.find(ino, generation)
+    async def keep_sums(self, ino: int) -> None:
+        """Keep the sums that a try made of the newest bytes, for the next; without room it does without."""
         inode = self._tree.find(ino)
-        is_current = inode is not None and inode.staged_gen is not None and inode.content_gen == generation
-        if sums is not None and is_current and not self._sums.is_kept(ino, generation):
-            with suppress(LocalError):
-                await self._sums.keep(ino, generation, sums)
+        if inode is None or inode.staged_gen is None:
+            return
+        sums = self._sums.find(ino, inode.content_gen)
+        if sums is not None and not self._sums.is_kept(ino, inode.content_gen):
+            with suppress(LocalError, OSError):
+                await self._sums.keep(ino, inode.content_gen, sums)
 
     def _is_expected(self, inode: Inode, generation: int, found: Sums) -> bool:
         """Return whether nothing says that the bytes of a version should be others."""

@@ -100,18 +100,18 @@ class Uploader:
             if is_over:
                 self._outgoing.thaw(ino)
 
+    async def failed(self, intent: Intent) -> None:
+        """Keep the sums of bytes that were not taken: the next try may come after a remount, and compares (R3)."""
+        if intent.ino is not None:
+            await self._outgoing.keep_sums(intent.ino)
+
     async def _send(self, intent: Intent, ino: int, upload: UploadInFlight, ticket: Ticket) -> None:
         path = await self._outgoing.source(ino)
         digest = await self._outgoing.digest(ino, upload.generation, path)
         shipment = self._begin(intent, upload, digest)
         if shipment is None:
             return
-        try:
-            reply = await self._transmission.send(intent.seq, shipment, path, upload, ticket)
-        except (TransportError, RefusedError):
-            # The next try may come after a remount, and compares with what was sent now (R3).
-            await self._outgoing.keep_sums(ino, shipment.generation)
-            raise
+        reply = await self._transmission.send(intent.seq, shipment, path, upload, ticket)
         # Invariant: no await between the reply and the binding.
         self._confirmation.bind(shipment, reply, Origin.OURS)
 

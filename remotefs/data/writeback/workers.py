@@ -71,7 +71,11 @@ class Workers:
             await work()
             self._failures.clear(intent)
         except (RemotefsError, OSError) as error:
+            # Invariant: no await before this. Who waits for the upload sees the refusal together with its effect on the
+            # connection.
             self._failures.put_off(intent, error)
+            if intent.kind is not IntentKind.DELETE:
+                await self._uploader.failed(intent)
         except Exception as error:  # noqa: BLE001 - a mistake of ours with one file must not end the mount
             self._supervisor.note(f"{intent.kind} of {intent.file_id or intent.ino}", error)
             self._failures.put_off(intent, error)
