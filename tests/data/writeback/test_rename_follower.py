@@ -14,6 +14,7 @@ from remotefs.data.intents import renamed_folders
 from remotefs.errors import AccountError
 from remotefs.mount.check.inspection import Scope, check_state
 from remotefs.store.records import ROOT_INO, IntentKind
+from remotefs.wakeup import Wakeup
 from tests.between import Between, at_every_step
 from tests.faults import FaultyServer, Hold
 from tests.parts import Host, clock, running, server
@@ -178,8 +179,10 @@ async def test_w5_what_the_files_replace_goes_after_them(tmp_path: Path, clock: 
                 host.unlink(f"new/{name}")
             host.fs.namespace.rmdir(ROOT_INO, b"new")
             before = server.script.count()
+            # The task that would follow sleeps on: the steps are taken here.
+            host.parts.intents.renamed_folders.added = Wakeup()
             host.rename("old", "new")
-            steps = _steps_taken_here(host)
+            steps = _steps(host)
             for seen, _ in enumerate(steps, start=1):
                 if seen == nth:
                     _deletes_are_due(host)
@@ -194,13 +197,10 @@ async def test_w5_what_the_files_replace_goes_after_them(tmp_path: Path, clock: 
     await at_every_step(tmp_path, one)
 
 
-def _steps_taken_here(host: Host) -> Iterator[None]:
-    """The steps of the rename just made, in the stead of the task that would take them."""
-    folders = host.parts.intents.renamed_folders
-    folders.added.clear()
+def _steps(host: Host) -> Iterator[None]:
     renamed = host.parts.store.renames.first()
     assert renamed is not None
-    return folders.follow(renamed)
+    return host.parts.intents.renamed_folders.follow(renamed)
 
 
 def _deletes_are_due(host: Host) -> None:
