@@ -210,9 +210,9 @@ class Host:
         await self.parts.promotion.promote_to_content(inode.ino)
 
     async def settled(self, *, tries: int = 300) -> None:
-        """Return once the journal is empty, whatever it is waiting for, and what went up is content."""
+        """Return once the journal is empty, whatever it is waiting for, and what went up is content; renames are followed."""
         for _ in range(tries):
-            if not self.pending():
+            if not self.pending() and self.parts.store.renames.first() is None:
                 with trio.move_on_after(60.0):
                     await self.parts.promoter.finish()
                 return

@@ -49,6 +49,7 @@ from remotefs.data.intents.freed_ids import FreedIds
 from remotefs.data.intents.garbage import Garbage
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.intents import Intents
+from remotefs.data.intents.left_behind import LeftBehind
 from remotefs.data.intents.paths import InodePaths
 from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.intents.renamed_folders import RenamedFolders
@@ -345,10 +346,11 @@ def _build_intents(parts: Components, config: WritebackConfig, churn: Churn) -> 
     freed_ids = FreedIds(store, paths, garbage, due_times, usage, in_flight)
     rule = ReuploadRule(parts.remotes, paths, parts.content, config)
     planner = IntentPlanner(store, paths, due_times, freed_ids, rule, in_flight, labels, wakeup)
-    renamed_folders = RenamedFolders(store, paths, planner, rule, in_flight)
+    left_behind = LeftBehind(store, trio.current_time)
+    renamed_folders = RenamedFolders(store, paths, planner, rule, in_flight, left_behind)
     unlinker = Unlinker(store, planner, freed_ids, garbage, labels, usage, in_flight, wakeup)
     binder = Binder(store, planner, unlinker, freed_ids, config)
-    return Intents(paths, due_times, garbage, freed_ids, planner, renamed_folders, unlinker, binder)
+    return Intents(paths, due_times, garbage, freed_ids, planner, left_behind, renamed_folders, unlinker, binder)
 
 
 def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -> None:
@@ -360,7 +362,9 @@ def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -
     )
     parts.close_wait = CloseWait(journal, parts.failures, waiters, connectivity, parts.budget, churn, config)
     parts.drainer = Drainer(store, agenda, waiters, parts.closer, parts.promoter, churn, usage, parts.wakeup)
-    deleter = RemoteDeleter(store, parts.client, connectivity, usage, parts.in_flight, parts.clock)
+    deleter = RemoteDeleter(
+        store, parts.client, connectivity, usage, parts.in_flight, parts.intents.left_behind, parts.clock
+    )
     selection = Selection(store, agenda, waiters, churn, usage, config)
     workers = Workers(
         _build_uploader(parts, config, churn),

@@ -51,6 +51,11 @@ class Journal:
         """Return the pending DELETE of a remote file, or None."""
         return self._first("WHERE file_id = ? AND kind = 'delete'", file_id)
 
+    def former_path(self, seq: int) -> str | None:
+        """Return the path that the file of a DELETE had, or None."""
+        row = self._db.one("SELECT path FROM intent WHERE seq = ?", (seq,))
+        return row[0] if row else None
+
     def deletes_at(self, path: str) -> list[Intent]:
         """Return the pending DELETEs of files that had this path."""
         return self._rows("WHERE path = ? ORDER BY seq", path)

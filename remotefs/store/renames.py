@@ -28,13 +28,20 @@ class Renames:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        # The numbers of renames that all files have followed but some, for which this run of the mount does not wait.
+        self._put_off: set[int] = set()
 
     # -- reading
 
     def first(self) -> Renamed | None:
-        """Return the rename that is followed next, or None."""
-        row = self._db.one("SELECT number, ino, reupload FROM renamed ORDER BY number LIMIT 1")
-        return Renamed._make(row) if row else None
+        """Return the rename that is followed next, or None; those that were put off do not count."""
+        sql = "SELECT number, ino, reupload FROM renamed ORDER BY number LIMIT ?"
+        rows = map(Renamed._make, self._db.all(sql, (len(self._put_off) + 1,)))
+        return next((renamed for renamed in rows if renamed.number not in self._put_off), None)
+
+    def put_off(self) -> list[int]:
+        """Return the numbers of the renames of which the rest was put off."""
+        return sorted(self._put_off)
 
     def is_pending(self, number: int) -> bool:
         """Return whether a rename is not followed to its end, and the folder was not renamed again."""
@@ -70,8 +77,13 @@ class Renames:
         """Remove a rename that all files have followed."""
         with self._db.transaction():
             self._db.execute("DELETE FROM renamed WHERE number = ?", (number,))
-            if self.first() is None:
+            if self._db.one("SELECT 1 FROM renamed LIMIT 1") is None:
                 self._db.execute("DELETE FROM followed")
+        self._put_off.discard(number)
+
+    def put_off_rest_of(self, number: int) -> None:
+        """Keep a rename that all files have followed but some; nothing waits for those in this run of the mount."""
+        self._put_off.add(number)
 
     def note_followed(self, ino: int) -> None:
         """Note that a file is in line with every rename so far."""

@@ -107,6 +107,10 @@ SCENARIOS: dict[str, Scenario] = {
         (Arm(), MakeFolder("d"), MakeFolder("d/e"), Write("d/e/f", SMALL), Rename("d", "x"), Settle(), Unlink("x/e/f"),
          RemoveFolder("x/e"), RemoveFolder("x"), Settle())
     ),
+    "rename of a large folder": Scenario(
+        (MakeFolder("d"), *(MakeFolder(f"d/{number}") for number in range(100)), Write("d/a", SMALL), Write("d/b", OTHER),
+         Settle(), Arm(), Rename("d", "x"), Settle())
+    ),
     "reupload": Scenario((Write("a", LARGE), Settle(), Arm(), Rename("a", "b"), Settle(), Rename("b", "a"), Settle())),
     "replace what others changed": Scenario(
         (Write("a", SMALL), Settle(), UploadElsewhere("a", LONGER), Arm(), Write("a", OTHER), Settle()),

@@ -99,6 +99,8 @@ SAMPLE = [
     Point("exchange", "upload: the service has it", 1),
     Point("backup and rename", "upload: it is bound", 1),
     Point("reupload", "sums have their name", 1),
+    Point("rename of a large folder", "renamed folder: it is decided", 1),
+    Point("rename of a large folder", "renamed folder: files have followed", 11),
     Point("create", "staged file is content", 1),
     Point("reupload", "content has lost its bytes", 1),
     Point("rename over", "delete: it is decided", 1),

@@ -8,6 +8,7 @@ from remotefs.data.intents.binder import Binder
 from remotefs.data.intents.due_times import DueTimes
 from remotefs.data.intents.freed_ids import FreedIds
 from remotefs.data.intents.garbage import Garbage
+from remotefs.data.intents.left_behind import LeftBehind
 from remotefs.data.intents.paths import InodePaths
 from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.intents.renamed_folders import RenamedFolders
@@ -23,6 +24,7 @@ class Intents:
     garbage: Garbage
     freed_ids: FreedIds
     planner: IntentPlanner
+    left_behind: LeftBehind
     renamed_folders: RenamedFolders
     unlinker: Unlinker
     binder: Binder

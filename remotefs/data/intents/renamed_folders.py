@@ -9,6 +9,8 @@ Nothing is wrong in between. An upload looks at the path of its file when it sta
 not start where the file stays here now (N6). An upload under way of a file that stays here is cut in the rename itself.
 An alias is no row: it follows from the path. No DELETE is sent meanwhile, because a file that has not followed may be
 the successor of the id (W5).
+
+A file that fails alone is left behind (`left_behind`), and the others go on without it.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from itertools import islice
 
 from remotefs import crashpoints
 from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.left_behind import LeftBehind
 from remotefs.data.intents.paths import InodePaths
 from remotefs.data.intents.planner import IntentPlanner
-from remotefs.data.intents.reuploads import ReuploadRule
+from remotefs.data.intents.reuploads import ReuploadRule, Tally
+from remotefs.errors import OutOfSpace
 from remotefs.store.records import Entry, Inode
 from remotefs.store.renames import Renamed
 from remotefs.store.store import Store
@@ -45,6 +49,7 @@ class RenamedFolders:
         planner: IntentPlanner,
         reupload_rule: ReuploadRule,
         in_flight: UploadsInFlight,
+        left_behind: LeftBehind,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -53,6 +58,7 @@ class RenamedFolders:
         self._planner = planner
         self._reupload_rule = reupload_rule
         self._in_flight = in_flight
+        self._left_behind = left_behind
         self.at_once = _LOOK
         self.added = Wakeup()
 
@@ -81,23 +87,79 @@ class RenamedFolders:
         entries = self._tree.beneath(renamed.ino)
         while self._renames.is_pending(renamed.number):
             some = list(islice(entries, _A_STEP))
-            with self._db.transaction():
-                for file in self._files(some):
-                    if not self._renames.has_followed(file.ino, renamed.number):
-                        self._planner.follow(file, reupload=bool(reupload))
-                if len(some) < _A_STEP:
-                    self._renames.remove(renamed.number)
+            self._follow_together(_inos(some), renamed.number, reupload=bool(reupload))
+            is_last = len(some) < _A_STEP
+            if is_last:
+                self._end(renamed.number)
             crashpoints.reached("renamed folder: files have followed", renamed.ino)
             yield
+            if is_last:
+                return
+
+    def try_again(self) -> Iterator[None]:
+        """Let those files follow, one in each step, that were left behind and are to be tried again now."""
+        for file in self._left_behind.due():
+            self._follow_alone(file.ino, file.number, reupload=file.reupload)
+            yield
+        for number in self._renames.put_off():
+            self._end(number)
+
+    def next_try_s(self) -> float:
+        """Return the seconds until a file that was left behind is to be tried again."""
+        return self._left_behind.next_s()
+
+    def _follow_together(self, inos: list[int], number: int, *, reupload: bool) -> None:
+        try:
+            with self._db.transaction():
+                for ino in inos:
+                    self._let_follow(ino, number, reupload=reupload)
+        except OutOfSpace:
+            raise
+        except Exception:  # noqa: BLE001 - it is caught again from the file whose it is
+            for ino in inos:
+                self._follow_alone(ino, number, reupload=reupload)
+        else:
+            for ino in inos:
+                self._left_behind.forget(ino)
+
+    def _follow_alone(self, ino: int, number: int, *, reupload: bool) -> None:
+        try:
+            with self._db.transaction():
+                self._let_follow(ino, number, reupload=reupload)
+        except OutOfSpace:
+            raise
+        except Exception as error:  # noqa: BLE001 - one file must not hold up the others (H7)
+            self._left_behind.leave(ino, number, error, reupload=reupload)
+        else:
+            self._left_behind.forget(ino)
+
+    def _let_follow(self, ino: int, number: int, *, reupload: bool) -> None:
+        # The file may be gone by now, or its folder renamed again.
+        file = self._tree.find(ino) if self._renames.is_pending(number) else None
+        if file is not None and not self._renames.has_followed(ino, number):
+            self._planner.follow(file, reupload=reupload)
+
+    def _end(self, number: int) -> None:
+        if self._left_behind.has_any(number):
+            self._renames.put_off_rest_of(number)
+        else:
+            self._renames.remove(number)
 
     def _is_within_limits(self, directory: int) -> Generator[None, None, bool]:
         tally = self._reupload_rule.tally()
         entries = self._tree.beneath(directory)
         while some := list(islice(entries, _A_STEP)):
-            if not all(map(tally.is_within_with, self._files(some))):
+            if not all(self._is_within_with(tally, ino) for ino in _inos(some)):
                 return False
             yield
         return True
+
+    def _is_within_with(self, tally: Tally, ino: int) -> bool:
+        try:
+            file = self._tree.find(ino)
+            return file is None or tally.is_within_with(file)
+        except Exception:  # noqa: BLE001 - such a file does not follow either, and that is told then
+            return True
 
     def _files(self, entries: Iterable[Entry]) -> Iterator[Inode]:
         # Entries may be gone by now.
@@ -109,3 +171,7 @@ class RenamedFolders:
             inode = self._tree.find(ino)
             if inode is not None and inode.nlink > 0 and self._paths.is_local(inode):
                 self._planner.schedule(inode)
+
+
+def _inos(entries: Iterable[Entry]) -> list[int]:
+    return [entry.ino for entry in entries if entry.is_file]

@@ -16,6 +16,7 @@ from remotefs.api.budget import Priority
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.protocols import FileDeleter
 from remotefs.data.intents.in_flight import UploadsInFlight
+from remotefs.data.intents.left_behind import LeftBehind
 from remotefs.data.kernel import Usage, is_referred
 from remotefs.errors import RemoteNotFound
 from remotefs.store.records import NEVER_NS, Intent, Origin
@@ -73,6 +74,7 @@ class RemoteDeleter:
         connectivity: Connectivity,
         usage: Usage,
         in_flight: UploadsInFlight,
+        left_behind: LeftBehind,
         clock: Callable[[], int],
     ) -> None:
         self._db = store.database
@@ -84,6 +86,7 @@ class RemoteDeleter:
         self._connectivity = connectivity
         self._usage = usage
         self._in_flight = in_flight
+        self._left_behind = left_behind
         self._clock = clock
         # Inodes whose open write handles hold DELETEs back; the journal gives those the due time NEVER_NS.
         self._holding: set[int] = set()
@@ -99,6 +102,7 @@ class RemoteDeleter:
             tombstoned=bool(remote and remote.tombstoned),
             referred=is_referred(intent.file_id, self._tree, self._usage),
             replacement_open=self._renames.first() is not None
+            or self._left_behind.may_succeed(intent)
             or (intent.ino is not None and self._usage.is_open_for_write(intent.ino)),
         )
 

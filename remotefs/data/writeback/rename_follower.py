@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import trio
 
 from remotefs.data.intents.renamed_folders import RenamedFolders
@@ -21,7 +23,14 @@ class RenameFollower:
         """Follow until cancelled; a mount begins with what the one before it left."""
         while True:
             while (renamed := self._renames.first()) is not None:
-                for _ in self._folders.follow(renamed):
-                    await trio.lowlevel.checkpoint()
-                self._waiters.notify()
-            await self._folders.added.wait()
+                await self._in_steps(self._folders.follow(renamed))
+            await self._in_steps(self._folders.try_again())
+            await self._folders.added.wait(self._folders.next_try_s())
+
+    async def _in_steps(self, steps: Iterator[None]) -> None:
+        began_s = trio.current_time()
+        for _ in steps:
+            # As long as the step took: threads whose results others wait for need the interpreter too (H8).
+            await trio.sleep(trio.current_time() - began_s)
+            began_s = trio.current_time()
+        self._waiters.notify()

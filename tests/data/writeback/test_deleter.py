@@ -176,7 +176,15 @@ async def test_s5_what_a_long_writer_gave_up_is_not_looked_at_until_it_closes(
 async def delete_begun(host: Host) -> AsyncIterator[None]:
     """The one DELETE that is asked for is decided and waits for the disk; the block acts before its request goes out."""
     parts = host.parts
-    deleter = RemoteDeleter(parts.store, parts.client, parts.connectivity, parts.handles, parts.in_flight, parts.clock)
+    deleter = RemoteDeleter(
+        parts.store,
+        parts.client,
+        parts.connectivity,
+        parts.handles,
+        parts.in_flight,
+        parts.intents.left_behind,
+        parts.clock,
+    )
     (intent,) = host.pending()
     assert decide(deleter.facts(intent)) is Verdict.SEND
     with Between("carry_out", 1, lambda: None) as steps:

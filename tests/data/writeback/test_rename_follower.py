@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import trio.lowlevel
 from remotefs.data.intents import renamed_folders
 from remotefs.errors import AccountError
 from remotefs.mount.check.inspection import Scope, check_state
-from remotefs.store.records import ROOT_INO
+from remotefs.store.records import ROOT_INO, IntentKind
+from remotefs.wakeup import Wakeup
 from tests.between import Between, at_every_step
 from tests.faults import FaultyServer, Hold
 from tests.parts import Host, clock, running, server
@@ -164,9 +166,8 @@ async def test_n6_what_comes_out_of_there_goes_up_whatever_happens(tmp_path: Pat
     await at_every_step(tmp_path, one)
 
 
-@pytest.mark.parametrize("act", [_nothing, _all_is_due])
-async def test_w5_what_the_files_replace_goes_after_them(act: Act, tmp_path: Path, clock: Clock) -> None:
-    """`rm -r new; mv old new`, as build tools do it."""
+async def test_w5_what_the_files_replace_goes_after_them(tmp_path: Path, clock: Clock) -> None:
+    """`rm -r new; mv old new`, as build tools do it; the removals are due at one step, and have all the time there."""
 
     async def one(place: Path, server: Server, nth: int) -> int:
         async with running(place, server, durability="local", upload_delay_s=1e6, delete_wait_s=1e6) as host:
@@ -178,17 +179,35 @@ async def test_w5_what_the_files_replace_goes_after_them(act: Act, tmp_path: Pat
                 host.unlink(f"new/{name}")
             host.fs.namespace.rmdir(ROOT_INO, b"new")
             before = server.script.count()
-            with _at(nth, act, host) as between:
-                host.rename("old", "new")
-                await _followed(host)
+            # The task that would follow sleeps on: the steps are taken here.
+            host.parts.intents.renamed_folders.added = Wakeup()
+            host.rename("old", "new")
+            steps = _steps(host)
+            for seen, _ in enumerate(steps, start=1):
+                if seen == nth:
+                    _deletes_are_due(host)
+                    await trio.sleep(5.0)
             await host.settled()
             ops = [r.op for r in server.script.requests()[before:] if r.op in {"upload", "delete"}]
             assert all(ops[:n].count("upload") >= ops[:n].count("delete") for n in range(len(ops) + 1)), ops
             assert (ops.count("upload"), ops.count("delete")) == (len(NAMES), len(NAMES))
             assert host.remote_names() == sorted(f"new／{name}" for name in NAMES)
-            return between.seen
+            return seen
 
     await at_every_step(tmp_path, one)
+
+
+def _steps(host: Host) -> Iterator[None]:
+    renamed = host.parts.store.renames.first()
+    assert renamed is not None
+    return host.parts.intents.renamed_folders.follow(renamed)
+
+
+def _deletes_are_due(host: Host) -> None:
+    for intent in host.pending():
+        if intent.kind is IntentKind.DELETE:
+            host.parts.journal.reschedule(intent.seq, due_ns=0)
+    host.parts.wakeup.set()
 
 
 async def test_w5_no_delete_goes_out_while_files_follow(tmp_path: Path, server: Server, clock: Clock) -> None:
@@ -259,3 +278,101 @@ async def test_h8_no_turn_takes_long_after_the_rename_of_a_large_folder(
             await trio.lowlevel.checkpoint()
             await host.until(lambda: host.parts.store.renames.count() == 0)
         assert 0 < turns.longest < BOUND / 3, turns
+
+
+class Odd(Exception):
+    """What nobody foresaw."""
+
+
+@contextmanager
+def a_file_that_fails(host: Host, path: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Fail each look at where the bytes of one file are, as a mistake of ours would."""
+    bad, place, tries = host.stat(path).ino, host.parts.staging.place, [0]
+
+    def fails(ino: int, generation: int) -> Path:
+        if ino == bad:
+            tries[0] += 1
+            raise Odd("this one is odd")
+        return place(ino, generation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.parts.staging, "place", fails)
+        yield tries
+
+
+@pytest.mark.parametrize("step", [1, 10])
+async def test_h7_a_file_that_fails_does_not_hold_up_the_others(
+    step: int,
+    tmp_path: Path,
+    server: Server,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It follows once it can, and nothing that it replaces goes before it; everything else goes on meanwhile."""
+    monkeypatch.setattr(renamed_folders, "_A_STEP", step)
+    async with running(tmp_path, server, durability="local") as host:
+        slowly(host)
+        host.mkdir(".Trash-0")
+        for name in ("new／two", "other"):
+            await host.write(name.replace("／", "-"), b"first")
+        host.mkdir("new")
+        host.rename("new-two", "new/two")
+        await host.settled()
+        await _fill(host, ".Trash-0/old")
+        host.unlink("new/two")
+        host.fs.namespace.rmdir(ROOT_INO, b"new")
+        with a_file_that_fails(host, ".Trash-0/old/two", monkeypatch) as tries:
+            host.rename(".Trash-0/old", "new")
+            host.unlink("other")
+            host.mkdir(".Trash-0/later")
+            await host.write(".Trash-0/later/file", b"x")
+            host.rename(".Trash-0/later", "later")
+            for _ in range(4):
+                host.make_due()
+                await trio.sleep(5.0)
+            assert host.remote_names() == ["later／file", "new／one", "new／three", "new／two"]
+            assert host.remote_bytes("new／two") == [b"first"]
+            assert 3 < tries[0] < 12
+            left = await host.parts.drainer.drain(10.0)
+            assert ([intent.kind for intent in left], host.parts.store.renames.count()) == ([IntentKind.DELETE], 1)
+        assert [record.message for record in caplog.records if "odd" in record.message] == [
+            "new/two: it has not followed the rename of its folder, and is tried again: this one is odd"
+        ]
+        await host.until(lambda: host.parts.store.renames.count() == 0)
+        await host.settled()
+        assert host.remote_bytes("new／two") == [b"x"]
+        assert await check_state(host.parts, Scope(working=True)) == []
+
+
+@pytest.mark.parametrize("end", ["unlink", "move away", "rename its folder again", "mount again"])
+async def test_h7_a_file_that_failed_is_done_with_what_happens_to_it(
+    end: str, tmp_path: Path, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path, server, durability="local") as host:
+        slowly(host)
+        host.mkdir(".Trash-0")
+        await _fill(host, ".Trash-0/old")
+        with a_file_that_fails(host, ".Trash-0/old/two", monkeypatch):
+            host.rename(".Trash-0/old", "new")
+            await _followed(host)
+            assert host.parts.store.renames.count() == 1
+        if end == "unlink":
+            host.unlink("new/two")
+        elif end == "move away":
+            host.rename("new/two", "two")
+        elif end == "rename its folder again":
+            host.rename("new", "newer")
+        state = "state"
+        if end == "mount again":
+            host.kill_copy(state := "killed")
+        else:
+            await host.until(lambda: host.parts.store.renames.count() == 0)
+    async with running(tmp_path, server, state=state, durability="local") as host:
+        await _followed(host)
+        await host.settled()
+        folder = "newer" if end == "rename its folder again" else "new"
+        gone = {"unlink": [], "move away": ["two"]}.get(end, [f"{folder}／two"])
+        assert host.remote_names() == sorted([f"{folder}／one", f"{folder}／three", *gone])
+        assert host.parts.store.renames.count() == 0
+        assert await check_state(host.parts, Scope(working=True)) == []
