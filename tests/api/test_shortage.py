@@ -69,9 +69,13 @@ class Starved(httpcore.AsyncNetworkBackend):
     async def connect_tcp(self, *_: object, **__: object) -> httpcore.AsyncNetworkStream:
         self.tried_at.append(trio.current_time())
         try:
-            raise OSError("all attempts to connect failed") from ExceptionGroup("all of them failed", self._errors)
+            self._fail()
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
+
+    def _fail(self) -> None:
+        """As trio does."""
+        raise OSError("all attempts to connect failed") from ExceptionGroup("all of them failed", self._errors)
 
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
