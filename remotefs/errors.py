@@ -20,6 +20,7 @@
     ├── TransportError                  no reply, or not a whole one
     │   ├── Unreachable                 certainly not carried out: no connection, or it broke before all was sent;
     │   │                               NotAsked (not sent at all: there was no connection a moment ago)
+    │   ├── OutOfSockets                certainly not carried out: this machine has no room for a connection
     │   ├── AmbiguousOutcome            sent, and it is unknown whether it was carried out (W6):
     │   │                               MisansweredUpload (the reply is about another file)
     │   ├── ReplyBroken                 a body cut short, invalid JSON, an impossible page:
@@ -212,6 +213,10 @@ class TransportError(RemotefsError):
 
 class Unreachable(TransportError):
     """The request was not carried out: there was no connection, or it broke before all of the request was sent."""
+
+
+class OutOfSockets(TransportError):
+    """The request was not carried out: this machine could open no connection, which says nothing about the service."""
 
 
 class AmbiguousOutcome(TransportError):

@@ -16,7 +16,7 @@ from typing import Literal, Self, TypeVar
 
 from remotefs.api import models
 from remotefs.api.budget import BETA_LIMIT_PER_MINUTE, Budget
-from remotefs.api.download import Download, range_header, shows_ranges, span_of
+from remotefs.api.download import Download, Floor, range_header, shows_ranges, span_of
 from remotefs.api.exchange import Call, Exchange, OnAccount, Whom, even_chance
 from remotefs.api.http import httpx
 from remotefs.api.models import Account, FileMetadata, Page, check_id
@@ -325,7 +325,8 @@ class Client:
             await reply.pieces.aclose()
             raise
         ranges = shows_ranges(reply.status, reply.headers, asked="range" in headers)
-        return Download(span, reply.headers.get("content-type"), reply.pieces, ranges)
+        floor = Floor(self._config.io_timeout_s)
+        return Download(span, reply.headers.get("content-type"), reply.pieces, floor, ranges)
 
 
 def _call_before_headers(request: httpx.Request, before_sending: Callable[[], None]) -> None:

@@ -29,6 +29,7 @@ from remotefs.errors import (
     AuthenticationFailed,
     BillingProblem,
     DeadlineExceeded,
+    OutOfSockets,
     PermissionRefused,
     RefusedError,
     RemotefsError,
@@ -190,9 +191,12 @@ class Connectivity:
         return reply
 
     def learn(self, error: RemotefsError, *, since: float | None = None) -> None:
-        """Note what a failed request says: no answer means down, a refusal of one file means up."""
+        """Note what a failed request says: no answer means down, a refusal of one file means up.
+
+        An upload of unknown outcome says neither, nor does a request that this machine had no socket for.
+        """
         if isinstance(error, _BLOCKING) or (
-            isinstance(error, TransportError) and not isinstance(error, AmbiguousOutcome)
+            isinstance(error, TransportError) and not isinstance(error, AmbiguousOutcome | OutOfSockets)
         ):
             self.down(error, since=since)
         elif isinstance(error, RefusedError) and self._vouched:

@@ -17,7 +17,7 @@ from remotefs.api.decompression import Unpacker
 from remotefs.api.http import httpx
 from remotefs.api.large_reads import Connection
 from remotefs.api.transport import broken
-from remotefs.errors import ReplyBroken, TransportError
+from remotefs.errors import DeadlineExceeded, ReplyBroken, TransportError
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 _LENGTH = re.compile(r"\d{1,30}", re.ASCII)
@@ -29,6 +29,10 @@ _TURN_BYTES = 1024 * 1024
 _MOST_PACKED_IN_VAIN = 1024 * 1024
 # What a piece counts at least, because many small ones cost as much as one large one.
 _LEAST_PACKED = 256
+# A body that brings less than LEAST_BYTES in LEAST_BYTES_S of waiting (or the time limit between two of its pieces, if
+# that is longer) does not end in any useful time: the slowest link brings more, also to one of many streams.
+LEAST_BYTES = 16 * 1024
+LEAST_BYTES_S = 60.0
 # A connection that does not close in this time is left to the garbage collector.
 _CLOSE_WAIT_S = 5.0
 
@@ -168,6 +172,30 @@ class Pieces:
                 return
 
 
+class Floor:
+    """Ends a body that drips: each piece is in time, and still it might take days.
+
+    Only the time in which somebody waits for a piece counts, so a body may be left unread for as long as one likes.
+    """
+
+    def __init__(self, within_s: float) -> None:
+        self._within_s = max(within_s, LEAST_BYTES_S)
+        self._left_s = self._within_s
+        self._left_bytes = LEAST_BYTES
+
+    async def next(self, pieces: AsyncIterator[bytes]) -> bytes:
+        """Return the next piece. Raises DeadlineExceeded when too few bytes have come."""
+        began = trio.current_time()
+        with trio.move_on_at(began + self._left_s):
+            piece = await anext(pieces)
+            self._left_s -= trio.current_time() - began
+            self._left_bytes -= len(piece)
+            if self._left_bytes <= 0:
+                self._left_s, self._left_bytes = self._within_s, LEAST_BYTES
+            return piece
+        raise DeadlineExceeded(f"the service sent less than {LEAST_BYTES} bytes in {self._within_s:g} s")
+
+
 class Download:
     """The body of a download; iterate it once.
 
@@ -175,10 +203,13 @@ class Download:
     file, `ranges` whether the service honours ranges, `mime_type` the type that it sent. The last three are None when
     the reply does not say.
 
-    Iterating raises ReplyBroken when the body ends before its announced length or runs past it.
+    Iterating raises ReplyBroken when the body ends before its announced length or runs past it, and DeadlineExceeded
+    when it brings too little for too long (`Floor`).
     """
 
-    def __init__(self, span: Span, mime_type: str | None, pieces: Pieces, ranges: bool | None = None) -> None:
+    def __init__(
+        self, span: Span, mime_type: str | None, pieces: Pieces, floor: Floor, ranges: bool | None = None
+    ) -> None:
         self.offset = span.offset
         self.total_bytes = span.total_bytes
         self.mime_type = mime_type
@@ -186,6 +217,7 @@ class Download:
         self._span = span
         self._received = 0
         self._pieces = pieces
+        self._floor = floor
 
     def __aiter__(self) -> Download:
         return self
@@ -193,7 +225,7 @@ class Download:
     async def __anext__(self) -> bytes:
         announced = self._span.body_bytes
         try:
-            piece = await anext(self._pieces)
+            piece = await self._floor.next(self._pieces)
         except StopAsyncIteration:
             if announced not in (None, self._received):
                 raise self._wrong_length() from None

@@ -11,7 +11,7 @@ import trio
 
 from remotefs.api.connectivity import MAX_RETRY_S, Connectivity
 from remotefs.backoff import backoff_s
-from remotefs.errors import DeadlineExceeded, RemotefsError, Unreachable
+from remotefs.errors import DeadlineExceeded, OutOfSockets, RemotefsError, Unreachable
 
 
 class Reconnect:
@@ -45,6 +45,8 @@ class Reconnect:
         except (Unreachable, DeadlineExceeded) as error:
             self._connectivity.unheard(error, since=began)
             return
+        except OutOfSockets:
+            return  # it was not asked
         except RemotefsError:
             pass  # an answer all the same; `watch` has noted it
         self._on_answer()

@@ -6,9 +6,12 @@ or context.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
+import socket
 import ssl
+from collections.abc import Iterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
 
@@ -22,6 +25,7 @@ from remotefs.credentials import check_headers
 from remotefs.errors import (
     AmbiguousOutcome,
     DeadlineExceeded,
+    OutOfSockets,
     ReplyBroken,
     TransportError,
     Unreachable,
@@ -40,6 +44,9 @@ _LIMITS = PoolLimits(connections=160, idle_connections=32, idle_s=30.0)
 # No connection was made, so the service cannot have carried anything out.
 _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError,
                   httpx.UnsupportedProtocol)  # fmt: skip
+
+# Why this machine makes no socket, or finds no port for one: too many are open, or there is no memory.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL})
 
 
 def base_url(config: ServiceConfig) -> httpx.URL:
@@ -116,6 +123,8 @@ def lost_request(error: httpx.RequestError, *, action: str, host: str, idempoten
     does no harm, so the outcome does not matter.
     """
     reason = _reason(error)
+    if isinstance(error, _NOT_CONNECTED) and (shortage := _shortage(error)) is not None:
+        return OutOfSockets(f"{action}: this machine could open no connection to {host}: {shortage.strerror}")
     if isinstance(error, _NOT_CONNECTED):
         return Unreachable(f"{action}: {host} cannot be reached: {reason}")
     if not whole:
@@ -142,6 +151,39 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _shortage(error: Exception) -> OSError | None:
+    """Return an error of the system if nothing but a shortage on this machine was in the way; None otherwise."""
+    found = [_behind(one) for one in _system_errors(error)]
+    return found[0] if found and all(one.errno in _SHORTAGES for one in found) else None
+
+
+def _behind(error: OSError) -> OSError:
+    """Return what kept a name from being looked up, other errors as they are.
+
+    Without a socket for its question the resolver says that the name is not known, so a socket is tried here.
+    """
+    if isinstance(error, socket.gaierror):
+        try:
+            socket.socket().close()
+        except OSError as shortage:
+            return shortage
+    return error
+
+
+def _system_errors(error: BaseException) -> Iterator[OSError]:
+    """Yield the errors of the system below an exception: one for each address that was tried."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, BaseExceptionGroup):
+            for one in cause.exceptions:
+                yield from _system_errors(one)
+            return
+        if isinstance(cause, OSError) and cause.errno is not None:
+            yield cause
+            return
+        cause = cause.__cause__ or cause.__context__
 
 
 def _reason(error: Exception) -> str:

@@ -60,6 +60,7 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.DeadlineExceeded, errno.ETIMEDOUT, _SAY),
     (errors.NotAsked, errno.EIO, _QUIET),
     (errors.Unreachable, errno.EIO, _SAY),
+    (errors.OutOfSockets, errno.EIO, _SHOUT),
     (errors.MisansweredUpload, errno.EIO, _SHOUT),
     (errors.AmbiguousOutcome, errno.EIO, _SAY),
     (errors.LengthDiffers, errno.EIO, _SHOUT),

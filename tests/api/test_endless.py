@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from remotefs.api.budget import Budget
 from remotefs.api.client import Client
+from remotefs.api.download import LEAST_BYTES, LEAST_BYTES_S, Floor
 from remotefs.api.upload import BytesSource
 from remotefs.config import MIB
 from remotefs.errors import AmbiguousOutcome, DeadlineExceeded, RefusedError, ReplyBroken, TransportError, Unreachable
@@ -230,3 +232,35 @@ async def test_a_handshake_that_drips_ends() -> None:
         async with Client(config, Budget.for_service(config), chance=lambda: 0.0) as client:
             with trio.fail_after(20), pytest.raises(Unreachable):
                 await client.list_page(None, priority=URGENT)
+
+
+async def pieces_of(size: int, every_s: float) -> AsyncGenerator[bytes, None]:
+    while True:
+        await trio.sleep(every_s)
+        yield bytes(size)
+
+
+@pytest.mark.parametrize("every_s", [0.5, 5.0, 50.0])
+async def test_content_that_drips_ends(autojump_clock: trio.testing.MockClock, every_s: float) -> None:
+    floor = Floor(within_s=1.0)
+    async with aclosing(pieces_of(1, every_s)) as pieces:
+        with pytest.raises(DeadlineExceeded):
+            while True:
+                await floor.next(pieces)
+    assert trio.current_time() == pytest.approx(LEAST_BYTES_S)
+
+
+@pytest.mark.parametrize(("size", "every_s"), [(LEAST_BYTES, LEAST_BYTES_S - 1), (50_000, 1.0), (300, 1.0)])
+async def test_slow_content_is_not_cut(autojump_clock: trio.testing.MockClock, size: int, every_s: float) -> None:
+    floor = Floor(within_s=1.0)
+    async with aclosing(pieces_of(size, every_s)) as pieces:
+        for _ in range(1000):
+            assert await floor.next(pieces) == bytes(size)
+
+
+async def test_content_that_nobody_reads_for_a_while_is_not_cut(autojump_clock: trio.testing.MockClock) -> None:
+    floor = Floor(within_s=1.0)
+    async with aclosing(pieces_of(10, 1.0)) as pieces:
+        for _ in range(30):
+            await floor.next(pieces)
+            await trio.sleep(1000)

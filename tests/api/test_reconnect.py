@@ -13,7 +13,7 @@ from remotefs.api.budget import Ticket
 from remotefs.api.connectivity import MAX_RETRY_S, Connectivity
 from remotefs.api.reconnect import Reconnect
 from remotefs.data.download.patience import Patience
-from remotefs.errors import AuthenticationFailed, DeadlineExceeded, OutOfSpace, Unreachable
+from remotefs.errors import AuthenticationFailed, DeadlineExceeded, OutOfSockets, OutOfSpace, Unreachable
 
 Clock = trio.testing.MockClock
 WAIT_S = 10.0
@@ -128,3 +128,15 @@ async def test_an_error_of_this_machine_is_no_reason_to_ask_without_a_pause(auto
         scene.lose()
         await trio.sleep(100)
         assert 4 <= len(scene.asked_at) <= 10
+
+
+async def test_without_a_socket_it_has_not_asked_and_pauses(autojump_clock: Clock) -> None:
+    async def answer() -> None:
+        raise OutOfSockets("too many open files")
+
+    async with probing(answer) as scene:
+        scene.lose()
+        await trio.sleep(400)
+        assert scene.rung == 0
+        assert scene.connectivity.lost is not None
+        assert len(scene.asked_at) < 25

@@ -187,7 +187,7 @@ class Fetch:
         """Mark the streams that a request has waited for in vain, except those that this side holds back."""
         for stream in self._waited_for(request):
             if not stream.is_held:
-                stream.given_up_at = now
+                stream.give_up(now)
 
     def is_given_up(self, request: ReadRequest) -> bool:
         """Return whether other readers waited in vain for these bytes, or for others of the file with no byte since."""
@@ -202,7 +202,15 @@ class Fetch:
     def retry_given_up(self) -> None:
         """Let new streams replace those that were given up: the service was heard again."""
         for stream in self.streams:
-            stream.is_replaced = stream.given_up_at is not None
+            stream.is_replaced |= stream.given_up_at is not None
+
+    def came_to(self, stream: Stream, index: int) -> None:
+        """Note that a stream has brought the chunks before `index`; end a replaced one whose place it has taken."""
+        brought = range(stream.next, index)
+        stream.came_to(index)
+        for other in self.streams:
+            if other is not stream and other.is_replaced and other.next in brought:
+                other.scope.cancel()
 
     def _streams_bringing(self, request: ReadRequest) -> list[Stream]:
         return [one for one in self.streams if any(one.brings(index, soon=False) for index in request.missing_chunks)]
@@ -240,7 +248,8 @@ class Fetch:
     def has_other_whole(self, stream: Stream) -> bool:
         """Return whether another stream already brings the file up to its end."""
         count = self.layout.count
-        return any(other is not stream and other.is_flowing and other.stop == count for other in self.streams)
+        others = (other for other in self.streams if other is not stream and not other.is_replaced)
+        return any(other.is_flowing and other.stop == count for other in others)
 
     def abandon(self, error: Exception) -> None:
         """End all streams, and fail all requests with `error`."""
@@ -254,7 +263,7 @@ class Fetch:
         index = self.position
         while index < self.reach:
             index = next_missing(index)
-            stream = next((stream for stream in self.streams if stream.next <= index < stream.stop), None)
+            stream = next((stream for stream in self.streams if stream.brings(index, soon=False)), None)
             if stream is None:
                 break
             if streams_wanted > 1 and stream.stop - stream.next > parts.longest:

@@ -84,7 +84,7 @@ class Patience:
             raise NotAsked(f"{fetch.file_id}: the service is out of reach: {lost}")
         if lost is not None:
             raise SilentService(f"{fetch.file_id}: the service is out of reach: {lost}")
-        if _is_urgent(request) and fetch.is_given_up(request):
+        if request.is_urgent and fetch.is_given_up(request):
             raise SilentService(f"{fetch.file_id}: the service still sends nothing")
 
     @asynccontextmanager
@@ -111,7 +111,7 @@ class Patience:
 
     def begin_wait(self, fetch: Fetch, request: ReadRequest) -> ReadWait:
         """Return the wait of a reader that begins now."""
-        return ReadWait(fetch, request, self._silence_s if _is_urgent(request) else math.inf, self._silent)
+        return ReadWait(fetch, request, self._silence_s if request.is_urgent else math.inf, self._silent)
 
     def _silent(self, subject: str, since: float) -> DeadlineExceeded:
         error = DeadlineExceeded(f"{subject}: the service has sent nothing for {self._silence_s:g} s")
@@ -154,8 +154,3 @@ class ReadWait:
 
 def _held(subject: str) -> DeadlineExceeded:
     return DeadlineExceeded(f"{subject}: its request has waited {TURN_S:g} s for its turn; see the request limit")
-
-
-def _is_urgent(request: ReadRequest) -> bool:
-    """Return whether a system call waits for it; a command can wait as long as the request takes."""
-    return request.priority is Priority.INTERACTIVE_READ

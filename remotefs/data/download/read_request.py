@@ -57,6 +57,11 @@ class ReadRequest:
             return None
         return max(self.missing_chunks) + 1
 
+    @property
+    def is_urgent(self) -> bool:
+        """Return whether a system call waits for it; a command can wait as long as the request takes."""
+        return self.priority is Priority.INTERACTIVE_READ
+
     def fail(self, error: Exception) -> None:
         """End the request with `error`: its missing chunks will not come."""
         self._error = error

@@ -49,6 +49,8 @@ class Stream:
     is_paused: bool = False
     # When a reader gave it up after waiting in vain; None again when a byte comes (R7).
     given_up_at: float | None = None
+    # How many times that was since it last brought a chunk: bytes that only drip in must not hold its readers for ever.
+    times_given_up: int = 0
     # Given up, and the service was heard again since: new streams request its chunks once more.
     is_replaced: bool = False
     _fresh_at: float = -math.inf
@@ -71,14 +73,15 @@ class Stream:
     @property
     def is_active(self) -> bool:
         """Return whether it takes part of the link: it does not pause, and no reader has given it up."""
-        return not self.is_paused and self.given_up_at is None
+        return not self.is_paused and self.given_up_at is None and not self.is_replaced
 
     @property
     def fills_stream(self) -> bool:
         """Return whether it counts as one of the parallel streams of a file: its reply is coming in and goes on."""
         # Evaluated for each piece of each reply, hence one expression instead of the other properties.
         is_over = self.next >= self.stop - self.ending
-        return not is_over and not self.is_brief and self.is_flowing and not self.is_paused and self.given_up_at is None
+        is_coming = not is_over and not self.is_brief and self.is_flowing and not self.is_paused
+        return is_coming and self.given_up_at is None and not self.is_replaced
 
     @property
     def has_stopped_readahead(self) -> bool:
@@ -125,8 +128,18 @@ class Stream:
         self._pause_s = seconds
 
     def heard(self, now: float) -> None:
-        """Note that a byte came at `now`."""
-        self._fresh_at, self.given_up_at, self.is_replaced = now, None, False
+        """Note that a byte came at `now`. Readers wait for it once more, but not a third time."""
+        self._fresh_at, self.given_up_at = now, None
+        self.is_replaced = self.times_given_up > 1
+
+    def give_up(self, now: float) -> None:
+        """Note that a reader has waited for it in vain until `now`."""
+        self.given_up_at = now
+        self.times_given_up += 1
+
+    def came_to(self, index: int) -> None:
+        """Note that it has brought the chunks before `index`: it makes progress."""
+        self.next, self.times_given_up, self.is_replaced = index, 0, False
 
     def got_slot(self, now: float) -> None:
         """Note that the stream got its slot at `now`: its request may go out."""

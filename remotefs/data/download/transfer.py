@@ -21,6 +21,7 @@ from remotefs.data.download.source import ContentSource, ContentStream
 from remotefs.data.download.stream import Assembler, Stream
 from remotefs.data.download.vetting import MOST_ADDED_BYTES
 from remotefs.errors import (
+    DeadlineExceeded,
     LengthDiffers,
     RemotefsError,
     RemoteNotFound,
@@ -35,6 +36,8 @@ _log = logging.getLogger(__name__)
 MAX_STREAMS = 32
 # How many times in a row a body may be cut before it has brought one more chunk.
 _MAX_CUTS = 4
+# The same while the call of a program waits for it, if the body was not cut but brought too little for too long.
+_MAX_SLOW = 1
 _FIRST_RETRY_S = 0.5
 # Chunks are stored in batches of this many, unless a reader waits for fewer: each call costs, whatever its size.
 _BATCH_CHUNKS = 4
@@ -120,7 +123,7 @@ class Transfer:
         while (error := await self._read_reply(fetch, stream)) is not None:
             cuts = 0 if stream.next > furthest else cuts + 1
             furthest = max(furthest, stream.next)
-            if isinstance(error, LengthDiffers) or cuts > _MAX_CUTS or not fetch.requests:
+            if isinstance(error, LengthDiffers) or cuts > _most_cuts(fetch, error) or not fetch.requests:
                 raise error
             _log.info("%s: going on after %s", fetch.file_id, error)
             await trio.sleep(_FIRST_RETRY_S * 2**cuts)
@@ -238,7 +241,7 @@ class Transfer:
         run = assembler.take(ready.stop)
         stored = self._shelf.put(fetch, run)
         fetch.not_on_disk |= not stored
-        stream.next = ready.stop
+        fetch.came_to(stream, ready.stop)
         for request in list(fetch.requests):
             request.fill(run, on_disk=stored)
 
@@ -267,6 +270,11 @@ class Transfer:
         except (RemotefsError, OSError) as error:
             # The readers have their error already, and a retry would fail in the same way.
             _log.error("%s: bytes that are not its content could not be dropped: %s", fetch.file_id, error)
+
+
+def _most_cuts(fetch: Fetch, error: TransportError) -> int:
+    is_slow = isinstance(error, DeadlineExceeded) and any(request.is_urgent for request in fetch.requests)
+    return _MAX_SLOW if is_slow else _MAX_CUTS
 
 
 def _readers_error(fetch: Fetch, error: Exception) -> Exception:

@@ -84,6 +84,8 @@ class Service:
     # The body of the n-th request stops after so many bytes until `go` is set.
     stalls: dict[int, int] = field(default_factory=dict)
     go: trio.Event = field(default_factory=trio.Event)
+    # The body of the n-th request comes byte by byte, so many seconds apart.
+    drips: dict[int, float] = field(default_factory=dict)
     # Seconds for which a request waits for its turn before it goes out.
     held_s: float = 0
     # Called for each head and each piece, as the API client does.
@@ -109,6 +111,8 @@ class Service:
         start = offset if self.ranges else 0
         end = len(data) if length is None or not self.ranges else min(offset + length, len(data))
         pieces = self._pieces(request, data[start:end], self.cuts.get(number), self.stalls.get(number))
+        if number in self.drips:
+            pieces = self._drops(request, data[start:end], self.drips[number])
         try:
             asked = offset > 0 or length is not None
             yield Body(start, len(data) if self.announce else None, pieces, self.ranges if asked else None)
@@ -133,6 +137,13 @@ class Service:
             request.sent += len(piece)
             self.on_heard()
             yield piece
+
+    async def _drops(self, request: Request, data: bytes, every_s: float) -> AsyncIterator[bytes]:
+        for at in range(len(data)):
+            await trio.sleep(every_s)
+            request.sent += 1
+            self.on_heard()
+            yield data[at : at + 1]
 
     @property
     def bytes_sent(self) -> int:

@@ -86,6 +86,46 @@ async def test_a_slow_connection_that_makes_progress_is_not_cut(tmp_path: Path, 
         assert trio.current_time() > 300
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+async def test_a_body_that_drips_is_replaced_by_another_request(
+    tmp_path: Path, autojump_clock: Clock, ranges: bool
+) -> None:
+    """The second time that a reader waits for it in vain, with no chunk between, the next one asks anew."""
+    service = Service({"f1": BIG}, ranges=ranges, drips={0: 30.0})
+    async with waiting(tmp_path, service) as bench:
+        for _ in range(2):
+            assert await timed(lambda: bench.read(0, READ), DeadlineExceeded) == WAIT_S
+            assert await timed(lambda: bench.read(0, READ), SilentService) == 0
+            assert len(service.requests) == 1
+            await trio.sleep(21)
+        assert await timed(lambda: bench.read(0, READ)) < 1
+        await trio.sleep(1)
+        assert service.requests[0].closed, "the other one has taken its place"
+        assert await bench.read(0, READ) == BIG[:READ]
+    assert len(service.requests) == 2
+
+
+async def test_a_service_that_drips_always_gets_few_requests(tmp_path: Path, autojump_clock: Clock) -> None:
+    service = Service({"f1": BIG}, drips=dict.fromkeys(range(1000), 30.0))
+    async with waiting(tmp_path, service) as bench:
+        for _ in range(100):
+            with pytest.raises(DeadlineExceeded):
+                await bench.read(0, READ)
+            await trio.sleep(6)
+        spent_s = trio.current_time()
+    assert len(service.requests) <= spent_s / (2 * WAIT_S) + 1
+
+
+async def test_a_body_that_only_faltered_is_waited_for_again(tmp_path: Path, autojump_clock: Clock) -> None:
+    service = Service({"f1": BIG}, bytes_per_s=10 * CHUNK, stalls={0: CHUNK // 2})
+    async with waiting(tmp_path, service) as bench:
+        await timed(lambda: bench.read(0, READ), DeadlineExceeded)
+        service.go.set()
+        await trio.sleep(0.05)
+        assert await bench.read(0, READ) == BIG[:READ]
+    assert len(service.requests) == 1
+
+
 async def test_each_reader_has_its_own_time(tmp_path: Path, autojump_clock: Clock) -> None:
     service = Service({"f1": BIG}, latency_s=15)
     async with waiting(tmp_path, service) as bench, trio.open_nursery() as nursery:
