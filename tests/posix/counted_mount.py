@@ -16,10 +16,10 @@ from pathlib import Path
 
 import trio
 
-from remotefs import config
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.session import MountSession
 from remotefs.mount.settings import FuseOptions, MountSettings
+from remotefs.setting_sources import load
 from remotefs.store.database import Database
 
 
