@@ -42,6 +42,7 @@ class Listed:
     filename: str
     size: int
     created_ns: int
+    expires_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -320,7 +321,9 @@ def _service(state: Snapshot) -> Iterator[Finding]:
             what = f"{file_id} is listed as {listed.filename!r} with {listed.size} bytes"
             yield Finding(Kind.OTHER_REMOTE, _shown(state, remote), what, file_id=file_id)
     for file_id, listed in state.listed.items():
-        if file_id not in state.rows.remotes and state.now_ns - listed.created_ns >= LAG_NS:
+        # The service lists expired files for some weeks; one that had expired before it was first seen is never shown.
+        is_over = listed.expires_ns is not None and listed.expires_ns <= state.now_ns
+        if file_id not in state.rows.remotes and state.now_ns - listed.created_ns >= LAG_NS and not is_over:
             yield Finding(Kind.UNKNOWN_REMOTE, listed.filename, f"no row knows {file_id}", file_id=file_id)
 
 

@@ -157,13 +157,15 @@ def test_what_is_wrong_is_named(case: str) -> None:
     # Just uploaded, and not listed yet; just made elsewhere, and not polled yet; just deleted, and still listed.
     change(replace(SOUND, listed={}, now_ns=1)),
     replace(SOUND, listed=dict(SOUND.listed or {}) | {"z": Listed("x", 3, NOW_NS)}),
+    # It had expired before it was first seen, and is listed for some weeks more.
+    replace(SOUND, listed=dict(SOUND.listed or {}) | {"z": Listed("x", 3, 1, NOW_NS)}),
     # Becoming content: the name has changed and the row has not.
     replace(change(SOUND, of(3, staged_gen=1)), staged=SOUND.staged),
     # Closed, and by its name of this machine alone.
     replace(change(SOUND, without=(-1,)), stays_here=lambda path: path in {"new", "d/again"}),
     # Waits to be deleted until what replaces it has arrived.
     change(SOUND, intent(1, IntentKind.UPLOAD, 4, replaces=("old",)), without=(-2,)),
-], ids=["not asked", "just now", "new elsewhere", "settling", "local", "replaced"])  # fmt: skip
+], ids=["not asked", "just now", "new elsewhere", "expired", "settling", "local", "replaced"])  # fmt: skip
 def test_what_is_only_a_phase_is_no_finding(state: Snapshot) -> None:
     assert kinds(state) == []
 

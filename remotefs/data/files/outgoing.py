@@ -87,7 +87,7 @@ class OutgoingBytes:
     async def keep_sums(self, ino: int) -> None:
         """Keep the sums that a try made of the newest bytes, for the next; without room it does without."""
         inode = self._tree.find(ino)
-        if inode is None or inode.staged_gen is None:
+        if inode is None or inode.staged_gen is None or inode.state != ContentState.CLOSED:
             return
         sums = self._sums.find(ino, inode.content_gen)
         if sums is not None and not self._sums.is_kept(ino, inode.content_gen):

@@ -93,7 +93,7 @@ async def _list_service(parts: Components, report: Report) -> dict[str, Listed] 
     with trio.move_on_after(LISTING_S):
         try:
             async for page in parts.client.pages(priority=Priority.POLL):
-                listed |= {f.id: Listed(f.filename, f.size_bytes, f.created_ns) for f in page.files}
+                listed |= {f.id: Listed(f.filename, f.size_bytes, f.created_ns, f.expires_ns) for f in page.files}
                 report(Notice(text=f"listed {len(listed):,} files of the service"))
         except (TransportError, RefusedError) as error:
             report(Notice(text=f"the service was not asked: {error}"))
