@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ import trio
 from remotefs.errors import AlreadyExists, FileTooBig, InvalidArgument, IsADirectory, NotFound, StateUnusable
 from remotefs.store.records import ROOT_INO, ContentState
 from remotefs.vfs.attributes import AttributeChange
+from tests.failing import failing
 from tests.faults import FaultyServer, HoldReply
 from tests.parts import Host, Steps, User, rows_that_cannot_be_written, running
 
@@ -196,15 +198,11 @@ async def test_the_root_cannot_be_opened_as_a_file(host: Host) -> None:
 
 
 @contextmanager
-def failing_disk(host: Host) -> Iterator[None]:
+def failing_disk() -> Iterator[None]:
     """What is staged can be written, and cannot be synced, for as long as this lasts."""
-    host.parts.staging.close()
-    folder = host.state_dir / "staging"
-    hidden = folder.rename(folder.with_name("hidden"))
-    try:
+    monkeypatch = pytest.MonkeyPatch()
+    with failing(monkeypatch, "fdatasync", errno.EIO), failing(monkeypatch, "fsync", errno.EIO):
         yield
-    finally:
-        hidden.rename(folder)
 
 
 async def test_h7_an_fsync_that_failed_never_succeeds_for_these_bytes(
@@ -214,7 +212,7 @@ async def test_h7_an_fsync_that_failed_never_succeeds_for_these_bytes(
     async with running(tmp_path, server, durability="local") as host:
         handle = await host.open("a", os.O_RDWR | os.O_CREAT)
         await host.fs.files.write(handle.fh, 0, b"hello")
-        with failing_disk(host), pytest.raises(StateUnusable):
+        with failing_disk(), pytest.raises(StateUnusable):
             await host.fs.files.fsync(handle.fh)
         for number in range(1100):
             host.parts.staging.create(1000 + number, 1)
@@ -231,7 +229,7 @@ async def test_h7_written_anew_it_is_as_good_as_any(tmp_path: Path, server: Serv
     async with running(tmp_path, server, durability="local") as host:
         handle = await host.open("a", os.O_RDWR | os.O_CREAT)
         await host.fs.files.write(handle.fh, 0, b"hello")
-        with failing_disk(host), pytest.raises(StateUnusable):
+        with failing_disk(), pytest.raises(StateUnusable):
             await host.fs.files.fsync(handle.fh)
         with pytest.raises(StateUnusable):
             await host.close(handle)
@@ -253,7 +251,7 @@ async def test_h7_no_writer_is_told_that_bytes_are_safe_whose_sync_failed(
         one, two = await host.open("a", os.O_RDWR | os.O_CREAT), await host.open("a", os.O_RDWR)
         await host.fs.files.write(one.fh, 0, b"one")
         await host.fs.files.write(two.fh, 3, b"two")
-        with failing_disk(host), pytest.raises(StateUnusable):
+        with failing_disk(), pytest.raises(StateUnusable):
             await host.fs.files.flush(one.fh)
         with pytest.raises(StateUnusable):
             await host.fs.files.flush(two.fh)
