@@ -26,15 +26,6 @@ HOUR_S = 3600.0
 DAY_S = 86_400.0
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
-# Former names of settings, which are accepted with a warning.
-RENAMED = {
-    ("writeback", "settle_s"): "upload_delay_s",
-    ("writeback", "relabel_wait_s"): "reupload_wait_s",
-    ("writeback", "relabel_max_files"): "reupload_max_files",
-    ("writeback", "relabel_max_bytes"): "reupload_max_bytes",
-    ("refresh", "view_every_s"): "check_viewed_every_s",
-}
-
 
 class Secret:
     """A string that no repr, log or traceback shows; `reveal()` returns it."""
