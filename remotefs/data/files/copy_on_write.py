@@ -160,25 +160,22 @@ class CopyOnWrite:
         """
         try:
             return await self._copy(inode, generation, keep)
-        except AlreadyExists:  # as in `_created`
+        except AlreadyExists:
+            # A write whose row could not be written left it: no row names it, and no number is given twice.
             self._staging.discard(inode.ino, generation)
             return await self._copy(inode, generation, keep)
 
     def _created(self, ino: int, generation: int) -> StagedFile:
-        """Return a new staged file without bytes.
-
-        One that is there already was left by a write whose row could not be written: no row names it, and no number is
-        given twice.
-        """
+        """Return a new staged file without bytes."""
         try:
             return self._staging.create(ino, generation)
-        except AlreadyExists:
+        except AlreadyExists:  # left behind, as in `copy`
             self._staging.discard(ino, generation)
             return self._staging.create(ino, generation)
 
     async def _copy(self, inode: Inode, generation: int, keep: int) -> StagedFile:
         if keep == 0:
-            return self._created(inode.ino, generation)
+            return self._staging.create(inode.ino, generation)
         self._check_readable(inode)
         assert inode.file_id is not None
         # Damaged content must not be copied and uploaded: the damaged copy would be the only one left (R3).
