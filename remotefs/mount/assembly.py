@@ -357,9 +357,7 @@ def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -
     store, journal, usage, connectivity = parts.store, parts.journal, parts.handles, parts.connectivity
     agenda = Agenda(journal, parts.clock)
     waiters = Waiters(journal, parts.wakeup)
-    parts.failures = Failures(
-        journal, parts.intents.paths, agenda, connectivity, parts.clock, parts.supervisor, parts.meta
-    )
+    parts.failures = Failures(journal, parts.intents.paths, agenda, connectivity, parts.clock, parts.supervisor)
     parts.close_wait = CloseWait(journal, parts.failures, waiters, connectivity, parts.budget, churn, config)
     parts.drainer = Drainer(store, agenda, waiters, parts.closer, parts.promoter, churn, usage, parts.wakeup)
     deleter = RemoteDeleter(

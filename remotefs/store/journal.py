@@ -19,7 +19,7 @@ from remotefs.store.database import Database
 from remotefs.store.records import NEVER_NS, Attempt, Intent, IntentKind
 
 _COLUMNS = (
-    "seq, kind, ino, file_id, replaces, due_ns, tries, reason, "
+    "seq, kind, ino, file_id, replaces, due_ns, tries, reason, refused, "
     "attempt_name, attempt_size, attempt_ns, attempt_newest_ns, attempt_gen"
 )
 SELECT = f"SELECT {_COLUMNS} FROM intent"  # noqa: S608 - only our own column names
@@ -96,6 +96,10 @@ class Journal:
         """Return at most `limit` intents that have failed, the oldest first."""
         return self._rows("WHERE reason IS NOT NULL ORDER BY seq LIMIT ?", limit)
 
+    def refused(self) -> list[Intent]:
+        """Return the uploads that the service refused, the oldest first."""
+        return self._rows("WHERE reason IS NOT NULL AND refused IS NOT NULL ORDER BY seq")
+
     def attempts(self) -> list[Intent]:
         """Return the uploads that were begun and whose end is not recorded, the oldest first."""
         return self._rows("WHERE attempt_name IS NOT NULL ORDER BY seq")
@@ -145,7 +149,8 @@ class Journal:
                 )
             else:
                 self._db.execute(
-                    "UPDATE intent SET kind = ?, due_ns = ?, replaces = ?, tries = 0, reason = NULL WHERE seq = ?",
+                    "UPDATE intent SET kind = ?, due_ns = ?, replaces = ?, tries = 0, reason = NULL, refused = NULL "
+                    "WHERE seq = ?",
                     (kind, due_ns, json.dumps(ids), old.seq),
                 )
             intent = self.of_inode(ino)
@@ -200,9 +205,19 @@ class Journal:
         """Set another due time (ns), for a reason that is not a failure. Raises IntentGone."""
         self._change(seq, "due_ns = ?", due_ns)
 
-    def failed(self, seq: int, reason: str, *, due_ns: int) -> None:
-        """Count a failed try and set the time (ns) of the next. `status` shows `reason`. Raises IntentGone."""
-        self._change(seq, "reason = ?, due_ns = ?, tries = tries + 1", reason, due_ns)
+    def failed(self, seq: int, reason: str, *, due_ns: int, refused: int | None = None) -> None:
+        """Count a failed try and set the time (ns) of the next. `status` shows `reason`. Raises IntentGone.
+
+        `refused` is the HTTP status of a refusal, which stays until other content is closed or `forget_refusal`.
+        """
+        self._change(
+            seq, "reason = ?, due_ns = ?, tries = tries + 1, refused = coalesce(?, refused)", reason, due_ns, refused
+        )
+
+    def forget_refusal(self, ino: int) -> None:
+        """Forget that the service refused what an inode holds."""
+        with self._db.transaction():
+            self._db.execute("UPDATE intent SET refused = NULL WHERE ino = ? AND kind != 'delete'", (ino,))
 
     def remove(self, seq: int) -> None:
         """Remove an intent that is done or no longer wanted. The caller has dealt with its `replaces`."""
@@ -231,11 +246,11 @@ class Journal:
 
 def intent_of(row: tuple[Any, ...]) -> Intent:
     """Return a row of SELECT as a record."""
-    seq, kind, ino, file_id, replaces, due_ns, tries, reason, *attempt = row
+    seq, kind, ino, file_id, replaces, due_ns, tries, reason, refused, *attempt = row
     return Intent(
         seq, IntentKind(kind), ino, file_id,
         () if replaces == "[]" else tuple(json.loads(replaces)), due_ns, tries, reason,
-        Attempt(*attempt) if attempt[0] is not None else None,
+        Attempt(*attempt) if attempt[0] is not None else None, refused,
     )  # fmt: skip
 
 

@@ -47,8 +47,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     aged_to: Reading | None = None
     # The number of parallel replies that was found to pay for one reader of a large file.
     concurrency: int = 1
-    # By inode the HTTP status with which the service refused what it holds; the reason is in its intent.
-    refused: dict[int, int] = {}
 
 
 class _Account(msgspec.Struct, frozen=True):

@@ -169,3 +169,5 @@ class Intent(NamedTuple):
     tries: int
     reason: str | None
     attempt: Attempt | None
+    # The HTTP status with which the service refused what is to be sent; None: it did not.
+    refused: int | None = None

@@ -132,12 +132,15 @@ UPDATE intent SET kind = 'reupload' WHERE kind = 'relabel';  -- records.IntentKi
 UPDATE meta SET value = CAST(replace(CAST(value AS TEXT), '"lanes":', '"concurrency":') AS BLOB) WHERE key = 'facts';
 """
 
-_SHORT_TURNS = """
+_LONG_LISTS = """
 -- What the loop asks again and again is answered from an index, however much is pending (H8).
 CREATE INDEX intent_next ON intent (kind, due_ns);
 CREATE INDEX intent_failed ON intent (seq) WHERE reason IS NOT NULL;
 CREATE INDEX intent_replaces ON intent (seq) WHERE replaces != '[]';
 CREATE INDEX inode_dirty ON inode (ino) WHERE state = 1;
+
+-- The HTTP status with which the service refused these very bytes; another mount is not to send them at once.
+ALTER TABLE intent ADD COLUMN refused INTEGER;
 
 -- The names below a folder changed, and its files have not followed yet.
 CREATE TABLE renamed (
@@ -149,4 +152,4 @@ CREATE TABLE renamed (
 CREATE TABLE followed (ino INTEGER PRIMARY KEY, number INTEGER NOT NULL);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS, _SHORT_TURNS)
+MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS, _LONG_LISTS)

@@ -47,6 +47,18 @@ def test_w6_superseded_it_inherits_a_begun_attempt(journal: Journal) -> None:
     assert journal.attempts() == []
 
 
+def test_a_refusal_stays_until_other_content_is_closed(journal: Journal) -> None:
+    intent = journal.put(IntentKind.UPLOAD, 7, due_ns=0)
+    journal.failed(intent.seq, "too large", due_ns=1, refused=413)
+    journal.failed(intent.seq, "no answer", due_ns=2)
+    assert [(i.ino, i.reason, i.refused) for i in journal.refused()] == [(7, "no answer", 413)]
+    journal.put(IntentKind.UPLOAD, 7, due_ns=3)
+    assert journal.refused() == []
+    journal.failed(intent.seq, "too large", due_ns=4, refused=413)
+    journal.forget_refusal(7)
+    assert journal.refused() == []
+
+
 def test_a_failure_is_counted_and_says_why(journal: Journal) -> None:
     intent = journal.put(IntentKind.UPLOAD, 7, due_ns=0)
     journal.failed(intent.seq, "no answer", due_ns=10)

@@ -6,7 +6,7 @@ A due time is nanoseconds since the epoch by `clock`, which no one sets (`Steady
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable
 
 from remotefs.backoff import backoff_s
 from remotefs.config import WritebackConfig
@@ -69,12 +69,11 @@ class DueTimes:
         """Return when an upload whose bytes are damaged is looked at again."""
         return self._clock() + int(REFUSED_LONGEST_S * _NS)
 
-    def adopt(self, journal: Journal, refused: Container[int]) -> None:
+    def adopt(self, journal: Journal) -> None:
         """Take over the intents of an earlier run, whose due times another clock gave, maybe a wrong one.
 
-        No intent waits longer than if it had been scheduled, or had failed, just now; one of the inodes `refused` no
-        longer than a refusal lets it. A DELETE that a write handle held back is due, because no handle of the earlier
-        run is open any more.
+        No intent waits longer than if it had been scheduled, had failed or had been refused, just now. A DELETE that a
+        write handle held back is due, because no handle of the earlier run is open any more.
         """
         waits = self._config
         longest_s = max(
@@ -88,7 +87,8 @@ class DueTimes:
         for intent in journal.pending():
             wait_s = longest_s
             if intent.reason is not None:
-                wait_s = REFUSED_LONGEST_S if intent.ino in refused else backoff_s(1.0, REFUSED_LONGEST_S, intent.tries)
+                is_refused = intent.refused is not None
+                wait_s = REFUSED_LONGEST_S if is_refused else backoff_s(1.0, REFUSED_LONGEST_S, intent.tries)
             latest_ns = now + int(wait_s * _NS)
             if latest_ns < intent.due_ns and (intent.due_ns < NEVER_NS or intent.kind is IntentKind.DELETE):
                 journal.reschedule(intent.seq, due_ns=latest_ns)

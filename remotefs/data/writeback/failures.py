@@ -15,7 +15,6 @@ from remotefs.data.intents.paths import InodePaths
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.errors import CorruptionError, LocalError, MisansweredUpload, RateLimited, RefusedError, SpendCapReached
 from remotefs.store.journal import Journal
-from remotefs.store.meta import Meta
 from remotefs.store.records import Intent, IntentKind
 from remotefs.supervision import Supervisor
 
@@ -31,7 +30,7 @@ _DAMAGED_RETRY_S = (3600.0, 3600.0)
 
 
 class Failures:
-    """Owns the refusals, which outlive the mount; writes failures to the journal, or to the agenda if that fails."""
+    """Owns the refusals; writes them and other failures to the journal, or to the agenda if that fails."""
 
     def __init__(
         self,
@@ -41,7 +40,6 @@ class Failures:
         connectivity: Connectivity,
         clock: Callable[[], int],
         supervisor: Supervisor,
-        meta: Meta,
     ) -> None:
         self._journal = journal
         self._paths = paths
@@ -49,13 +47,13 @@ class Failures:
         self._connectivity = connectivity
         self._clock = clock
         self._supervisor = supervisor
-        self._meta = meta
         # By inode, since its content was last closed.
         self._refusals: dict[int, RefusedError] = {}
-        for ino, status in meta.facts.refused.items():
-            intent = journal.of_inode(ino)
-            if intent is not None and intent.reason is not None:  # else other content was closed since
-                self._refusals[ino] = RefusedError(intent.reason, status=status)
+        for intent in journal.refused():
+            assert intent.ino is not None
+            assert intent.reason is not None
+            assert intent.refused is not None
+            self._refusals[intent.ino] = RefusedError(intent.reason, status=intent.refused)
 
     def reason(self, intent: Intent) -> str | None:
         """Return why an intent waits, for people; None if it only waits for its time."""
@@ -72,8 +70,12 @@ class Failures:
 
     def forget_refusal(self, ino: int) -> None:
         """Forget the refusal of an inode: other content was closed since."""
-        if self._refusals.pop(ino, None) is not None:
-            self._save()
+        if self._refusals.pop(ino, None) is None:
+            return
+        try:
+            self._journal.forget_refusal(ino)
+        except LocalError as error:
+            _log.warning("the next mount takes inode %d for refused: %s", ino, error)
 
     @property
     def refused_count(self) -> int:
@@ -92,29 +94,22 @@ class Failures:
         Invariant: it raises nothing, because an exception would end the nursery in which all intents run.
         """
         first_s, longest_s = self._pauses(error)
+        refused: int | None = None
         if _is_upload(intent) and intent.ino is not None and isinstance(error, RefusedError) and _is_refusal(error):
             self._refusals[intent.ino] = error
+            refused = error.status
         delay_s = backoff_s(first_s, longest_s, self._agenda.failures(intent))
         try:
             _log.warning("%s of %s waits: %s", intent.kind, self._paths.describe(intent), error)
             if self._journal.find(intent.seq) is not None:
-                self._journal.failed(intent.seq, str(error), due_ns=self._clock() + int(delay_s * _NS))
-            self._save()
+                due_ns = self._clock() + int(delay_s * _NS)
+                self._journal.failed(intent.seq, str(error), due_ns=due_ns, refused=refused)
         except Exception as trouble:  # noqa: BLE001 - see above
             # The journal lies on the disk that is full, or fails.
             self._agenda.failed(intent, delay_s, f"{error}; {trouble}")
             self._supervisor.note("noting a failure in the journal", trouble)
         else:
             self._agenda.noted(intent)
-
-    def _save(self) -> None:
-        """Keep the refusals for the next mount, which is not to send again at once what was refused."""
-        refused = {ino: refusal.status for ino, refusal in self._refusals.items()}
-        if refused != self._meta.facts.refused:
-            try:
-                self._meta.record(refused=refused)
-            except LocalError as error:
-                _log.warning("refusals are not known to the next mount: %s", error)
 
     def _pauses(self, error: Exception) -> tuple[float, float]:
         if isinstance(error, MisansweredUpload):

@@ -43,7 +43,6 @@ class Recovery:
         self._store = store
         self._intents = intents
         self._db = store.database
-        self._refused = store.meta.facts.refused
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
@@ -188,7 +187,7 @@ class Recovery:
     def _schedule_sleeping(self) -> None:
         """Schedule intents that waited for a close: no file is open for writing now."""
         with self._db.transaction():
-            self._due_times.adopt(self._journal, self._refused)
+            self._due_times.adopt(self._journal)
             for intent in self._journal.pending():
                 inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
                 if intent.due_ns == NEVER_NS and inode is not None:
