@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,16 @@ def failing(
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fails)
         yield
+
+
+def below(folder: Path) -> Callable[..., bool]:
+    """Return whether a call is for a file in a folder: its first argument is a path or a descriptor."""
+
+    def is_below(target: int | str | os.PathLike[str], *_: object) -> bool:
+        where = os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else os.fspath(target)
+        return where.startswith(str(folder))
+
+    return is_below
 
 
 @contextmanager

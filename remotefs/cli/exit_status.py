@@ -19,7 +19,7 @@ EXIT_INTERRUPTED = 130
 
 def sole_error(error: BaseException) -> BaseException:
     """Return the one error of a group that counts: an interruption, else an internal error, else the first."""
-    leaves = list(_leaves(error))
+    leaves = list(leaves_of(error))
     unforeseen = (leaf for leaf in leaves if not isinstance(leaf, RemotefsError | OSError))
     interrupted = (leaf for leaf in leaves if isinstance(leaf, KeyboardInterrupt))
     return next(interrupted, None) or next(unforeseen, None) or leaves[0]
@@ -48,9 +48,10 @@ def record(error: BaseException) -> None:
         log.error("%s", sentence(error), exc_info=error if unforeseen else None)
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors of a group and of the groups in it; an error that is no group alone."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _leaves(inner)
+            yield from leaves_of(inner)
     else:
         yield error

@@ -27,6 +27,7 @@ from typing import TypeVar
 import pytest
 import trio
 
+from remotefs.cli.exit_status import leaves_of
 from remotefs.errors import RemotefsError
 from tests.fuzz.calls_boundary import TROUBLES, WHOLE, Boundary, Call, Fault, Mode
 from tests.fuzz.calls_lives import LIVES, Life, as_configured
@@ -214,7 +215,7 @@ class _Run:
                 _keep_tasks(host)
                 yield host
         except Exception as error:  # noqa: BLE001 - it is judged below
-            leaves = list(_leaves(error))
+            leaves = list(leaves_of(error))
             is_refusal = all(isinstance(leaf, RemotefsError | OSError) for leaf in leaves)
             if has_begun or not armed or not is_refusal:
                 self._found.append(f"the mount {'died' if has_begun else 'does not start'}: {leaves!r}")
@@ -249,14 +250,6 @@ async def _misread(host: Host, ledger: Ledger) -> list[str]:
 def _is_lost(fault: Fault) -> bool:
     """Return whether syncs fail, which nothing makes good before the next mount."""
     return fault.call.kind == "sync" or (fault.trouble == "EIO" and fault.mode in {Mode.ALL, Mode.FOR_GOOD})
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 # -- the cases

@@ -13,10 +13,9 @@ from __future__ import annotations
 import random
 import sys
 import time
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import formatdate
 from functools import cache
 
@@ -24,9 +23,10 @@ import trio
 
 from remotefs.clocks import Machine
 from tests.faults import Reply
-from tests.fuzz.oracle import Ledger, Log, complaints, counted, recovered, watched
+from tests.fuzz.oracle import Ledger, Log, complaints, recovered, watched
+from tests.fuzz.outcome import Outcome, lived_through
 from tests.fuzz.replies_life import STEPS, Scene, furnish, prepare
-from tests.fuzz.world import START_S, World, run_world, trust_little
+from tests.fuzz.world import START_S, World, trust_little
 from tests.parts import Host
 
 CASES = 1_000
@@ -203,40 +203,9 @@ def case_of(number: int) -> Case:
     )  # fmt: skip
 
 
-@dataclass
-class Outcome:
-    """What a case came to."""
-
-    case: Case
-    found: list[str] = field(default_factory=list)
-    requests: int = 0
-    steps: int = 0
-    # Of the processor.
-    took_s: float = 0.0
-
-    def __str__(self) -> str:
-        return "\n".join([str(self.case), *(f"    {complaint}" for complaint in self.found[:8])])
-
-
-def outcome_of(case: Case) -> Outcome:
+def outcome_of(case: Case) -> Outcome[Case]:
     """Live through a case and judge it."""
-    outcome, began = Outcome(case), time.process_time()
-
-    async def lived(world: World) -> None:
-        with counted(MOST_STEPS) as steps, _walls(world):
-            await _live(world, outcome)
-        outcome.steps, outcome.requests = steps.count, world.server.script.count()
-        if steps.count > MOST_STEPS:
-            outcome.found.append(f"spins: {steps.busiest()}")
-
-    try:
-        run_world(lived)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        outcome.found.append("ended: " + "".join(traceback.format_exception(error))[-3000:])
-    outcome.took_s = time.process_time() - began
-    return outcome
+    return lived_through(case, _live, most_steps=MOST_STEPS)
 
 
 @contextmanager
@@ -251,7 +220,12 @@ def _walls(world: World) -> Iterator[None]:
         time.time_ns, time.time = real_ns, real  # type: ignore[method-assign]
 
 
-async def _live(world: World, outcome: Outcome) -> None:
+async def _live(world: World, outcome: Outcome[Case]) -> None:
+    with _walls(world):
+        await _live_by_the_walls(world, outcome)
+
+
+async def _live_by_the_walls(world: World, outcome: Outcome[Case]) -> None:
     case, ledger, chance = outcome.case, Ledger(), random.Random(outcome.case.number)
     furnish(world, ledger)
     for number in range(MANY):
@@ -285,7 +259,7 @@ async def _live(world: World, outcome: Outcome) -> None:
         await _at_the_end(life, outcome, log)
 
 
-async def _at_the_end(life: Life, outcome: Outcome, log: Log) -> None:
+async def _at_the_end(life: Life, outcome: Outcome[Case], log: Log) -> None:
     world, ledger = life.world, life.scene.ledger
     world.service_ahead_s = life.date_ahead_s = 0.0
     if outcome.case.all_right:

@@ -30,6 +30,7 @@ import pytest
 import trio
 
 from remotefs.check.findings import Kind
+from remotefs.cli.exit_status import leaves_of
 from remotefs.data.content.labels import ATTRIBUTE
 from remotefs.errors import NotReadable, RemotefsError, StateUnusable
 from remotefs.mount import offline
@@ -301,7 +302,7 @@ class _Run:
                 has_begun = True
                 yield host
         except Exception as error:
-            leaves = list(_leaves(error))
+            leaves = list(leaves_of(error))
             if has_begun or not all(isinstance(leaf, RemotefsError | OSError) for leaf in leaves):
                 self._complaints.append(f"the mount {'died' if has_begun else 'does not start'}: {leaves!r}")
             if not has_begun:
@@ -462,14 +463,6 @@ def _paths(host: Host, folder: str = "") -> list[str]:
         path = f"{folder}/{name}" if folder else name
         found += _paths(host, path) if host.stat(path).is_dir else [path]
     return found
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error
 
 
 def main(words: list[str]) -> int:

@@ -12,9 +12,8 @@ from __future__ import annotations
 import random
 import sys
 import time
-import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 import msgspec
@@ -24,9 +23,10 @@ from remotefs.config import Config
 from tests.faults import Rule
 from tests.fuzz import replies_json as odd_json
 from tests.fuzz import replies_wire as wire
-from tests.fuzz.oracle import Ledger, complaints, counted, recovered, watched
+from tests.fuzz.oracle import Ledger, complaints, recovered, watched
+from tests.fuzz.outcome import Outcome, lived_through
 from tests.fuzz.replies_life import Scene, furnish, live, prepare
-from tests.fuzz.world import World, run_world, trust_little
+from tests.fuzz.world import World, trust_little
 from tests.hostile import FIGURES
 
 CASES = 10_000
@@ -229,52 +229,12 @@ def case_of(number: int) -> Case:
 # -- what comes of it
 
 
-@dataclass
-class Outcome:
-    """What a case came to."""
-
-    case: Case
-    found: list[str] = field(default_factory=list)
-    hits: int = 0
-    requests: int = 0
-    steps: int = 0
-    # Of the processor.
-    took_s: float = 0.0
-
-    def __str__(self) -> str:
-        kinds: dict[str, int] = {}
-        lines = []
-        for complaint in self.found:
-            kind = ": ".join(complaint.split(": ")[:2])[:30]
-            kinds[kind] = kinds.get(kind, 0) + 1
-            if kinds[kind] <= 2:
-                lines.append(f"    {complaint}")
-        more = len(self.found) - len(lines)
-        return "\n".join([str(self.case), *lines, *([f"    and {more} more"] if more else [])])
-
-
-def outcome_of(case: Case) -> Outcome:
+def outcome_of(case: Case) -> Outcome[Case]:
     """Live through a case and judge it."""
-    outcome, began = Outcome(case), time.process_time()
-
-    async def life(world: World) -> None:
-        with counted(MOST_STEPS) as steps:
-            await _live(world, outcome)
-        outcome.steps, outcome.requests = steps.count, world.server.script.count()
-        if steps.count > MOST_STEPS:
-            outcome.found.append(f"spins: {steps.busiest()}")
-
-    try:
-        run_world(life, ranges=case.ranges)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        outcome.found.append("ended: " + "".join(traceback.format_exception(error))[-3000:])
-    outcome.took_s = time.process_time() - began
-    return outcome
+    return lived_through(case, _live, most_steps=MOST_STEPS, ranges=case.ranges)
 
 
-async def _live(world: World, outcome: Outcome) -> None:
+async def _live(world: World, outcome: Outcome[Case]) -> None:
     case, ledger = outcome.case, Ledger()
     furnish(world, ledger)
     if case.page_files is not None:
@@ -308,7 +268,7 @@ async def _live(world: World, outcome: Outcome) -> None:
             await _judge(scene, outcome, log)
 
 
-async def _judge(scene: Scene, outcome: Outcome, log: object) -> None:
+async def _judge(scene: Scene, outcome: Outcome[Case], log: object) -> None:
     try:
         # Files that nobody has are gone after two listings that could have shown them.
         await recovered(scene.host, walks=3)
@@ -342,7 +302,7 @@ def _begin(world: World, case: Case) -> list[Rule]:
     return [world.server.script.add(odd.action(world), op=odd.op, nth=odd.nth, times=odd.times) for odd in case.odds]
 
 
-def _count(outcome: Outcome, world: World, before: int, began_s: float) -> None:
+def _count(outcome: Outcome[Case], world: World, before: int, began_s: float) -> None:
     sent, passed_s = world.server.script.count() - before, world.clock.now_s - began_s
     if sent > 150 + 2 * passed_s:
         outcome.found.append(f"spins: {sent} requests in {passed_s:.0f} s of odd replies")

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -384,24 +384,23 @@ def test_mounting_where_a_drainer_still_works_takes_over(server: FaultyServer, m
     assert stored(server) == {"f": b"x"}
 
 
+@contextmanager
+def in_foreground(mount: Mounted) -> Iterator[subprocess.Popen[str]]:
+    """Run `remotefs mount --foreground`, which is mounted; its words are at `stderr`."""
+    command = [
+        sys.executable, "-m", "remotefs", "mount", mount.path, "--foreground", "--state-dir", mount.state,
+        *mount.arguments,
+    ]  # fmt: skip
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=mount.env) as process:
+        eventually(lambda: is_mounted(mount.path))
+        yield process
+
+
 def test_foreground_stays_and_ends_on_ctrl_c(server: FaultyServer, make_mount: MakeMount) -> None:
     mount = make_mount()
     mount.end()
-    command = [
-        sys.executable,
-        "-m",
-        "remotefs",
-        "mount",
-        str(mount.path),
-        "--foreground",
-        "--state-dir",
-        str(mount.state),
-    ]
-    with subprocess.Popen(
-        [*command, *map(str, mount.arguments)], stderr=subprocess.PIPE, text=True, env=mount.env
-    ) as process:
+    with in_foreground(mount) as process:
         assert process.stderr is not None
-        eventually(lambda: is_mounted(mount.path))
         (mount.path / "f").write_text("x")
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
@@ -417,21 +416,8 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(
     """None: it is unmounted by the kernel's tool, which begins a drain too."""
     mount = make_mount(*LOCAL, settings=LATER)
     mount.end()
-    command = [
-        sys.executable,
-        "-m",
-        "remotefs",
-        "mount",
-        str(mount.path),
-        "--foreground",
-        "--state-dir",
-        str(mount.state),
-    ]
-    with subprocess.Popen(
-        [*command, *map(str, mount.arguments)], stderr=subprocess.PIPE, text=True, env=mount.env
-    ) as process:
+    with in_foreground(mount) as process:
         assert process.stderr is not None
-        eventually(lambda: is_mounted(mount.path))
         hold = server.script.add(Hold(), op="upload")
         (mount.path / "f").write_text("x")
         if first is None:

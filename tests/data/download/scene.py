@@ -170,6 +170,14 @@ class Bench:
     async def read(self, offset: int, size: int, window: ReadWindow | None = None, file_id: str = "f1") -> bytes:
         return await self.downloader.read(file_id, len(self.service.files[file_id]), offset, size, window)
 
+    def damage(self, *, at: int = 0) -> None:
+        """Change bytes of `f1` on the disk."""
+        path = self.content.path_of("f1")
+        assert path is not None
+        with path.open("r+b") as file:
+            file.seek(at)
+            file.write(b"damage")
+
 
 def downloader_of(
     source: ContentSource,

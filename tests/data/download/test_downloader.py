@@ -426,10 +426,7 @@ async def test_what_the_one_stream_has_passed_is_fetched_by_another(
     service = Service({"f1": BIG}, ranges=False, bytes_per_s=MIB)
     async with running(tmp_path, service) as bench:
         await bench.read(399 * CHUNK, 10)
-        path = bench.content.path_of("f1")
-        assert path is not None
-        with path.open("r+b") as file:
-            file.write(b"damage")
+        bench.damage()
         assert await bench.read(0, CHUNK) == BIG[:CHUNK]
 
 
@@ -621,11 +618,7 @@ async def test_a_damaged_chunk_is_fetched_again(tmp_path: Path, autojump_clock: 
     service = Service({"f1": BIG})
     async with running(tmp_path, service) as bench:
         await bench.downloader.fetch_all("f1", len(BIG))
-        path = bench.content.path_of("f1")
-        assert path is not None
-        with path.open("r+b") as file:
-            file.seek(77 * CHUNK)
-            file.write(b"damage")
+        bench.damage(at=77 * CHUNK)
         assert await bench.read(0, len(BIG)) == BIG
         assert [(r.offset, r.length) for r in service.requests] == [(0, None), (77 * CHUNK, CHUNK)]
 
@@ -637,10 +630,7 @@ async def test_a_damaged_first_chunk_does_not_fetch_the_file_again(
     service = Service({"f1": BIG}, ranges=ranges)
     async with running(tmp_path, service) as bench:
         await bench.downloader.fetch_all("f1", len(BIG))
-        path = bench.content.path_of("f1")
-        assert path is not None
-        with path.open("r+b") as file:
-            file.write(b"damage")
+        bench.damage()
         assert await bench.read(0, len(BIG)) == BIG
         assert service.bytes_sent < len(BIG) + 3 * CHUNK
 
@@ -652,10 +642,7 @@ async def test_damage_of_the_only_copy_reaches_the_reader(
     async with running(tmp_path, service) as bench:
         await bench.downloader.fetch_all("f1", len(BIG))
         bench.content.pin("f1")
-        path = bench.content.path_of("f1")
-        assert path is not None
-        with path.open("r+b") as file:
-            file.write(b"damage")
+        bench.damage()
         with pytest.raises(CorruptionError):
             await bench.read(0, 10)
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +12,11 @@ import trio.testing
 
 from remotefs.errors import LengthDiffers, OutOfSpace
 from tests.data.download.scene import BIG, CHUNK, READ, Bench, Service, body, running
+from tests.failing import below, failing
 
 CODES = [errno.EMFILE, errno.EIO, errno.ENOSPC, errno.EACCES]
 # What the content folder asks the kernel for.
 CALLS = ["open", "pread", "pwrite", "ftruncate", "unlink", "replace", "statvfs"]
-
-
-@contextmanager
-def failing(monkeypatch: pytest.MonkeyPatch, call: str, code: int, folder: Path) -> Iterator[None]:
-    """Let a call of the kernel fail for the files of a folder, by path or by descriptor."""
-    real: Callable[..., Any] = getattr(os, call)
-
-    def fails(target: Any, *args: Any, **options: Any) -> Any:
-        where = os.readlink(f"/proc/self/fd/{target}") if isinstance(target, int) else os.fspath(target)
-        if where.startswith(str(folder)):
-            raise OSError(code, os.strerror(code), where)
-        return real(target, *args, **options)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, call, fails)
-        yield
 
 
 def close_files(bench: Bench) -> None:
@@ -49,7 +31,7 @@ async def test_a8_a_cache_that_cannot_be_filled_is_a_miss(
 ) -> None:
     service = Service({"f1": BIG, "f2": BIG})
     async with running(tmp_path, service) as bench:
-        with failing(monkeypatch, call, code, tmp_path):
+        with failing(monkeypatch, call, code, when=below(tmp_path)):
             assert await bench.read(0, READ) == BIG[:READ]
             assert await bench.read(7, READ, file_id="f2") == BIG[7 : 7 + READ]
         assert await bench.read(0, len(BIG)) == BIG
@@ -67,7 +49,7 @@ async def test_a8_a_cache_that_cannot_be_read_is_a_miss(
     async with running(tmp_path, service) as bench:
         await bench.downloader.fetch_all("f1", len(BIG))
         close_files(bench)
-        with failing(monkeypatch, call, code, tmp_path):
+        with failing(monkeypatch, call, code, when=below(tmp_path)):
             assert await bench.read(0, READ) == BIG[:READ]
             assert await bench.read(77 * CHUNK, READ) == BIG[77 * CHUNK : 77 * CHUNK + READ]
         asked = len(service.requests)
@@ -82,11 +64,8 @@ async def test_a_damaged_chunk_that_cannot_be_dropped_is_fetched(
     service = Service({"f1": BIG})
     async with running(tmp_path, service) as bench:
         await bench.downloader.fetch_all("f1", len(BIG))
-        path = bench.content.path_of("f1")
-        assert path is not None
-        with path.open("r+b") as file:
-            file.write(b"damage")
-        with failing(monkeypatch, "pwrite", errno.EIO, tmp_path):
+        bench.damage()
+        with failing(monkeypatch, "pwrite", errno.EIO, when=below(tmp_path)):
             for _ in range(2):
                 assert await bench.read(0, READ) == BIG[:READ]
         assert await bench.read(0, len(BIG)) == BIG
@@ -111,7 +90,7 @@ async def test_who_wants_the_whole_file_on_the_disk_gets_the_error(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(tmp_path, Service({"f1": BIG})) as bench:
-        with failing(monkeypatch, "open", errno.EMFILE, tmp_path), pytest.raises(OutOfSpace):
+        with failing(monkeypatch, "open", errno.EMFILE, when=below(tmp_path)), pytest.raises(OutOfSpace):
             await bench.downloader.fetch_all("f1", len(BIG))
         await bench.downloader.fetch_all("f1", len(BIG))
 
@@ -126,7 +105,7 @@ async def test_bytes_of_a_wrong_length_are_an_error_also_where_they_cannot_be_dr
     service = Service({"f1": true, "f2": BIG}, announce=False)
     async with running(tmp_path, service) as bench:
         bench.space.f_bavail = 0 if full else bench.space.f_bavail
-        with failing(monkeypatch, call, errno.EIO, tmp_path) if call != "none" else monkeypatch.context():
+        with failing(monkeypatch, call, errno.EIO, when=below(tmp_path)) if call != "none" else monkeypatch.context():
             with pytest.raises(LengthDiffers):
                 await bench.downloader.read("f1", len(BIG), 0, len(BIG), None)
             assert len(service.requests) == 1

@@ -105,6 +105,20 @@ async def frozen(folder: Path, server: Server, **options: Any) -> AsyncIterator[
         yield host, log, held
 
 
+@asynccontextmanager
+async def not_sent_yet(folder: Path, server: Server) -> AsyncIterator[tuple[Host, Changing, Rule]]:
+    """The fourth version is closed and may be frozen; the only worker is held by another file."""
+    async with frozen(folder, server, upload_workers=1) as (host, log, held):
+        await log.change()
+        other = log.hold()
+        held.release()
+        await host.until(lambda: log.at_service() == [3])
+        await host.write("other", b"x")
+        await other.until_hit()
+        await trio.sleep(PAUSE_S + 1)
+        yield host, log, other
+
+
 def left_over(host: Host) -> list[str]:
     return [name for name in os.listdir(host.state_dir / "staging") if "frozen" in name]
 
@@ -131,14 +145,7 @@ async def test_a_version_that_is_closed_and_not_sent_yet_is_frozen_by_the_next_w
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
     """No worker has had time for it."""
-    async with frozen(tmp_path, server, upload_workers=1) as (host, log, held):
-        await log.change()
-        other = log.hold()
-        held.release()
-        await host.until(lambda: log.at_service() == [3])
-        await host.write("other", b"x")
-        await other.until_hit()
-        await trio.sleep(PAUSE_S + 1)
+    async with not_sent_yet(tmp_path, server) as (host, log, other):
         host.make_due()
         fh = await log.write()
         assert len(left_over(host)) == 1
@@ -156,14 +163,7 @@ def _makes_a_staged_file(path: object, flags: int = 0, *_: object) -> bool:
 async def test_a_version_that_is_emptied_in_vain_is_as_it_was(
     tmp_path: Path, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with frozen(tmp_path, server, upload_workers=1) as (host, log, held):
-        await log.change()
-        other = log.hold()
-        held.release()
-        await host.until(lambda: log.at_service() == [3])
-        await host.write("other", b"x")
-        await other.until_hit()
-        await trio.sleep(PAUSE_S + 1)
+    async with not_sent_yet(tmp_path, server) as (host, log, other):
         with failing(monkeypatch, "open", errno.ENOSPC, when=_makes_a_staged_file), pytest.raises(OutOfSpace):
             await host.open("log", os.O_WRONLY | os.O_TRUNC)
         assert version_of(await host.read("log")) == 4
