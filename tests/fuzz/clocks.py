@@ -212,12 +212,12 @@ def outcome_of(case: Case) -> Outcome[Case]:
 def _walls(world: World) -> Iterator[None]:
     """Show the world's wall clock to the modules that ask the machine's for a stamp."""
     real_ns, real = time.time_ns, time.time
-    time.time_ns = lambda: int(world.wall_s * 1_000_000_000)  # type: ignore[method-assign]
-    time.time = lambda: world.wall_s  # type: ignore[method-assign]
+    time.time_ns = lambda: int(world.wall_s * 1_000_000_000)
+    time.time = lambda: world.wall_s
     try:
         yield
     finally:
-        time.time_ns, time.time = real_ns, real  # type: ignore[method-assign]
+        time.time_ns, time.time = real_ns, real
 
 
 async def _live(world: World, outcome: Outcome[Case]) -> None:
@@ -231,7 +231,7 @@ async def _live_by_the_walls(world: World, outcome: Outcome[Case]) -> None:
     for number in range(MANY):
         _expiring(world, ledger, f"many-{number}", 30 * DAY)
     _expiring(world, ledger, "soon.txt", EXPIRES_AFTER_S)
-    life = Life(world, Scene(world, None, ledger, chance))  # type: ignore[arg-type]
+    life = Life(world, Scene(world, None, ledger, chance))
     world.server.script.date = lambda: _http_date(world.service_s + life.date_ahead_s)
     events = list(case.events)
     steps = chance.sample(STEPS, 8)

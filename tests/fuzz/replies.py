@@ -52,7 +52,7 @@ class Odd:
 
     def action(self, world: World) -> wire.OddReply:
         """Return what the server does."""
-        return self.build(world)  # type: ignore[operator]
+        return self.build(world)
 
     def __str__(self) -> str:
         often = "from then on" if self.times is None else f"{self.times} times"
@@ -154,7 +154,7 @@ class _Field:
     change: object
 
     def __call__(self, world: World) -> wire.OddReply:
-        return odd_json.OddField(world, self.path, self.change)  # type: ignore[arg-type]
+        return odd_json.OddField(world, self.path, self.change)
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class _ErrorField:
     change: object
 
     def __call__(self, world: World) -> wire.OddReply:
-        return odd_json.OddError(world, self.status, self.path, self.change)  # type: ignore[arg-type]
+        return odd_json.OddError(world, self.status, self.path, self.change)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class _Page:
     change: object
 
     def __call__(self, world: World) -> wire.OddReply:
-        return odd_json.OddPage(world, self.change)  # type: ignore[arg-type]
+        return odd_json.OddPage(world, self.change)
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ async def _judge(scene: Scene, outcome: Outcome[Case], log: object) -> None:
         outcome.found.append(f"never settled: {str(error)[:600]}")
     # Only what an answer said, and not that it was odd, can have moved a file.
     anywhere = any(odd.op in {"list", "metadata"} or odd.what.startswith(_CLAIMS) for odd in outcome.case.odds)
-    outcome.found += await complaints(scene.host, scene.ledger, log, anywhere=anywhere)  # type: ignore[arg-type]
+    outcome.found += await complaints(scene.host, scene.ledger, log, anywhere=anywhere)
     outcome.found += scene.world.notes
 
 

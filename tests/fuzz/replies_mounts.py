@@ -113,7 +113,7 @@ def live(number: int, mount: Mounted, server: FaultyServer, theirs: dict[str, by
     (folder / "moved.txt").write_bytes(b"moved")
     world = RealWorld(server)
     for op, _, build in odds:
-        server.script.add(OnRealWire(build(world)), op=op, nth=chance.randint(1, 2), times=chance.choice((1, 2)))  # type: ignore[operator]
+        server.script.add(OnRealWire(build(world)), op=op, nth=chance.randint(1, 2), times=chance.choice((1, 2)))
     found = _act(folder, theirs)
     server.script.clear()
     eventually(lambda: mount.status().online)
