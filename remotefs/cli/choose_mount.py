@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 from remotefs.control.find import FoundMount, find_mount, find_mount_at
@@ -12,8 +14,29 @@ from remotefs.control.mounts import read_mounts
 from remotefs.errors import UsageError
 
 NOTHING_MOUNTED = "nothing is mounted: there is no remotefs mount on this machine"
+
+
+class _Untouched(click.Path):
+    """A path that is not looked at while the command line is read.
+
+    click asks for the status of each path, and would wait for ever for that of a mount that hangs (H3).
+    """
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,  # noqa: ARG002 - click's signature
+        ctx: click.Context | None,  # noqa: ARG002 - click's signature
+    ) -> Path:
+        """Return the path as it is written."""
+        return Path(value)
+
+
+# For the `click_type` of an argument that lies in a mount.
+IN_A_MOUNT = _Untouched()
 MountOption = Annotated[
-    Path | None, typer.Option("--mount", metavar="MOUNTPOINT", help="The mount, where there are several.")
+    Path | None,
+    typer.Option("--mount", click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The mount, where there are several."),
 ]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import subprocess
 from pathlib import Path
 
@@ -19,10 +18,18 @@ _FUSECTL = Path("/sys/fs/fuse/connections")
 _BACKING = Path("/sys/class/bdi")
 
 
-def raise_background_limit(mountpoint: Path, requests: int) -> bool:
-    """Let the kernel have `requests` reads under way; return whether it does now. Blocks: call it from a thread."""
+def number_of(mountpoint: Path) -> int:
+    """Return the number of a mount's connection, which must be answering. Blocks: call it from a thread."""
     # fusectl names the folder of a connection after the minor number of its device.
-    connection = _FUSECTL / str(os.minor(mountpoint.stat().st_dev))
+    return os.minor(mountpoint.stat().st_dev)
+
+
+def raise_background_limit(number: int, requests: int) -> bool:
+    """Let the kernel have `requests` reads of a connection under way; return whether it does now.
+
+    Blocks: call it from a thread.
+    """
+    connection = _FUSECTL / str(number)
     if not connection.exists() and os.geteuid() == 0:
         subprocess.run(  # noqa: S603 - fixed words
             ["/bin/mount", "-t", "fusectl", "fusectl", str(_FUSECTL)], check=False, capture_output=True
@@ -36,29 +43,16 @@ def raise_background_limit(mountpoint: Path, requests: int) -> bool:
         return False
 
 
-def abort(mountpoint: Path) -> None:
-    """Make the kernel give up a connection: all that waits for it, in any thread, ends with an error.
+def abort(number: int) -> None:
+    """Make the kernel give up the connection of that number: all that waits for it, in any thread, ends with an error.
 
-    Asks the mount nothing, for nobody answers any more. Blocks: call it from a thread.
+    The number is another mount's once this one is gone. So call it only while a thread waits in this one's connection,
+    which keeps it. Blocks: call it from a thread.
     """
-    number = _number_of(mountpoint)
-    if number is None:
-        return
     try:
         (_FUSECTL / str(number) / "abort").write_text("1")
     except OSError as error:
         _log.warning("the connection to the kernel cannot be aborted: %s", error)
-
-
-def _number_of(mountpoint: Path) -> int | None:
-    """Return the number of the connection at a mountpoint, from the kernel's table of mounts; None if there is none."""
-    found = None
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        # 36 35 98:0 / /mnt rw - fuse.remotefs …; the last mount at a place is the one that is seen.
-        fields = line.split()
-        if re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]) == str(mountpoint):
-            found = int(fields[2].partition(":")[2])
-    return found
 
 
 def raise_readahead(mountpoint: Path, size_bytes: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -19,7 +18,7 @@ from remotefs.config import Config
 from remotefs.control.messages.base import Listing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
 from remotefs.errors import LocalError, StateUnusable, TransportError
-from remotefs.fuse.connection import abort, raise_background_limit, raise_readahead
+from remotefs.fuse.connection import abort, number_of, raise_background_limit, raise_readahead
 from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
 from remotefs.mount.assembly import Components, assemble
@@ -96,6 +95,8 @@ class MountSession:
         self._report = report
         self._stop = trio.Event()
         self._is_serving = False
+        # The number of the connection to the kernel, once it answers.
+        self._connection: int | None = None
         # The drain that a signal began, and the one after an unmount.
         self._first_drain: trio.CancelScope | None = None
         self._last_drain: trio.CancelScope | None = None
@@ -210,7 +211,8 @@ class MountSession:
         self._parts.notifier.stop()
         if not self._parts.notifier.join(_LAST_NOTIFICATION_S):
             # It waits in the kernel for a folder, and the program that has the folder for an answer of this mount.
-            abort(self._settings.mountpoint)
+            if self._connection is not None:
+                abort(self._connection)
             if not self._parts.notifier.join(_LAST_NOTIFICATION_S):
                 _log.error("a notification to the kernel does not end")
 
@@ -272,9 +274,9 @@ class MountSession:
 
     async def _announce(self) -> None:
         """Report Ready once the kernel's first request was answered."""
-        await trio.to_thread.run_sync(os.stat, self._settings.mountpoint)
+        self._connection = await trio.to_thread.run_sync(number_of, self._settings.mountpoint)
         raised = await trio.to_thread.run_sync(
-            raise_background_limit, self._settings.mountpoint, self._config.mount.max_background
+            raise_background_limit, self._connection, self._config.mount.max_background
         )
         if not raised:
             _log.info("only root can raise the kernel's limit of reads under way: at most %d wait", _SLOW_READS)

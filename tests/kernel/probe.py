@@ -17,6 +17,8 @@ from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from remotefs.control.mounts import mount_at, read_mounts
+
 PROBEFS = Path(__file__).with_name("probefs.py")
 CONNECTIONS = Path("/sys/fs/fuse/connections")
 DEADLINE_S = 20.0  # nothing here takes two seconds; past this the connection is aborted so that no test hangs for good
@@ -123,15 +125,19 @@ class Probe:
 
     def close(self) -> None:
         """Unmount, whatever still waits in it."""
-        subprocess.run(["fusermount3", "-u", "-z", "-q", self.root], check=False)
         self.abort()
+        subprocess.run(["fusermount3", "-u", "-z", "-q", self.root], check=False)
         self._control.close()
         self.process.communicate(timeout=DEADLINE_S)
 
     def abort(self) -> None:
-        """End the connection: whoever waits in it gets ECONNABORTED."""
-        with suppress(OSError):
-            (self.connection / "abort").write_text("1")
+        """End the connection: whoever waits in it gets ECONNABORTED.
+
+        Not once it is unmounted: the kernel gives its number to the next mount, of any process.
+        """
+        if mount_at(self.root, read_mounts()) is not None:
+            with suppress(OSError):
+                (self.connection / "abort").write_text("1")
 
     @contextmanager
     def watched(self) -> Iterator[Probe]:

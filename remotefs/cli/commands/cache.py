@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from remotefs.cli.choose_mount import MountOption, chosen_mount
+from remotefs.cli.choose_mount import IN_A_MOUNT, MountOption, chosen_mount
 from remotefs.cli.console import bar_shown, human_size, notify, notify_first, print_table
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.quantities import size_of
@@ -29,7 +29,9 @@ from remotefs.control.messages.cache import (
 # Fetching may take any time; the mount reports its progress.
 LONG_S = 7 * 86_400.0
 SHORT_S = 60.0
-_PATHS = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or folders of a mount.")]
+_PATHS = Annotated[
+    list[Path], typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="Files or folders of a mount.")
+]
 _YES = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 cache = typer.Typer(no_args_is_help=True, help="Show and free the content that is kept on this disk.")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from remotefs.cli.choose_mount import chosen_mount
+from remotefs.cli.choose_mount import IN_A_MOUNT, chosen_mount
 from remotefs.cli.console import human_size, notify, notify_first, progress_shown
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.launch.plan import load_settings
@@ -37,7 +37,8 @@ _StateDir = Annotated[
 
 def check(
     mountpoint: Annotated[
-        Path | None, typer.Argument(metavar="MOUNTPOINT", help="Default: the only remotefs mount.")
+        Path | None,
+        typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="Default: the only remotefs mount."),
     ] = None,
     *,
     state_dir: _StateDir = None,
@@ -66,7 +67,8 @@ def check(
 
 def export(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH... DEST", help="Files or folders, then the destination.")
+        list[Path],
+        typer.Argument(click_type=IN_A_MOUNT, metavar="PATH... DEST", help="Files or folders, then the destination."),
     ],
     *,
     state_dir: _StateDir = None,
@@ -95,7 +97,8 @@ def export(
 def backup(
     destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new or an empty folder.")],
     mountpoint: Annotated[
-        Path | None, typer.Argument(metavar="MOUNTPOINT", help="Default: the only remotefs mount.")
+        Path | None,
+        typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="Default: the only remotefs mount."),
     ] = None,
     *,
     state_dir: _StateDir = None,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from remotefs.cli.choose_mount import IN_A_MOUNT
 from remotefs.cli.console import human_size, notify, print_table
 from remotefs.control.find import find_mount
 from remotefs.control.messages.dedupe import DEDUPE, DedupeParams
@@ -16,7 +17,7 @@ LONG_S = 3600.0
 
 
 def dedupe(
-    path: Annotated[Path, typer.Argument(help="A mount, or a folder or file in it.")],
+    path: Annotated[Path, typer.Argument(click_type=IN_A_MOUNT, help="A mount, or a folder or file in it.")],
     *,
     keep: Annotated[Literal["newest", "oldest"], typer.Option(help="Which of several equal copies stays.")] = "newest",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the copies.")] = False,

@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import msgspec
 import typer
 
+from remotefs.cli.choose_mount import IN_A_MOUNT
 from remotefs.cli.console import notify, notify_with_output, progress_shown
 from remotefs.cli.exit_status import EXIT_WORK_LEFT
 from remotefs.cli.launch.plan import MountArgs, MountPlan, absolute, load_settings
@@ -67,7 +68,7 @@ _ConfigFile = Annotated[
 
 
 def mount(
-    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="An empty folder.")],
+    mountpoint: Annotated[Path, typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="An empty folder.")],
     *,
     foreground: _Foreground = False,
     local: _Local = False,
@@ -104,7 +105,9 @@ def mount(
 
 
 def umount(
-    mountpoint: Annotated[Path, typer.Argument(metavar="MOUNTPOINT", help="The folder that it is mounted on.")],
+    mountpoint: Annotated[
+        Path, typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The folder that it is mounted on.")
+    ],
     *,
     timeout: Annotated[
         float | None,

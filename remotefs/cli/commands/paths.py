@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from remotefs.cli.choose_mount import MountOption, chosen_mount
+from remotefs.cli.choose_mount import IN_A_MOUNT, MountOption, chosen_mount
 from remotefs.cli.commands.content_block import content_block
 from remotefs.cli.console import print_name, progress_shown
 from remotefs.cli.quantities import time_of
@@ -22,7 +22,7 @@ GRACE_S = 10.0
 
 
 def identify(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files of a mount.")],
+    paths: Annotated[list[Path], typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="Files of a mount.")],
     *,
     as_json: Annotated[
         bool,

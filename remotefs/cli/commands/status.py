@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 import msgspec
 import typer
 
-from remotefs.cli.choose_mount import NOTHING_MOUNTED, all_mounts
+from remotefs.cli.choose_mount import IN_A_MOUNT, NOTHING_MOUNTED, all_mounts
 from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import notify, print_table, progress_shown, result_console
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
@@ -32,7 +32,8 @@ GRACE_S = 10.0
 
 def status(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="MOUNTPOINT", help="Default: every remotefs mount.")
+        list[Path] | None,
+        typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="Default: every remotefs mount."),
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each mount, a line each.")] = False,
@@ -57,7 +58,8 @@ def status(
 
 def retry(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Files or folders. Default: every remotefs mount.")
+        list[Path] | None,
+        typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="Files or folders. Default: every remotefs mount."),
     ] = None,
 ) -> None:
     """Try changes that failed again now.
@@ -74,7 +76,8 @@ def retry(
 
 def flush(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH", help="Files or folders. Default: every remotefs mount.")
+        list[Path] | None,
+        typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="Files or folders. Default: every remotefs mount."),
     ] = None,
     *,
     timeout: Annotated[

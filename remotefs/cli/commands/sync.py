@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from remotefs.cli.choose_mount import IN_A_MOUNT
 from remotefs.cli.console import human_size, notify
 from remotefs.control.find import find_mount
 from remotefs.control.messages.sync import SYNC, SyncParams, SyncResult
@@ -16,7 +17,7 @@ LONG_S = 3600.0
 
 
 def sync(
-    path: Annotated[Path, typer.Argument(help="A file or a folder of a mount.")],
+    path: Annotated[Path, typer.Argument(click_type=IN_A_MOUNT, help="A file or a folder of a mount.")],
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cost.")] = False,
