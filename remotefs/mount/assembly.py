@@ -69,6 +69,7 @@ from remotefs.data.reconcile.reported_missing import ReportedMissing
 from remotefs.data.reconcile.returned_files import ReturnedFiles
 from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.data.reconcile.tree_removal import TreeRemover
+from remotefs.data.reconcile.undeleted import Undeleted
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.close_wait import CloseWait
@@ -285,20 +286,21 @@ def _build_data(parts: Components, config: Config) -> None:
     )
     parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
-    placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()))
+    placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles)
     remover = TreeRemover(
         parts.store, parts.intents, parts.content, parts.staging, placer, parts.trash, parts.handles,
         parts.downloader.forget,
     )  # fmt: skip
     vanished = VanishedFiles(parts.store, remover, parts.trash, config.refresh, parts.service_clock)
     poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
-    renewer = Renewer(parts.remotes, parts.resizer, parts.service_clock)
+    renewer = Renewer(parts.remotes, parts.resizer, placer, parts.service_clock)
     existence_check = ExistenceCheck(
         parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
     )
     conflict_copies = ConflictCopies(parts.store, placer, parts.handles.is_directory_open)
     returned_files = ReturnedFiles(parts.store, parts.content, parts.trash, parts.intents.paths, parts.notifier)
-    merger = Merger(parts.store, placer, renewer, conflict_copies, returned_files, parts.service_clock)
+    undeleted = Undeleted(parts.store, parts.intents.freed_ids, parts.wakeup)
+    merger = Merger(parts.store, placer, renewer, conflict_copies, returned_files, undeleted, parts.service_clock)
     lister = ListingRoom(parts.client, parts.disk, parts.store.remotes.known_count)
     parts.listings = Listings(
         parts.store, lister, merger, vanished, poll_schedule, config.refresh, parts.service_clock,

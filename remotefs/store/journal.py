@@ -51,6 +51,11 @@ class Journal:
         """Return the pending DELETE of a remote file, or None."""
         return self._first("WHERE file_id = ? AND kind = 'delete'", file_id)
 
+    def is_replaced(self, file_id: str) -> bool:
+        """Return whether an id waits behind an upload that replaces it; looks at each that replaces something."""
+        sql = "SELECT 1 FROM intent WHERE replaces != '[]' AND instr(replaces, ?) LIMIT 1"
+        return self._db.one(sql, (json.dumps(file_id),)) is not None
+
     def former_path(self, seq: int) -> str | None:
         """Return the path that the file of a DELETE had, or None."""
         row = self._db.one("SELECT path FROM intent WHERE seq = ?", (seq,))

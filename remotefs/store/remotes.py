@@ -114,6 +114,14 @@ class Remotes:
                 (expires_ns, downloadable, foreseen, file_id),
             )
 
+    def correct(self, remote: Remote) -> None:
+        """Save the fields that never change at the service, which an earlier listing had shown otherwise."""
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE remote SET filename = ?, asked = ?, mime_type = ?, created_ns = ? WHERE file_id = ?",
+                (remote.filename, remote.asked, remote.mime_type, remote.created_ns, remote.file_id),
+            )
+
     def resize(self, file_id: str, size: int, *, listed_size: int | None) -> None:
         """Save the length of a file's content, and the length in listings if that differs (else None), in bytes."""
         with self._db.transaction():

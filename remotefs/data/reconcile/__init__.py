@@ -5,7 +5,8 @@ kernel about names that changed, files in the trash. Nothing here sends a DELETE
 
     poll_schedule ──► refresh ──┬──► listing          poll: newest pages; walk: all pages
       (how long                 │       ├──► merge ──► placement     new files get a path
-       to wait)                 │       │       └────► renewal       known files get new fields
+       to wait)                 │       │       ├────► renewal       known files get new fields
+                                │       │       └────► undeleted     files are listed long after their DELETE
                                 │       └──► removal ──► tree_removal ──► trash
                                 │              ▲ 404
                                 └──► existence_check ◄── viewed_folders, reported_missing

@@ -86,7 +86,7 @@ class Listings:
             await self._walk(priority, report, accepted=accepted)
 
     async def _walk(self, priority: Priority, report: Callable[[int], None] | None, *, accepted: bool) -> None:
-        since_ns, began_ns = self._vanished.expected_since_ns(), self._clock.now_ns()
+        since_ns, began_ns = self._begin()
         listed: set[str] = set()
         is_whole = True
         async for page in self._lister.pages(priority=priority):
@@ -105,7 +105,7 @@ class Listings:
             await self._poll()
 
     async def _poll(self) -> None:
-        since_ns, began_ns = self._vanished.expected_since_ns(), self._clock.now_ns()
+        since_ns, began_ns = self._begin()
         horizon_ns = self._polled_at_ns() - self._overlap_ns
         pages = 0
         listed: set[str] = set()
@@ -127,6 +127,11 @@ class Listings:
         return ListingStatistics(
             self._wall_s(self._polled_ns), self._wall_s(self._meta.facts.walked_ns), self._remotes.known_count()
         )
+
+    def _begin(self) -> tuple[int, int]:
+        """Begin a listing: return what `expected_since_ns` is now, and the present time of the service (ns)."""
+        self._merger.listing_begins()
+        return self._vanished.expected_since_ns(), self._clock.now_ns()
 
     def _wall_s(self, steady_ns: int) -> float:
         """Return a moment of the steady clock in seconds since the epoch; 0 for never."""

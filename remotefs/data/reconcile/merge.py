@@ -13,6 +13,7 @@ from remotefs.data.reconcile.conflict_copies import ConflictCopies
 from remotefs.data.reconcile.placement import TreePlacer
 from remotefs.data.reconcile.renewal import Renewer
 from remotefs.data.reconcile.returned_files import ReturnedFiles
+from remotefs.data.reconcile.undeleted import Undeleted
 from remotefs.store.records import Origin, Remote
 from remotefs.store.store import Store
 
@@ -34,6 +35,7 @@ class Merger:
         renewer: Renewer,
         conflict_copies: ConflictCopies,
         returned_files: ReturnedFiles,
+        undeleted: Undeleted,
         clock: ServiceClock,
     ) -> None:
         self._db = store.database
@@ -43,7 +45,12 @@ class Merger:
         self._renewer = renewer
         self._conflict_copies = conflict_copies
         self._returned_files = returned_files
+        self._undeleted = undeleted
         self._clock = clock
+
+    def listing_begins(self) -> None:
+        """Tell what a listing shows from what the one before it showed."""
+        self._renewer.listing_begins()
 
     async def merge(self, files: Sequence[FileMetadata]) -> None:
         """Merge the entries of a page; other tasks run between the batches."""
@@ -84,6 +91,8 @@ class Merger:
         known = self._remotes.find(file.id)
         if known is not None:
             self._renewer.renew(known, file)
+            if known.tombstoned:
+                self._undeleted.listed(known)
             return
         is_over = file.expires_ns is not None and file.expires_ns <= self._clock.now_ns()
         if is_over or (file.filename, file.size_bytes) in expected:

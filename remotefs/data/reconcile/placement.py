@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from remotefs import names
 from remotefs.data.intents.intents import Intents
-from remotefs.data.kernel import Invalidator
+from remotefs.data.kernel import Invalidator, Usage
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
 from remotefs.store.store import Store
 
@@ -38,6 +38,14 @@ class Rival(NamedTuple):
     file_id: str | None
 
 
+class _Place(NamedTuple):
+    """A free name in a folder, and the id that makes it the name of a conflict copy, if it does."""
+
+    parent: int
+    name: str
+    conflict_id: str | None
+
+
 class TreePlacer:
     """Puts remote files into the tree; called inside a transaction."""
 
@@ -47,6 +55,7 @@ class TreePlacer:
         intents: Intents,
         invalidator: Invalidator,
         ownership: Ownership,
+        usage: Usage,
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
@@ -54,22 +63,58 @@ class TreePlacer:
         self._paths = intents.paths
         self._invalidator = invalidator
         self._ownership = ownership
+        self._usage = usage
         # The number of files that were put into the tree in this mount.
         self.placed = 0
 
     def place(self, remote: Remote) -> Inode:
         """Show a remote file that no path shows yet; return its new inode."""
+        return self._show(remote, self._free_place(remote))
+
+    def shown_by(self, remote: Remote) -> Inode | None:
+        """Return the inode that shows an unchanged file under the name that it has at the service, if one does."""
+        inode = self._tree.find(remote.ino) if remote.ino is not None else None
+        return inode if inode is not None and self._is_plain(inode) else None
+
+    def correct(self, inode: Inode, known: Remote, remote: Remote) -> None:
+        """Show an unchanged file by its date and path as `remote`, because what was `known` of these was wrong."""
+        if inode.mtime_ns == known.created_ns:
+            self._tree.update(inode.ino, mtime_ns=remote.created_ns)
+            self._invalidator.inode(inode.ino)
+        if remote.filename != known.filename:
+            self._move(inode, remote)
+
+    def _move(self, inode: Inode, remote: Remote) -> None:
+        [(parent, name)] = self._tree.names_of(inode.ino)
+        place = self._free_place(remote)
+        self._tree.rename(parent, name, place.parent, place.name, now_ns=time.time_ns())
+        self._tree.update(inode.ino, conflict_id=place.conflict_id)
+        self.invalidate(parent, name)
+        self.invalidate(place.parent, place.name)
+        self.remove_if_implied(parent)
+
+    def remove_if_implied(self, directory: int) -> None:
+        """Remove a folder that only remote names made, once its last file is gone; then its parent likewise."""
+        inode = self._tree.get(directory)
+        while inode.implied and self._tree.is_empty(inode.ino) and inode.parent is not None:
+            [(parent, name)] = self._tree.names_of(inode.ino)
+            self._tree.rmdir(parent, name, now_ns=time.time_ns())
+            self.invalidate(parent, name)
+            if not self._usage.is_known(inode.ino):
+                self._tree.forget(inode.ino)
+            inode = self._tree.get(parent)
+
+    def _free_place(self, remote: Remote) -> _Place:
         *folders, name = names.place(remote.filename, remote.file_id)
         parent = self._directory(folders, remote)
         if parent is None:
             parent, name = ROOT_INO, names.safe_name(remote.filename, remote.file_id)
         occupant = self._tree.lookup(parent, name)
-        conflict_id: str | None = None
         if occupant is not None and occupant.is_dir:
-            name, conflict_id = names.clash_name(name, remote.file_id, self._taken(parent)), remote.file_id
-        elif occupant is not None and not self._makes_way(parent, name, occupant, remote):
-            name, conflict_id = names.conflict_name(name, remote.file_id, self._taken(parent)), remote.file_id
-        return self._show(remote, parent, name, conflict_id)
+            return _Place(parent, names.clash_name(name, remote.file_id, self._taken(parent)), remote.file_id)
+        if occupant is not None and not self._makes_way(parent, name, occupant, remote):
+            return _Place(parent, names.conflict_name(name, remote.file_id, self._taken(parent)), remote.file_id)
+        return _Place(parent, name, None)
 
     def give_plain_name(self, conflict_copy: Inode) -> bool:
         """Give a conflict copy its plain name (N3); return whether it has it now.
@@ -144,16 +189,16 @@ class TreePlacer:
         self.invalidate(parent, name)
         return made
 
-    def _show(self, remote: Remote, parent: int, name: str, conflict_id: str | None) -> Inode:
+    def _show(self, remote: Remote, place: _Place) -> Inode:
         owner = self._ownership
         inode = self._tree.create(
-            parent, name, stat.S_IFREG | owner.file_mode, uid=owner.uid, gid=owner.gid, now_ns=time.time_ns(),
-            size=remote.size, file_id=remote.file_id, conflict_id=conflict_id,
+            place.parent, place.name, stat.S_IFREG | owner.file_mode, uid=owner.uid, gid=owner.gid,
+            now_ns=time.time_ns(), size=remote.size, file_id=remote.file_id, conflict_id=place.conflict_id,
             mtime_ns=remote.created_ns, atime_ns=remote.created_ns, ctime_ns=remote.created_ns,
         )  # fmt: skip
         self._remotes.show(remote.file_id, inode.ino)
         self.placed += 1
-        self.invalidate(parent, name)
+        self.invalidate(place.parent, place.name)
         return inode
 
     def _makes_way(self, parent: int, name: str, occupant: Inode, remote: Remote) -> bool:

@@ -154,24 +154,13 @@ class TreeRemover:
         for parent, name in self._tree.names_of(inode.ino):
             inode = self._tree.unlink(parent, name, now_ns=time.time_ns())
             self._placer.invalidate(parent, name)
-            self._remove_if_implied(parent)
+            self._placer.remove_if_implied(parent)
         # The user did not do this: nothing is deleted at the service for it. A file that is still open keeps its
         # bytes until the last handle closes.
         if not self._usage.is_open(inode.ino):
             if inode.file_id:
                 self._garbage.drop_content(inode.file_id)
             self._unlinker.release(self._tree.update(inode.ino, file_id=None))
-
-    def _remove_if_implied(self, directory: int) -> None:
-        """Remove a folder that only remote names made, once its last file is gone; then its parent likewise."""
-        inode = self._tree.get(directory)
-        while inode.implied and self._tree.is_empty(inode.ino) and inode.parent is not None:
-            [(parent, name)] = self._tree.names_of(inode.ino)
-            self._tree.rmdir(parent, name, now_ns=time.time_ns())
-            self._placer.invalidate(parent, name)
-            if not self._usage.is_known(inode.ino):
-                self._tree.forget(inode.ino)
-            inode = self._tree.get(parent)
 
 
 def _report(precious: list[_Precious], kept: dict[Path, Trashed], reason: str) -> None:
