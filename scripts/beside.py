@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 import time
@@ -18,6 +17,8 @@ from tests.mount.support import Mounted, eventually, is_mounted, remotefs
 from tests.server_process import running_server
 
 Row = tuple[str, ...]
+# The mount is there at once, and what is written waits until somebody wants it sent.
+_SETTINGS = {"REMOTEFS_REFRESH_FIRST_LISTING_WAIT_S": "0.1", "REMOTEFS_WRITEBACK_UPLOAD_DELAY_S": "3600"}
 
 
 class Counts(Protocol):
@@ -89,10 +90,9 @@ def _took(act: Callable[[], object]) -> float:
 def beside(folder: Path, counts: Counts, report: Report) -> None:
     """The longest waits beside each piece of work."""
     report.say("## Beside a large piece of work")
-    os.environ["REMOTEFS_REFRESH_FIRST_LISTING_WAIT_S"] = "0.1"
     with running_server(folder / "server") as server:
         seed(server.root, [f"many／file-{number:06}" for number in range(counts.listed)])
-        mount = mount_of(folder, server, durability="local")
+        mount = mount_of(folder, server, durability="local", **_SETTINGS)
         mount.started()
         try:
             rows = list(_rows(mount, counts))
@@ -115,6 +115,7 @@ def _rows(mount: Mounted, counts: Counts) -> Iterator[Row]:
     _flush(mount)
     yield _row(mount, f"the rename of {counts.renamed:,} files of ours", lambda: _rename(mount, "ours", "theirs"))
     yield _row(mount, f"writing {counts.pending:,} files", lambda: _make(mount.path / "pending", counts.pending))
+    yield _row(mount, f"{counts.pending:,} pending changes", lambda: time.sleep(10))
     yield _row(mount, f"the drain of {counts.pending:,} changes", lambda: _flush(mount))
     yield _row(mount, f"`rm -r` of {counts.pending:,} files", lambda: _run("rm", "-r", mount.path / "pending"))
 

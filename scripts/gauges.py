@@ -27,12 +27,14 @@ _SETTINGS = {
 }
 
 
-def mount_of(folder: Path, server: ServerProcess | FaultyServer, *, durability: str = "remote") -> Mounted:
-    """A mount of the server, not started yet."""
+def mount_of(
+    folder: Path, server: ServerProcess | FaultyServer, *, durability: str = "remote", **settings: str
+) -> Mounted:
+    """A mount of the server, not started yet; `settings` are by the names of their variables."""
     path = folder / "mnt"
     path.mkdir(parents=True)
-    settings = _SETTINGS | {"REMOTEFS_WRITEBACK_DURABILITY": durability, "ANTHROPIC_API_KEY": server.key}
-    return Mounted(path, folder / "state", environment(settings), ("--base-url", server.url))
+    chosen = _SETTINGS | {"REMOTEFS_WRITEBACK_DURABILITY": durability, "ANTHROPIC_API_KEY": server.key}
+    return Mounted(path, folder / "state", environment(chosen | settings), ("--base-url", server.url))
 
 
 def timed(act: Callable[[], object]) -> float:

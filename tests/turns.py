@@ -1,5 +1,7 @@
 """How much a task does before another one gets the loop (H8): counted in instructions of SQLite, and not in seconds.
 
+It also tells which folders were read in the loop's thread: they may hold thousands of files.
+
     with Turns(host) as turns:
         await host.parts.drainer.drain(10.0)
     assert turns.longest < BOUND, turns
@@ -9,6 +11,8 @@ A busy machine does not change the count. One that looks at every row of a long 
 
 from __future__ import annotations
 
+import sys
+import threading
 from typing import Self
 
 import trio
@@ -21,6 +25,18 @@ _TICK = 20
 BOUND = 100_000
 
 
+# What is told of a folder that is read, while a Turns counts: hooks can be added, but not removed.
+_listening: list[Turns] = []
+
+
+def _heard(event: str, arguments: tuple[object, ...]) -> None:
+    if _listening and event in {"os.scandir", "os.listdir"}:
+        _listening[-1].read(str(arguments[0]))
+
+
+sys.addaudithook(_heard)
+
+
 class Turns(trio.abc.Instrument):
     """Counts the instructions of each step of each task; `longest` is the largest count, by `whose`."""
 
@@ -29,6 +45,8 @@ class Turns(trio.abc.Instrument):
         self._count = 0
         self.longest = 0
         self.whose = ""
+        self.folders: list[str] = []
+        self._state_dir, self._thread = str(host.state_dir), threading.get_ident()
 
     def before_task_step(self, _: trio.lowlevel.Task) -> None:
         self._count = 0
@@ -37,6 +55,11 @@ class Turns(trio.abc.Instrument):
         if self._count > self.longest:
             self.longest, self.whose = self._count, task.name
 
+    def read(self, folder: str) -> None:
+        """A folder is read, by any thread."""
+        if threading.get_ident() == self._thread and folder.startswith(self._state_dir):
+            self.folders.append(folder)
+
     def _tick(self) -> int:
         self._count += _TICK
         return 0
@@ -44,9 +67,11 @@ class Turns(trio.abc.Instrument):
     def __enter__(self) -> Self:
         self._connection.set_progress_handler(self._tick, _TICK)
         trio.lowlevel.add_instrument(self)
+        _listening.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        _listening.remove(self)
         trio.lowlevel.remove_instrument(self)
         self._connection.set_progress_handler(None, 0)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Annotated
 
@@ -137,5 +137,6 @@ def _from_seconds(seconds: float) -> int:
 
 
 def _unix_ns(moment: datetime) -> int:
-    ns = (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+    since = moment - _EPOCH
+    ns = (since.days * 86_400 + since.seconds) * _NS + since.microseconds * 1000
     return min(max(ns, 0), LATEST_NS)

@@ -377,7 +377,7 @@ def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -
     )
     dispatcher = Dispatcher(selection, workers, deleter, parts.sweeper, connectivity, parts.wakeup, parts.supervisor)
     follower = ConnectionFollower(journal, connectivity, agenda, parts.failures, waiters)
-    rename_follower = RenameFollower(store.renames, parts.intents.renamed_folders, waiters)
+    rename_follower = RenameFollower(store, parts.intents.renamed_folders, waiters)
     parts.writeback = Writeback(
         journal, dispatcher, follower, parts.promoter, parts.closer, workers, rename_follower, parts.supervisor
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -194,6 +195,7 @@ class MountSession:
     async def _mounted(self) -> AsyncIterator[None]:
         timeout_s = self._config.mount.entry_timeout_s
         operations = Operations(self._parts.fs, timeout_s=timeout_s, note_use=self._parts.refresh.note_use)
+        _spare_the_collector()
         try:
             pyfuse3.init(operations, str(self._settings.mountpoint), kernel_options(self._settings.options))
         except RuntimeError as error:
@@ -325,6 +327,12 @@ class MountSession:
             # After a read of many files there are as many notes: the others get their turn in between (H8).
             while self._parts.tree.save_notes(NOTES_A_TURN):
                 await trio.lowlevel.checkpoint()
+
+
+def _spare_the_collector() -> None:
+    """Let Python's garbage collector skip what lives as long as the mount: a look at all of it took 60 ms (H8)."""
+    gc.collect()
+    gc.freeze()
 
 
 def kernel_options(options: FuseOptions) -> set[str]:

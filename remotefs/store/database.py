@@ -92,6 +92,9 @@ class Database:
         # Why the last transaction failed, if the disk or SQLite was the reason; None after a commit.
         self.trouble: str | None = None
         self.durability = Durability(self._wal_path)
+        # Set unless the log is being copied.
+        self._copied = trio.Event()
+        self._copied.set()
         self._keep_reserve()
         if not _COUNTS_STEPS:
             _log.warning("trio %s does not count steps: transactions are not checked for awaits", trio.__version__)
@@ -234,10 +237,22 @@ class Database:
 
     async def checkpoint(self) -> None:
         """Copy the log into the database and restart it. Raises sqlite3.Error."""
-        for _ in range(_MOST_PASSIVE):
-            if await trio.to_thread.run_sync(_checkpoint, self._path) <= _FEW_FRAMES:
-                break
-        self._begin_log_anew("RESTART")
+        self._copied = trio.Event()
+        try:
+            for _ in range(_MOST_PASSIVE):
+                if await trio.to_thread.run_sync(_checkpoint, self._path) <= _FEW_FRAMES:
+                    break
+            self._begin_log_anew("RESTART")
+        finally:
+            self._copied.set()
+
+    async def between_batches(self) -> None:
+        """Let others run between two batches of a long piece of work, and the log be copied if its time has come (H8).
+
+        What commits meanwhile is left for the loop to copy: it waits for the disk then, and so do all requests.
+        """
+        await trio.lowlevel.checkpoint()
+        await self._copied.wait()
 
     def _take_in(self) -> int:
         """Copy the log that an earlier process left; return how many of its frames SQLite did not accept.

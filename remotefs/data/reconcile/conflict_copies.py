@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import trio
-
 from remotefs.data.reconcile.placement import Rival, TreePlacer
 from remotefs.store.records import Inode
 from remotefs.store.store import Store
@@ -43,7 +41,7 @@ class ConflictCopies:
                     if rival is not None:
                         settled[conflict_copy.ino] = rival
             last = page[-1].ino
-            await trio.lowlevel.checkpoint()
+            await self._db.between_batches()
         self._settled = settled
 
     def _rival_after_a_look(self, conflict_copy: Inode) -> Rival | None:

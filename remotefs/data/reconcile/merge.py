@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import trio
-
 from remotefs.api.models import FileMetadata
 from remotefs.clocks import ServiceClock
 from remotefs.data.reconcile.conflict_copies import ConflictCopies
@@ -17,10 +15,10 @@ from remotefs.data.reconcile.undeleted import Undeleted
 from remotefs.store.records import Origin, Remote
 from remotefs.store.store import Store
 
-# The most rows that are merged before other tasks may run, and for how long at most. A known file takes 20 us, a new
-# one in a new folder 0.5 ms.
+# The most rows that are merged before other tasks may run, and for how long at most: a read of a file is five requests,
+# and each may wait for a batch. A known file takes 20 us, a new one in a new folder 0.5 ms.
 _BATCH = 100
-_BATCH_S = 0.008
+_BATCH_S = 0.003
 # The files without a path that are looked at before other tasks may run.
 _PLACED = 20
 
@@ -55,9 +53,11 @@ class Merger:
     async def merge(self, files: Sequence[FileMetadata]) -> None:
         """Merge the entries of a page; other tasks run between the batches."""
         merged = 0
+        # The page was decoded just now.
+        await self._db.between_batches()
         while merged < len(files):
             merged += self._merge_batch(files[merged : merged + _BATCH])
-            await trio.lowlevel.checkpoint()
+            await self._db.between_batches()
 
     def _merge_batch(self, files: Sequence[FileMetadata]) -> int:
         """Merge entries in one transaction until the time of a batch is over; return how many."""
@@ -83,7 +83,7 @@ class Merger:
                     if remote.expires_ns is None or remote.expires_ns > now_ns:
                         self._placer.place(remote)
             last = page[-1].file_id
-            await trio.lowlevel.checkpoint()
+            await self._db.between_batches()
         await self._conflict_copies.resolve()
         await self._returned_files.bring_back(self._placer.placed)
 

@@ -15,8 +15,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import trio
-
 from remotefs.clocks import ServiceClock
 from remotefs.config import RefreshConfig
 from remotefs.data.content.trash import Trash
@@ -29,8 +27,8 @@ _log = logging.getLogger(__name__)
 _NS = 1_000_000_000
 # Complete listings in a row without an id; listings that show an expiry which was not foreseen.
 REQUIRED_LISTINGS = 2
-# Rows that are read, or changed, before other tasks may run: some milliseconds of work.
-_READ = 1000
+# Rows that are read, or changed, before other tasks may run: few milliseconds of work.
+_READ = 200
 _CHANGED = 200
 
 
@@ -63,6 +61,7 @@ class VanishedFiles:
     def __init__(
         self, store: Store, remover: TreeRemover, trash: Trash, config: RefreshConfig, clock: ServiceClock
     ) -> None:
+        self._db = store.database
         self._remotes = store.remotes
         self._meta = store.meta
         self._steady = store.steady
@@ -90,7 +89,7 @@ class VanishedFiles:
             self._meta.record(removals_held=0)
         for start in range(0, len(missing), _CHANGED):
             self._remotes.miss(missing[start : start + _CHANGED], since_ns)
-            await trio.lowlevel.checkpoint()
+            await self._db.between_batches()
         after = 0, ""
         while page := self._remotes.missed(REQUIRED_LISTINGS, after=after, limit=_CHANGED):
             for remote in page:
@@ -111,7 +110,7 @@ class VanishedFiles:
                     if is_missing:
                         missing.append(file_id)
             last = page[-1][0]
-            await trio.lowlevel.checkpoint()
+            await self._db.between_batches()
         return Census(known, lacking, len(listed)), missing
 
     async def remove_expired(self, listed: AbstractSet[str], *, accepted: bool = False) -> None:
@@ -146,7 +145,7 @@ class VanishedFiles:
             assert page[-1].expires_ns is not None
             after = page[-1].expires_ns, page[-1].file_id
             yield [remote for remote in page if remote.ino is not None and not remote.tombstoned]
-            await trio.lowlevel.checkpoint()
+            await self._db.between_batches()
 
     def _counted(self, remote: Remote, *, is_listed: bool) -> _Unforeseen:
         before = self._unforeseen.get(remote.file_id)

@@ -8,14 +8,15 @@ import trio
 
 from remotefs.data.intents.renamed_folders import RenamedFolders
 from remotefs.data.writeback.waiters import Waiters
-from remotefs.store.renames import Renames
+from remotefs.store.store import Store
 
 
 class RenameFollower:
     """Follows renames in their order; wakes the dispatcher and who waits for intents after each."""
 
-    def __init__(self, renames: Renames, folders: RenamedFolders, waiters: Waiters) -> None:
-        self._renames = renames
+    def __init__(self, store: Store, folders: RenamedFolders, waiters: Waiters) -> None:
+        self._db = store.database
+        self._renames = store.renames
         self._folders = folders
         self._waiters = waiters
 
@@ -32,5 +33,6 @@ class RenameFollower:
         for _ in steps:
             # As long as the step took: threads whose results others wait for need the interpreter too (H8).
             await trio.sleep(trio.current_time() - began_s)
+            await self._db.between_batches()
             began_s = trio.current_time()
         self._waiters.notify()

@@ -142,7 +142,7 @@ class CacheCommands:
             evictable_files=statistics.evictable_files,
             evictable_bytes=statistics.evictable_bytes,
             limit_bytes=statistics.evictable_limit_bytes,
-            staging_bytes=self._staging.used_bytes(),
+            staging_bytes=await trio.to_thread.run_sync(self._staging.used_bytes),
             free_bytes=self._disk.free(),
             reserve_bytes=self._disk.reserve,
             sole=self._sole.summary(await self._sole.all()),

@@ -1,10 +1,12 @@
-"""`remotefs status`, `flush` and `retry`. Nothing of `status` waits: people call it when things go wrong."""
+"""`remotefs status`, `flush` and `retry`. `status` waits for nobody: people call it when things go wrong."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable
+
+import trio
 
 from remotefs.control.messages.base import Command, Count, DrainResult, Nothing, Report
 from remotefs.control.messages.status import (
@@ -48,7 +50,7 @@ class StatusCommands:
 
     async def status(self, _: Nothing, __: Report) -> Status:
         """Return the state of the mount."""
-        return self._report.now(draining=self._is_ending())
+        return await self._report.now(draining=self._is_ending())
 
     async def flush(self, params: FlushParams, report: Report) -> DrainResult:
         """Wait until the service has what lies at or below a path. Return what is left."""
@@ -73,12 +75,13 @@ class StatusReport:
         self._parts = parts
         self._reasons = reasons
 
-    def now(self, *, draining: bool) -> Status:
-        """Return the state of this moment."""
+    async def now(self, *, draining: bool) -> Status:
+        """Return the state of this moment. A thread reads the folders: they may hold thousands of files (H8)."""
         parts, facts = self._parts, self._parts.meta.facts
+        staged_bytes = await trio.to_thread.run_sync(parts.staging.used_bytes)
+        trashed = await trio.to_thread.run_sync(parts.trash.entries)
         link, content = parts.connectivity.statistics(), parts.content.statistics()
         listings = parts.listings.statistics()
-        trashed = parts.trash.entries()
         failures = parts.supervisor.failures()
         return Status(
             mountpoint=str(self._settings.mountpoint),
@@ -106,7 +109,7 @@ class StatusReport:
             content=ContentUse(
                 pinned_bytes=content.pinned_bytes,
                 evictable_bytes=content.evictable_bytes,
-                staging_bytes=parts.staging.used_bytes(),
+                staging_bytes=staged_bytes,
                 pinned_files=content.pinned_files,
             ),
             requests=self._requests(),

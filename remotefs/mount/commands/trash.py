@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from remotefs.control.messages.base import Command, Count, Nothing, Report
 from remotefs.control.messages.trash import (
     ACCEPT_REMOVALS,
@@ -52,13 +54,13 @@ class TrashCommands:
         return TrashListing(
             tuple(
                 TrashEntry(entry.number, entry.path, entry.file_id, entry.size, entry.removed_at, entry.reason)
-                for entry in self._trash.entries()
+                for entry in await trio.to_thread.run_sync(self._trash.entries)
             )
         )
 
     async def restore(self, params: RestoreParams, _: Report) -> PathResult:
         """Put a trashed file back into the tree, to be uploaded as a new one. Return its path."""
-        entry = self._trash.find(params.number)
+        entry = await trio.to_thread.run_sync(self._trash.find, params.number)
         path = params.path or entry.path
         made: list[tuple[int, str]] = []
         self._entries.check_free(path)

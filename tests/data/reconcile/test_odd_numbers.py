@@ -47,7 +47,7 @@ def _page(*entries: bytes) -> bytes:
     return b'{"data": [%s], "next_page": null}' % b",".join(entries)
 
 
-def _look_at_everything(host: Host) -> None:
+async def _look_at_everything(host: Host) -> None:
     """What people and programs ask for."""
     for name in host.ls():
         inode = host.stat(name)
@@ -60,7 +60,7 @@ def _look_at_everything(host: Host) -> None:
     host.fs.attributes.statfs()
     parts = host.parts
     reasons = PendingReasons(parts.journal, parts.intents.paths, parts.failures, parts.closer, parts.connectivity)
-    StatusReport(settings(host.state_dir, host.server.url), host.parts, reasons).now(draining=False)
+    await StatusReport(settings(host.state_dir, host.server.url), host.parts, reasons).now(draining=False)
 
 
 async def test_a_listing_of_odd_numbers_is_read_and_shown(tmp_path: Path, server: Server, clock: Clock) -> None:
@@ -71,7 +71,7 @@ async def test_a_listing_of_odd_numbers_is_read_and_shown(tmp_path: Path, server
         await walks(host, 2)
         await host.parts.listings.poll()
         assert len(host.ls()) > 15
-        _look_at_everything(host)
+        await _look_at_everything(host)
         server.script.clear()
         await host.write("mine", b"as ever")
         assert host.remote_bytes("mine") == [b"as ever"]

@@ -63,7 +63,7 @@ async def _retry(host: Host, _: list[int]) -> None:
 
 async def _status(host: Host, inos: list[int]) -> None:
     await trio.lowlevel.checkpoint()
-    shown = status(host).now(draining=False)
+    shown = await status(host).now(draining=False)
     await trio.lowlevel.checkpoint()
     assert {kind.kind: kind.count for kind in shown.pending} == {
         "upload": len(inos) // 2, "reupload": len(inos) // 2, "delete": len(inos) // 2,
@@ -92,6 +92,7 @@ async def test_h8_no_turn_looks_at_all_that_is_pending(
         with Turns(host) as turns:
             await act(host, inos)
         assert 0 < turns.longest < BOUND, turns
+        assert not turns.folders
 
 
 async def test_h8_nor_does_a_turn_of_the_dispatcher(
