@@ -46,11 +46,28 @@ class Listed:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """A complete listing of the service: its files by id.
+
+    `unreadable` are the ids of entries that say no more than that their files exist. `has_all_ids` is false where an
+    entry has not even an id: then a file that the listing lacks may be in it all the same (S4).
+    """
+
+    files: Mapping[str, Listed]
+    unreadable: Container[str] = ()
+    has_all_ids: bool = True
+
+    def may_have(self, file_id: str) -> bool:
+        """Return whether the service may have a file, as far as the listing tells."""
+        return file_id in self.files or file_id in self.unreadable or not self.has_all_ids
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Everything that is compared, as of one moment.
 
     `in_use`: inodes that a handle or the kernel still refers to. `stays_here` tells of a path whether it is never
-    uploaded (N6). `listed` is None where the service was not asked; `now_ns` is its clock.
+    uploaded (N6). `listing` is None where the service was not asked; `now_ns` is its clock.
     """
 
     rows: Rows
@@ -59,7 +76,7 @@ class Snapshot:
     stray_bytes: Sequence[str] = ()
     in_use: Container[int] = ()
     stays_here: Callable[[str], bool] = lambda _: False
-    listed: Mapping[str, Listed] | None = None
+    listing: Listing | None = None
     now_ns: int = 0
 
     @cached_property
@@ -307,24 +324,30 @@ def _intents(state: Snapshot) -> Iterator[Finding]:
 
 
 def _service(state: Snapshot) -> Iterator[Finding]:
-    if state.listed is None:
+    if state.listing is None:
         return
     for file_id, remote in state.rows.remotes.items():
-        listed = state.listed.get(file_id)
-        is_recent = state.now_ns - remote.created_ns < LAG_NS
-        if listed is not None and remote.tombstoned and file_id not in state.to_go and not is_recent:
+        listed = state.listing.files.get(file_id)
+        is_there = listed is not None or file_id in state.listing.unreadable
+        is_recent = _is_recent(state, remote.created_ns)
+        if is_there and remote.tombstoned and file_id not in state.to_go and not is_recent:
             what = f"nothing deletes {file_id}, and the listing has it"
             yield Finding(Kind.LEFT_REMOTE, remote.filename, what, file_id=file_id)
-        elif listed is None and not remote.tombstoned and not is_recent:
+        elif not state.listing.may_have(file_id) and not remote.tombstoned and not is_recent:
             yield Finding(Kind.MISSING_REMOTE, _shown(state, remote), f"the listing lacks {file_id}", file_id=file_id)
         elif listed is not None and (listed.filename, listed.size) != (remote.filename, remote.size_as_listed):
             what = f"{file_id} is listed as {listed.filename!r} with {listed.size} bytes"
             yield Finding(Kind.OTHER_REMOTE, _shown(state, remote), what, file_id=file_id)
-    for file_id, listed in state.listed.items():
+    for file_id, listed in state.listing.files.items():
         # The service lists expired files for some weeks; one that had expired before it was first seen is never shown.
         is_over = listed.expires_ns is not None and listed.expires_ns <= state.now_ns
-        if file_id not in state.rows.remotes and state.now_ns - listed.created_ns >= LAG_NS and not is_over:
+        if file_id not in state.rows.remotes and not _is_recent(state, listed.created_ns) and not is_over:
             yield Finding(Kind.UNKNOWN_REMOTE, listed.filename, f"no row knows {file_id}", file_id=file_id)
+
+
+def _is_recent(state: Snapshot, created_ns: int) -> bool:
+    """Return whether a listing may not show yet what became of a file; a time far in the future says nothing."""
+    return abs(state.now_ns - created_ns) < LAG_NS
 
 
 def _shown(state: Snapshot, remote: Remote) -> str:

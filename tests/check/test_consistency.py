@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotefs.check.consistency import LAG_NS, Kept, Listed, Snapshot, inconsistencies
+from remotefs.check.consistency import LAG_NS, Kept, Listed, Listing, Snapshot, inconsistencies
 from remotefs.check.findings import ADVICE, Finding, Kind
 from remotefs.store.audit import Name, Rows
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Intent, IntentKind, Origin, Remote
@@ -62,7 +62,9 @@ SOUND = Snapshot(
     staged={(4, 1): 5, (6, 2): 2},
     content={"a": Kept(pinned=True, stored=3)},
     in_use=frozenset({6}),
-    listed={"a": Listed("n3", 3, 1), "g": Listed("n5", 3, 1), "old": Listed("nNone", 3, 1), "gone": Listed("nNone", 3, 1)},
+    listing=Listing(
+        {"a": Listed("n3", 3, 1), "g": Listed("n5", 3, 1), "old": Listed("nNone", 3, 1), "gone": Listed("nNone", 3, 1)}
+    ),
     now_ns=NOW_NS,
 )  # fmt: skip
 
@@ -79,6 +81,13 @@ def change(state: Snapshot, *parts: Inode | Name | Remote | Intent, without: tup
             intents=[i for i in [*state.rows.intents, *new.intents] if i.seq not in [-one for one in without if isinstance(one, int)]],
         ),
     )  # fmt: skip
+
+
+def listing(*without: str, unreadable: tuple[str, ...] = (), has_all_ids: bool = True, **more: Listed) -> Snapshot:
+    """Return the sound state with another listing."""
+    assert SOUND.listing is not None
+    files = {file_id: listed for file_id, listed in SOUND.listing.files.items() if file_id not in without}
+    return replace(SOUND, listing=Listing(files | more, unreadable, has_all_ids))
 
 
 def kinds(state: Snapshot) -> list[Kind]:
@@ -138,10 +147,13 @@ CASES: dict[str, tuple[Snapshot, list[Kind]]] = {
     "the only copy may go": (replace(SOUND, content={"a": Kept(False, 3)}), [Kind.NOT_PINNED]),
     "an upload of nothing": (change(SOUND, intent(3, IntentKind.UPLOAD, 99)), [Kind.STRAY_INTENT]),
     "a delete of nothing": (change(SOUND, intent(3, IntentKind.DELETE, None, "z")), [Kind.STRAY_INTENT]),
-    "missing at the service": (replace(SOUND, listed={k: v for k, v in (SOUND.listed or {}).items() if k != "a"}), [Kind.MISSING_REMOTE]),
-    "another size at the service": (replace(SOUND, listed=dict(SOUND.listed or {}) | {"a": Listed("n3", 4, 1)}), [Kind.OTHER_REMOTE]),
-    "another name at the service": (replace(SOUND, listed=dict(SOUND.listed or {}) | {"a": Listed("x", 3, 1)}), [Kind.OTHER_REMOTE]),
-    "unknown at the service": (replace(SOUND, listed=dict(SOUND.listed or {}) | {"z": Listed("x", 3, 1)}), [Kind.UNKNOWN_REMOTE]),
+    "missing at the service": (listing("a"), [Kind.MISSING_REMOTE]),
+    "another size at the service": (listing(a=Listed("n3", 4, 1)), [Kind.OTHER_REMOTE]),
+    "another name at the service": (listing(a=Listed("x", 3, 1)), [Kind.OTHER_REMOTE]),
+    "unknown at the service": (listing(z=Listed("x", 3, 1)), [Kind.UNKNOWN_REMOTE]),
+    "given up, left there and unreadable": (replace(listing("old", unreadable=("old",)), rows=change(SOUND, without=(-2,)).rows), [Kind.LEFT_REMOTE]),
+    "missing, and from the far future": (change(listing("a"), about("a", created_ns=NOW_NS * 1000)), [Kind.MISSING_REMOTE]),
+    "unknown, and from the far future": (listing(z=Listed("x", 3, NOW_NS * 1000)), [Kind.UNKNOWN_REMOTE]),
     "given up and left there": (change(SOUND, without=(-2,)), [Kind.LEFT_REMOTE]),
 }  # fmt: skip
 
@@ -153,19 +165,22 @@ def test_what_is_wrong_is_named(case: str) -> None:
 
 
 @pytest.mark.parametrize("state", [
-    replace(SOUND, listed=None),
+    replace(SOUND, listing=None),
     # Just uploaded, and not listed yet; just made elsewhere, and not polled yet; just deleted, and still listed.
-    change(replace(SOUND, listed={}, now_ns=1)),
-    replace(SOUND, listed=dict(SOUND.listed or {}) | {"z": Listed("x", 3, NOW_NS)}),
+    change(replace(SOUND, listing=Listing({}), now_ns=1)),
+    listing(z=Listed("x", 3, NOW_NS)),
     # It had expired before it was first seen, and is listed for some weeks more.
-    replace(SOUND, listed=dict(SOUND.listed or {}) | {"z": Listed("x", 3, 1, NOW_NS)}),
+    listing(z=Listed("x", 3, 1, NOW_NS)),
+    # Its entry cannot be read, or is one of those without an id.
+    listing("a", unreadable=("a", "stranger")),
+    listing("a", has_all_ids=False),
     # Becoming content: the name has changed and the row has not.
     replace(change(SOUND, of(3, staged_gen=1)), staged=SOUND.staged),
     # Closed, and by its name of this machine alone.
     replace(change(SOUND, without=(-1,)), stays_here=lambda path: path in {"new", "d/again"}),
     # Waits to be deleted until what replaces it has arrived.
     change(SOUND, intent(1, IntentKind.UPLOAD, 4, replaces=("old",)), without=(-2,)),
-], ids=["not asked", "just now", "new elsewhere", "expired", "settling", "local", "replaced"])  # fmt: skip
+], ids=["not asked", "just now", "new elsewhere", "expired", "unreadable", "without an id", "settling", "local", "replaced"])  # fmt: skip
 def test_what_is_only_a_phase_is_no_finding(state: Snapshot) -> None:
     assert kinds(state) == []
 

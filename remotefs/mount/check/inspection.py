@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from remotefs.api.budget import Priority
-from remotefs.check.consistency import Kept, Listed, Snapshot, inconsistencies
+from remotefs.check.consistency import Kept, Listed, Listing, Snapshot, inconsistencies
 from remotefs.check.findings import Finding, Kind
 from remotefs.control.messages.base import Notice, Report
 from remotefs.data.content.file import digest_of
@@ -45,12 +45,12 @@ async def check_state(parts: Components, scope: Scope = Scope(), report: Report 
     Nothing is changed but damaged sums of content that is whole. Raises StateUnusable, OSError when the folder cannot
     be read at all.
     """
-    listed = await _list_service(parts, report) if scope.service else None
-    snapshot = await _snapshot(parts, listed)
+    listing = await _list_service(parts, report) if scope.service else None
+    snapshot = await _snapshot(parts, listing)
     found = await _compared(snapshot)
     if found and scope.working:
         await trio.sleep(LOOK_AGAIN_S)
-        again = {_subject(finding) for finding in await _compared(await _snapshot(parts, listed))}
+        again = {_subject(finding) for finding in await _compared(await _snapshot(parts, listing))}
         found = [finding for finding in found if _subject(finding) in again]
     damage = await trio.to_thread.run_sync(rescue.damage, parts.database.path)
     found += [Finding(Kind.DATABASE, str(parts.database.path), what) for what in damage]
@@ -68,7 +68,7 @@ async def _compared(snapshot: Snapshot) -> list[Finding]:
     return await trio.to_thread.run_sync(inconsistencies, snapshot)
 
 
-async def _snapshot(parts: Components, listed: dict[str, Listed] | None) -> Snapshot:
+async def _snapshot(parts: Components, listing: Listing | None) -> Snapshot:
     while parts.tree.save_notes(NOTES_A_TURN):
         await trio.lowlevel.checkpoint()
     await parts.content.scan()
@@ -83,24 +83,33 @@ async def _snapshot(parts: Components, listed: dict[str, Listed] | None) -> Snap
         stray_bytes=parts.content.statistics().orphans,
         in_use=frozenset(ino for ino in loose if parts.handles.is_open(ino) or parts.handles.is_known(ino)),
         stays_here=parts.naming.never_uploaded,
-        listed=listed,
+        listing=listing,
         now_ns=parts.service_clock.now_ns(),
     )
 
 
-async def _list_service(parts: Components, report: Report) -> dict[str, Listed] | None:
-    listed: dict[str, Listed] = {}
+async def _list_service(parts: Components, report: Report) -> Listing | None:
     with trio.move_on_after(LISTING_S):
         try:
-            async for page in parts.client.pages(priority=Priority.POLL):
-                listed |= {f.id: Listed(f.filename, f.size_bytes, f.created_ns, f.expires_ns) for f in page.files}
-                report(Notice(text=f"listed {len(listed):,} files of the service"))
+            return await _listing(parts, report)
         except (TransportError, RefusedError) as error:
             report(Notice(text=f"the service was not asked: {error}"))
             return None
-        return listed
     report(Notice(text=f"the service was not asked: its listing took more than {LISTING_S:.0f} s"))
     return None
+
+
+async def _listing(parts: Components, report: Report) -> Listing:
+    """Return the whole listing. An entry that cannot be used still shows that its file exists (S4)."""
+    listed: dict[str, Listed] = {}
+    unreadable: set[str] = set()
+    has_all_ids = True
+    async for page in parts.client.pages(priority=Priority.POLL):
+        listed |= {f.id: Listed(f.filename, f.size_bytes, f.created_ns, f.expires_ns) for f in page.files}
+        unreadable |= {entry.id for entry in page.left_out if entry.id is not None}
+        has_all_ids &= page.is_whole
+        report(Notice(text=f"listed {len(listed) + len(unreadable):,} files of the service"))
+    return Listing(listed, unreadable, has_all_ids)
 
 
 async def _damaged(parts: Components, snapshot: Snapshot, report: Report) -> AsyncIterator[Finding]:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import trio
 
+from remotefs.check.findings import Kind
+from remotefs.mount.check.inspection import Scope, check_state
 from tests.faults import EditJson, FaultyServer
 from tests.upkeep.support import add, machine, view, walks
 
@@ -75,3 +77,21 @@ async def test_s4_a_listing_with_an_entry_without_an_id_removes_nothing(
         server.script.remove(rule)
         await walks(host)
         assert await view(host) == {"kept": b"1"}
+
+
+@pytest.mark.parametrize("changes", [{"filename": None}, {"size_bytes": None}, {"id": "../../kept"}])
+async def test_s4_check_does_not_say_that_a_file_is_missing_because_its_entry_is_odd(
+    tmp_path: Path, server: Server, clock: Clock, changes: dict[str, Any]
+) -> None:
+    add(server, "kept", b"1")
+    gone = add(server, "gone", b"2")
+    async with machine(tmp_path, server) as host:
+        await walks(host)
+        # The service made both of them long ago.
+        with host.parts.database.transaction():
+            host.parts.database.execute("UPDATE remote SET created_ns = 1")
+        server.store.delete(gone)
+        server.script.add(odd("kept", **changes), op="list", times=None)
+        findings = await check_state(host.parts, Scope(service=True))
+        missing = [finding.file_id for finding in findings if finding.kind is Kind.MISSING_REMOTE]
+        assert missing == ([] if "id" in changes else [gone])
