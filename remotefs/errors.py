@@ -23,6 +23,7 @@
     │   ├── OutOfSockets                certainly not carried out: this machine has no room for a connection
     │   ├── AmbiguousOutcome            sent, and it is unknown whether it was carried out (W6):
     │   │                               MisansweredUpload (the reply is about another file)
+    │   │                               UnclearListing (the listing cannot show whether the service has the file)
     │   ├── ReplyBroken                 a body cut short, invalid JSON, an impossible page:
     │   │                               LengthDiffers
     │   └── DeadlineExceeded            SilentService (known to send nothing, so nobody waits for it)
@@ -229,6 +230,10 @@ class AmbiguousOutcome(TransportError):
 
 class MisansweredUpload(AmbiguousOutcome):
     """The reply to an upload describes a file that cannot be the one that was sent (W6)."""
+
+
+class UnclearListing(AmbiguousOutcome):
+    """An entry of the listing may be the file whose reply was lost, and cannot be read (W6)."""
 
 
 class ReplyBroken(TransportError):

@@ -47,10 +47,16 @@ class FileMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unusable(msgspec.Struct, frozen=True):
-    """An entry that lacks what a file needs: `reason` says what; `id` is None where even that cannot be read."""
+    """An entry that lacks what a file needs: `reason` says what.
+
+    The other fields are as in FileMetadata; None, or UNKNOWN_NS, stands for what cannot be read.
+    """
 
     id: str | None
     reason: str
+    filename: str | None = None
+    size_bytes: int | None = None
+    created_ns: int = UNKNOWN_NS
 
 
 def parse(body: bytes) -> object:
@@ -66,22 +72,35 @@ def parse(body: bytes) -> object:
 
 def read_entry(entry: object) -> FileMetadata | Unusable:
     """Return the file of an entry of any shape."""
-    if not isinstance(entry, dict) or not _is_id(file_id := entry.get("id")):
+    if not isinstance(entry, dict):
         return Unusable(None, "it has no id that can be read")
-    filename, size = entry.get("filename"), entry.get("size_bytes")
-    if not isinstance(filename, str) or not filename:
-        return Unusable(file_id, "it has no filename")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        return Unusable(file_id, "it has no size")
+    file_id, filename, size = entry.get("id"), _name(entry.get("filename")), _size(entry.get("size_bytes"))
+    created_ns = _time_ns(entry.get("created_at")) or UNKNOWN_NS
+    if not _is_id(file_id):
+        return Unusable(None, "it has no id that can be read", filename, size, created_ns)
+    if filename is None:
+        return Unusable(file_id, "it has no filename", None, size, created_ns)
+    if size is None:
+        return Unusable(file_id, "it has no size", filename, None, created_ns)
     return FileMetadata(
         id=file_id,
-        filename=_text(filename),
-        size_bytes=bounds.file_bytes(size),
+        filename=filename,
+        size_bytes=size,
         mime_type=_type(entry.get("mime_type")),
-        created_ns=_time_ns(entry.get("created_at")) or UNKNOWN_NS,
+        created_ns=created_ns,
         downloadable=entry.get("downloadable") is True,
         expires_ns=_time_ns(entry.get("expires_at")),
     )
+
+
+def told_by(file: FileMetadata) -> Unusable | None:
+    """Return what an entry tells whose name or size was changed to be used here; None if none was."""
+    has_name = len(file.filename) < MOST_NAME and "\ufffd" not in file.filename
+    has_size = file.size_bytes < bounds.MOST_FILE_BYTES
+    if has_name and has_size:
+        return None
+    name, size = file.filename if has_name else None, file.size_bytes if has_size else None
+    return Unusable(file.id, "its name or its size cannot be", name, size, file.created_ns)
 
 
 def _figure(digits: str) -> int:
@@ -90,6 +109,15 @@ def _figure(digits: str) -> int:
 
 def _is_id(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and re.match(ID, value) is not None
+
+
+def _name(value: object) -> str | None:
+    return _text(value) if isinstance(value, str) and value else None
+
+
+def _size(value: object) -> int | None:
+    is_size = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return bounds.file_bytes(value) if is_size and isinstance(value, int) else None
 
 
 def _text(filename: str) -> str:

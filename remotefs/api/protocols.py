@@ -35,6 +35,10 @@ class IdLister(Protocol):
         ...
 
 
+class FileFinder(PageLister, IdLister, Protocol):
+    """Lists the files of the service, and asks for single ones where the listing cannot be read."""
+
+
 class FileDeleter(Protocol):
     """Deletes files at the service."""
 

@@ -62,6 +62,7 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.Unreachable, errno.EIO, _SAY),
     (errors.OutOfSockets, errno.EIO, _SHOUT),
     (errors.MisansweredUpload, errno.EIO, _SHOUT),
+    (errors.UnclearListing, errno.EIO, _SAY),
     (errors.AmbiguousOutcome, errno.EIO, _SAY),
     (errors.LengthDiffers, errno.EIO, _SHOUT),
     (errors.ReplyBroken, errno.EIO, _SAY),

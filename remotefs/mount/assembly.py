@@ -385,7 +385,7 @@ def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -
 
 def _build_uploader(parts: Components, config: WritebackConfig, churn: Churn) -> Uploader:
     store, outgoing = parts.store, parts.outgoing
-    readback = Readback(parts.client, parts.remotes, config.readback_after_s, parts.last_run)
+    readback = Readback(parts.client, parts.remotes, config.readback_after_s, parts.last_run, parts.service_clock)
     confirmation = Confirmation(store, parts.intents.binder, outgoing, churn, readback, parts.connectivity)
     transmission = Transmission(store, parts.client, parts.connectivity, parts.service_clock)
     eligibility = Eligibility(store, parts.intents, outgoing)

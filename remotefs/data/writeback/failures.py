@@ -13,7 +13,15 @@ from remotefs.backoff import backoff_s
 from remotefs.data.intents.due_times import REFUSED_LONGEST_S
 from remotefs.data.intents.paths import InodePaths
 from remotefs.data.writeback.agenda import Agenda
-from remotefs.errors import CorruptionError, LocalError, MisansweredUpload, RateLimited, RefusedError, SpendCapReached
+from remotefs.errors import (
+    CorruptionError,
+    LocalError,
+    MisansweredUpload,
+    RateLimited,
+    RefusedError,
+    SpendCapReached,
+    UnclearListing,
+)
 from remotefs.store.journal import Journal
 from remotefs.store.records import Intent, IntentKind
 from remotefs.supervision import Supervisor
@@ -23,7 +31,8 @@ _NS = 1_000_000_000
 # The first pause, and the longest to which it is doubled. A refusal does not go away by asking every second.
 _REFUSED_RETRY_S = (60.0, REFUSED_LONGEST_S)
 _FAILED_RETRY_S = (1.0, 60.0)
-# A reply about another file: it is looked for soon, and sent again ever more rarely, as each time may make a copy.
+# A reply about another file, or a listing in which it cannot be found: it is looked for soon and then ever more rarely,
+# as each time takes several requests, or may make a copy.
 _MISANSWERED_RETRY_S = (1.0, 3600.0)
 # Damaged bytes are read again each time, and are never sent: only a person can do something about them.
 _DAMAGED_RETRY_S = (3600.0, 3600.0)
@@ -112,7 +121,7 @@ class Failures:
             self._agenda.noted(intent)
 
     def _pauses(self, error: Exception) -> tuple[float, float]:
-        if isinstance(error, MisansweredUpload):
+        if isinstance(error, MisansweredUpload | UnclearListing):
             return _MISANSWERED_RETRY_S
         if isinstance(error, CorruptionError):
             return _DAMAGED_RETRY_S

@@ -19,6 +19,9 @@ from remotefs.store.meta import Facts
 
 # A record is saved once a minute. A mount that starts again so soon after it is no later life.
 OLD_AFTER_NS = 300 * 1_000_000_000
+# Clocks that differ by less are taken for equal: of the service's only whole seconds are known.
+_NEAR_NS = 5 * 1_000_000_000
+_DATE_ERROR_NS = 500_000_000
 
 
 class LastRun(NamedTuple):
@@ -30,6 +33,8 @@ class LastRun(NamedTuple):
     is_old: bool = False
     # The service's clock at the last record, in ns since the epoch.
     service_ns: int = 0
+    # How far it was ahead of this machine's wall clock then, in ns, at the least; 0 where the two agreed.
+    ahead_ns: int = 0
 
     @classmethod
     def of(cls, facts: Facts, machine: Machine, steady_ns: int) -> LastRun:
@@ -38,8 +43,11 @@ class LastRun(NamedTuple):
         if mark is None:
             return cls()
         clock = facts.service_clock
+        service_ns = mark.wall_ns if clock is None else clock.reference.at(mark.steady_ns)
+        ahead_ns = service_ns - mark.wall_ns
         return cls(
             was_restarted=not machine.boot_id or mark.boot_id != machine.boot_id,
             is_old=steady_ns - mark.steady_ns > OLD_AFTER_NS,
-            service_ns=mark.wall_ns if clock is None else clock.reference.at(mark.steady_ns),
+            service_ns=service_ns,
+            ahead_ns=ahead_ns - _DATE_ERROR_NS if abs(ahead_ns) > _NEAR_NS else 0,
         )

@@ -23,6 +23,7 @@ from remotefs.data.content.trash import Trash
 from remotefs.data.files.staging import StagedName, Staging
 from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
+from remotefs.data.writeback.last_run import LastRun
 from remotefs.data.writeback.readback import OVERLAP_NS
 from remotefs.errors import AccessDenied, RemotefsError
 from remotefs.store.records import ROOT_INO, Attempt, Inode
@@ -67,7 +68,7 @@ class Rescued:
 class Orphans:
     """Rescues staged files once, at the start of a mount, before anything else looks at the folder."""
 
-    def __init__(self, store: Store, intents: Intents, staging: Staging, trash: Trash) -> None:
+    def __init__(self, store: Store, intents: Intents, staging: Staging, trash: Trash, last_run: LastRun) -> None:
         self._db = store.database
         self._tree = store.tree
         self._journal = store.journal
@@ -76,6 +77,7 @@ class Orphans:
         self._garbage = intents.garbage
         self._staging = staging
         self._trash = trash
+        self._last_run = last_run
 
     def rescue(self, files: list[StagedName]) -> Rescued:
         """Bring back, keep or discard each file that no row names. Raises StateUnusable, OSError."""
@@ -129,10 +131,13 @@ class Orphans:
             **ContentLifecycle.returned(file.generation)._asdict(),
         )  # fmt: skip
         inode = self._planner.closed(ino)
+        # The clock may have been set back since: bytes that are later than their close would count as written again.
+        inode = self._tree.update(ino, closed_ns=max(inode.closed_ns, file.mtime_ns))
         name, intent = self._paths.remote_name(inode), self._journal.of_inode(ino)
         if name is not None and intent is not None:
-            # Not older than its bytes: an earlier version of the same length is not taken for it.
-            newest_ns = file.mtime_ns + OVERLAP_NS
+            # By the service's clock, and not older than its bytes: an earlier version of the same length is not taken
+            # for it.
+            newest_ns = file.mtime_ns + self._last_run.ahead_ns + OVERLAP_NS
             attempt = Attempt(name, file.size, file.mtime_ns, newest_ns, inode.content_gen)
             self._journal.begin_attempt(intent.seq, attempt)
 

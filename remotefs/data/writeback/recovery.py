@@ -89,7 +89,7 @@ class Recovery:
         """Rescue staged files that no row names, before anything else: they may be the only copies."""
         named = {(inode.ino, inode.staged_gen) for inode in self._tree.staged()}
         loose = [file for file in self._staging.scan() if (file.inode, file.generation) not in named]
-        return Orphans(self._store, self._intents, self._staging, self._trash).rescue(loose)
+        return Orphans(self._store, self._intents, self._staging, self._trash, self._last_run).rescue(loose)
 
     def _release_unlinked(self) -> None:
         for inode in self._tree.unlinked():

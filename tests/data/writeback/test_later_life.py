@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,18 @@ async def test_what_the_later_life_sent_is_found_and_not_sent_again(
         assert host.ls() == names
 
 
+@pytest.mark.parametrize("changes", [{"filename": None}, {"created_at": "9999-12-31T23:59:59Z"}])
+async def test_what_the_later_life_sent_is_found_though_its_entry_is_odd(
+    tmp_path: Path, server: Server, clock: Clock, changes: dict[str, Any]
+) -> None:
+    await backup(tmp_path, server, "a")
+    edit = EditJson(lambda page: page | {"data": [entry | changes for entry in page["data"]]})
+    server.script.add(edit, op="list", times=None)
+    async with running(tmp_path, server, state="old", machine=later(_HOUR_NS)) as host:
+        await host.settled()
+        assert (server.script.count("upload"), {host.id("a")}) == (1, host.remote_ids())
+
+
 async def test_what_it_did_not_send_goes_up_without_a_wait(tmp_path: Path, server: Server, clock: Clock) -> None:
     await backup(tmp_path, server, "a", sends=False)
     async with running(tmp_path, server, state="old", machine=later(_HOUR_NS)) as host:
@@ -70,6 +83,7 @@ async def test_an_edit_of_the_same_length_much_later_is_not_taken_for_it(
 ) -> None:
     await backup(tmp_path, server, "a", sends=False)
     other = server.store.add("a", b"b" * 100, downloadable=False).id
+    server.script.date = lambda: formatdate(time.time() + 3600, usegmt=True)
     half_an_hour_on = datetime.fromtimestamp(time.time() + 1800, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def made_later(page: dict[str, Any]) -> dict[str, Any]:

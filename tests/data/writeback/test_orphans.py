@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trio
 
+from remotefs.clocks import Machine, boot_ns
 from remotefs.data.content.labels import Label, NoLabel, read_label, write_label
 from remotefs.data.files.staging import StagedName
 from remotefs.data.writeback.orphans import Fate, fate_of
@@ -114,6 +116,35 @@ async def test_w6_an_upload_that_only_the_lost_rows_knew_of_is_not_made_twice(
         assert host.remote_names() == ["a"]
         await host.walk()
         assert host.ls() == ["a"]
+        assert await host.read("a") == b"hello"
+
+
+@pytest.mark.parametrize("ahead_s", [3600.0, 6_400_000_000.0], ids=["an hour", "beyond 2200"])
+@pytest.mark.parametrize("is_set_right", [False, True])
+async def test_w6_it_is_not_made_twice_where_this_machine_was_ahead_of_the_service(
+    tmp_path: Path, server: Server, clock: Clock, ahead_s: float, is_set_right: bool
+) -> None:
+    """The time of the bytes is that of this machine; the time of an upload is the service's."""
+    ahead_ns = int(ahead_s * 1e9)
+    wrong = Machine(lambda: time.time_ns() + ahead_ns, boot_ns, "one run")
+    async with running(tmp_path, server, durability="local", upload_delay_s=0.0, machine=wrong) as host:
+        await host.walk()
+        host.parts.timekeeper.note()
+        await host.parts.database.checkpoint()
+        handle = await host.open("a", os.O_WRONLY | os.O_CREAT)
+        await host.fs.files.write(handle.fh, 0, b"hello")
+        written_ns = time.time_ns() + ahead_ns
+        await host.fs.files.flush(handle.fh)
+        host.make_due()
+        await host.until(lambda: host.stat("a").state == ContentState.CLEAN)
+        state = host.kill_copy("killed")
+    without_log(state)
+    for staged in (state / "staging").iterdir():
+        os.utime(staged, ns=(written_ns, written_ns))
+    right = Machine(time.time_ns, boot_ns, "one run")
+    async with running(tmp_path, server, state="killed", machine=right if is_set_right else wrong) as host:
+        await host.settled()
+        assert (host.remote_names(), server.script.count("upload")) == (["a"], 1)
         assert await host.read("a") == b"hello"
 
 

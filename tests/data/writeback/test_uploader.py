@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -108,6 +109,73 @@ async def test_w6_a_file_whose_time_cannot_be_read_is_found_all_the_same(
         await host.write("a", b"hello")
         await host.settled()
         assert (server.script.count("upload"), host.remote_bytes("a")) == (1, [b"hello"])
+
+
+def _odd(**changes: Any) -> EditJson:
+    """Change all that a reply tells of files."""
+
+    def edit(body: dict[str, Any]) -> dict[str, Any]:
+        return body | ({"data": [entry | changes for entry in body["data"]]} if "data" in body else changes)
+
+    return EditJson(edit)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"filename": None}, {"filename": 5}, {"filename": "n" * 600}, {"size_bytes": None}, {"size_bytes": -1},
+     {"size_bytes": 1 << 60}, {"filename": "", "size_bytes": None}, {"created_at": "9999-12-31T23:59:59Z"},
+     {"filename": None, "created_at": "9999-12-31T23:59:59Z"}],
+)  # fmt: skip
+async def test_w6_a_file_whose_entry_is_odd_is_asked_for_by_its_id(
+    tmp_path: Path, server: Server, clock: Clock, changes: dict[str, Any]
+) -> None:
+    async with running(tmp_path, server, durability="local") as host:
+        server.script.add(_odd(**changes), op="list", times=None)
+        server.script.add(LostReply(), op="upload")
+        await host.write("a", b"hello")
+        await host.settled()
+        assert (server.script.count("upload"), host.remote_bytes("a")) == (1, [b"hello"])
+        assert host.remote_ids() == {host.id("a")}
+        assert server.script.count("metadata") == ("created_at" not in changes or len(changes) > 1)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"filename": None}, {"id": "../../a"}, {"id": None, "filename": 0, "size_bytes": ""}]
+)
+async def test_w6_while_the_service_cannot_tell_whether_it_has_a_file_it_is_not_sent_again(
+    tmp_path: Path, server: Server, clock: Clock, changes: dict[str, Any]
+) -> None:
+    async with running(tmp_path, server, durability="local") as host:
+        odd = [server.script.add(_odd(**changes), op=op, times=None) for op in ("list", "metadata")]
+        server.script.add(LostReply(), op="upload")
+        await host.write("a", b"hello")
+        for tries in range(1, 4):
+            await host.until(lambda tries=tries: host.pending()[0].tries >= tries)
+            host.make_due()
+        assert "cannot be read" in (host.pending()[0].reason or "")
+        assert server.script.count("upload") == 1
+        for rule in odd:
+            server.script.remove(rule)
+        await host.settled()
+        assert (server.script.count("upload"), host.remote_bytes("a")) == (1, [b"hello"])
+        assert host.remote("a").origin == Origin.ADOPTED
+
+
+@pytest.mark.parametrize(
+    ("theirs", "is_gone"), [({"size_bytes": None}, False), ({"filename": None, "size_bytes": None}, True)]
+)
+async def test_w6_an_odd_entry_of_somebody_else_holds_up_no_upload(
+    tmp_path: Path, server: Server, clock: Clock, theirs: dict[str, Any], is_gone: bool
+) -> None:
+    server.store.add("theirs", b"other", downloadable=False)
+    async with running(tmp_path, server, durability="local") as host:
+        server.script.add(_odd(**theirs), op="list", times=None)
+        server.script.add(Reply(404) if is_gone else _odd(**theirs), op="metadata", times=None)
+        # It reads the upload and keeps nothing.
+        server.script.add(Drop(1 << 30), op="upload")
+        await host.write("a", b"hello")
+        await host.settled()
+        assert host.remote_bytes("a") == [b"hello"]
 
 
 async def test_w6_where_a_foreign_file_had_that_name_nothing_is_adopted(
