@@ -50,11 +50,12 @@ class Attributes:
         return self._namespace.inode(ino)
 
     async def setattr(self, ino: int, change: AttributeChange, fh: int | None) -> Inode:
-        """Change attributes; return the inode. Only a new size touches the content, and may wait (A1)."""
-        if change.size is not None:
-            await self._files.truncate(ino, change.size, fh)
+        """Change attributes; return the inode. Only a new size touches the content, and may wait (A1).
+
+        The content changes last: a change that fails has not cut it.
+        """
         inode = self._tree.get(ino)
-        columns: dict[str, int] = {"ctime_ns": time.time_ns()}
+        columns: dict[str, int] = {}
         if change.mode is not None:
             columns["mode"] = inode.mode & ~0o7777 | change.mode & 0o7777
         for name in ("uid", "gid", "atime_ns", "mtime_ns"):
@@ -63,7 +64,16 @@ class Attributes:
                 columns[name] = value
         if inode.implied:
             columns["implied"] = 0
-        return self._tree.update(ino, **columns)
+        if columns or change.size is None:
+            inode = self._tree.update(ino, ctime_ns=time.time_ns(), **columns)
+        if change.size is not None:
+            await self._files.truncate(ino, change.size, fh)
+            # The truncation has set the present time.
+            times = {name: columns[name] for name in ("atime_ns", "mtime_ns") if name in columns}
+            if times:
+                self._tree.note(ino, **times)
+            inode = self._tree.get(ino)
+        return inode
 
     def statfs(self) -> FileSystemSize:
         """Return as used the sum of file sizes, as free what the local disk and the service both still take (N5)."""

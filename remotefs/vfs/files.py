@@ -93,13 +93,16 @@ class Files:
             raise
 
     async def _empty(self, inode: Inode, caller: Caller) -> None:
-        """Empty a file for O_TRUNC; an empty file only gets new times, as `> stamp` relies on."""
+        """Empty a file for O_TRUNC; an empty file only gets new times, as `> stamp` relies on.
+
+        The bytes go last: an open that fails has not emptied the file.
+        """
+        self._drop_privileges(inode, caller)
         if inode.size > 0:
             await self._writer.truncate(inode.ino, 0)
         else:
             now = time.time_ns()
             self._tree.update(inode.ino, mtime_ns=now, ctime_ns=now)
-        self._drop_privileges(self._tree.get(inode.ino), caller)
 
     def _drop_privileges(self, inode: Inode, caller: Caller) -> None:
         """Drop set-uid and set-gid with the old bytes: for O_TRUNC, unlike a write, the kernel leaves that to us."""

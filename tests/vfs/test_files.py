@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -131,6 +131,37 @@ async def test_set_uid_goes_with_the_old_bytes(host: Host, uid: int, kept: int) 
     host.user = User(uid=uid)
     await host.close(await host.open("a", os.O_WRONLY | os.O_TRUNC))
     assert stat.S_IMODE(host.stat("a").mode) == kept
+
+
+async def _truncated_by_open(host: Host) -> None:
+    await host.close(await host.open("a", os.O_WRONLY | os.O_TRUNC))
+
+
+async def _truncated_by_path(host: Host) -> None:
+    """As the kernel asks for truncate(2) of a file with set-uid."""
+    await host.fs.attributes.setattr(host.stat("a").ino, AttributeChange(size=0, mode=0o775), None)
+
+
+@pytest.mark.parametrize("truncate", [_truncated_by_open, _truncated_by_path])
+async def test_a_truncation_that_fails_at_the_attributes_leaves_the_bytes(
+    host: Host, truncate: Callable[[Host], Awaitable[None]]
+) -> None:
+    await host.write("a", b"content")
+    await host.settled()
+    await host.fs.attributes.setattr(host.stat("a").ino, AttributeChange(mode=0o6775), None)
+    with rows_that_cannot_be_written(host, "NEW.mode != OLD.mode"), pytest.raises(StateUnusable):
+        await truncate(host)
+    assert (host.stat("a").size, host.pending()) == (7, [])
+    assert await host.read("a") == b"content"
+    await truncate(host)
+    assert (host.stat("a").size, stat.S_IMODE(host.stat("a").mode)) == (0, 0o775)
+
+
+async def test_a_new_size_and_a_time_in_one_change(host: Host) -> None:
+    await host.write("a", b"content")
+    inode = await host.fs.attributes.setattr(host.stat("a").ino, AttributeChange(size=3, mtime_ns=5), None)
+    assert (inode.size, inode.mtime_ns) == (3, 5)
+    assert await host.read("a") == b"con"
 
 
 async def test_atime_moves_when_it_is_older_than_the_last_change(host: Host) -> None:
