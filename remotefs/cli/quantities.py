@@ -23,3 +23,4 @@ def _read(kind: Kind, text: str) -> object:
 time_of = partial(_read, Time(0, 365 * _DAY_S))
 days_of = partial(_read, Time(0, 36_500 * _DAY_S, plain_s=_DAY_S))
 size_of = partial(_read, Size(0, 1 << 60))
+some_bytes_of = partial(_read, Size(1, 1 << 60))

@@ -135,6 +135,8 @@ def test_a_running_server_can_be_found(tmp_path: Path) -> None:
         (["--host", "example.invalid", "--allow-remote"], "example.invalid"),
         (["--rpm", "0"], "--rpm"),
         (["--port", "70000"], "--port"),
+        (["--max-file-bytes", "500X"], "'500X' is not valid: give a size from 1 bytes"),
+        (["--max-file-bytes", "0"], "give a size from 1 bytes"),
     ],
 )
 def test_what_it_cannot_do_is_said(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -155,6 +157,26 @@ def test_a_port_in_use_and_a_root_that_is_a_file(tmp_path: Path) -> None:
             )
             assert ended.returncode == 2
             assert ended.stderr.startswith("remotefs: ")
+
+
+def test_a_name_forges_no_line_on_the_terminal(tmp_path: Path) -> None:
+    root = tmp_path / "root\nremotefs: all is well\x1b[31m"
+    root.touch()
+    ended = subprocess.run(
+        cli("serve", "--root", str(root)), capture_output=True, text=True, env=environment(), check=False
+    )
+    assert ended.returncode == 2
+    assert r"root\nremotefs: all is well\x1b[31m" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_the_largest_file_is_given_with_a_unit(tmp_path: Path) -> None:
+    with (
+        running_server(tmp_path, "--max-file-bytes", "1K") as server,
+        httpx.Client(base_url=server.url, headers=server.headers) as client,
+    ):
+        statuses = [client.post("/v1/files", files={"file": ("a", bytes(size))}).status_code for size in (1024, 1025)]
+    assert statuses == [200, 413]
 
 
 def test_allow_remote_listens_everywhere(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from remotefs.cli.console import notify
+from remotefs.cli.quantities import some_bytes_of
 from remotefs.server import ApiError, Root, ServerError, Settings, Store
 
 _MIB = 1 << 20
@@ -37,7 +39,12 @@ def serve(
         int | None, typer.Option(min=1, help="Requests allowed a minute, a tenth of them at once. [default: no limit]")
     ] = None,
     no_range: Annotated[bool, typer.Option("--no-range", help="Answer Range with the whole file.")] = False,
-    max_file_bytes: Annotated[int, typer.Option(min=1, help="Larger uploads are answered 413.")] = 500 * _MIB,
+    max_file_bytes: Annotated[
+        int,
+        typer.Option(
+            parser=some_bytes_of, metavar="SIZE", help="Larger uploads are answered 413; such as 500M (1024 each)."
+        ),
+    ] = 500 * _MIB,
     log_requests: Annotated[
         bool, typer.Option("--log-requests", help="Write a line of JSON for every request to ROOT/requests.jsonl.")
     ] = False,
@@ -95,10 +102,10 @@ def _runner() -> ModuleType:
     try:
         return importlib.import_module("remotefs.server.run")
     except ModuleNotFoundError as error:
-        typer.echo(f"remotefs: {error.name} is missing: install remotefs[server]", err=True)
+        notify(f"{error.name} is missing: install remotefs[server]")
         raise typer.Exit(2) from error
 
 
 def _fail(error: Exception) -> None:
-    typer.echo(f"remotefs: {error}", err=True)
+    notify(str(error))
     raise typer.Exit(2)
