@@ -10,11 +10,13 @@ not start where the file stays here now (N6). An upload under way of a file that
 An alias is no row: it follows from the path. No DELETE is sent meanwhile, because a file that has not followed may be
 the successor of the id (W5).
 
-A file that fails alone is left behind (`left_behind`), and the others go on without it.
+A file that fails alone is left behind (`left_behind`), and the others go on without it. Where that happens in a folder
+that follows in the rename itself, its files follow in steps, too.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 
@@ -30,6 +32,7 @@ from remotefs.store.renames import Renamed
 from remotefs.store.store import Store
 from remotefs.wakeup import Wakeup
 
+_log = logging.getLogger(__name__)
 # The entries that a rename looks at itself. A look at one takes up to 0.1 ms.
 _LOOK = 100
 # The entries of one step, which takes about a millisecond: one read is five requests, and each may wait for a step.
@@ -65,14 +68,25 @@ class RenamedFolders:
     def renamed(self, directory: int) -> None:
         """Plan what follows from the rename of a directory, inside its transaction."""
         beneath = list(islice(self._tree.beneath(directory), _LOOK + 1))
-        reupload = None if len(beneath) > _LOOK else self._reupload_rule.is_within_limits(self._files(beneath))
-        if len(beneath) <= self.at_once:
-            for file in self._files(beneath):
-                self._planner.schedule(file, reupload=reupload)
-            return
+        reupload: bool | None = None
+        if len(beneath) <= _LOOK:
+            try:
+                reupload = self._reupload_rule.is_within_limits(self._files(beneath))
+                if len(beneath) <= self.at_once:
+                    self._follow_at_once(beneath, reupload=reupload)
+                    return
+            except OutOfSpace:
+                raise
+            except Exception as error:  # noqa: BLE001 - one file must not keep its folder from being renamed (H7)
+                # In steps the file that fails is told, and left behind. What others have done here is done again then.
+                _log.info("the files beneath a renamed folder follow it one by one: %s", error)
         self._renames.add(directory, reupload=reupload)
         self._cut_what_stays_here()
         self.added.set()
+
+    def _follow_at_once(self, beneath: list[Entry], *, reupload: bool) -> None:
+        for file in self._files(beneath):
+            self._planner.schedule(file, reupload=reupload)
 
     def follow(self, renamed: Renamed) -> Iterator[None]:
         """Let the files beneath a renamed folder follow it, a few in each step; the caller lets others run in between.

@@ -376,3 +376,20 @@ async def test_h7_a_file_that_failed_is_done_with_what_happens_to_it(
         assert host.remote_names() == sorted([f"{folder}／one", f"{folder}／three", *gone])
         assert host.parts.store.renames.count() == 0
         assert await check_state(host.parts, Scope(working=True)) == []
+
+
+async def test_h7_a_file_that_fails_keeps_no_small_folder_from_being_renamed(
+    tmp_path: Path, server: Server, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(renamed_folders, "_LOOK", len(NAMES))
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        await _fill(host, "old")
+        with a_file_that_fails(host, "old/two", monkeypatch) as tries:
+            host.rename("old", "new")
+            assert (host.ls(), tries) == (["new"], [1])
+            await host.start_working()
+            await host.until(lambda: set(host.remote_names()) >= {f"new／{name}" for name in NAMES if name != "two"})
+            assert "new/two: it has not followed the rename of its folder" in caplog.text
+        await host.settled()
+        await host.until(lambda: host.parts.store.renames.count() == 0)
+        assert sorted(host.remote_names()) == sorted(f"new／{name}" for name in NAMES)
