@@ -414,8 +414,8 @@ class _Run:
 
     def _may_differ(self) -> bool:
         """Return whether an older state may show an older version of a file."""
-        # Of a staged file that is gone the log says so; a power cut may take one that was never acknowledged.
-        is_gone = self._case.role.startswith("staging/") and self._case.damage == "remove"
+        # A power cut may take a staged file that is still open, and nothing in it was acknowledged.
+        is_gone = self._case.damage == "remove" and (self._case.moment, self._case.role) in _OPEN
         return is_gone or self._is_about_rows() or self._case.role in _WHOLE_FOLDERS or self._is_untellable()
 
     def _is_untellable(self) -> bool:

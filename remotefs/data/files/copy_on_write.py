@@ -19,7 +19,7 @@ from remotefs.data.files.staging import Staging
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.lifecycle import ContentLifecycle
-from remotefs.errors import AlreadyExists, DeadlineExceeded, LocalError, NotReadable
+from remotefs.errors import AlreadyExists, CorruptionError, DeadlineExceeded, LocalError, NotReadable
 from remotefs.store.records import ContentState, Inode
 from remotefs.store.store import Store
 
@@ -103,9 +103,12 @@ class CopyOnWrite:
         """Return whether new bytes need a new file.
 
         After a failed sync no later one can vouch for the bytes of the old one (H7). Damaged bytes may be just what
-        somebody copies over their own file.
+        somebody copies over their own file, and missing ones need none.
         """
-        return self._staging.sums.is_damaged(inode) or self._staged(inode).is_lost
+        try:
+            return self._staging.sums.is_damaged(inode) or self._staged(inode).is_lost
+        except CorruptionError:  # it is missing
+            return True
 
     def _restart_beside_frozen(self, inode: Inode) -> Writable:
         try:
@@ -116,8 +119,7 @@ class CopyOnWrite:
             raise
 
     def _staged(self, inode: Inode) -> StagedFile:
-        assert inode.staged_gen is not None
-        return self._staging.open(inode.ino, inode.staged_gen)
+        return self._staging.of(inode)
 
     def _restart(self, inode: Inode) -> Writable:
         """Give up the staged file; return a new, empty one."""

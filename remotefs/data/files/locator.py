@@ -65,14 +65,13 @@ class Locator:
         return inode.staged_gen is not None and not self._unrecorded.covers(inode)
 
     def staged(self, inode: Inode) -> StagedFile:
-        """Return the staged file that the row names. Raises NotFound, StateUnusable."""
-        assert inode.staged_gen is not None
-        return self._staging.open(inode.ino, inode.staged_gen)
+        """Return the staged file that the row names. Raises CorruptionError when it is missing, StateUnusable."""
+        return self._staging.of(inode)
 
     def read_staged(self, inode: Inode, offset: int, size: int) -> bytes:
         """Return bytes of a staged file, checked if it is closed; call it with the inode's lock held.
 
-        Raises CorruptionError, NotFound, StateUnusable.
+        Raises CorruptionError, StateUnusable.
         """
         staged = self.staged(inode)
         if inode.state == ContentState.DIRTY:

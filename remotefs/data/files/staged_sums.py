@@ -6,6 +6,7 @@ They lie beside the staged file:
     <inode>-<generation>.sums       as the content folder has them (`Sums`); the generation is that of the bytes
     <inode>-<generation>.damaged    these bytes are not what was closed
 
+A file that is missing is damaged too. Nothing beside it says so: it is whole again once it is put back.
 A generation names one content (`data/intents/lifecycle`), so what belongs to another generation means nothing.
 """
 
@@ -27,7 +28,7 @@ from remotefs.data.content.file import hash_file
 from remotefs.data.files.staged_file import StagedFile
 from remotefs.errors import CorruptionError
 from remotefs.store.disk import local_error, write_durably
-from remotefs.store.records import Inode
+from remotefs.store.records import ContentState, Inode
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"(\d{1,20})-(\d{1,20})\.(sums|damaged)")
@@ -134,6 +135,15 @@ class StagedSums:
         with suppress(OSError):  # as the disk is: it is found again
             self._path(version, _DAMAGED).touch(mode=0o600)
         crashpoints.reached("staged file is found damaged", ino)
+
+    def note_missing(self, inode: Inode, path: Path) -> CorruptionError:
+        """Remember in this run that the bytes of an inode, which belong at `path`, are not there; return the error."""
+        if inode.state == ContentState.CLOSED:
+            self._damaged.add((inode.ino, inode.content_gen))
+        return CorruptionError(
+            f"{path} is missing, and with it what was last written to this file; put it back and mount again, or write "
+            "the whole file again or remove it"
+        )
 
     def heal(self, ino: int, generation: int) -> None:
         """Forget that a version is damaged: its bytes match their sums."""

@@ -30,6 +30,7 @@ from remotefs.data.files.staged_sums import StagedSums
 from remotefs.errors import AlreadyExists, NotFound, RemotefsError
 from remotefs.store.disk import Disk, local_error, make_folder
 from remotefs.store.durability import Durability
+from remotefs.store.records import Inode
 
 # Inode and generation.
 STAGED_NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
@@ -88,6 +89,14 @@ class Staging:
         path = self.place(inode, generation)
         found = self._files.get(path)
         return found if found is not None else self._staged(path, create=False)
+
+    def of(self, inode: Inode) -> StagedFile:
+        """Return the staged file that a row names. Raises CorruptionError when it is missing, StateUnusable."""
+        assert inode.staged_gen is not None
+        try:
+            return self.open(inode.ino, inode.staged_gen)
+        except NotFound as error:
+            raise self.sums.note_missing(inode, self.place(inode.ino, inode.staged_gen)) from error
 
     def path_of(self, inode: int, generation: int) -> Path | None:
         """Return the path of a staged file, None when it does not exist (any more)."""

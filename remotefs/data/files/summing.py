@@ -8,6 +8,7 @@ look before. Nothing waits for that. One thread reads one file at a time and res
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import trio
 
@@ -73,6 +74,9 @@ class Summing:
             # A version that was written over meanwhile has no sums; nothing was written if its row is still there.
             if self._find(version) is not None:
                 await self._sums.keep(*version, sums)
+        except FileNotFoundError:
+            if self._find(version) is not None:
+                _log.error("inode %d: %s", inode.ino, self._sums.note_missing(inode, self._place(inode)))
         except CorruptionError:
             if self._find(version) is not None:
                 _log.error("inode %d: its staged bytes are not as many as were written", inode.ino)
@@ -82,9 +86,11 @@ class Summing:
         await trio.sleep(trio.current_time() - began)
 
     async def _read(self, inode: Inode) -> Sums:
+        return await trio.to_thread.run_sync(hash_file, self._place(inode), self._sums.layout(inode.size))
+
+    def _place(self, inode: Inode) -> Path:
         assert inode.staged_gen is not None
-        path = self._staging.place(inode.ino, inode.staged_gen)
-        return await trio.to_thread.run_sync(hash_file, path, self._sums.layout(inode.size))
+        return self._staging.place(inode.ino, inode.staged_gen)
 
     def _find(self, version: Version) -> Inode | None:
         """Return the closed file of a version; None if it is another version by now."""

@@ -80,7 +80,8 @@ class Recovery:
         if self._last_run.is_old:
             self._expect_later_life()
         for inode in self._tree.staged():
-            await self._promote(inode, staged[inode.ino, inode.staged_gen or 0])
+            if (entry := staged.get((inode.ino, inode.staged_gen or 0))) is not None:
+                await self._promote(inode, entry)
         self._sums.prune((inode.ino, inode.content_gen) for inode in self._tree.staged())
         self._sweep_content()
         crashpoints.reached("recovery is done")
@@ -159,6 +160,10 @@ class Recovery:
         error = damage_of(self._staging.place(inode.ino, inode.staged_gen))
         _log.error("%s is not sent: %s", self._paths.shown(inode), error)
         self._sums.note_damage(inode.ino, inode.content_gen)
+        self._hold_back(inode, error)
+
+    def _hold_back(self, inode: Inode, error: CorruptionError) -> None:
+        """Let an upload whose bytes are damaged be looked at rarely, with its reason."""
         intent = self._journal.of_inode(inode.ino)
         if intent is not None:
             self._journal.failed(intent.seq, str(error), due_ns=self._due_times.after_damage())
@@ -166,14 +171,23 @@ class Recovery:
     def _staged_file_is_gone(self, inode: Inode) -> None:
         """Correct the row of a file whose staged file is missing.
 
-        The staged file became content before the crash, or a power cut took it: then its bytes were never acknowledged.
+        The staged file became content before the crash, or a power cut took it before its close: then its bytes were
+        never acknowledged. A closed one is damaged: another version in its place would be taken for it (R3).
         """
         remote = self._remotes.find(inode.file_id) if inode.file_id else None
         if inode.nlink == 0 or (inode.state == ContentState.CLEAN and remote is not None):
             # An unlinked inode is only kept until the end of its upload is known (W9).
             self._tree.update(inode.ino, staged_gen=None)
             return
+        assert inode.staged_gen is not None
+        if inode.state == ContentState.CLOSED and inode.size == 0:
+            self._staging.create(inode.ino, inode.staged_gen)
+            return
         _log.error("%s: what was last written to it is missing from the state folder", self._paths.shown(inode))
+        if inode.state == ContentState.CLOSED:
+            path = self._staging.place(inode.ino, inode.staged_gen)
+            self._hold_back(inode, self._sums.note_missing(inode, path))
+            return
         with self._db.transaction():
             size = remote.size if remote is not None else 0
             self._tree.update(inode.ino, size=size, **ContentLifecycle.of(inode).lost()._asdict())

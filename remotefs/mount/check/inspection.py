@@ -16,7 +16,7 @@ from remotefs.check.consistency import Kept, Listed, Listing, Snapshot, inconsis
 from remotefs.check.findings import Finding, Kind
 from remotefs.control.messages.base import Notice, Report
 from remotefs.data.content.file import digest_of
-from remotefs.errors import CorruptionError, NotFound, RefusedError, TransportError
+from remotefs.errors import CorruptionError, RefusedError, TransportError
 from remotefs.mount.assembly import Components
 from remotefs.store import audit, rescue
 from remotefs.store.records import ContentState, Inode
@@ -139,7 +139,7 @@ async def _is_staged_otherwise(parts: Components, inode: Inode) -> bool:
         return False
     try:
         digest = await trio.to_thread.run_sync(digest_of, parts.locator.source_of(inode))
-    except (NotFound, OSError):
+    except (CorruptionError, OSError):
         return False
     return digest != remote.digest and parts.tree.find(inode.ino) == inode
 

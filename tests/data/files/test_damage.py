@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -12,10 +13,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remotefs.check.findings import Kind
 from remotefs.clocks import Machine
 from remotefs.config import MIB
 from remotefs.data.files.integrity import Evidence, Verdict, judge
 from remotefs.errors import CorruptionError
+from remotefs.fuse.translate import errno_of
 from remotefs.mount.check.inspection import check_state
 from remotefs.store.records import ContentState
 from remotefs.vfs.attributes import AttributeChange
@@ -104,6 +107,80 @@ async def test_what_was_damaged_before_a_mount_never_goes_up(
         assert host.remote_bytes("a") == [b"written again"]
         await host.parts.summing.look()
         assert os.listdir(host.state_dir / "staging") == []
+
+
+@pytest.mark.parametrize("summed", [True, False])
+async def test_a_closed_file_whose_bytes_are_missing_is_damaged_until_they_are_put_back(
+    tmp_path: Path, server: Server, clock: Clock, summed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither nothing nor the version before is shown in their place, and nothing goes up (R3)."""
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        if summed:
+            await closed_and_waiting(host)
+        else:
+            await host.write("a", _OLD)
+            await host.confirm("a", "file_old")
+            await host.write("a", _NEW)
+        await host.write("empty", b"before")
+        await host.confirm("empty", "file_before")
+        await host.write("empty", b"")
+        staged(host, "empty").unlink()
+        place = staged(host, "a")
+        place.rename(tmp_path / "aside")
+        host.kill_copy("after")
+    async with running(tmp_path, server, state="after") as host:
+        assert "a: what was last written to it is missing" in caplog.text
+        await host.until(lambda: len(host.pending()) == 1)
+        assert (await host.read("empty"), host.remote_names()) == (b"", ["empty"])
+        await is_damaged(host, "a", file_id="file_old")
+        host.kill_copy("again")
+    (tmp_path / "aside").rename(tmp_path / "again" / "staging" / place.name)
+    async with running(tmp_path, server, state="again") as host:
+        await host.settled()
+        assert host.remote_bytes("a") == [_NEW]
+    async with running(tmp_path, server, state="after") as host:
+        await host.write("a", b"written again")
+        await host.settled()
+        assert await host.read("a") == b"written again"
+
+
+async def is_damaged(host: Host, path: str, *, file_id: str | None) -> None:
+    """What is shown of a file whose only bytes are not there, and that it never goes up."""
+    sent = host.server.script.count("upload"), host.server.script.count("delete")
+    await host.until(lambda: any(i.reason and "is missing" in i.reason for i in host.pending()))
+    for _ in range(3):
+        host.make_due()
+        await trio.sleep(3600.0)
+    assert (host.server.script.count("upload"), host.server.script.count("delete")) == sent
+    assert host.xattr(path, "state") == "failed: its bytes on this disk are damaged"
+    assert (host.stat(path).size, host.stat(path).file_id) == (len(_NEW), file_id)
+    assert host.parts.damaged_staged() == [path]
+    assert [(f.path, f.kind) for f in await check_state(host.parts)] == [(path, Kind.NO_BYTES)]
+    with pytest.raises(CorruptionError, match="missing") as caught:
+        await host.read(path)
+    assert errno_of(caught.value)[0] == errno.EIO
+    handle = await host.open(path, os.O_WRONLY)
+    with pytest.raises(CorruptionError):
+        await host.fs.files.write(handle.fh, 0, b"J")
+    await host.close(handle)
+
+
+async def test_a_closed_file_whose_bytes_vanish_under_a_mount_is_damaged(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    server.script.add(Reply(503), op="upload", times=1)
+    async with running(tmp_path, server, durability="local") as host:
+        await host.write("a", _NEW)
+        await host.until(lambda: server.script.count("upload") == 1)
+        await host.until(lambda: not host.parts.in_flight.under_way)
+        place = staged(host, "a")
+        host.parts.staging.discard(*map(int, place.name.split("-")))
+        await is_damaged(host, "a", file_id=None)
+        host.rename("a", "b")
+        await is_damaged(host, "b", file_id=None)
+        await host.write("b", b"written again")
+        await host.settled()
+        assert host.remote_bytes("b") == [b"written again"]
 
 
 async def test_the_part_that_is_not_damaged_can_be_read(tmp_path: Path, server: Server, clock: Clock) -> None:
