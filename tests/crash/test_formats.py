@@ -29,6 +29,13 @@ Server, Clock = FaultyServer, trio.abc.Clock
 _OLD = Path(__file__).with_name("state-v1.sql")
 # Of the older of two files of one name in `state-v3.tar.gz`.
 _OLDER_ID = "file_aDpc1ius3PHpxY1whMXZHEgg"
+# What the paths of `state-v4.tar.gz` hold.
+_FOURTH = {
+    "also": b"bound bytes", "dirty": b"never closed", "edited": b"another version", "folder/bound": b"bound bytes",
+    "folder/renamed": b"to be sent again", "lost": b"its reply was lost", "pending": b"pending bytes",
+    "refused": b"too large, it says", "same.txt": b"second!", "theirs.txt": b"theirs", "there/one": b"1",
+    "there/two": b"22",
+}  # fmt: skip
 _STAGED = {"6-1": b"bound", "7-1": b"pending bytes", "8-1": b"never closed"}
 
 
@@ -58,10 +65,24 @@ def third(tmp_path: Path) -> Iterator[FaultyServer]:
     somebody else's under one name; one that was deleted elsewhere and lies in the trash; one that waits for its upload,
     one that was being written, one that waits to go up again under its new name, and one that waits for its DELETE.
     """
-    with tarfile.open(Path(__file__).with_name("state-v3.tar.gz")) as archive:
-        archive.extractall(tmp_path, filter="data")
-    (tmp_path / "state").chmod(0o700)
-    with faulty_server(tmp_path / "server", uploads_downloadable=False) as running_server:
+    yield from _archived(tmp_path, "state-v3.tar.gz")
+
+
+@pytest.fixture
+def fourth(tmp_path: Path) -> Iterator[FaultyServer]:
+    """A state folder of format 4, as that version left it when it was killed, and the service that it belongs to.
+
+    In it are what format 3 has, and: a file whose upload the service refused, one whose reply was lost though the
+    service has it, one that was edited, and a renamed folder with two files that wait to go up again.
+    """
+    yield from _archived(tmp_path, "state-v4.tar.gz")
+
+
+def _archived(folder: Path, name: str) -> Iterator[FaultyServer]:
+    with tarfile.open(Path(__file__).with_name(name)) as archive:
+        archive.extractall(folder, filter="data")
+    (folder / "state").chmod(0o700)
+    with faulty_server(folder / "server", uploads_downloadable=False) as running_server:
         yield running_server
 
 
@@ -122,6 +143,35 @@ async def test_the_third_format_is_taken_over_with_all_that_was_pending(
         assert host.remote_names() == [
             "dirty", "folder\uff0fbound", "folder\uff0frenamed", "pending", "same.txt", "same.txt", "theirs.txt",
         ]  # fmt: skip
+        assert await check_state(host.parts, Scope(working=True, service=True)) == []
+    assert version(tmp_path / "state") == len(MIGRATIONS)
+
+
+async def test_the_fourth_format_is_taken_over_with_all_that_was_pending(
+    tmp_path: Path, fourth: FaultyServer, clock: Clock
+) -> None:
+    assert version(tmp_path / "state") == 4
+    async with running(tmp_path, fourth, working=False) as host:
+        kinds = sorted(intent.kind.value for intent in host.pending())
+        assert kinds == ["delete"] + ["reupload"] * 3 + ["upload"] * 5
+        (refused,) = [intent for intent in host.pending() if "413" in (intent.reason or "")]
+        assert refused.ino == host.stat("refused").ino
+        assert host.stat("lost").ino in {intent.ino for intent in host.pending() if intent.attempt}
+        await host.start_working()
+        await host.settled()
+        assert {path: await host.read(path) for path in _FOURTH} == _FOURTH
+        older = next(name for name in host.ls() if name.startswith("same ["))
+        assert (await host.read(older), host.ls("folder"), host.ls("there")) == (
+            b"first", ["bound", "empty", "renamed"], ["one", "two"],
+        )  # fmt: skip
+        assert host.fs.xattrs.getxattr(host.stat("also").ino, b"user.note") == b"kept"
+        assert host.fs.namespace.readlink(host.stat("link").ino) == b"folder/bound"
+        assert [(entry.path, entry.size) for entry in host.parts.trash.entries()] == [("goes", 9)]
+        assert host.remote_names() == [
+            "dirty", "edited", "folder\uff0fbound", "folder\uff0frenamed", "lost", "pending", "refused", "same.txt",
+            "same.txt", "theirs.txt", "there\uff0fone", "there\uff0ftwo",
+        ]  # fmt: skip
+        assert host.remote_bytes("edited") == [b"another version"]
         assert await check_state(host.parts, Scope(working=True, service=True)) == []
     assert version(tmp_path / "state") == len(MIGRATIONS)
 
