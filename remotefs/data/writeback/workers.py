@@ -75,7 +75,8 @@ class Workers:
             # connection.
             self._failures.put_off(intent, error)
             if intent.kind is not IntentKind.DELETE:
-                await self._uploader.failed(intent)
+                # The disk that failed the upload may fail this, too.
+                await self._supervisor.guard("keeping the sums of staged bytes", partial(self._uploader.failed, intent))
         except Exception as error:  # noqa: BLE001 - a mistake of ours with one file must not end the mount
             self._supervisor.note(f"{intent.kind} of {intent.file_id or intent.ino}", error)
             self._failures.put_off(intent, error)

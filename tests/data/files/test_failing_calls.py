@@ -15,7 +15,7 @@ from remotefs.errors import OutOfSpace, StateUnusable
 from remotefs.mount.check.inspection import check_state
 from remotefs.vfs.attributes import AttributeChange
 from tests.failing import failing, unreadable_rows
-from tests.faults import FaultyServer
+from tests.faults import FaultyServer, HoldReply
 from tests.parts import Host, running
 
 Server = FaultyServer
@@ -181,3 +181,16 @@ async def test_content_that_nobody_must_read_again_is_not_read_because_it_cannot
     assert content.read("file_1", 0, 4) is None
     content.remove("file_1")
     assert not content.where("file_1").exists()
+
+
+async def test_a_database_that_fails_while_an_upload_is_bound_ends_no_worker(host: Host) -> None:
+    """What notes the failure fails too, and so does what keeps the sums of the bytes."""
+    held = host.server.script.add(HoldReply(), op="upload", times=1)
+    await host.write("a", _OLD)
+    await host.start_working()
+    await held.until_hit()
+    with unreadable_rows(host):
+        held.release()
+        await trio.sleep(5)
+    await host.settled()
+    assert host.remote_bytes("a") == [_OLD]
