@@ -293,7 +293,7 @@ def _build_data(parts: Components, config: Config) -> None:
     )  # fmt: skip
     vanished = VanishedFiles(parts.store, remover, parts.trash, config.refresh, parts.service_clock)
     poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
-    renewer = Renewer(parts.remotes, parts.resizer, placer, parts.service_clock)
+    renewer = Renewer(parts.remotes, parts.content, parts.resizer, placer, parts.service_clock)
     existence_check = ExistenceCheck(
         parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
     )

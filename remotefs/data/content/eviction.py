@@ -1,7 +1,8 @@
 """Eviction: cached content goes, the least recently used first, when it exceeds its limit or the disk gets short.
 
 Pinned content is never a candidate. Content in use stays too: a file with it is open (R4), or a caller holds it while
-it works with its bytes.
+it works with its bytes. So does content of an upload until a listing shows it: that the service gives it back is said
+by one reply alone, and if the reply is wrong, these are the only bytes.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ class InUse:
     def __init__(self, is_open: Callable[[str], bool]) -> None:
         self._is_open = is_open
         self._held: Counter[str] = Counter()
+        # Ids that were uploaded and not listed since.
+        self.unlisted: set[str] = set()
 
     def __contains__(self, file_id: object) -> bool:
-        return isinstance(file_id, str) and (file_id in self._held or self._is_open(file_id))
+        if not isinstance(file_id, str):
+            return False
+        return file_id in self._held or file_id in self.unlisted or self._is_open(file_id)
 
     @contextmanager
     def hold(self, file_id: str) -> Iterator[None]:

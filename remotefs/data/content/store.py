@@ -259,6 +259,16 @@ class ContentStore:
         if self.is_pinned(file_id):
             self._folder.mark(file_id, pinned=False)
 
+    def keep_until_listed(self, file_id: str) -> None:
+        """Keep the content of an upload from being evicted until a listing shows the file, in this run of the mount."""
+        self._eviction.in_use.unlisted.add(file_id)
+
+    def listed(self, file_id: str, *, is_sole: bool) -> None:
+        """Take note that a listing shows a file; `is_sole`: by the listing, nobody gives its bytes back."""
+        self._eviction.in_use.unlisted.discard(file_id)
+        if is_sole and not self.is_pinned(file_id) and self.has_all(file_id):
+            self._folder.mark(file_id, pinned=True)
+
     def hold(self, file_id: str) -> AbstractContextManager[None]:
         """Keep content from being evicted while the block lasts."""
         return self._eviction.in_use.hold(file_id)
@@ -273,6 +283,7 @@ class ContentStore:
 
     def remove(self, file_id: str) -> None:
         """Forget an id and remove its bytes; harmless when it is not here."""
+        self._eviction.in_use.unlisted.discard(file_id)
         self._folder.remove(file_id)
 
     def close(self) -> None:

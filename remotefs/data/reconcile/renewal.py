@@ -11,6 +11,7 @@ from typing import NamedTuple
 from remotefs.api.entries import UNKNOWN_NS
 from remotefs.api.models import FileMetadata
 from remotefs.clocks import ServiceClock
+from remotefs.data.content.store import ContentStore
 from remotefs.data.files.resizing import Resizer
 from remotefs.data.reconcile.placement import TreePlacer
 from remotefs.store.records import Origin, Remote
@@ -34,8 +35,11 @@ class Renewer:
     Owns what the last listings showed otherwise than it is known. A restart begins to count anew.
     """
 
-    def __init__(self, remotes: Remotes, resizer: Resizer, placer: TreePlacer, clock: ServiceClock) -> None:
+    def __init__(
+        self, remotes: Remotes, content: ContentStore, resizer: Resizer, placer: TreePlacer, clock: ServiceClock
+    ) -> None:
         self._remotes = remotes
+        self._content = content
         self._resizer = resizer
         self._placer = placer
         self._clock = clock
@@ -56,6 +60,8 @@ class Renewer:
             self._remotes.renew(
                 known.file_id, expires_ns=file.expires_ns, downloadable=file.downloadable, foreseen=foreseen
             )
+        if known.origin == Origin.OURS:
+            self._content.listed(known.file_id, is_sole=not file.downloadable and bool(known.downloadable))
         self._compare(known, _lasting(file, known))
 
     def foreseen(self, file: FileMetadata, known: Remote | None = None) -> int | None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from remotefs.mount.check.inspection import check_state
 from tests.data.reconcile.test_odd_entries import odd
-from tests.faults import FaultyServer, LingeringDelete, Reply
+from tests.faults import EditJson, FaultyServer, LingeringDelete, Reply
 from tests.parts import Host
 from tests.upkeep.support import Time, add, machine, view, walks
 
@@ -143,3 +144,20 @@ async def test_w5_a_file_that_is_to_go_after_its_successor_does_not_go_before(
             time.passed_s += 30
             await host.walk()
         assert _deletes(server) == 0
+
+
+@pytest.mark.parametrize("is_listed_before", [False, True])
+async def test_s2_a_reply_that_alone_says_that_our_file_is_given_back_costs_no_bytes(
+    tmp_path: Path, server: FaultyServer, clock: Clock, is_listed_before: bool
+) -> None:
+    """The service gives no upload back: what is evicted here is gone."""
+    server.script.add(EditJson(lambda file: file | {"downloadable": True}), op="upload", times=None)
+    async with machine(tmp_path, server) as host:
+        await host.write("ours", b"ours")
+        await host.settled()
+        if is_listed_before:
+            await host.walk()
+        host.parts.content.trim(0)
+        await walks(host)
+        assert await view(host) == {"ours": b"ours"}
+        assert await check_state(host.parts) == []
