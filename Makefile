@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times, so its bytecode is compiled once and kept.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench clean
+.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -58,6 +58,9 @@ bench: setup-dev     ## measure for an hour, beside the installed peers; write t
 	$(BIN)/python scripts/bench.py --to docs/benchmarks/mount.md
 	$(BIN)/python scripts/bench_peers.py --to docs/benchmarks/peers.md
 	$(BIN)/python scripts/plot.py docs/benchmarks/peers.json
+
+conformance: setup-dev ## drive xfstests, pjdfstest and fsx where they lie beside; write to docs/conformance.md
+	$(BIN)/python scripts/conformance.py --to docs/conformance.md $(ARGS)
 
 clean: stop      ## remove everything that make created
 	rm -rf .venv .envs .run .mypy_cache .ruff_cache .pytest_cache .hypothesis
