@@ -13,9 +13,10 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,8 @@ Results = dict[str, dict[str, Any]]
 
 
 def main() -> int:
+    # Ended from outside it unmounts and stops its servers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     given = arguments()
     suites = Suites(given.xfstests, given.pjdfstest, tuple(given.tests.split()))
     names, places = given.only.split(","), given.on.split(",")
@@ -73,7 +76,7 @@ def measure(name: str, place: str, suites: Suites, given: argparse.Namespace) ->
     with devices(place, folder, given.durability) as made:
         verdict = RUNS[name](suites, made, folder)
     row = asdict(verdict) | {"date": f"{datetime.now(UTC):%Y-%m-%d}", "kernel": machine()["kernel"]}
-    title = f"{name} {suites.wanted[-1]}" if name == XFSTESTS else name
+    title = f"{name} {_selection(suites.wanted)}" if name == XFSTESTS else name
     results = {f"{title} on {place}": {"suite": title, "on": place, **row}}
     if given.to is not None:
         file = given.to.with_suffix(".json")
@@ -83,6 +86,11 @@ def measure(name: str, place: str, suites: Suites, given: argparse.Namespace) ->
         write(given.to, results)
     else:
         tables(results)
+
+
+def _selection(wanted: Sequence[str]) -> str:
+    """The group of xfstests that was asked for, in a word."""
+    return wanted[1] if wanted[:1] == ("-g",) and len(wanted) == 2 else "(a selection)"
 
 
 def write(document: Path, results: Results) -> None:

@@ -80,7 +80,7 @@ def _built(place: Path | None, name: str, product: str, source: str) -> None:
 def _check_people() -> None:
     known = {person.pw_name for person in pwd.getpwall()}
     if missing := [name for name in _PEOPLE if name not in known]:
-        raise SuiteMissing(f"xfstests acts as users that this machine lacks: {', '.join(missing)} (useradd)")
+        raise SuiteMissing(f"xfstests acts as users that this machine lacks: {', '.join(missing)} (useradd -m)")
 
 
 # -- xfstests

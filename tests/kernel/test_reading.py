@@ -12,6 +12,7 @@
 | errno of READ is told as it is; a cached READ is tried again first; a mapping gets SIGBUS | `test_error_*` |
 | ESTALE from OPEN makes the kernel look up again, once: a new inode is opened; GETATTR the same | `test_stale_*` |
 | cached pages stay over reopening (keep_cache) while the size and mtime of answers stay | `test_cache_*` |
+| pages that are read during an asynchronous O_DIRECT write stay after it, unless mtime moved | `test_pages_*` |
 | after a read the next stat asks GETATTR again (for atime); no SETATTR is ever sent for atime | `test_atime_*` |
 """
 
@@ -27,7 +28,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.aio import AsyncWriter
 from tests.kernel.probe import DEADLINE_S, PROBEFS, Call, Probe, attempt
+from tests.posix.support import opened
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -208,6 +211,23 @@ def test_cache_is_kept_until_size_or_mtime_changes(
     probe.change(path, data="new")
     probe.change(path, **change)
     assert path.read_bytes() == seen
+
+
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_pages_read_during_an_asynchronous_direct_write_go_when_mtime_moved(probe: Probe, is_moved: bool) -> None:
+    path = probe.make("o" * 64 * KIB)
+    probe.rule("write", path.name, gate=path.name)
+    with mmap.mmap(-1, 64 * KIB) as memory, opened(path, os.O_RDWR | os.O_DIRECT) as fd:
+        memory[:] = b"n" * 64 * KIB
+        with AsyncWriter(memory) as writer:
+            writer.begin(fd)
+            probe.wait_for("write", path.name)
+            assert path.read_bytes() == b"o" * 64 * KIB
+            if is_moved:
+                probe.change(path, times_ns={"m": 10**18 + 1})
+            probe.release(path.name)
+            assert writer.end() == 64 * KIB
+    assert path.read_bytes() == (b"n" if is_moved else b"o") * 64 * KIB
 
 
 def test_atime_is_asked_for_and_never_set(probe: Probe) -> None:

@@ -12,6 +12,7 @@ import threading
 
 import pytest
 
+from tests.aio import AsyncWriter
 from tests.posix.support import CALLER, opened, outcome, read_file, write_file
 
 pytestmark = pytest.mark.usefixtures("place")
@@ -281,6 +282,30 @@ def test_direct_access() -> None:
             os.pwrite(fd, memoryview(buffer)[:4096], 4096)
             assert os.pread(cached, 6, 4096) == b"direct"
         assert os.preadv(fd, [buffer], len(data)) == 0
+
+
+def test_what_was_written_asynchronously_is_read_whatever_was_read_meanwhile() -> None:
+    size, is_over = 640 << 10, threading.Event()
+    write_file("f", b"0" * size)
+
+    def keep_reading() -> None:
+        while not is_over.is_set():
+            read_file("f")
+
+    readers = [threading.Thread(target=keep_reading) for _ in range(2)]
+    with mmap.mmap(-1, size) as memory, opened("f", os.O_RDWR | os.O_DIRECT) as fd, AsyncWriter(memory) as writer:
+        for reader in readers:
+            reader.start()
+        try:
+            for number in range(12):
+                memory[:] = bytes([number]) * size
+                writer.begin(fd)
+                assert writer.end() == size
+                assert set(read_file("f")) == {number}
+        finally:
+            is_over.set()
+            for reader in readers:
+                reader.join()
 
 
 def test_copies_within_the_kernel() -> None:
