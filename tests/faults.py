@@ -16,14 +16,16 @@ import json
 import random
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import anyio
 import trio
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -97,7 +99,7 @@ class Rule:
     async def released(self) -> None:
         """On the server's loop: wait for `release`."""
         while not self._released.is_set():  # noqa: ASYNC110 -- set by another thread
-            await asyncio.sleep(_LOOK_S)
+            await anyio.sleep(_LOOK_S)
 
 
 class Script:
@@ -418,7 +420,7 @@ class Throttle(Action):
     async def __call__(self, call: Call) -> None:
         async def receive() -> Message:
             message = await call.receive()
-            await asyncio.sleep(len(message.get("body", b"")) / self.bytes_per_s)
+            await anyio.sleep(len(message.get("body", b"")) / self.bytes_per_s)
             return message
 
         await call.app(call.scope, receive, call.send)
@@ -437,7 +439,7 @@ class LateCommit(Action):
         while not messages or messages[-1].get("more_body"):
             messages.append(await call.receive())
         call.abort()
-        await asyncio.sleep(self.after_s)
+        await anyio.sleep(self.after_s)
         replay = iter(messages)
 
         async def receive() -> Message:
@@ -461,15 +463,15 @@ class LingeringDelete(Action):
         file_id = call.scope["path"].rpartition("/")[2]
         body = json.dumps({"id": file_id, "type": "file_deleted"}).encode()
         await call.reply(200, _raw_headers({"content-type": "application/json"}), body)
-        await asyncio.sleep(self.after_s)
+        await anyio.sleep(self.after_s)
         await call.whole_reply()
 
 
-def lagging_listing(lag_s: float) -> EditJson:
-    """A listing that lacks what was made in the last `lag_s` seconds."""
+def lagging_listing(lag_s: float, now_s: Callable[[], float] = time.time) -> EditJson:
+    """A listing that lacks what was made in the last `lag_s` seconds; `now_s` in seconds since the epoch."""
 
     def edit(page: dict[str, Any]) -> dict[str, Any]:
-        newest = datetime.now(UTC) - timedelta(seconds=lag_s)
+        newest = datetime.fromtimestamp(now_s() - lag_s, UTC)
         seen = [file for file in page["data"] if datetime.fromisoformat(file["created_at"]) <= newest]
         return page | {"data": seen}
 

@@ -40,8 +40,9 @@ _log = logging.getLogger(__name__)
 # A log of this size is copied into the database. A larger limit makes recovery longer, a smaller one makes more writes
 # in all, because a page that changes often is copied more often.
 CHECKPOINT_BYTES = 16 << 20
-# A log that grew beyond this in a burst is cut to this size when it restarts.
-_LOG_LIMIT_BYTES = 2 * CHECKPOINT_BYTES
+# A log that restarts is cut to this size by its next commit. Not cut below the size above, it would be due for a
+# checkpoint every few seconds for as long as the mount lives, though almost nothing is in it.
+LOG_LIMIT_BYTES = CHECKPOINT_BYTES // 2
 # A commit writes whole pages, however few bytes of a page it changed. With SQLite's default of 4 KiB a mkdir wrote
 # 27 KB to the log and a small file up to its upload 149 KB; with 1 KiB it is 8 and 41 KB, for 3 % more time. A database
 # keeps the page size it was made with.
@@ -331,7 +332,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, timeout=0.0)
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
+    connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT_BYTES}")
     connection.execute("PRAGMA synchronous = NORMAL")
     # SQLite would run its own checkpoints inside a commit, in the loop thread; `run_checkpoints` does it instead.
     connection.execute("PRAGMA wal_autocheckpoint = 0")

@@ -281,9 +281,9 @@ def ended(log: Log) -> list[str]:
     return [f"broken: {text}" for text in log.unforeseen()]
 
 
-async def stuck(host: Host) -> list[str]:
-    """Later operations that do not work."""
-    probe, other = "probe-of-life.txt", "probe-of-life-2.txt"
+async def stuck(host: Host, name: str = "probe-of-life") -> list[str]:
+    """Later operations that do not work; `name` is of no other file."""
+    probe, other = f"{name}.txt", f"{name}-2.txt"
     try:
         with trio.fail_after(600.0):
             await host.write(probe, b"alive")
@@ -305,16 +305,16 @@ async def untrue(host: Host, *, service: bool) -> list[str]:
     return [f"check: {finding.kind}: {finding.path}: {finding.what}" for finding in found]
 
 
-async def restless(host: Host) -> list[str]:
-    """What a mount that has nothing to do does all the same."""
+async def restless(host: Host, mounts: int = 1) -> list[str]:
+    """What a mount that has nothing to do does all the same, or so many of one service."""
     before = host.server.script.count()
-    with counted(MOST_STEPS) as steps:
+    with counted(MOST_STEPS * mounts) as steps:
         await trio.sleep(QUIET_S)
     requests = host.server.script.requests()[before:]
     found = []
-    if steps.count > MOST_STEPS:
+    if steps.count > MOST_STEPS * mounts:
         found.append(f"spins: {steps.count} steps in {QUIET_S:.0f} s of quiet: {steps.busiest()}")
-    if len(requests) > MOST_REQUESTS:
+    if len(requests) > MOST_REQUESTS * mounts:
         found.append(f"spins: {len(requests)} requests in {QUIET_S:.0f} s of quiet")
     if changes := [f"{r.op} {r.path}" for r in requests if r.op in {"upload", "delete"}]:
         found.append(f"spins: {len(changes)} changes are sent in quiet: {changes[:3]}")

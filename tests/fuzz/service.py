@@ -70,7 +70,7 @@ async def jumping(clock: Clock) -> None:
 class Wire:
     """The server's side of one connection, as actions write to it without HTTP."""
 
-    stream: trio.SocketStream
+    stream: trio.abc.Stream
     # Bytes that the client took of the replies.
     sent: int = 0
     is_closing: bool = False
@@ -105,7 +105,7 @@ class Wire:
 class Served:
     """One connection: requests parsed by h11, replies written by hand."""
 
-    def __init__(self, app: _Spoiled, stream: trio.SocketStream, most_files: Callable[[], int | None]) -> None:
+    def __init__(self, app: _Spoiled, stream: trio.abc.Stream, most_files: Callable[[], int | None]) -> None:
         self._app = app
         self._most_files = most_files
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)

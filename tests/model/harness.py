@@ -1,20 +1,14 @@
 """The file system without a kernel: the parts of a mount, against a server on a real socket, and a small kernel.
 
-`Kernel` asks as the real one does: it walks paths by lookups, counts them and gives them back, sends a FLUSH for each
-closed descriptor and a RELEASE for the last, and refuses itself what never reaches a file system. `Mount` is the life
-of the parts with everything but the kernel's own; `Portal` lets a test without a loop call both.
+`Kernel` (tests/model/kernel.py) asks as the real one does. `Mount` is the life of the parts with everything but the
+kernel's own; `Portal` lets a test without a loop call both.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 import threading
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,272 +23,16 @@ from remotefs.mount.assembly import assemble
 from remotefs.mount.check.inspection import Scope, check_state
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.database import Database
-from remotefs.store.records import ROOT_INO, ContentState, Inode
-from remotefs.vfs.attributes import AttributeChange
-from remotefs.vfs.filesystem import FileSystem
+from remotefs.store.records import ContentState
 from tests.faults import FaultyServer
-from tests.model.model import MOUNTER, RENAME_EXCHANGE, RENAME_NOREPLACE, XATTR_PREFIX, Facts, Model, after_chown
+from tests.model.kernel import Kernel, failure
+from tests.model.model import Model
 from tests.model.served import assert_served, served
 
 T = TypeVar("T")
 
 # What a test waits for at most, in seconds.
 PATIENCE_S = 20.0
-_READ_BYTES = 128 * 1024
-# A listing is continued after so many entries, as if the kernel's page were full.
-_LISTED_AT_ONCE = 3
-_UMASK = 0o022
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The one who mounted."""
-
-    uid: int = MOUNTER[0]
-    gid: int = MOUNTER[1]
-
-
-@dataclass(eq=False)
-class Descriptor:
-    """What dup shares."""
-
-    fh: int
-    ino: int
-    flags: int
-
-
-class Kernel:
-    """Path-wise calls on a FileSystem; each raises OSError."""
-
-    def __init__(self, fs: FileSystem) -> None:
-        self._fs = fs
-        self._known: Counter[int] = Counter()
-        self._slots: dict[int, Descriptor] = {}
-
-    # -- what it holds
-
-    def forget(self, *, all_but_open: bool = True) -> None:
-        """Give back the numbers of inodes that nothing needs; else only those of inodes without a name."""
-        used = {descriptor.ino for descriptor in self._slots.values()}
-        for ino in set(self._known) - used:
-            if all_but_open or self._fs.attributes.getattr(ino).nlink == 0:
-                self._fs.namespace.forget(ino, self._known.pop(ino))
-
-    async def close_all(self) -> None:
-        for slot in list(self._slots):
-            await self.close(slot)
-        self.forget()
-
-    def _know(self, inode: Inode) -> Inode:
-        self._fs.handles.looked_up(inode.ino)
-        self._known[inode.ino] += 1
-        return inode
-
-    # -- paths
-
-    def _place(self, path: str) -> tuple[Inode, bytes]:
-        folder = self._fs.attributes.getattr(ROOT_INO)
-        *above, name = path.encode().split(b"/")
-        for part in above:
-            folder = self._know(self._fs.namespace.lookup(folder.ino, part))
-            if not folder.is_dir:
-                raise _error(errno.ENOENT if folder.target else errno.ENOTDIR)
-        return folder, name
-
-    def _look(self, folder: Inode, name: bytes) -> Inode | None:
-        try:
-            return self._know(self._fs.namespace.lookup(folder.ino, name))
-        except RemotefsError as error:
-            if errno_of(error)[0] == errno.ENOENT:
-                return None
-            raise
-
-    def _find(self, path: str, *, follow: bool = True) -> Inode:
-        found = self._look(*self._place(path))
-        if found is None or (follow and found.target is not None):
-            raise _error(errno.ENOENT)
-        return found
-
-    def _free_place(self, path: str) -> tuple[int, bytes]:
-        folder, name = self._place(path)
-        if self._look(folder, name) is not None:
-            raise _error(errno.EEXIST)
-        return folder.ino, name
-
-    # -- looking
-
-    async def tree(self) -> dict[str, Facts]:
-        return {path: await self._facts(inode) for path, inode in self._walk(ROOT_INO, "")}
-
-    def _walk(self, ino: int, prefix: str) -> Iterator[tuple[str, Inode]]:
-        for name, inode in self._list(ino):
-            yield prefix + name, inode
-            yield from self._walk(inode.ino, f"{prefix}{name}/") if inode.is_dir else ()
-
-    def _list(self, ino: int) -> list[tuple[str, Inode]]:
-        fh, cookie, found = self._fs.namespace.opendir(ino), 0, []
-        while page := [entry for entry, _ in zip(self._fs.namespace.readdir(fh, cookie), range(_LISTED_AT_ONCE))]:  # noqa: B905 - cut on purpose
-            cookie = page[-1].cookie
-            found += [(e.name, self._fs.attributes.getattr(e.ino)) for e in page if e.name not in {".", ".."}]
-        for _, inode in found:
-            self._know(inode)
-        self._fs.namespace.releasedir(fh)
-        return found
-
-    async def _facts(self, inode: Inode) -> Facts:
-        given = self._fs.xattrs.listxattr(inode.ino)
-        xattrs = {name.decode(): self._fs.xattrs.getxattr(inode.ino, name) for name in given}
-        return Facts(
-            stat.filemode(inode.mode),
-            inode.nlink,
-            (inode.uid, inode.gid),
-            inode.size if inode.is_file else None,
-            await self._content(inode) if inode.is_file else None,
-            self._fs.namespace.readlink(inode.ino).decode() if inode.target is not None else None,
-            {name.removeprefix(XATTR_PREFIX): value for name, value in xattrs.items()},
-            inode.mtime_ns,
-        )
-
-    async def _content(self, inode: Inode) -> bytes | None:
-        try:
-            handle = await self._fs.files.open(inode.ino, os.O_RDONLY, Caller())
-        except RemotefsError as error:
-            if errno_of(error)[0] == errno.EACCES:
-                return None
-            raise
-        pieces = [await self._fs.files.read(handle.fh, at, _READ_BYTES) for at in range(0, inode.size, _READ_BYTES)]
-        await self._fs.files.flush(handle.fh)
-        await self._fs.files.release(handle.fh)
-        return b"".join(pieces)
-
-    # -- names
-
-    async def mkdir(self, path: str, mode: int) -> None:
-        parent, name = self._free_place(path)
-        self._know(self._fs.namespace.mkdir(parent, name, stat.S_IFDIR | mode & ~_UMASK, Caller()))
-
-    async def symlink(self, path: str, target: str) -> None:
-        parent, name = self._free_place(path)
-        self._know(self._fs.namespace.symlink(parent, name, target.encode(), Caller()))
-
-    async def link(self, old: str, new: str) -> None:
-        inode = self._find(old, follow=False)
-        parent, name = self._free_place(new)
-        self._know(self._fs.namespace.link(inode.ino, parent, name))
-
-    async def unlink(self, path: str) -> None:
-        folder, name = self._place(path)
-        self._fs.namespace.unlink(folder.ino, name)
-
-    async def rmdir(self, path: str) -> None:
-        folder, name = self._place(path)
-        self._fs.namespace.rmdir(folder.ino, name)
-
-    async def rename(self, old: str, new: str, flags: int) -> None:
-        source, name = self._place(old)
-        target, new_name = self._place(new)
-        moving, present = self._look(source, name), self._look(target, new_name)
-        if moving is None or (flags == RENAME_EXCHANGE and present is None):
-            raise _error(errno.ENOENT)
-        if flags == RENAME_NOREPLACE and present is not None:
-            raise _error(errno.EEXIST)
-        if not flags and new != old and f"{old}/".startswith(f"{new}/"):
-            raise _error(errno.ENOTEMPTY)
-        if present is not None and present.ino == moving.ino:
-            return
-        self._fs.namespace.rename(source.ino, name, target.ino, new_name, flags)
-
-    # -- attributes
-
-    async def chmod(self, path: str, mode: int) -> None:
-        await self._change(self._find(path), AttributeChange(mode=mode))
-
-    async def chown(self, path: str, uid: int, gid: int) -> None:
-        inode = self._find(path)
-        await self._change(inode, AttributeChange(uid=uid, gid=gid, mode=after_chown(inode.mode)))
-
-    async def utimens(self, path: str, mtime_ns: int) -> None:
-        await self._change(self._find(path), AttributeChange(mtime_ns=mtime_ns, atime_ns=mtime_ns))
-
-    async def truncate(self, path: str, size: int) -> None:
-        inode = self._find(path)
-        if inode.is_dir:
-            raise _error(errno.EISDIR)
-        await self._change(inode, AttributeChange(size=size))
-
-    async def _change(self, inode: Inode, change: AttributeChange) -> None:
-        await self._fs.attributes.setattr(inode.ino, change, None)
-
-    async def setxattr(self, path: str, name: str, value: bytes) -> None:
-        self._fs.xattrs.setxattr(self._find(path).ino, (XATTR_PREFIX + name).encode(), value)
-
-    async def removexattr(self, path: str, name: str) -> None:
-        self._fs.xattrs.removexattr(self._find(path).ino, (XATTR_PREFIX + name).encode())
-
-    # -- open files
-
-    async def open(self, slot: int, path: str, flags: int, mode: int) -> None:
-        folder, name = self._place(path)
-        found = self._look(folder, name)
-        if found is None and flags & os.O_CREAT:
-            opened, handle = await self._fs.files.create(
-                folder.ino, name, stat.S_IFREG | mode & ~_UMASK, flags & ~os.O_TRUNC, Caller()
-            )
-            self._know(opened)
-        elif found is None or (found.target is not None and not flags & os.O_EXCL):
-            raise _error(errno.ENOENT)
-        elif flags & os.O_EXCL:
-            raise _error(errno.EEXIST)
-        else:
-            opened, handle = found, await self._fs.files.open(found.ino, flags & ~os.O_CREAT, Caller())
-        await self._put(slot, Descriptor(handle.fh, opened.ino, flags))
-
-    async def dup(self, slot: int, other: int) -> None:
-        await self._put(other, self._descriptor(slot))
-
-    async def close(self, slot: int) -> None:
-        descriptor = self._descriptor(slot)
-        del self._slots[slot]
-        await self._let_go(descriptor)
-
-    async def read(self, slot: int, offset: int, size: int) -> bytes:
-        descriptor = self._descriptor(slot)
-        if descriptor.flags & os.O_ACCMODE == os.O_WRONLY:
-            raise _error(errno.EBADF)
-        return await self._fs.files.read(descriptor.fh, offset, size)
-
-    async def write(self, slot: int, offset: int, data: bytes) -> int:
-        descriptor = self._descriptor(slot)
-        if descriptor.flags & os.O_ACCMODE == os.O_RDONLY:
-            raise _error(errno.EBADF)
-        if descriptor.flags & os.O_APPEND:
-            offset = self._fs.attributes.getattr(descriptor.ino).size
-        return await self._fs.files.write(descriptor.fh, offset, data)
-
-    async def ftruncate(self, slot: int, size: int) -> None:
-        descriptor = self._descriptor(slot)
-        if descriptor.flags & os.O_ACCMODE == os.O_RDONLY:
-            raise _error(errno.EINVAL)
-        await self._fs.attributes.setattr(descriptor.ino, AttributeChange(size=size), descriptor.fh)
-
-    async def fsync(self, slot: int) -> None:
-        await self._fs.files.fsync(self._descriptor(slot).fh)
-
-    def _descriptor(self, slot: int) -> Descriptor:
-        if slot not in self._slots:
-            raise _error(errno.EBADF)
-        return self._slots[slot]
-
-    async def _put(self, slot: int, descriptor: Descriptor) -> None:
-        old = self._slots.get(slot)
-        self._slots[slot] = descriptor
-        if old is not None:
-            await self._let_go(old)
-
-    async def _let_go(self, descriptor: Descriptor) -> None:
-        await self._fs.files.flush(descriptor.fh)
-        if descriptor not in self._slots.values():
-            await self._fs.files.release(descriptor.fh)
 
 
 class Mount:
@@ -372,7 +110,7 @@ class Harness:
             with trio.fail_after(PATIENCE_S):
                 return await getattr(kernel, verb)(*arguments)
         except RemotefsError as error:
-            raise _error(errno_of(error)[0]) from error
+            raise failure(errno_of(error)[0]) from error
         finally:
             kernel.forget(all_but_open=False)
 
@@ -492,7 +230,3 @@ def _config(server: FaultyServer, writeback: WritebackConfig) -> Config:
         writeback=writeback,
         refresh=RefreshConfig(removal_min_age_s=0),
     )
-
-
-def _error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))

@@ -1,0 +1,220 @@
+"""The judgement: of a machine that has started again, and of the world once all trouble is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from remotefs import names
+from remotefs.config import Config
+from remotefs.errors import RemotefsError
+from remotefs.store.records import ContentState
+from remotefs.vfs.policy import NamePolicy
+from tests.fuzz.oracle import _all_bytes, _paths, ended, recovered, restless, stuck, untrue
+from tests.model.model import Node
+from tests.simulation.disk import Persistence
+from tests.simulation.history import Found, History, Shape, brief, disagreement
+from tests.simulation.machine import Machine
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_POLICY = NamePolicy(Config().names)
+_TRIES, _PAUSE_S = 60, 10.0
+
+
+async def judge_start(machine: Machine, tell: Callable[[str], None]) -> list[str]:
+    """Compare what a machine has after it has started again with what it may have; go on from there."""
+    found = await _found(machine)
+    history, how = machine.history, machine.went_down
+    if how is None:
+        allowed, versions = history.shapes[-1:], _as_now
+    elif how is Persistence.ALL:
+        allowed, versions = history.shapes[machine.first_shape :], _as_killed(machine)
+    else:
+        allowed, versions = history.shapes, history.versions
+    shape, complaint = _fitting(found, allowed, versions)
+    machine.under_way.clear()
+    machine.is_naming = False
+    if shape is None:
+        text = f"lost: machine {machine.number} has another tree than it may have after {how or 'an unmount'}: {complaint}"
+        tell(text)
+        return [text]
+    _install(machine, shape, found)
+    if how is not Persistence.ALL:
+        machine.history = History(machine.model)
+    return []
+
+
+async def _found(machine: Machine) -> dict[str, Found]:
+    assert machine.kernel is not None
+    for _ in range(_TRIES):
+        try:
+            below = await machine.kernel.below(f"m{machine.number}")
+            return {path: Found(*pair) for path, pair in below.items()}
+        except (RemotefsError, OSError) as error:
+            machine.tell(f"machine {machine.number} cannot be read yet: {error}")
+            await trio.sleep(_PAUSE_S)
+    raise AssertionError(f"machine {machine.number} cannot be read")
+
+
+def _as_now(node: Node) -> Sequence[bytes]:
+    return [node.data]
+
+
+def _as_killed(machine: Machine) -> Callable[[Node], Sequence[bytes]]:
+    def versions(node: Node) -> Sequence[bytes]:
+        if node not in machine.under_way:
+            return [node.data]
+        return [machine.under_way[node], *machine.history.versions(node)[-1:], node.data]
+
+    return versions
+
+
+def _fitting(
+    found: Mapping[str, Found], allowed: Sequence[Shape], versions: Callable[[Node], Sequence[bytes]]
+) -> tuple[Shape | None, str]:
+    complaint = ""
+    for shape in reversed(allowed):
+        wrong = disagreement(found, shape, versions)
+        if wrong is None:
+            return shape, ""
+        complaint = complaint or wrong
+    return None, complaint
+
+
+def _install(machine: Machine, shape: Shape, found: Mapping[str, Found]) -> None:
+    """Make the model what was found; the nodes stay."""
+    model = machine.model
+    model.slots.clear()
+    model.root.entries = {}
+    for entry in shape.values():
+        entry.node.nlink, entry.node.entries = 0, {}
+    for path, entry in shape.items():
+        node = entry.node
+        folder, _, name = path.rpartition("/")
+        (model._find(folder) if folder else model.root).entries[name] = node
+        node.nlink += 1
+        node.mode, node.xattrs = entry.mode, dict(entry.xattrs)
+        data = found[path].facts.data
+        if data is not None and data != node.data:
+            before, node.data = node.data, data
+            machine.history.changed(node, before)
+    machine.history.named()
+
+
+# -- the end
+
+
+async def judge_end(world: World) -> list[str]:
+    """Let everything arrive, and return what is not as it has to be."""
+    found: list[str] = []
+    for _ in range(2 if len(world.machines) > 1 else 1):
+        for machine in world.machines:
+            try:
+                await recovered(machine.host())
+            except AssertionError as error:
+                found.append(f"stuck: machine {machine.number}: {error}")
+    for machine in world.machines:
+        found += [f"machine {machine.number}: {one}" for one in await _of_machine(world, machine)]
+    found += _of_service(world) + await _owed(world) + await _unlike(world)
+    for machine in world.machines:
+        host = machine.host()
+        found += [*await untrue(host, service=True), *await stuck(host, f"probe-{machine.number}")]
+    found += await restless(world.machines[0].host(), len(world.machines))
+    return found + ended(world.log)
+
+
+async def _of_machine(world: World, machine: Machine) -> list[str]:
+    """Compare a machine's own files with the model, and what the service has of them."""
+    history = machine.history
+    history.named()
+    wrong = disagreement(await _found(machine), history.moment, _as_now)
+    if wrong is not None:
+        return [f"lost: {wrong}"]
+    found = []
+    there = {record.id for record in world.records()}
+    assert machine.kernel is not None
+    for node, paths in machine.model.files():
+        inode = await machine.kernel.inode(f"m{machine.number}/{paths[0]}")
+        if all(_POLICY.never_uploaded(path) for path in paths):
+            continue
+        if inode.state != ContentState.CLEAN or inode.file_id not in there:
+            found.append(f"lost: {paths[0]} is not with the service: state {inode.state}, {inode.file_id}")
+        elif (data := world.bytes_of(inode.file_id)) != node.data:
+            found.append(f"lost: the service has {brief(data)} of {paths[0]}, not {brief(node.data)}")
+    return found
+
+
+def _of_service(world: World) -> list[str]:
+    """Find files at the service that no machine has, with one writer and a listing that does not lag."""
+    if any(event[1] in {"lag"} for event in world.life.events):
+        return []
+    bound = {
+        record.id
+        for record in world.records()
+        for machine in world.machines
+        if machine.parts is not None and any(inode.nlink > 0 for inode in machine.parts.tree.holders(record.id))
+    }
+    return [
+        f"twice: the service has {names.decode(record.filename)} as {record.id}, which no machine has"
+        for record in world.records()
+        if record.id not in bound and world.ledger.made_by.get(record.id) is not None
+    ]
+
+
+async def _owed(world: World) -> list[str]:
+    """Find contents that a user may rely on, and that are nowhere."""
+    owed = world.ledger.owed()
+    if not owed:
+        return []
+    kept = {world.bytes_of(record.id) for record in world.records()}
+    for machine in world.machines:
+        kept |= {data for data in await _all_bytes(machine.host()) if data is not None}
+    return [
+        f"lost: {path} of machine {number}: {brief(data)} is nowhere"
+        for data, (number, path) in owed.items()
+        if data not in kept
+    ]
+
+
+async def _unlike(world: World) -> list[str]:
+    """Compare what the machines show of the files that are with the service."""
+    shown = [_shown(machine) for machine in world.machines]
+    aliases = {path for paths, theirs in shown for path in theirs}
+    found = []
+    for (one, _), machine in zip(shown[1:], world.machines[1:], strict=True):
+        first = shown[0][0]
+        for file_id in sorted({*one, *first}):
+            here, there = first.get(file_id), one.get(file_id)
+            if here != there and not {_plain(here), _plain(there)} & {_plain(alias) for alias in aliases}:
+                found.append(f"unlike: machine 0 has {file_id} as {here}, machine {machine.number} as {there}")
+    return found
+
+
+def _shown(machine: Machine) -> tuple[dict[str, str], set[str]]:
+    """Return the path of each id, and the paths that are aliases here or stand in for a name that one of them has."""
+    host = machine.host()
+    paths: dict[str, str] = {}
+    aliases: set[str] = set()
+    for path in _paths(host):
+        inode = host.stat(path)
+        if inode.file_id is None:
+            continue
+        remote = host.parts.remotes.find(inode.file_id)
+        if inode.file_id in paths or remote is None:
+            continue
+        paths[inode.file_id] = path
+        if names.decode(remote.filename) != _plain(path):
+            aliases |= {path, names.decode(remote.filename)}
+    return paths, aliases
+
+
+def _plain(path: str | None) -> str | None:
+    """Return the path without the id of a conflict copy (N3)."""
+    if path is None or " [file_" not in path:
+        return path
+    stem, _, rest = path.partition(" [file_")
+    return stem + rest.partition("]")[2]
