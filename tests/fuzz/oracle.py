@@ -305,17 +305,17 @@ async def untrue(host: Host, *, service: bool) -> list[str]:
     return [f"check: {finding.kind}: {finding.path}: {finding.what}" for finding in found]
 
 
-async def restless(host: Host, mounts: int = 1) -> list[str]:
-    """What a mount that has nothing to do does all the same, or so many of one service."""
-    before = host.server.script.count()
-    with counted(MOST_STEPS * mounts) as steps:
-        await trio.sleep(QUIET_S)
+async def restless(host: Host, mounts: int = 1, quiet_s: float = QUIET_S) -> list[str]:
+    """What a mount that has nothing to do for so many seconds does all the same, or so many mounts of one service."""
+    before, part = host.server.script.count(), mounts * quiet_s / QUIET_S
+    with counted(int(MOST_STEPS * part)) as steps:
+        await trio.sleep(quiet_s)
     requests = host.server.script.requests()[before:]
     found = []
-    if steps.count > MOST_STEPS * mounts:
-        found.append(f"spins: {steps.count} steps in {QUIET_S:.0f} s of quiet: {steps.busiest()}")
-    if len(requests) > MOST_REQUESTS * mounts:
-        found.append(f"spins: {len(requests)} requests in {QUIET_S:.0f} s of quiet")
+    if steps.count > MOST_STEPS * part:
+        found.append(f"spins: {steps.count} steps in {quiet_s:.0f} s of quiet: {steps.busiest()}")
+    if len(requests) > MOST_REQUESTS * part:
+        found.append(f"spins: {len(requests)} requests in {quiet_s:.0f} s of quiet")
     if changes := [f"{r.op} {r.path}" for r in requests if r.op in {"upload", "delete"}]:
         found.append(f"spins: {len(changes)} changes are sent in quiet: {changes[:3]}")
     return found

@@ -2,7 +2,8 @@
 
     python -m tests.simulation SEED [COUNT]
 
-tells the life of SEED and its digest; with COUNT it lives that many, from SEED on, and shrinks those that fail.
+tells the life of SEED and its digest; with COUNT it lives that many, from SEED on. A life that fails is shrunk to a
+script that can be kept in test_found.py.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 
 from tests.fuzz.world import trust_little
 from tests.simulation.life import life_of
+from tests.simulation.shrink import shrink
 from tests.simulation.world import live
 
 
@@ -25,7 +27,10 @@ def main() -> int:
             print("\n".join(outcome.told))
         if count == 1 or outcome.complaints:
             print(outcome, flush=True)
-        failed += bool(outcome.complaints)
+        if outcome.complaints:
+            failed += 1
+            shortest = shrink(outcome, told=lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+            print(f"\nas short as it gets:\n\n{shortest.life!r}\n\n{shortest}", flush=True)
     if count > 1:
         print(f"{count} lives, {failed} failed")
     return min(failed, 1)

@@ -65,6 +65,8 @@ class Disk:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        # By file what a sync failed to write.
+        self._lost: dict[int, bytes] = {}
         self.sync_all()
 
     def sync_all(self) -> None:
@@ -90,6 +92,24 @@ class Disk:
         if path == str(self.root) or path.startswith(f"{self.root}/"):
             self._keep(path)
 
+    def failed(self, path: str) -> None:
+        """Note that a sync failed: what was to be written then is lost, though a later sync succeeds (fsync(2))."""
+        if path.startswith(f"{self.root}/") and os.path.isfile(path):
+            self._lost[os.stat(path).st_ino] = Path(path).read_bytes()
+
+    def _but_lost(self, ino: int, data: bytes) -> bytes:
+        """Return what a sync brings to the disk: not the blocks that an earlier one failed to write."""
+        lost = self._lost.get(ino)
+        if lost is None:
+            return data
+        old = self._kept[ino].data if ino in self._kept else b""
+        blocks = [data[at : at + _BLOCK] for at in range(0, len(data), _BLOCK)]
+        for number, block in enumerate(blocks):
+            at = number * _BLOCK
+            if block == lost[at : at + _BLOCK]:
+                blocks[number] = old[at : at + _BLOCK].ljust(len(block), b"\0")[: len(block)]
+        return b"".join(blocks)
+
     def _keep(self, path: str) -> None:
         if os.path.basename(path) in _WORTHLESS:
             return
@@ -102,7 +122,7 @@ class Disk:
             with os.scandir(path) as entries:
                 kept.names = {entry.name: entry.inode() for entry in entries}
         else:
-            kept.data, kept.labels = Path(path).read_bytes(), _labels(path)
+            kept.data, kept.labels = self._but_lost(status.st_ino, Path(path).read_bytes()), _labels(path)
         self._kept[status.st_ino] = kept
 
     # -- what SQLite syncs
@@ -265,8 +285,13 @@ class Platter:
 
     def _syncing(self, call: Callable[[int], None]) -> Callable[[Any], None]:
         def syncing(fd: Any) -> None:
-            call(fd)
             path = os.readlink(f"/proc/self/fd/{fd if isinstance(fd, int) else fd.fileno()}")
+            try:
+                call(fd)
+            except OSError:
+                for disk in self.disks:
+                    disk.failed(path)
+                raise
             for disk in self.disks:
                 disk.synced(path)
 

@@ -24,7 +24,7 @@ FLAGS = ("r", "w", "rw", "append", "new", "trunc", "excl")
 # The folders that each machine has at the beginning.
 FIRST_FOLDERS = ("d", "d/e", "k")
 _FOLDERS = ("", *FIRST_FOLDERS)
-_NAMES = ("a", "b.txt", "c", "t.tmp", "lock~")
+_NAMES = ("a", "b.txt", "c", "t.tmp", "lock~", ".DS_Store")
 _SHARED = ("p", "q.txt", "s/r")
 _SIZES = (0, 1, 100, 700, 4096, 5000, 9000, 20_000)
 _PAUSES = (0.0, 0.0, 0.1, 0.7, 3.0, 9.0, 40.0, 200.0)

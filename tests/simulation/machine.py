@@ -94,6 +94,7 @@ class Machine:
         self.calls: list[trio.CancelScope] = []
         # How long it stays down when it goes down, in seconds.
         self.down_s = 0.0
+        self.lost_power = False
         self.asking = 0
         # The bytes that were last written to each shared file, by its number.
         self.written: dict[int, bytes] = {}
@@ -222,6 +223,7 @@ class Machine:
         if persistence is Persistence.ALL:
             left.inherit(self.disk)
         else:
+            self.lost_power = True
             self._booted_s, self._boots = self.chance.clock.now_s, self._boots + 1
         self.disks.remove(self.disk)
         self.disks.append(left)

@@ -30,6 +30,9 @@ _FLAGS = {
     "new": os.O_RDWR | os.O_CREAT, "trunc": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "excl": os.O_RDWR | os.O_CREAT | os.O_EXCL,
 }  # fmt: skip
 _NAMES = frozenset({"mkdir", "symlink", "link", "unlink", "rmdir", "rename", "chmod", "setxattr", "removexattr"})
+# How long a call on names may take, and any other: with a slow disk, and what a reader and a close wait (R7, W2), in
+# seconds.
+_LONGEST_NAME_S, _LONGEST_S = 0.0, 60.0
 # What a call may fail with while the disk or the network is in trouble.
 _TROUBLES = frozenset({errno.EIO, errno.ENOSPC, errno.ETIMEDOUT, errno.EDQUOT, errno.EROFS, errno.EAGAIN, errno.ESTALE,
                        errno.EMFILE, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EFBIG, errno.EINVAL})  # fmt: skip
@@ -88,6 +91,7 @@ class Caller:
         kernel, machine = self._kernel(), self._machine
         machine.parts.refresh.note_use()  # type: ignore[union-attr]  # a kernel has its parts
         result: Any
+        began_s = trio.current_time()
         machine.asking += 1
         try:
             result = await getattr(kernel, verb)(*args)
@@ -100,6 +104,8 @@ class Caller:
             result = OSError(errno.EIO, repr(error))
         finally:
             machine.asking -= 1
+        if (took_s := trio.current_time() - began_s) > (_LONGEST_NAME_S if verb in _NAMES else _LONGEST_S):
+            machine.complaints.append(f"held: {self._name} waits {took_s:.0f} s for {verb} {args[:2]}")
         if machine.kernel is kernel and machine.up.is_set() and not machine.asking:
             kernel.forget(all_but_open=False)
         if machine.kernel is not kernel or not machine.up.is_set():

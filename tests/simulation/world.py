@@ -39,7 +39,7 @@ from tests.simulation.network import Late, Network, Silence, networked
 from tests.simulation.scheduler import Chance, Stalled, run
 from tests.simulation.sharing import Sharer
 from tests.simulation.user import Caller, CutShort, Own
-from tests.simulation.verdict import judge_end, judge_start
+from tests.simulation.verdict import POLICY, judge_end, judge_start
 
 _MEMORY = Path("/dev/shm")
 # More steps than any life takes: a task that spins never lets time pass.
@@ -127,8 +127,9 @@ class World(trio.abc.Instrument):
                 patch = cleanup.enter_context(pytest.MonkeyPatch.context())
                 patch.setattr(database, "CHECKPOINT_BYTES", _CHECKPOINT_BYTES)
                 patch.setattr(database, "LOG_LIMIT_BYTES", _CHECKPOINT_BYTES // 2)
-                self.platter = Platter(self.chance.clock.wall_ns, patch)
                 self.ailing = cleanup.enter_context(Ailing(self.folder))
+                # Outside of what fails, so that it sees which syncs did.
+                self.platter = Platter(self.chance.clock.wall_ns, cleanup.enter_context(pytest.MonkeyPatch.context()))
                 cleanup.enter_context(Points(self._reached))
                 self.log = cleanup.enter_context(watched())
                 run(self._lived, self.chance)
@@ -324,6 +325,8 @@ class World(trio.abc.Instrument):
             record = commit(*args, **options)
             self.ledger.uploaded(record.id, wires.asker.get(), self.bytes_of(record.id))
             self.tell(f"the service has {record.filename} as {record.id[:12]}, {record.size_bytes} bytes")
+            if wires.asker.get() is not None and POLICY.never_uploaded(path := names.decode(record.filename)):
+                self.outcome.complaints.append(f"sent: {path}, which stays on its machine (N6)")
             return record
 
         patch.setattr(store, "commit", committed)
