@@ -22,7 +22,7 @@ import h11
 import trio
 import trio.testing
 from anyio import to_thread as anyio_threads
-from starlette.types import Message
+from starlette.types import ASGIApp, Message
 
 from remotefs.server import Settings, Store
 from remotefs.server.app import make_app
@@ -105,7 +105,7 @@ class Wire:
 class Served:
     """One connection: requests parsed by h11, replies written by hand."""
 
-    def __init__(self, app: _Spoiled, stream: trio.abc.Stream, most_files: Callable[[], int | None]) -> None:
+    def __init__(self, app: ASGIApp, stream: trio.abc.Stream, most_files: Callable[[], int | None]) -> None:
         self._app = app
         self._most_files = most_files
         self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)

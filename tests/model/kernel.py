@@ -266,6 +266,8 @@ class Kernel:
         descriptor = self._descriptor(slot)
         if descriptor.flags & os.O_ACCMODE == os.O_RDONLY:
             raise failure(errno.EBADF)
+        if not data:
+            return 0
         if descriptor.flags & os.O_APPEND:
             offset = self._fs.attributes.getattr(descriptor.ino).size
         return await self._fs.files.write(descriptor.fh, offset, data)

@@ -326,6 +326,8 @@ class Model:
         description = self._description(slot)
         if description.access == os.O_RDONLY:
             raise _error(errno.EBADF)
+        if not data:  # it never reaches a file system
+            return 0
         before = description.node.data
         at = len(before) if description.flags & os.O_APPEND else offset
         self._set_data(description.node, before[:at].ljust(at, b"\0") + data + before[at + len(data) :])

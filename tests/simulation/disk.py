@@ -78,12 +78,20 @@ class Disk:
 
     def inherit(self, before: Disk) -> None:
         """Take over what was synced of the folder that this one is a copy of: after a kill the rest is in memory yet."""
-        twins = {before.root: self.root} | {path: self.root / path.relative_to(before.root) for path in before.root.rglob("*")}
+        twins = {before.root: self.root} | {
+            path: self.root / path.relative_to(before.root) for path in before.root.rglob("*")
+        }
         numbers = {os.stat(old).st_ino: os.stat(new).st_ino for old, new in twins.items() if new.exists()}
         kept = {new: before._kept[old] for old, new in numbers.items() if old in before._kept}
         # Names of files that are gone by now may come back: those keep their numbers, which no file of this folder has.
         self._kept = {old: one for old, one in before._kept.items() if old not in numbers} | {
-            number: Kept(one.is_folder, one.data, {n: numbers.get(i, i) for n, i in one.names.items()}, one.labels, one.changed_ns)
+            number: Kept(
+                one.is_folder,
+                one.data,
+                {n: numbers.get(i, i) for n, i in one.names.items()},
+                one.labels,
+                one.changed_ns,
+            )
             for number, one in kept.items()
         }
 
@@ -149,7 +157,9 @@ class Disk:
         mixed = persistence in {Persistence.SOME, Persistence.TORN}
         names = persistence is Persistence.NAMES or (mixed and chance.random() < 0.5)
         here = {os.stat(path).st_ino: path for path in map(str, self.root.rglob("*"))}
-        self._write_folder(os.stat(self.root).st_ino, self.root, target, _Remains(self, persistence, names, chance, here))
+        self._write_folder(
+            os.stat(self.root).st_ino, self.root, target, _Remains(self, persistence, names, chance, here)
+        )
 
     def _write_folder(self, ino: int, place: Path | None, target: Path, remains: _Remains) -> None:
         target.mkdir(mode=0o700)
@@ -269,7 +279,9 @@ class Ailing(Boundary):
 def wishes() -> list[str]:
     """Return all that may be asked of `Ailing.fail`."""
     harmless = {"dup", "statvfs", "getxattr", "vacuum", "connect"}
-    return [f"{kind} {trouble}" for kind, all_of in (DISK | DATABASE).items() if kind not in harmless for trouble in all_of]
+    return [
+        f"{kind} {trouble}" for kind, all_of in (DISK | DATABASE).items() if kind not in harmless for trouble in all_of
+    ]
 
 
 class Platter:

@@ -30,7 +30,19 @@ _SIZES = (0, 1, 100, 700, 4096, 5000, 9000, 20_000)
 _PAUSES = (0.0, 0.0, 0.1, 0.7, 3.0, 9.0, 40.0, 200.0)
 # The kinds of request that may be spoiled.
 _OPS = ("upload", "upload", "list", "metadata", "content", "delete")
-_REPLIES = ("lost reply", "dropped", "half body", "cut body", "429", "500", "529", "503 with a pause", "late", "late reply", "silence")
+_REPLIES = (
+    "lost reply",
+    "dropped",
+    "half body",
+    "cut body",
+    "429",
+    "500",
+    "529",
+    "503 with a pause",
+    "late",
+    "late reply",
+    "silence",
+)
 
 
 @dataclass(frozen=True)
@@ -69,10 +81,12 @@ def life_of(seed: int) -> Life:
     """Return the life that a seed determines."""
     chance = random.Random(f"{seed}/life")
     machines = chance.choice((1, 1, 1, 2, 2, 3))
-    users = []
+    users: list[User] = []
     for machine in range(machines):
-        for number in range(chance.choice((1, 2, 2, 3))):
-            users.append(User(machine, _steps(chance, machine, number, shared=machines > 1 or chance.random() < 0.3)))
+        users += [
+            User(machine, _steps(chance, machine, number, shared=machines > 1 or chance.random() < 0.3))
+            for number in range(chance.choice((1, 2, 2, 3)))
+        ]
     span_s = chance.choice((60.0, 300.0, 3000.0))
     return Life(
         seed, tuple(users), _events(chance, machines, span_s), machines,
@@ -151,7 +165,9 @@ class _Maker:
     def _save_by_rename(self) -> None:
         slot, path = self._chance.choice(self._slots), self._path()
         self._add(("open", slot, f"{path}.tmp", "trunc"), ("write", slot, 0, *self._bytes()))
-        self._add(*[("fsync", slot)] * (self._chance.random() < 0.5), ("close", slot), ("rename", f"{path}.tmp", path, 0))
+        self._add(
+            *[("fsync", slot)] * (self._chance.random() < 0.5), ("close", slot), ("rename", f"{path}.tmp", path, 0)
+        )
 
     def _backup(self) -> None:
         slot, path = self._chance.choice(self._slots), self._path()
@@ -160,7 +176,9 @@ class _Maker:
 
     def _edit(self) -> None:
         slot = self._chance.choice(self._slots)
-        self._add(("open", slot, self._path(), "rw"), ("write", slot, self._chance.choice((0, 50, 4000)), *self._bytes()))
+        self._add(
+            ("open", slot, self._path(), "rw"), ("write", slot, self._chance.choice((0, 50, 4000)), *self._bytes())
+        )
         self._add(("close", slot))
 
     def _hold_open(self) -> None:
@@ -274,7 +292,14 @@ def _away(chance: random.Random, machines: int) -> Event:
 
 def _upload(chance: random.Random, _: int) -> Event:
     name = chance.choice(("theirs", "o/theirs.bin", "shared/p", "shared/q.txt"))
-    return "upload", name, chance.choice((10, 600, 9000)), chance.randrange(10**6, 10**7), chance.random() < 0.6, chance.choice((0, 0, 3600))
+    return (
+        "upload",
+        name,
+        chance.choice((10, 600, 9000)),
+        chance.randrange(10**6, 10**7),
+        chance.random() < 0.6,
+        chance.choice((0, 0, 3600)),
+    )
 
 
 def _remove(chance: random.Random, _: int) -> Event:

@@ -121,10 +121,11 @@ class Machine:
         while True:
             try:
                 await self.nursery.start(self._run)
-                return
             except TransportError as error:
                 self.tell(f"machine {self.number} cannot mount: {error}")
                 await trio.sleep(_AGAIN_S)
+            else:
+                return
 
     async def _run(self, *, task_status: trio.TaskStatus[None]) -> None:
         whose.set(self)
@@ -216,7 +217,9 @@ class Machine:
         self.fuse = None
         self.went_down = persistence
         self.first_shape = max(len(self.history.shapes) - 1 - self.is_naming, 0)
-        self.tell(f"machine {self.number} {'is killed' if persistence is Persistence.ALL else f'loses power ({persistence})'}")
+        self.tell(
+            f"machine {self.number} {'is killed' if persistence is Persistence.ALL else f'loses power ({persistence})'}"
+        )
         target = self.folder / f"machine-{self.number}-{self.lives}"
         self.disk.left(target, persistence, self._chance)
         left = Disk(target)

@@ -18,7 +18,7 @@ import anyio
 import pytest
 import trio
 import trio.testing
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from remotefs.api.http import httpcore
 from remotefs.server import Settings
@@ -59,8 +59,7 @@ class Line(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with _translated(httpcore.ReadError, httpcore.ReadTimeout), trio.fail_after(_or_ever(timeout)):
-            data: bytes = await self._stream.receive_some(max_bytes)
-            return data
+            return bytes(await self._stream.receive_some(max_bytes))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         with _translated(httpcore.WriteError, httpcore.WriteTimeout), trio.fail_after(_or_ever(timeout)):
@@ -72,7 +71,7 @@ class Line(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
             # Without a request under way nothing comes but the end.
-            return self._is_broken or self._stream.receive_stream._incoming._closed  # type: ignore[attr-defined]
+            return self._is_broken or self._stream.receive_stream._incoming._closed
         return _NoSocket() if info == "socket" else None
 
 
@@ -163,7 +162,7 @@ async def networked(
         service = Service(address(0), store, script, KEY)
 
         async def answer(stream: trio.abc.Stream, machine: int) -> None:
-            await Served(_Told(app, machine, seen), stream, lambda: service.page_files).run()
+            await Served(_told(app, machine, seen), stream, lambda: service.page_files).run()
 
         async with trio.open_nursery() as nursery:
             network = Network(service, answer, nursery)
@@ -174,26 +173,23 @@ async def networked(
             nursery.cancel_scope.cancel()
 
 
-class _Told:
-    """The application of one machine's connection: each request and its status are told."""
+def _told(app: ASGIApp, machine: int, seen: Callable[[int, str, str, int | None], None]) -> ASGIApp:
+    """Return the application of one machine's connection: each request and its status are told."""
 
-    def __init__(self, app: _Spoiled, machine: int, seen: Callable[[int, str, str, int | None], None]) -> None:
-        self._app = app
-        self._machine = machine
-        self._seen = seen
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        asker.set(self._machine)
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        asker.set(machine)
         query = scope["query_string"].decode()
-        what = scope["method"], scope["path"] + (f"?{query}" if query else "")
-        self._seen(self._machine, *what, None)
+        method, path = scope["method"], scope["path"] + (f"?{query}" if query else "")
+        seen(machine, method, path, None)
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._seen(self._machine, *what, message["status"])
+                seen(machine, method, path, message["status"])
             await send(message)
 
-        await self._app(scope, receive, told)
+        await app(scope, receive, told)
+
+    return answer
 
 
 @dataclass

@@ -61,8 +61,13 @@ def _without(life: Life, gone: set[_Atom]) -> Life:
     )
     events = tuple(event for number, event in enumerate(life.events) if (None, number) not in gone)
     machines = max((one.machine for one in users if one.steps), default=0) + 1
-    if all(not isinstance(event[2], int) or event[1] not in {"crash", "remount", "away", "disk"} or event[2] < machines for event in events):
-        return replace(life, users=tuple(one for one in users if one.machine < machines), events=events, machines=machines)
+    if all(
+        not isinstance(event[2], int) or event[1] not in {"crash", "remount", "away", "disk"} or event[2] < machines
+        for event in events
+    ):
+        return replace(
+            life, users=tuple(one for one in users if one.machine < machines), events=events, machines=machines
+        )
     return replace(life, users=users, events=events)
 
 

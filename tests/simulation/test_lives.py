@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def test_nothing_is_lost_in_a_life(first: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(_LONG_S + 600)
-def test_nothing_is_lost_in_thousands_of_lives(record_property: pytest.RecordProperty) -> None:
+def test_nothing_is_lost_in_thousands_of_lives(record_property: Callable[[str, object], None]) -> None:
     failed, until_s = [], time.monotonic() + _LONG_S
     for seed in count(_FIRST_LONG):
         if time.monotonic() > until_s:

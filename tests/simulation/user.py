@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -159,7 +158,7 @@ class Caller:
         async with self._locks.names:
             undo, before = undo_of(machine.model), self._content_at(path)
             node = self._node_at(path)
-            async with _held(self._locks.file(node) if node is not None and flags & os.O_TRUNC else None):
+            async with _Held(self._locks.file(node) if node is not None and flags & os.O_TRUNC else None):
                 self._kernel()
                 with self._under_way(node if flags & os.O_TRUNC else None, before, names=node is None):
                     expected = self._expect("open", slot, path, flags, 0o644)
@@ -190,10 +189,15 @@ class Caller:
     async def _truncate(self, path: str, size: int) -> None:
         while True:
             node = self._node_at(path)
-            async with _held(self._locks.file(node) if node is not None else None):
+            async with _Held(self._locks.file(node) if node is not None else None):
                 if self._node_at(path) is not node:
                     continue
-                await self._change(node, f"truncate {path} to {size}", ("truncate", f"{self._prefix}{path}", size), ("truncate", path, size))
+                await self._change(
+                    node,
+                    f"truncate {path} to {size}",
+                    ("truncate", f"{self._prefix}{path}", size),
+                    ("truncate", path, size),
+                )
                 return
 
     async def _descriptor_call(self, verb: str, args: list[Any]) -> None:
@@ -206,7 +210,7 @@ class Caller:
         if verb == "write":
             _, at, size, stamp = args
             args = [slot, at, content(size, stamp)]
-        async with _held(self._locks.file(node) if node is not None else None):
+        async with _Held(self._locks.file(node) if node is not None else None):
             if (now := self._machine.model.slots.get(slot)) is not description:
                 raise CutShort if now is None else AssertionError("a user has its descriptors for itself")
             if verb == "write":
@@ -306,7 +310,7 @@ class Caller:
         machine.is_naming = False
 
 
-class _held:
+class _Held:
     """Hold a lock, if there is one."""
 
     def __init__(self, lock: trio.Lock | None) -> None:

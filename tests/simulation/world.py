@@ -9,8 +9,6 @@ The digest is that of everything that was told and of each step of each task: tw
 from __future__ import annotations
 
 import hashlib
-import os
-import random
 import shutil
 import tempfile
 import traceback
@@ -27,15 +25,14 @@ from remotefs import names
 from remotefs.server.queries import ListQuery
 from remotefs.server.records import FileRecord
 from remotefs.store import database
-from remotefs.store.disk import Disk as ProductDisk
 from tests.faults import Action, CutBody, Drop, HalfBody, LostReply, Reply, lagging_listing
 from tests.fuzz.oracle import Log, watched
 from tests.simulation import network as wires
 from tests.simulation.disk import Ailing, Persistence, Platter, Points
 from tests.simulation.ledger import Ledger
-from tests.simulation.life import FIRST_FOLDERS, Event, Life, User, content
+from tests.simulation.life import FIRST_FOLDERS, Life, User, content
 from tests.simulation.machine import Fuse, Machine, config_of, whose
-from tests.simulation.network import Late, Network, Silence, networked
+from tests.simulation.network import Late, Silence, networked
 from tests.simulation.scheduler import Chance, Stalled, run
 from tests.simulation.sharing import Sharer
 from tests.simulation.user import Caller, CutShort, Own
@@ -62,7 +59,9 @@ class Outcome:
     lasted_s: float = 0.0
 
     def __str__(self) -> str:
-        head = f"seed {self.life.seed}: {self.digest}, {self.steps} steps, {self.requests} requests, {self.lasted_s:.0f} s"
+        head = (
+            f"seed {self.life.seed}: {self.digest}, {self.steps} steps, {self.requests} requests, {self.lasted_s:.0f} s"
+        )
         return "\n".join([head, *(f"    {one}" for one in self.complaints)])
 
 
@@ -177,7 +176,8 @@ class World(trio.abc.Instrument):
             )  # fmt: skip
             self.machines.append(machine)
             await machine.start()
-            assert machine.kernel is not None and machine.parts is not None
+            assert machine.kernel is not None
+            assert machine.parts is not None
             for name in ("shared", f"m{number}", *(f"m{number}/{folder}" for folder in FIRST_FOLDERS)):
                 with suppress(OSError):
                     await machine.kernel.mkdir(name, 0o755)
@@ -325,7 +325,7 @@ class World(trio.abc.Instrument):
             record = commit(*args, **options)
             self.ledger.uploaded(record.id, wires.asker.get(), self.bytes_of(record.id))
             self.tell(f"the service has {record.filename} as {record.id[:12]}, {record.size_bytes} bytes")
-            if wires.asker.get() is not None and POLICY.never_uploaded(path := names.decode(record.filename)):
+            if wires.asker.get() is not None and POLICY.never_uploaded(path := names.decode(record.filename) or ""):
                 self.outcome.complaints.append(f"sent: {path}, which stays on its machine (N6)")
             return record
 
@@ -392,4 +392,4 @@ _EVENTS: dict[str, Callable[..., Any]] = {
     "crash": World._crash, "remount": World._remount, "spoil": World._spoil, "away": World._away,
     "upload": World._upload, "remove": World._remove, "disk": World._disk, "wall": World._wall, "lag": World._lag,
 }  # fmt: skip
-__all__ = ["Event", "Outcome", "World", "live", "os", "random", "ProductDisk"]
+__all__ = ["Outcome", "World", "live"]
