@@ -27,7 +27,7 @@ _TRIES, _PAUSE_S = 30, 20.0
 # How long it may take until everything has arrived, with every wait that there is, in seconds.
 _ARRIVED_S = 400.0
 # The log of a database that is copied in time.
-_LOG_BYTES = 1_000_000
+_LOG_BYTES = 400_000
 # The time in which the mounts are watched that have nothing to do any more.
 _QUIET_S = 200.0
 

@@ -213,6 +213,14 @@ async def test_the_log_stays_short_while_commits_never_stop(database: Database) 
     assert log_bytes(database.path.parent) <= 2 * CHECKPOINT_BYTES
 
 
+async def test_a_log_that_began_anew_is_not_due_again_at_once(database: Database) -> None:
+    """Else every look would copy it again, for as long as the mount lives."""
+    assert await burst(database, 1000) > CHECKPOINT_BYTES
+    await database.checkpoint()
+    await burst(database, 1)
+    assert log_bytes(database.path.parent) < CHECKPOINT_BYTES
+
+
 async def test_a_reader_of_an_older_state_only_puts_off_that_the_log_begins_anew(database: Database) -> None:
     """`remotefs check` reads all rows at one moment, in a thread."""
     reader = sqlite3.connect(database.path, isolation_level=None)
