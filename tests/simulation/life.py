@@ -123,6 +123,7 @@ class _Maker:
             (self._rename, 5), (self._rename_folder, 3), (self._exchange, 1), (self._link, 2), (self._unlink, 4),
             (self._make_folder, 3), (self._remove_folder, 1), (self._remove_tree, 1), (self._symlink, 1),
             (self._truncate, 2), (self._mark, 1), (self._read, 3), (self._list, 1), (self._backup, 1), (self._churn, 1),
+            (self._hide, 1),
         ]  # fmt: skip
         self.habits, self.weights = [habit for habit, _ in often], [weight for _, weight in often]
 
@@ -203,6 +204,12 @@ class _Maker:
             if self._chance.random() < 0.6:
                 self.steps += [("close", slot), ("open", slot, path, "append")]
         self._add(("close", slot))
+
+    def _hide(self) -> None:
+        """Move a file to where it stays on its machine, just when it may be going out."""
+        slot, path = self._chance.choice(self._slots), self._path()
+        self.steps += [("open", slot, path, "trunc"), ("write", slot, 0, *self._bytes(700)), ("close", slot)]
+        self.steps += [("sleep", self._chance.choice((0.0, 2.0, 2.001, 2.01))), ("rename", path, ".DS_Store", 0)]
 
     def _rename(self) -> None:
         self._add(("rename", self._path(), self._path(), self._chance.choice((0, 0, 0, 1))))

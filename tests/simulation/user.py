@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,7 +106,8 @@ class Caller:
         if (took_s := trio.current_time() - began_s) > (_LONGEST_NAME_S if verb in _NAMES else _LONGEST_S):
             machine.complaints.append(f"held: {self._name} waits {took_s:.0f} s for {verb} {args[:2]}")
         if machine.kernel is kernel and machine.up.is_set() and not machine.asking:
-            kernel.forget(all_but_open=False)
+            with suppress(RemotefsError):  # a FORGET has no reply
+                kernel.forget(all_but_open=False)
         if machine.kernel is not kernel or not machine.up.is_set():
             raise CutShort
         return result

@@ -26,8 +26,8 @@ POLICY = NamePolicy(Config().names)
 _TRIES, _PAUSE_S = 30, 20.0
 # How long it may take until everything has arrived, with every wait that there is, in seconds.
 _ARRIVED_S = 400.0
-# The log of a database that is copied in time.
-_LOG_BYTES = 400_000
+# The log of a database that is copied in time, while little is to be done.
+_LOG_BYTES = 200_000
 # The time in which the mounts are watched that have nothing to do any more.
 _QUIET_S = 200.0
 
@@ -160,6 +160,9 @@ async def judge_end(world: World) -> list[str]:
         ]
         found += await stuck(host, f"probe-{machine.number}")
     found += await restless(world.machines[0].host(), len(world.machines), _QUIET_S)
+    for machine in world.machines:
+        if (log_bytes := (machine.state / "state.db-wal").stat().st_size) > _LOG_BYTES:
+            found.append(f"grows: the log of machine {machine.number} has {log_bytes} bytes")
     return found + ended(world.log)
 
 
@@ -174,9 +177,6 @@ async def _asleep(world: World) -> list[str]:
     found = []
     for machine in world.machines:
         found += [f"asleep: machine {machine.number}: {intent}" for intent in machine.host().pending()]
-        log = machine.state / "state.db-wal"
-        if log.exists() and log.stat().st_size > _LOG_BYTES:
-            found.append(f"grows: the log of machine {machine.number} has {log.stat().st_size} bytes")
     return found
 
 
