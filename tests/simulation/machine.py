@@ -94,6 +94,7 @@ class Machine:
         self.calls: list[trio.CancelScope] = []
         # How long it stays down when it goes down, in seconds.
         self.down_s = 0.0
+        self._serves = False
         self.lost_power = False
         self.asking = 0
         # The bytes that were last written to each shared file, by its number.
@@ -117,12 +118,15 @@ class Machine:
     # -- starting and ending
 
     async def start(self) -> None:
-        """Mount; return once the mount serves. A service out of reach is waited for."""
+        """Mount; return once the mount serves. A service out of reach, and a disk that fails, are waited for."""
         while True:
             try:
                 await self.nursery.start(self._run)
-            except TransportError as error:
+            except RemotefsError as error:
                 self.tell(f"machine {self.number} cannot mount: {error}")
+                if not isinstance(error, TransportError) and "disk" not in self.hurt:
+                    self.complaints.append(f"broken: machine {self.number} cannot mount: {error}")
+                    raise
                 await trio.sleep(_AGAIN_S)
             else:
                 return
@@ -135,11 +139,14 @@ class Machine:
             try:
                 await self._mount(task_status)
             except RemotefsError as error:
-                if isinstance(error, TransportError) or self.fuse_is_blown:
+                if not self._serves:
                     raise
-                self.complaints.append(f"broken: machine {self.number} cannot mount: {error}")
-        self.go_down()
-        self.parts = self.kernel = None
+                if not self.fuse_is_blown:
+                    self.complaints.append(f"ended: the mount of machine {self.number} ends: {error}")
+            finally:
+                self.go_down()
+                self.parts = self.kernel = None
+        self._serves = False
         self.gone.set()
 
     async def _mount(self, task_status: trio.TaskStatus[None]) -> None:
@@ -153,6 +160,7 @@ class Machine:
 
             def ready() -> None:
                 self.tell(f"machine {self.number} serves")
+                self._serves = True
                 task_status.started()
 
             try:
