@@ -10,6 +10,8 @@ import errno
 import os
 from typing import Any
 
+import trio
+
 from remotefs.errors import RemotefsError
 from remotefs.fuse.translate import errno_of
 from remotefs.store.records import Inode
@@ -17,7 +19,7 @@ from tests.model.kernel import Kernel
 from tests.simulation.ledger import Ledger
 from tests.simulation.life import Step, content
 from tests.simulation.machine import Machine
-from tests.simulation.user import CutShort
+from tests.simulation.user import LONGEST_S, CutShort
 
 _FOLDER = "shared"
 
@@ -42,12 +44,15 @@ class Sharer:
         machine, kernel = self._machine, self._kernel()
         machine.parts.refresh.note_use()  # type: ignore[union-attr]  # a kernel has its parts
         result: Any
+        began_s = trio.current_time()
         try:
             result = await getattr(kernel, verb)(*args)
         except RemotefsError as error:
             result = OSError(errno_of(error)[0], str(error))
         except OSError as error:
             result = error
+        if (took_s := trio.current_time() - began_s) > LONGEST_S:
+            machine.complaints.append(f"held: {self._name} waits {took_s:.0f} s for {verb} {args[:2]}")
         if machine.kernel is not kernel or not machine.up.is_set():
             raise CutShort
         return result

@@ -31,7 +31,7 @@ _FLAGS = {
 _NAMES = frozenset({"mkdir", "symlink", "link", "unlink", "rmdir", "rename", "chmod", "setxattr", "removexattr"})
 # How long a call on names may take, and any other: with a slow disk, and what a reader and a close wait (R7, W2), in
 # seconds.
-_LONGEST_NAME_S, _LONGEST_S = 0.0, 60.0
+_LONGEST_NAME_S, LONGEST_S = 0.0, 60.0
 # What a call may fail with while the disk or the network is in trouble.
 _TROUBLES = frozenset({errno.EIO, errno.ENOSPC, errno.ETIMEDOUT, errno.EDQUOT, errno.EROFS, errno.EAGAIN, errno.ESTALE,
                        errno.EMFILE, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EFBIG, errno.EINVAL})  # fmt: skip
@@ -103,7 +103,7 @@ class Caller:
             result = OSError(errno.EIO, repr(error))
         finally:
             machine.asking -= 1
-        if (took_s := trio.current_time() - began_s) > (_LONGEST_NAME_S if verb in _NAMES else _LONGEST_S):
+        if (took_s := trio.current_time() - began_s) > (_LONGEST_NAME_S if verb in _NAMES else LONGEST_S):
             machine.complaints.append(f"held: {self._name} waits {took_s:.0f} s for {verb} {args[:2]}")
         if machine.kernel is kernel and machine.up.is_set() and not machine.asking:
             with suppress(RemotefsError):  # a FORGET has no reply

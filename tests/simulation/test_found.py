@@ -1,0 +1,52 @@
+"""Lives that end badly as soon as the mending of a fault is taken out, each kept as a script."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.life import Life, Step, User
+from tests.simulation.world import live
+
+
+def _saved(path: str, slot: int = 0, size: int = 700, stamp: int = 1) -> tuple[Step, ...]:
+    return ("open", slot, path, "trunc"), ("write", slot, 0, size, stamp), ("close", slot)
+
+
+_HIDDEN = tuple(
+    step
+    for number in range(8)
+    for step in (
+        *_saved("a", stamp=number),
+        ("sleep", 2.0002),
+        ("rename", "a", ".DS_Store", 0),
+        ("unlink", ".DS_Store"),
+    )
+)
+
+LIVES = {
+    "a file that is emptied, and whose close fails, is closed later": Life(
+        1, (User(0, (*_saved("a"), ("sleep", 5.0), ("open", 0, "a", "trunc"), ("sleep", 3.0), ("close", 0))),),
+        ((7.8, "disk", 0, 0, "commit BUSY"),),
+    ),
+    "an fsync that failed does not succeed later": Life(
+        1, (User(0, (("open", 0, "a", "new"), ("write", 0, 0, 700, 1), ("sleep", 5.0), ("fsync", 0), ("fsync", 0), ("sleep", 5.0))),),
+        ((3.0, "disk", 0, 0, "sync EIO"), (8.0, "crash", 0, "steps", 1, "nothing", 0.0)), durability="local",
+    ),
+    "a task that fails does not end the mount": Life(
+        1, (User(0, (*_saved("a"), ("sleep", 60.0), *_saved("b", stamp=2))),), ((20.0, "disk", 0, 0, "query IOERR"),)
+    ),
+    "a file that is renamed to stay here is not sent": Life(1, (User(0, _HIDDEN),), durability="local"),
+    "a clock that is set back puts nothing to sleep": Life(
+        1, (User(0, (("open", 0, "a", "trunc"), ("close", 0))),), ((1.0, "wall", -90_000.0),)
+    ),
+    "a reader of a service that hangs waits ten seconds": Life(
+        1, (User(0, (("sleep", 40.0), ("list", "d"), ("sleep", 20.0), ("get", "p"))),),
+        ((1.0, "upload", "shared/p", 9000, 7, True, 0), (2.0, "spoil", "content", "silence", 0, 5)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIVES)
+def test_it_stays_mended(name: str) -> None:
+    outcome = live(LIVES[name])
+    assert not outcome.complaints, "\n".join([*outcome.told, str(outcome)])
