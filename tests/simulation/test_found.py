@@ -25,7 +25,7 @@ _HIDDEN = tuple(
 
 LIVES = {
     "a file that is emptied, and whose close fails, is closed later": Life(
-        1, (User(0, (*_saved("a"), ("sleep", 5.0), ("open", 0, "a", "trunc"), ("sleep", 3.0), ("close", 0))),),
+        1, (User(0, (*_saved("a"), ("sleep", 5.0), ("open", 0, "a", "trunc"), ("sleep", 3.0), ("close", 0), ("sleep", 90.0))),),
         ((7.8, "disk", 0, 0, "commit BUSY"),),
     ),
     "an fsync that failed does not succeed later": Life(

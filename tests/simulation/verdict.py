@@ -26,6 +26,8 @@ POLICY = NamePolicy(Config().names)
 _TRIES, _PAUSE_S = 30, 20.0
 # How long it may take until everything has arrived, with every wait that there is, in seconds.
 _ARRIVED_S = 400.0
+# The longest pause before a close that failed is tried again, and a bit, in seconds.
+_CLOSED_S = 70.0
 # The log of a database that is copied in time, while little is to be done.
 _LOG_BYTES = 200_000
 # The time in which the mounts are watched that have nothing to do any more.
@@ -167,14 +169,21 @@ async def judge_end(world: World) -> list[str]:
 
 
 async def _asleep(world: World) -> list[str]:
-    """Find work that does not go on by itself once all trouble is over, and a person has asked to try again."""
+    """Find work that does not go on by itself once all trouble is over, and later a person has asked to try again."""
+    await trio.sleep(_CLOSED_S)
+    found = []
+    for machine in world.machines:
+        parts = machine.host().parts
+        unclosed = [inode.ino for inode in parts.tree.unclosed() if not parts.handles.is_open_for_write(inode.ino)]
+        found += [
+            f"asleep: machine {machine.number}: inode {ino} was written, and nobody closes it" for ino in unclosed
+        ]
     for machine in world.machines:
         await machine.host().parts.drainer.retry(None)
     for _ in range(int(_ARRIVED_S)):
         if not any(machine.host().pending() for machine in world.machines):
             break
         await trio.sleep(1.0)
-    found = []
     for machine in world.machines:
         found += [f"asleep: machine {machine.number}: {intent}" for intent in machine.host().pending()]
     return found

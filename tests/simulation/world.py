@@ -291,6 +291,8 @@ class World(trio.abc.Instrument):
 
     async def _disk(self, machine: int, after_calls: int, wish: str) -> None:
         self._hurt("disk")
+        if wish.startswith("sync"):
+            self._hurt("sync")
         self.ailing.fail(after_calls, wish)
 
     async def _wall(self, by_s: float) -> None:
@@ -367,7 +369,7 @@ class World(trio.abc.Instrument):
                 machine.link.mend()
         for machine in self.machines:
             # A sync that failed stays failed until the next mount.
-            if "disk" in machine.hurt:
+            if "sync" in machine.hurt:
                 await self._take_down(machine)
                 while not machine.up.is_set():
                     await machine.up.wait()
