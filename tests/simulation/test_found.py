@@ -35,6 +35,9 @@ LIVES = {
     "a task that fails does not end the mount": Life(
         1, (User(0, (*_saved("a"), ("sleep", 60.0), *_saved("b", stamp=2))),), ((20.0, "disk", 0, 0, "query IOERR"),)
     ),
+    "an upload is on record before it goes out": Life(
+        1, (User(0, (*_saved("a"), ("sleep", 20.0))),), ((1.0, "crash", 0, "points", 9, "nothing", 0.0),), durability="local"
+    ),
     "a file that is renamed to stay here is not sent": Life(1, (User(0, _HIDDEN),), durability="local"),
     "a clock that is set back puts nothing to sleep": Life(
         1, (User(0, (("open", 0, "a", "trunc"), ("close", 0))),), ((1.0, "wall", -90_000.0),)
