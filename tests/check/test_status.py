@@ -11,6 +11,7 @@ import trio
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.status import FlushParams, PathParams
 from remotefs.errors import BadRequest
+from remotefs.store.records import ROOT_INO
 from tests.between import Between
 from tests.commands import commands, quietly
 from tests.faults import Action, Call, FaultyServer, Reply
@@ -40,6 +41,25 @@ async def test_an_upload_under_way_is_told_by_its_bytes(tmp_path: Path, server: 
         assert (upload.path, upload.size) == ("big", LARGE)
         assert LARGE // 8 <= upload.sent < LARGE
         server.script.clear()
+
+
+async def test_what_the_process_holds_is_told_and_let_go(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with running(tmp_path, server) as host:
+        before = (await commands(host).status.status(Nothing(), quietly)).in_memory
+        handle = await host.open("f", os.O_RDWR | os.O_CREAT)
+        folder = host.fs.namespace.opendir(ROOT_INO)
+        host.fs.handles.looked_up(handle.ino)
+        during = (await commands(host).status.status(Nothing(), quietly)).in_memory
+        counts = (during.kernel_inodes, during.open_files, during.open_directories)
+        assert counts == (before.kernel_inodes + 1, before.open_files + 1, before.open_directories + 1)
+        assert during.tasks > 0
+        host.fs.namespace.releasedir(folder)
+        await host.close(handle)
+        host.fs.namespace.forget(handle.ino, 1)
+        after = (await commands(host).status.status(Nothing(), quietly)).in_memory
+        assert (after.kernel_inodes, after.open_files, after.open_directories) == (
+            before.kernel_inodes, before.open_files, before.open_directories,
+        )  # fmt: skip
 
 
 async def test_what_failed_is_told_with_its_request_and_tried_again_when_asked(

@@ -61,6 +61,18 @@ class Requests(Message, frozen=True):
     paused_s: float = 0.0
 
 
+class InMemory(Message, frozen=True, kw_only=True):
+    """Counts of the things that the process holds; they stay level in a long life of even work.
+
+    `kernel_inodes` are those that the kernel may still name in a request, whether they have a name or not.
+    """
+
+    kernel_inodes: int = 0
+    open_files: int = 0
+    open_directories: int = 0
+    tasks: int = 0
+
+
 class Status(Message, frozen=True, kw_only=True):
     """What a running mount says of itself."""
 
@@ -94,6 +106,7 @@ class Status(Message, frozen=True, kw_only=True):
     trashed_bytes: int = 0
     content: ContentUse = ContentUse()
     requests: Requests = Requests()
+    in_memory: InMemory = InMemory()
     last_poll_at: float | None = None
     last_walk_at: float | None = None
 

@@ -16,6 +16,7 @@ from remotefs.control.messages.status import (
     ContentUse,
     FailedRequest,
     FlushParams,
+    InMemory,
     PathParams,
     PendingKind,
     Requests,
@@ -113,6 +114,7 @@ class StatusReport:
                 pinned_files=content.pinned_files,
             ),
             requests=self._requests(),
+            in_memory=self._in_memory(),
             last_poll_at=listings.polled_s or None,
             last_walk_at=listings.walked_s or None,
         )
@@ -149,4 +151,13 @@ class StatusReport:
             waiting=sum(budget.waiting.values()),
             rate_limited=budget.rate_limited,
             paused_s=budget.paused_s,
+        )
+
+    def _in_memory(self) -> InMemory:
+        handles = self._parts.handles.statistics()
+        return InMemory(
+            kernel_inodes=handles.known_inodes,
+            open_files=handles.files,
+            open_directories=handles.directories,
+            tasks=trio.lowlevel.current_statistics().tasks_living,
         )
