@@ -27,6 +27,8 @@ from remotefs.store.disk import make_folder
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 PINNED, CACHED = ".pinned", ".cached"
 _FOLDERS = 256
+# Of up to this many pairs of the heap it does not matter how many are out of date.
+_FEW = 64
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class ContentIndex:
         # Invariant: the sum of `stored` over the evictable entries.
         self.evictable_bytes = 0
         # A heap of (used, id) with every evictable entry. A read changes `used` alone; the heap learns it when the old
-        # pair comes up.
+        # pair comes up. Pairs of entries that have left stay until they come up, or until they are the most.
         self._by_age: list[tuple[int, str]] = []
         make_folder(folder)
 
@@ -97,6 +99,9 @@ class ContentIndex:
         if not entry.pinned:
             self.evictable_bytes += entry.stored
             heapq.heappush(self._by_age, (entry.used, file_id))
+            if len(self._by_age) > 2 * len(self._entries) + _FEW:
+                self._by_age = [(known.used, id_) for id_, known in self._entries.items() if not known.pinned]
+                heapq.heapify(self._by_age)
 
     def leave(self, file_id: str) -> None:
         """Forget an id."""

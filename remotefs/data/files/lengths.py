@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from cachetools import LRUCache
+
 from remotefs.data.content.store import ContentStore
 from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.vetting import may_differ
@@ -21,6 +23,9 @@ from remotefs.data.files.resizing import Resizer
 from remotefs.errors import LengthDiffers, OutOfSpace, ReplyBroken, StaleError
 from remotefs.store.records import Inode, Remote
 from remotefs.store.store import Store
+
+# Ids whose length is remembered as sure. One that was pushed out is verified again, by one request.
+_MOST_SURE = 10_000
 
 
 class Lengths:
@@ -39,8 +44,8 @@ class Lengths:
         self._downloader = downloader
         self._resizer = resizer
         self._on_missing = on_missing
-        # Ids whose length a reply has confirmed since the mount began.
-        self._sure: set[str] = set()
+        # Ids whose length a reply has confirmed since the mount began; the values mean nothing.
+        self._sure: LRUCache[str, None] = LRUCache(_MOST_SURE)
 
     def check_current(self, inode: Inode) -> None:
         """Raise StaleError when another inode shows the file by now: bytes that were read of this one may be wrong."""
@@ -62,7 +67,7 @@ class Lengths:
             return True
         async with self.judging():
             if await self._downloader.verify_length(remote.file_id, inode.size):
-                self._sure.add(remote.file_id)
+                self._sure[remote.file_id] = None
                 return True
         return False
 
@@ -73,7 +78,7 @@ class Lengths:
             with suppress(StaleError):
                 async with self.judging():
                     await self._see_the_end(remote)
-                    self._sure.add(remote.file_id)
+                    self._sure[remote.file_id] = None
         bound = self._remotes.find(inode.file_id) if inode.file_id else None
         return inode.size if bound is None else bound.size
 
@@ -97,7 +102,7 @@ class Lengths:
         if size is None:
             self._on_missing(remote.file_id)
             return ReplyBroken(f"{error}, a length that this file cannot have")
-        self._sure.add(remote.file_id)
+        self._sure[remote.file_id] = None
         if (current := self._remotes.find(remote.file_id)) is not None and size != current.size:
             self._resizer.learned(current, size)
         return StaleError(f"{error}: it has its true length now, open it again")

@@ -69,7 +69,8 @@ class CloseWait:
                 if intent is None or intent.kind is not IntentKind.UPLOAD:
                     return Outcome.DONE
                 if refusal := self._failures.refusal(ino):
-                    raise refusal
+                    # Each raise would add its frames to those of the last one.
+                    raise refusal.with_traceback(None)
                 if not self._connectivity.is_up or self._will_be_cut(ino):
                     return Outcome.PENDING
                 await self._waiters.progress()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import islice
 
 from remotefs.api.connectivity import Connectivity
 from remotefs.backoff import backoff_s
@@ -36,6 +37,8 @@ _FAILED_RETRY_S = (1.0, 60.0)
 _MISANSWERED_RETRY_S = (1.0, 3600.0)
 # Damaged bytes are read again each time, and are never sent: only a person can do something about them.
 _DAMAGED_RETRY_S = (3600.0, 3600.0)
+# With each refusal so many of the oldest are looked at, more than come: those of removed files do not pile up.
+_LOOKED_AT = 2
 
 
 class Failures:
@@ -105,7 +108,8 @@ class Failures:
         first_s, longest_s = self._pauses(error)
         refused: int | None = None
         if _is_upload(intent) and intent.ino is not None and isinstance(error, RefusedError) and _is_refusal(error):
-            self._refusals[intent.ino] = error
+            # Without its traceback, whose frames hold the bytes and the reply of the request.
+            self._refusals[intent.ino] = error.with_traceback(None)
             refused = error.status
         delay_s = backoff_s(first_s, longest_s, self._agenda.failures(intent))
         try:
@@ -113,12 +117,21 @@ class Failures:
             if self._journal.find(intent.seq) is not None:
                 due_ns = self._clock() + int(delay_s * _NS)
                 self._journal.failed(intent.seq, str(error), due_ns=due_ns, refused=refused)
+            if refused is not None:
+                self._forget_removed()
         except Exception as trouble:  # noqa: BLE001 - see above
             # The journal lies on the disk that is full, or fails.
             self._agenda.failed(intent, delay_s, f"{error}; {trouble}")
             self._supervisor.note("noting a failure in the journal", trouble)
         else:
             self._agenda.noted(intent)
+
+    def _forget_removed(self) -> None:
+        """Forget the oldest refusals if their files have been removed; look at the others again after all the rest."""
+        for ino in list(islice(self._refusals, _LOOKED_AT)):
+            refusal = self._refusals.pop(ino)
+            if self._journal.of_inode(ino) is not None:
+                self._refusals[ino] = refusal
 
     def _pauses(self, error: Exception) -> tuple[float, float]:
         if isinstance(error, MisansweredUpload | UnclearListing):

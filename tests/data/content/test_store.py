@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from remotefs.config import CacheConfig
 from remotefs.data.content.chunks import Layout, Sums, checksum
+from remotefs.data.content.index import ContentIndex, Entry
 from remotefs.data.content.store import ContentStore
 from remotefs.errors import CorruptionError, NotReadable, OutOfSpace, StateUnusable
 from remotefs.store.disk import Disk
@@ -541,6 +542,24 @@ def test_the_order_of_use_survives_a_restart(tmp_path: Path, store: ContentStore
         again.put("d", CHUNK, 0, body(CHUNK))
         assert again.read("b", 0, 1) is not None
     again.close()
+
+
+def test_what_comes_and_goes_does_not_pile_up_and_the_order_of_the_rest_stays(tmp_path: Path) -> None:
+    index = ContentIndex(tmp_path)
+    for number in range(1000):
+        index.enter(f"stays{number}", Entry(pinned=number % 2 == 0, stored=1, used=2 * number))
+        for each in range(10):
+            index.enter(f"goes{number}-{each}", Entry(pinned=False, stored=1, used=2 * number + 1))
+            index.leave(f"goes{number}-{each}")
+        # What comes a second time, used later than before.
+        index.enter("again", Entry(pinned=False, stored=1, used=3 * number))
+    assert len(index._by_age) <= 2 * 1001 + 64
+    index.leave("again")
+    order = []
+    while victim := index.next_victim(()):
+        order.append(victim)
+        index.leave(victim)
+    assert order == [f"stays{number}" for number in range(1, 1000, 2)]
 
 
 def test_what_is_open_is_not_evicted(tmp_path: Path) -> None:
