@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times, so its bytecode is compiled once and kept.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance clean
+.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance soak clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -61,6 +61,11 @@ bench: setup-dev     ## measure for an hour, beside the installed peers; write t
 
 conformance: setup-dev ## drive xfstests, pjdfstest and fsx where they lie beside; write to docs/conformance.md
 	$(BIN)/python scripts/conformance.py --to docs/conformance.md $(ARGS)
+
+soak: setup-dev      ## let two mounts work on a faulty service for an hour; write figures and a plot to docs/benchmarks
+	@scripts/install.sh $(BIN)/python requirements-bench.lock
+	$(BIN)/python scripts/soak.py --to docs/benchmarks/soak.md $(ARGS); result=$$?; \
+	$(BIN)/python scripts/soak_plot.py docs/benchmarks/soak.csv && exit $$result
 
 clean: stop      ## remove everything that make created
 	rm -rf .venv .envs .run .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -141,6 +141,11 @@ class Script:
         with self._lock:
             return [request for request in self._requests if op in (None, request.op)]
 
+    def forget_requests(self) -> None:
+        """Drop what came in so far, which would fill the memory in a run of hours."""
+        with self._lock:
+            self._requests.clear()
+
     def count(self, op: str | None = None) -> int:
         """How many came in so far."""
         return len(self.requests(op))
