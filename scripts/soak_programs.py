@@ -136,7 +136,7 @@ def tar(chance: random.Random, outside: Path) -> Scripts:
     for number in itertools.count():
         place = f"unpacked-{number % 50}"
         yield f"mkdir {place}; tar -xzf '{outside}/archive.tar.gz' -C {place}"
-        yield f"tar --sort=name -cf - {place} | tar -tf - ; find {place} -printf '%P %y %s %m\\n' | sort"
+        yield f"tar --sort=name -cf - {place} | tar -tf - ; find {place} ! -type d -printf '%P %y %s %m\\n' | sort"
         yield f"tar --sort=name --mtime=@1 --owner=0 --group=0 -czf packed.tar.gz {place}; sha256sum < packed.tar.gz"
         yield f"rm -r {place}"
 

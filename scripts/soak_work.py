@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import random
 import subprocess
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from scripts.soak_programs import Program
@@ -159,9 +161,12 @@ class Twins:
         ours, twins = (run(["bash", "-euc", script], place) for place in self.site.pair(self.folder))
         same = (ours.returncode, ours.stdout) == (twins.returncode, twins.stdout)
         if not same or ours.returncode:
+            told = difflib.unified_diff(
+                twins.stdout.splitlines(), ours.stdout.splitlines(), "twin", "mount", lineterm=""
+            )
             self.journal.find(
-                f"{self.site.name}/{self.folder}: `{script[:300]}` took {time.monotonic() - began:.1f} s, gave"
-                f" {ours.returncode} {ours.stdout[-600:]!r}, in the twin {twins.returncode} {twins.stdout[-600:]!r}"
+                f"{self.site.name}/{self.folder}: `{script[:300]}` took {time.monotonic() - began:.1f} s and ended with"
+                f" {ours.returncode}, in the twin with {twins.returncode}: {list(islice(told, 20)) or ours.stdout[-600:]}"
             )
         return same
 
