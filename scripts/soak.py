@@ -44,6 +44,8 @@ _SETTINGS = {
     "REMOTEFS_WRITEBACK_REUPLOAD_WAIT_S": "10",
     # Rows of removed files go after two complete listings: in an hour there should be some.
     "REMOTEFS_REFRESH_WALK_EVERY_S": "60",
+    # Each mount removes a good part of all files every minute, which the other would hold to be a mistake (S1).
+    "REMOTEFS_REFRESH_REMOVAL_GUARD_FRACTION": "0.6",
 }
 _DURABILITIES = {"a": "remote", "b": "local"}
 _ARCHIVE_FILES = 1100
@@ -148,8 +150,8 @@ class Run:
         """Let all of them work at the same time for as long as the plan says."""
         over, sunny = threading.Event(), threading.Event()
         workers = [*self.twins, *self.shared, *self.givers, *self.readers, *self.commands, self.remounter]
-        working = [_thread(worker.run, over) for worker in workers]
-        around = [_thread(self.weather.run, sunny), _thread(self.others.run, sunny)]
+        working = [self._started(worker.run, over) for worker in workers]
+        around = [self._started(self.weather.run, sunny), self._started(self.others.run, sunny)]
         sampling = threading.Thread(target=self.sampler.run)
         sampling.start()
         end = time.monotonic() + self.plan.seconds
@@ -162,6 +164,20 @@ class Run:
         self._join(around)
         self.sampler.stop()
         sampling.join()
+
+    def _started(self, work: Callable[[threading.Event], None], over: threading.Event) -> threading.Thread:
+        """Start a worker in a thread; an error that it did not expect is a finding, and the others go on."""
+        name = type(getattr(work, "__self__", work)).__name__
+
+        def guarded() -> None:
+            try:
+                work(over)
+            except Exception as error:  # noqa: BLE001 - the finding tells which
+                self.journal.find(f"{name} ended with {error!r}")
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        thread.start()
+        return thread
 
     def _join(self, threads: list[threading.Thread]) -> None:
         end = time.monotonic() + _STUCK_S
@@ -195,12 +211,6 @@ def _site(folder: Path, name: str, server: FaultyServer) -> Site:
         made.mkdir(parents=True)
     settings = _SETTINGS | {"REMOTEFS_WRITEBACK_DURABILITY": _DURABILITIES[name], "ANTHROPIC_API_KEY": KEY}
     return Site(name, Mounted(path, folder / name / "state", environment(settings), ("--base-url", server.url)), twins)
-
-
-def _thread(work: Callable[[threading.Event], None], over: threading.Event) -> threading.Thread:
-    thread = threading.Thread(target=work, args=(over,), name=str(getattr(work, "__self__", work))[:80], daemon=True)
-    thread.start()
-    return thread
 
 
 @dataclass

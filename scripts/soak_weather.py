@@ -57,10 +57,11 @@ class SlowReply(Action):
         await call.carry_out(send)
 
 
-# The service has not done it. Refusals that ask a person for something (401, 413) are left out: closes would tell them.
+# The service has not done it. Refusals that are for a person (401, 413, a 429 without a time) are left out: closes tell
+# them to the programs.
 _REFUSALS: tuple[Action, ...] = (
     Reply(429, headers={"retry-after-ms": "500"}),
-    Reply(429),
+    Reply(429, headers={"retry-after": "1"}),
     Reply(500),
     Reply(503, headers={"retry-after": "1"}),
     Reply(529),

@@ -161,12 +161,11 @@ class Twins:
         ours, twins = (run(["bash", "-euc", script], place) for place in self.site.pair(self.folder))
         same = (ours.returncode, ours.stdout) == (twins.returncode, twins.stdout)
         if not same or ours.returncode:
-            told = difflib.unified_diff(
-                twins.stdout.splitlines(), ours.stdout.splitlines(), "twin", "mount", lineterm=""
-            )
+            lines = twins.stdout.splitlines(), ours.stdout.splitlines()
+            told = list(islice(difflib.unified_diff(*lines, "twin", "mount", lineterm=""), 20))
             self.journal.find(
                 f"{self.site.name}/{self.folder}: `{script[:300]}` took {time.monotonic() - began:.1f} s and ended with"
-                f" {ours.returncode}, in the twin with {twins.returncode}: {list(islice(told, 20)) or ours.stdout[-600:]}"
+                f" {ours.returncode}, in the twin with {twins.returncode}: {told or ours.stdout[-600:]}"
             )
         return same
 
