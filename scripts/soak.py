@@ -83,7 +83,7 @@ class Plan:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0, help="how long; default: %(default)s")
-    parser.add_argument("--pace", type=float, default=2.0, help="seconds between two steps of a program")
+    parser.add_argument("--pace", type=float, default=3.0, help="seconds between two steps of a program")
     parser.add_argument("--seed", type=int, default=1, help="of what is done; not of what comes at the same time")
     parser.add_argument("--downloadable", action="store_true", help="a service that gives uploads back")
     parser.add_argument("--root", type=Path, default=None, help="a folder on the disk to work on")
@@ -155,15 +155,17 @@ class Run:
         sampling = threading.Thread(target=self.sampler.run)
         sampling.start()
         end = time.monotonic() + self.plan.seconds
-        while time.monotonic() < end:
-            time.sleep(min(1.0, self.plan.sample_every_s))
-            self.server.script.forget_requests()
-        over.set()
-        self._join(working)
-        sunny.set()
-        self._join(around)
-        self.sampler.stop()
-        sampling.join()
+        try:
+            while time.monotonic() < end:
+                time.sleep(min(1.0, self.plan.sample_every_s))
+                self.server.script.forget_requests()
+        finally:
+            over.set()
+            self._join(working)
+            sunny.set()
+            self._join(around)
+            self.sampler.stop()
+            sampling.join()
 
     def _started(self, work: Callable[[threading.Event], None], over: threading.Event) -> threading.Thread:
         """Start a worker in a thread; an error that it did not expect is a finding, and the others go on."""

@@ -16,7 +16,7 @@ from tests.mount.support import remotefs
 
 _DRAIN_S = 600
 # Two complete listings, and the walk of all, after the last change.
-_AGREE_S = 240.0
+_AGREE_S = 420.0
 _LOOK_S = 5.0
 _SHOWN = 12
 
