@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
+from typing import Protocol
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -122,6 +123,12 @@ def soak(folder: Path, plan: Plan, report: Report, *, samples: Path | None = Non
     return tell(run, report)
 
 
+class Worker(Protocol):
+    """Something that goes on until it is told to stop."""
+
+    def run(self, over: threading.Event) -> None: ...
+
+
 class Run:
     """One soak: two sites, their workers, the weather and the others."""
 
@@ -149,7 +156,7 @@ class Run:
     def work(self) -> None:
         """Let all of them work at the same time for as long as the plan says."""
         over, sunny = threading.Event(), threading.Event()
-        workers = [*self.twins, *self.shared, *self.givers, *self.readers, *self.commands, self.remounter]
+        workers: list[Worker] = [*self.twins, *self.shared, *self.givers, *self.readers, *self.commands, self.remounter]
         working = [self._started(worker.run, over) for worker in workers]
         around = [self._started(self.weather.run, sunny), self._started(self.others.run, sunny)]
         sampling = threading.Thread(target=self.sampler.run)
