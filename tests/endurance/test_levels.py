@@ -51,6 +51,20 @@ def containers(parts: Components) -> Counter[str]:
     return sizes
 
 
+def rows(host: Host) -> dict[str, int]:
+    """How many rows each table has, SQLite's own aside."""
+    database = host.parts.database
+    tables = [name for (name,) in database.all("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    own = [name for name in tables if not name.startswith("sqlite_")]
+    return {name: database.all(f"SELECT count(*) FROM {name}")[0][0] for name in own}
+
+
+def files(host: Host) -> Counter[str]:
+    """How many files each folder of the state has, those by a part of an id together, but not what is in the trash."""
+    found = (path.relative_to(host.state_dir).parts[0] for path in host.state_dir.rglob("*") if path.is_file())
+    return Counter(name for name in found if name != "trash")
+
+
 def _children(name: str, thing: object) -> Iterator[tuple[str, object]]:
     if isinstance(thing, dict):
         yield from ((f"{name}[]", value) for value in thing.values())
@@ -119,7 +133,7 @@ async def test_what_comes_and_goes_leaves_nothing_in_memory(tmp_path: Path, serv
         await host.walk()
         await come_and_go(host, 0)
         assert host.ls() == ["stays"]
-        before = containers(host.parts)
+        before, rows_before, files_before = containers(host.parts), rows(host), files(host)
         for number in range(1, 1 + ROUNDS):
             await come_and_go(host, number)
         gc.collect()
@@ -130,6 +144,7 @@ async def test_what_comes_and_goes_leaves_nothing_in_memory(tmp_path: Path, serv
             if size - before[name] >= ROUNDS and name not in BOUNDED
         }
         assert grown == {}, grown
+        assert (rows(host), files(host)) == (rows_before, files_before)
 
 
 def test_the_look_at_containers_sees_one_that_grows() -> None:
