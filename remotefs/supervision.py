@@ -25,6 +25,8 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 # After a run of at least this length the pauses begin with the first one again: the earlier trouble is over.
 _HEALTHY_S = 60.0
+# The failures of this many tasks are kept, the last ones. A task may be one change of one file.
+_KEPT = 100
 
 Task = Callable[[], Awaitable[object]]
 
@@ -68,9 +70,12 @@ class Supervisor:
 
     def note(self, name: str, error: Exception) -> None:
         """Count a failure of a task and log it, with the traceback if the exception shows a mistake in our code."""
-        before = self._failures.get(name)
+        # Taken out and put in again, so that the first of them failed longest ago.
+        before = self._failures.pop(name, None)
         reason = str(error) or type(error).__name__
         self._failures[name] = TaskFailure(name, before.count + 1 if before else 1, time.time(), reason)
+        if len(self._failures) > _KEPT:
+            del self._failures[next(iter(self._failures))]
         # Errors of the service, the disk and the machine are expected, and their messages say enough. Any other
         # exception is a bug, which cannot be found without its traceback.
         foreseen = isinstance(error, RemotefsError | OSError)
@@ -78,4 +83,4 @@ class Supervisor:
 
     def failures(self) -> tuple[TaskFailure, ...]:
         """Return the tasks that have failed so far, the latest failure first."""
-        return tuple(sorted(self._failures.values(), key=lambda failure: failure.at_s, reverse=True))
+        return tuple(reversed(self._failures.values()))

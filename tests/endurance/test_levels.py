@@ -17,6 +17,7 @@ import trio
 from remotefs.config import Config
 from remotefs.errors import RemotefsError
 from remotefs.mount.assembly import Components
+from remotefs.supervision import Supervisor
 from tests.faults import FaultyServer, Reply
 from tests.mount.support import remote
 from tests.parts import Host, clock, running, server
@@ -145,6 +146,16 @@ async def test_what_comes_and_goes_leaves_nothing_in_memory(tmp_path: Path, serv
         }
         assert grown == {}, grown
         assert (rows(host), files(host)) == (rows_before, files_before)
+
+
+def test_failures_of_many_tasks_do_not_pile_up_and_those_that_go_on_are_kept() -> None:
+    supervisor = Supervisor()
+    for number in range(1000):
+        supervisor.note(f"upload of {number}", ValueError("a mistake"))
+        supervisor.note("listing", OSError("no room"))
+    told = supervisor.failures()
+    assert len(told) <= 100
+    assert (told[0].task, told[0].count, told[1].task) == ("listing", 1000, "upload of 999")
 
 
 def test_the_look_at_containers_sees_one_that_grows() -> None:
