@@ -115,14 +115,16 @@ class End:
             folder, state = giver.site.mount.path / GIVEN, giver.site.mount.state
             trashed = set(readable_in(state / "trash"))
             in_trash = 0
-            for name, content in giver.given.items():
+            for name, content in (giver.given | giver.removed).items():
                 path = folder / name
                 if path.exists() and path.read_bytes() == content:
                     continue
                 in_trash += content in trashed
                 if content not in trashed:
                     self.journal.find(f"{giver.site.name}: {GIVEN}/{name} is neither there nor in the trash")
-            self.journal.say(f"{giver.site.name}: of {len(giver.given)} given files {in_trash} are in the trash")
+            self.journal.say(
+                f"{giver.site.name}: of {len(giver.given | giver.removed)} given files {in_trash} are in the trash"
+            )
 
 
 def listed(site: Site) -> dict[str, Entry]:

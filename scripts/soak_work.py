@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,8 @@ _ENVIRONMENT = {
 }  # fmt: skip
 SHARED = "shared"
 _SHARED_NAMES = 12
+# A conflict copy that is younger may not have been seen.
+_SEEN_S = 60.0
 _GIVEN_FILES = 30
 _GIVEN_EVERY_S = 5.0
 
@@ -249,18 +251,31 @@ class SharedWriter:
 
     def _write(self, name: str, content: bytes) -> None:
         folder = self.site.mount.path / SHARED
-        began = time.monotonic()
         try:
             folder.mkdir(exist_ok=True)
+            # As a person does: the conflict copies that they saw go once they have written what they made of them.
+            seen = list(_conflict_copies(folder, name))
+            began = time.monotonic()
             # As a program saves that does not let go of the old file before it has the new one.
             new = folder / f"{name}.{self.site.name}.tmp"
             new.write_bytes(content)
             new.rename(folder / name)
+            for path in seen:
+                path.unlink(missing_ok=True)
         except OSError as error:
             self.journal.find(f"{self.site.name}: writing {SHARED}/{name}: {error}")
             return
         self.written[name] = (began, time.monotonic(), content)
         self.journal.count("shared")
+
+
+def _conflict_copies(folder: Path, name: str) -> Iterator[Path]:
+    """Yield the conflict copies of a name that have been there for a while."""
+    stem = name.removesuffix(".txt")
+    for path in folder.glob(f"{stem} [[]*"):
+        with suppress(FileNotFoundError):  # the other mount was faster
+            if time.time() - path.stat().st_mtime > _SEEN_S:
+                yield path
 
 
 @dataclass
@@ -271,6 +286,8 @@ class Giver:
     journal: Journal
     seed: int
     given: dict[str, bytes] = field(default_factory=dict)
+    # What others removed.
+    removed: dict[str, bytes] = field(default_factory=dict)
 
     def run(self, over: threading.Event) -> None:
         number = 0
@@ -287,14 +304,13 @@ class Giver:
         (folder / name).write_bytes(content)
         self.given[name] = content
         self.journal.count("given")
-        if len(self.given) > _GIVEN_FILES:
+        while len(self.given) > _GIVEN_FILES:
             oldest = next(iter(self.given))
-            # What was removed elsewhere is in the trash, and we cannot remove it any more.
-            if (folder / oldest).exists():
-                (folder / oldest).unlink(missing_ok=True)
-                del self.given[oldest]
-            else:
-                self.given[oldest] = self.given.pop(oldest)
+            content = self.given.pop(oldest)
+            try:
+                (folder / oldest).unlink()
+            except FileNotFoundError:
+                self.removed[oldest] = content
 
 
 @dataclass
