@@ -97,4 +97,7 @@ class Summing:
         inode = self._tree.find(version[0])
         if inode is None or inode.state != ContentState.CLOSED or inode.staged_gen is None:
             return None
+        if inode.nlink == 0:
+            # Its bytes may go before its row, which waits for the reply to its upload (W9).
+            return None
         return inode if inode.content_gen == version[1] else None

@@ -19,10 +19,10 @@ from remotefs.config import MIB
 from remotefs.data.files.integrity import Evidence, Verdict, judge
 from remotefs.errors import CorruptionError
 from remotefs.fuse.translate import errno_of
-from remotefs.mount.check.inspection import check_state
+from remotefs.mount.check.inspection import Scope, check_state
 from remotefs.store.records import ContentState
 from remotefs.vfs.attributes import AttributeChange
-from tests.faults import FaultyServer, Reply
+from tests.faults import FaultyServer, HoldReply, Reply
 from tests.parts import Host, running
 
 Server = FaultyServer
@@ -181,6 +181,29 @@ async def test_a_closed_file_whose_bytes_vanish_under_a_mount_is_damaged(
         await host.write("b", b"written again")
         await host.settled()
         assert host.remote_bytes("b") == [b"written again"]
+
+
+async def test_a_removed_file_whose_upload_has_no_reply_yet_is_not_damaged(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """Its bytes have gone; its row waits for the id in the reply, which has to go too (W9)."""
+    async with running(tmp_path, server, durability="local") as host:
+        held = server.script.add(HoldReply(), op="upload", times=None)
+        await host.write("a", _NEW)
+        handle, place = await host.open("a"), staged(host, "a")
+        await held.until_hit()
+        await host.parts.summing.look()
+        host.unlink("a")
+        await host.close(handle)
+        await host.until(lambda: not place.exists())
+        # As after many other uploads.
+        host.parts.staging.sums._recent.clear()
+        await host.parts.summing.look()
+        assert not host.parts.staging.sums.damaged
+        assert await check_state(host.parts, Scope(working=True)) == []
+        server.script.clear()
+        await host.settled()
+        assert host.remote_names() == []
 
 
 async def test_the_part_that_is_not_damaged_can_be_read(tmp_path: Path, server: Server, clock: Clock) -> None:
