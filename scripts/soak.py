@@ -133,6 +133,7 @@ class Run:
     """One soak: two sites, their workers, the weather and the others."""
 
     def __init__(self, folder: Path, plan: Plan, server: FaultyServer) -> None:
+        self.folder = folder
         self.plan = plan
         self.server = server
         self.journal = Journal(time.monotonic())
@@ -276,7 +277,7 @@ def tell(run: Run, report: Report) -> bool:
         report.table(head, [_row(gauge, went) for gauge, went in courses.items()])
     report.say("## Findings")
     for finding in run.journal.findings or ["None."]:
-        report.say(finding)
+        report.say(finding.replace(str(run.folder), "FOLDER"))
     return level and not run.journal.findings
 
 
@@ -288,7 +289,10 @@ def _row(gauge: Gauge, went: Course) -> tuple[str, ...]:
 def _told(run: Run) -> str:
     counts = ", ".join(f"{count:,} {what}" for what, count in sorted(run.journal.counts.items()))
     spoiled = ", ".join(f"{count:,} {op}" for op, count in sorted(run.weather.spoiled().items()))
-    silences = [f"{name} at {at_s:.0f} s ({text[:80]})" for at_s, name, text in run.sampler.silences]
+    silences = [
+        f"{name} at {at_s:.0f} s ({text.replace(str(run.folder), 'FOLDER')[:80]})"
+        for at_s, name, text in run.sampler.silences
+    ]
     return (
         f"{run.plan.seconds / 60:g} minutes. Steps: {counts}. Spoiled requests: {spoiled}; {run.weather.outages}"
         f" outages of {run.plan.outage_s:.0f} s. Others added {run.others.added} files, removed {run.others.removed}"

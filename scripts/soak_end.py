@@ -95,8 +95,7 @@ class End:
             if done.returncode:
                 self.journal.find(f"{site.name}: check finds {(done.stdout + done.stderr)[-3000:]}")
             if "Traceback" in site.mount.log():
-                at = site.mount.log().index("Traceback")
-                self.journal.find(f"{site.name}: the log has a traceback: {site.mount.log()[at - 300 : at + 3000]}")
+                self.journal.find(f"{site.name}: the log has a traceback, of {_raised(site.mount.log())}")
 
     def shared(self, writers: Sequence[SharedWriter]) -> None:
         """The last content that was acknowledged for each shared name is there, under it or as a conflict copy (W8)."""
@@ -125,6 +124,14 @@ class End:
             self.journal.say(
                 f"{giver.site.name}: of {len(giver.given | giver.removed)} given files {in_trash} are in the trash"
             )
+
+
+def _raised(log: str) -> str:
+    """Return the error that the first traceback of a log ends with; its lines are indented below that of its record."""
+    _, _, after = log.partition("Traceback")
+    lines = after.splitlines()[1:]
+    ends = (number for number, line in enumerate(lines) if not line.startswith("  "))
+    return lines[next(ends, len(lines)) - 1].strip()
 
 
 def listed(site: Site) -> dict[str, Entry]:
