@@ -51,6 +51,8 @@ _SETTINGS = {
 _DURABILITIES = {"a": "remote", "b": "local"}
 _ARCHIVE_FILES = 1100
 _STUCK_S = 660.0
+# In a shorter run most of what grows is what fills: that does not make it fail.
+_WARM_S = 1800.0
 _VERDICTS = {True: "level", False: "**grows**", None: ""}
 
 
@@ -278,7 +280,7 @@ def tell(run: Run, report: Report) -> bool:
     report.say("## Findings")
     for finding in run.journal.findings or ["None."]:
         report.say(finding.replace(str(run.folder), "FOLDER"))
-    return level and not run.journal.findings
+    return (level or run.plan.seconds < _WARM_S) and not run.journal.findings
 
 
 def _row(gauge: Gauge, went: Course) -> tuple[str, ...]:
