@@ -35,7 +35,7 @@ _THREAD_S = 0.0002
 
 
 class Clock(trio.abc.Clock):
-    """A clock of virtual time that `jumping` moves."""
+    """A clock of virtual time, which somebody moves, as `jumping` does."""
 
     def __init__(self) -> None:
         self.now_s = 0.0

@@ -25,6 +25,8 @@ import trio
 import trio.testing
 from trio._core import _run as trios
 
+from tests.fuzz import service
+
 T = TypeVar("T")
 
 # When the world begins, in seconds since the epoch.
@@ -40,21 +42,12 @@ class Stalled(BaseException):
     """No task can go on, and none waits for a time: what would end the wait never comes."""
 
 
-class Clock(trio.abc.Clock):
+class Clock(service.Clock):
     """A clock of virtual time. `ahead_s` is what the wall clock shows too much; all in seconds."""
 
     def __init__(self) -> None:
-        self.now_s = 0.0
+        super().__init__()
         self.ahead_s = 0.0
-
-    def start_clock(self) -> None:
-        pass
-
-    def current_time(self) -> float:
-        return self.now_s
-
-    def deadline_to_sleep_time(self, deadline: float) -> float:
-        return 0.0 if deadline <= self.now_s else 999_999.0
 
     @property
     def true_s(self) -> float:

@@ -10,16 +10,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import trio
 
-from remotefs.errors import RemotefsError
-from remotefs.fuse.translate import errno_of
-from tests.model.kernel import Kernel
 from tests.model.model import Description, Node
+from tests.simulation.calls import NAMES, Calls, CutShort
 from tests.simulation.history import brief, undo_of
 from tests.simulation.life import Step, content
 from tests.simulation.machine import Machine
@@ -28,17 +26,9 @@ _FLAGS = {
     "r": os.O_RDONLY, "w": os.O_WRONLY, "rw": os.O_RDWR, "append": os.O_WRONLY | os.O_APPEND | os.O_CREAT,
     "new": os.O_RDWR | os.O_CREAT, "trunc": os.O_WRONLY | os.O_CREAT | os.O_TRUNC, "excl": os.O_RDWR | os.O_CREAT | os.O_EXCL,
 }  # fmt: skip
-_NAMES = frozenset({"mkdir", "symlink", "link", "unlink", "rmdir", "rename", "chmod", "setxattr", "removexattr"})
-# How long a call on names may take, and any other: with a slow disk, and what a reader and a close wait (R7, W2), in
-# seconds.
-_LONGEST_NAME_S, LONGEST_S = 0.0, 60.0
 # What a call may fail with while the disk or the network is in trouble.
 _TROUBLES = frozenset({errno.EIO, errno.ENOSPC, errno.ETIMEDOUT, errno.EDQUOT, errno.EROFS, errno.EAGAIN, errno.ESTALE,
                        errno.EMFILE, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EFBIG, errno.EINVAL})  # fmt: skip
-
-
-class CutShort(Exception):
-    """The machine went down in the middle of a call."""
 
 
 @dataclass
@@ -58,6 +48,7 @@ class Caller:
 
     def __init__(self, machine: Machine, locks: Own, name: str) -> None:
         self._machine = machine
+        self._calls = Calls(machine, name)
         self._locks = locks
         self._name = name
         self._prefix = f"m{machine.number}/"
@@ -67,7 +58,7 @@ class Caller:
     async def make(self, step: Step) -> None:
         """Carry out a step; a complaint goes to the machine. Raises CutShort."""
         verb, *args = step
-        if verb in _NAMES:
+        if verb in NAMES:
             await self._name_call(verb, args)
         elif verb == "open":
             await self._open(*args)
@@ -79,38 +70,6 @@ class Caller:
             await self._descriptor_call(verb, args)
 
     # -- the two sides
-
-    def _kernel(self) -> Kernel:
-        if not self._machine.up.is_set() or self._machine.kernel is None:
-            raise CutShort
-        return self._machine.kernel
-
-    async def _ask(self, verb: str, *args: Any) -> Any:
-        """Make a call; return its result or its error. Raises CutShort."""
-        kernel, machine = self._kernel(), self._machine
-        machine.parts.refresh.note_use()  # type: ignore[union-attr]  # a kernel has its parts
-        result: Any
-        began_s = trio.current_time()
-        machine.asking += 1
-        try:
-            result = await getattr(kernel, verb)(*args)
-        except RemotefsError as error:
-            result = OSError(errno_of(error)[0], str(error))
-        except OSError as error:
-            result = error
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-            machine.complaints.append(f"broken: {verb} {args}: {error!r}")
-            result = OSError(errno.EIO, repr(error))
-        finally:
-            machine.asking -= 1
-        if (took_s := trio.current_time() - began_s) > (_LONGEST_NAME_S if verb in _NAMES else LONGEST_S):
-            machine.complaints.append(f"held: {self._name} waits {took_s:.0f} s for {verb} {args[:2]}")
-        if machine.kernel is kernel and machine.up.is_set() and not machine.asking:
-            with suppress(RemotefsError):  # a FORGET has no reply
-                kernel.forget(all_but_open=False)
-        if machine.kernel is not kernel or not machine.up.is_set():
-            raise CutShort
-        return result
 
     def _expect(self, verb: str, *args: Any) -> Any:
         try:
@@ -141,7 +100,7 @@ class Caller:
         async with self._locks.names:
             undo = undo_of(machine.model)
             try:
-                got = await self._ask(verb, *paths, *rest, *extra)
+                got = await self._calls.ask(verb, *paths, *rest, *extra)
             except CutShort:
                 # It went down in the middle of the call, which may have come to its end or not.
                 if machine.kernel is not None:
@@ -160,14 +119,14 @@ class Caller:
             undo, before = undo_of(machine.model), self._content_at(path)
             node = self._node_at(path)
             async with _Held(self._locks.file(node) if node is not None and flags & os.O_TRUNC else None):
-                self._kernel()
+                self._calls.kernel()
                 with self._under_way(node if flags & os.O_TRUNC else None, before, names=node is None):
                     expected = self._expect("open", slot, path, flags, 0o644)
                     made = machine.model.slots.get(slot) if not isinstance(expected, OSError) else None
                     machine.history.named()
                     if made is not None and before is not None and made.node.data != before:
                         machine.history.changed(made.node, before)
-                    got = await self._ask("open", slot, f"{self._prefix}{path}", flags, 0o644)
+                    got = await self._calls.ask("open", slot, f"{self._prefix}{path}", flags, 0o644)
                 if not self._judge(f"open {path} {how} as {slot}", got, expected):
                     await self._after_failed_open(path, undo, made)
 
@@ -180,7 +139,7 @@ class Caller:
             if made is not None:
                 await self._adopt(path, made.node)
             return
-        if not isinstance(await self._ask("inode", f"{self._prefix}{path}"), OSError):
+        if not isinstance(await self._calls.ask("inode", f"{self._prefix}{path}"), OSError):
             self._expect("open", -1, path, os.O_CREAT | os.O_WRONLY, 0o644)
             machine.model.slots.pop(-1, None)
         machine.history.named()
@@ -221,14 +180,14 @@ class Caller:
 
     async def _change(self, node: Node | None, what: str, call: tuple[Any, ...], model_call: tuple[Any, ...]) -> None:
         """Make a call on the bytes of a file whose lock is held."""
-        self._kernel()
+        self._calls.kernel()
         before = node.data if node is not None else None
         undo = undo_of(self._machine.model)
         with self._under_way(node, before):
             expected = self._expect(*model_call)
             if node is not None and before is not None and node.data != before:
                 self._machine.history.changed(node, before)
-            got = await self._ask(*call)
+            got = await self._calls.ask(*call)
         if not self._judge(what, got, expected) and node is not None:
             after = node.data
             undo()
@@ -239,18 +198,18 @@ class Caller:
         if call[0] == "truncate":
             await self._adopt(call[1].removeprefix(self._prefix), node)
             return
-        held = self._kernel()._slots.get(call[1])
+        held = self._calls.kernel()._slots.get(call[1])
         if held is not None:
             await self._adopt_inode(held.ino, node)
 
     async def _adopt(self, path: str, node: Node) -> None:
-        inode = await self._ask("inode", f"{self._prefix}{path}")
+        inode = await self._calls.ask("inode", f"{self._prefix}{path}")
         if not isinstance(inode, OSError):
             await self._adopt_inode(inode.ino, node)
 
     async def _adopt_inode(self, ino: int, node: Node) -> None:
         """After a call that failed a file has the bytes of before, of after, or of a part: take what it has."""
-        data = await self._ask("content", ino)
+        data = await self._calls.ask("content", ino)
         if isinstance(data, bytes) and data != node.data:
             before, node.data = node.data, data
             self._machine.history.changed(node, before)
@@ -260,7 +219,7 @@ class Caller:
         moment, data = machine.history.moment, node.data if node is not None else b""
         wrote, has_written = slot in self._wrote, slot in self._wrote
         expected = self._expect(verb, slot)
-        got = await self._ask(verb, slot)
+        got = await self._calls.ask(verb, slot)
         is_done = self._judge(f"{verb} {slot}", got, expected) and not isinstance(got, OSError)
         if is_done and node is not None and (wrote or verb == "fsync"):
             machine.history.acknowledged(node, data)
@@ -275,7 +234,7 @@ class Caller:
 
     async def _list(self, path: str) -> None:
         async with self._locks.names:
-            got = await self._ask("names", f"{self._prefix}{path}".rstrip("/"))
+            got = await self._calls.ask("names", f"{self._prefix}{path}".rstrip("/"))
             node = self._node_at(path) if path else self._machine.model.root
             expected: Any = OSError(errno.ENOENT, "") if node is None else OSError(errno.ENOTDIR, "")
             if node is not None and node.is_dir:

@@ -28,6 +28,7 @@ from remotefs.store import database
 from tests.faults import Action, CutBody, Drop, HalfBody, LostReply, Reply, lagging_listing
 from tests.fuzz.oracle import Log, watched
 from tests.simulation import network as wires
+from tests.simulation.calls import CutShort
 from tests.simulation.disk import Ailing, Persistence, Platter, Points
 from tests.simulation.ledger import Ledger
 from tests.simulation.life import FIRST_FOLDERS, Life, User, content
@@ -35,7 +36,7 @@ from tests.simulation.machine import Fuse, Machine, config_of, whose
 from tests.simulation.network import Late, Silence, networked
 from tests.simulation.scheduler import Chance, Stalled, run
 from tests.simulation.sharing import Sharer
-from tests.simulation.user import Caller, CutShort, Own
+from tests.simulation.user import Caller, Own
 from tests.simulation.verdict import POLICY, judge_end, judge_start
 
 _MEMORY = Path("/dev/shm")
