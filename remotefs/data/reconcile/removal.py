@@ -28,8 +28,7 @@ _NS = 1_000_000_000
 # Complete listings in a row without an id; listings that show an expiry which was not foreseen.
 REQUIRED_LISTINGS = 2
 # Rows that are read, or changed, before other tasks may run: few milliseconds of work.
-_READ = 200
-_CHANGED = 200
+_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,11 @@ class VanishedFiles:
             return
         if self._meta.facts.removals_held:
             self._meta.record(removals_held=0)
-        for start in range(0, len(missing), _CHANGED):
-            self._remotes.miss(missing[start : start + _CHANGED], since_ns)
+        for start in range(0, len(missing), _ROWS):
+            self._remotes.miss(missing[start : start + _ROWS], since_ns)
             await self._db.between_batches()
         after = 0, ""
-        while page := self._remotes.missed(REQUIRED_LISTINGS, after=after, limit=_CHANGED):
+        while page := self._remotes.missed(REQUIRED_LISTINGS, after=after, limit=_ROWS):
             for remote in page:
                 await self.remove(remote, "it was deleted elsewhere")
             after = page[-1].missed, page[-1].file_id
@@ -101,7 +100,7 @@ class VanishedFiles:
         known = lacking = 0
         missing: list[str] = []
         last = ""
-        while page := self._remotes.page(after=last, limit=_READ):
+        while page := self._remotes.page(after=last, limit=_ROWS):
             for file_id, known_ns, tombstoned in page:
                 if known_ns <= since_ns:
                     is_missing = file_id not in listed
@@ -141,7 +140,7 @@ class VanishedFiles:
     async def _expired(self) -> AsyncIterator[list[Remote]]:
         """Yield the shown files that have expired, in pages; other tasks run in between."""
         now_ns, after = self._clock.now_ns(), (-(1 << 63), "")
-        while page := self._remotes.expired(now_ns, after=after, limit=_CHANGED):
+        while page := self._remotes.expired(now_ns, after=after, limit=_ROWS):
             assert page[-1].expires_ns is not None
             after = page[-1].expires_ns, page[-1].file_id
             yield [remote for remote in page if remote.ino is not None and not remote.tombstoned]

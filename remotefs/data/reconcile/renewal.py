@@ -79,7 +79,7 @@ class Renewer:
             del self._otherwise[known.file_id]
             self._correct(known, shown)
         elif before is not None or len(self._otherwise) < _MOST:
-            self._otherwise[known.file_id] = number if before == shown else self._listing, shown
+            self._otherwise[known.file_id] = self._listing, shown
 
     def _correct(self, known: Remote, shown: _Lasting) -> None:
         # A file of ours keeps its path: that is the name which its upload asked for (N2).
