@@ -65,7 +65,8 @@ class Promotion:
                     await self._content.adopt(
                         remote.file_id, staged.path, inode.size, pinned=not remote.downloadable, digest=remote.digest
                     )
-                    self._content.keep_until_listed(remote.file_id)
+                    if remote.downloadable:
+                        self._content.keep_until_listed(remote.file_id)
                 except CorruptionError:
                     self._staging.sums.note_damage(ino, inode.content_gen)
                     raise

@@ -60,7 +60,7 @@ class Renewer:
             self._remotes.renew(
                 known.file_id, expires_ns=file.expires_ns, downloadable=file.downloadable, foreseen=foreseen
             )
-        if known.origin == Origin.OURS:
+        if known.origin != Origin.FOREIGN:
             self._content.listed(known.file_id, is_sole=not file.downloadable and bool(known.downloadable))
         self._compare(known, _lasting(file, known))
 

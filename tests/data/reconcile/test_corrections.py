@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from remotefs.mount.check.inspection import check_state
 from tests.data.reconcile.test_odd_entries import odd
-from tests.faults import EditJson, FaultyServer, LingeringDelete, Reply
+from tests.faults import EditJson, FaultyServer, LingeringDelete, LostReply, Reply
 from tests.parts import Host
 from tests.upkeep.support import Time, add, machine, view, walks
 
@@ -161,3 +162,21 @@ async def test_s2_a_reply_that_alone_says_that_our_file_is_given_back_costs_no_b
         await walks(host)
         assert await view(host) == {"ours": b"ours"}
         assert await check_state(host.parts) == []
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_what_reply_and_listing_say_is_given_back_may_be_evicted(
+    tmp_path: Path, server: FaultyServer, clock: Clock, is_lost: bool
+) -> None:
+    """Whether the upload was confirmed or found in the listing (W6)."""
+    server.script.add(LostReply() if is_lost else EditJson(_given), op="upload")
+    server.script.add(EditJson(lambda page: page | {"data": list(map(_given, page["data"]))}), op="list", times=None)
+    async with machine(tmp_path, server) as host:
+        await host.write("ours", b"ours")
+        await host.settled()
+        await host.walk()
+        assert host.parts.content.trim(0)[0] == 1
+
+
+def _given(file: dict[str, Any]) -> dict[str, Any]:
+    return file | {"downloadable": True}
