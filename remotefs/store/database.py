@@ -32,7 +32,7 @@ import trio
 from remotefs import crashpoints
 from remotefs.errors import OutOfSpace, StateUnusable
 from remotefs.store.durability import Durability
-from remotefs.store.pages import frames_of
+from remotefs.store.pages import frames_of, used_bytes
 from remotefs.store.schema import MIGRATIONS
 
 _log = logging.getLogger(__name__)
@@ -40,9 +40,9 @@ _log = logging.getLogger(__name__)
 # A log of this size is copied into the database. A larger limit makes recovery longer, a smaller one makes more writes
 # in all, because a page that changes often is copied more often.
 CHECKPOINT_BYTES = 16 << 20
-# A log that restarts is cut to this size by its next commit. Not cut below the size above, it would be due for a
-# checkpoint every few seconds for as long as the mount lives, though almost nothing is in it.
-LOG_LIMIT_BYTES = CHECKPOINT_BYTES // 2
+# A log that restarts is cut to this size by its next commit. The loop waits meanwhile, up to 60 ms on a disk that is
+# told of each freed block, so it happens only to a log that was much too long.
+LOG_LIMIT_BYTES = 4 * CHECKPOINT_BYTES
 # A commit writes whole pages, however few bytes of a page it changed. With SQLite's default of 4 KiB a mkdir wrote
 # 27 KB to the log and a small file up to its upload 149 KB; with 1 KiB it is 8 and 41 KB, for 3 % more time. A database
 # keeps the page size it was made with.
@@ -96,6 +96,8 @@ class Database:
         # Set unless the log is being copied.
         self._copied = trio.Event()
         self._copied.set()
+        # SQLite's number of changes when the log was copied last. The next change restarts the log.
+        self._copied_changes = 0
         self._keep_reserve()
         if not _COUNTS_STEPS:
             _log.warning("trio %s does not count steps: transactions are not checked for awaits", trio.__version__)
@@ -230,11 +232,20 @@ class Database:
         while True:
             await trio.sleep(every_s)
             try:
-                if self._log_bytes() >= CHECKPOINT_BYTES:
-                    await self.checkpoint()
+                await self.checkpoint_if_due()
             except (OSError, sqlite3.Error) as error:
                 _log.warning("%s: the log cannot be copied into the database yet: %s", self._path, error)
             self._keep_reserve()
+
+    async def checkpoint_if_due(self) -> None:
+        """Copy the log if CHECKPOINT_BYTES were written to it since the last time. Raises OSError, sqlite3.Error."""
+        # The length of the file does not tell: it stays when the log restarts.
+        if self._log_bytes() < CHECKPOINT_BYTES or self._connection.total_changes == self._copied_changes:
+            return
+        with self._wal_path.open("rb") as log:
+            is_due = used_bytes(log) >= CHECKPOINT_BYTES
+        if is_due:
+            await self.checkpoint()
 
     async def checkpoint(self) -> None:
         """Copy the log into the database and restart it. Raises sqlite3.Error."""
@@ -244,6 +255,7 @@ class Database:
                 if await trio.to_thread.run_sync(_checkpoint, self._path) <= _FEW_FRAMES:
                     break
             self._begin_log_anew("RESTART")
+            self._copied_changes = self._connection.total_changes
         finally:
             self._copied.set()
 

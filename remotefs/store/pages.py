@@ -16,8 +16,10 @@ Every page is read, also one that the database had freed, so deleted rows may be
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from os import SEEK_END
+from typing import BinaryIO, NamedTuple
 
 Value = int | float | str | bytes | None
 
@@ -85,6 +87,26 @@ def frames_of(log: bytes, size: int) -> int:
         if log[at + 8 : at + 16] == salts and pages_after:
             last = number
     return last
+
+
+def used_bytes(log: BinaryIO) -> int:
+    """Return how many bytes of a write-ahead log were written since its last restart. Reads a few headers only.
+
+    The file stays as long as it was; frames are written one after the other from its beginning.
+    """
+    header = log.read(_WAL_HEADER_BYTES)
+    if len(header) < _WAL_HEADER_BYTES:
+        return 0
+    size = int.from_bytes(header[8:12], "big")
+    step = _FRAME_HEADER_BYTES + size
+
+    def is_older(number: int) -> bool:
+        log.seek(_WAL_HEADER_BYTES + number * step)
+        salts: bytes = log.read(_FRAME_HEADER_BYTES)[8:16]
+        return salts != header[16:24]
+
+    frames = range((log.seek(0, SEEK_END) - _WAL_HEADER_BYTES) // step)
+    return _WAL_HEADER_BYTES + step * bisect_left(frames, True, key=is_older)
 
 
 def rows_of(pages: Mapping[int, bytes]) -> Iterator[Row]:

@@ -126,7 +126,7 @@ class World(trio.abc.Instrument):
             with ExitStack() as cleanup:
                 patch = cleanup.enter_context(pytest.MonkeyPatch.context())
                 patch.setattr(database, "CHECKPOINT_BYTES", _CHECKPOINT_BYTES)
-                patch.setattr(database, "LOG_LIMIT_BYTES", _CHECKPOINT_BYTES // 2)
+                patch.setattr(database, "LOG_LIMIT_BYTES", 2 * _CHECKPOINT_BYTES)
                 self.ailing = cleanup.enter_context(Ailing(self.folder))
                 # Outside of what fails, so that it sees which syncs did.
                 self.platter = Platter(self.chance.clock.wall_ns, cleanup.enter_context(pytest.MonkeyPatch.context()))
