@@ -42,6 +42,17 @@ LIVES = {
     "a clock that is set back puts nothing to sleep": Life(
         1, (User(0, (("open", 0, "a", "trunc"), ("close", 0))),), ((1.0, "wall", -90_000.0),)
     ),
+    "a new file whose first bytes a power cut took goes up empty": Life(
+        4016,
+        (
+            User(0, (("open", 2, "k/c", "trunc"), ("close", 2))),
+            User(1, ()),
+            User(1, ()),
+            User(2, (("sleep", 0.7), ("move", "p", "s/r"), ("sleep", 200.0), ("get", "s/r"), ("sleep", 0.1), ("open", 2, "k/lock~", "trunc"), ("write", 2, 0, 5000, 3001))),
+        ),
+        ((4.68, "spoil", "list", "500", 1, 2), (15.54, "crash", 2, "points", 32, "bytes", 600.0)),
+        machines=3, durability="remote", downloadable=False,
+    ),
     "a reader of a service that hangs waits ten seconds": Life(
         1, (User(0, (("sleep", 40.0), ("list", "d"), ("sleep", 20.0), ("get", "p"))),),
         ((1.0, "upload", "shared/p", 9000, 7, True, 0), (2.0, "spoil", "content", "silence", 0, 5)),

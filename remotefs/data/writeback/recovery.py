@@ -197,6 +197,9 @@ class Recovery:
                 for file_id in intent.replaces:
                     # Nothing takes their place any more: they are the only copies, and are shown again.
                     self._remotes.restore(file_id)
+            if remote is None:
+                # It is a new, empty file again, which goes up as any other (W2).
+                self._planner.closed(inode.ino)
 
     def _schedule_sleeping(self) -> None:
         """Schedule intents that waited for a close: no file is open for writing now."""
