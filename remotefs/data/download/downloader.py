@@ -141,7 +141,7 @@ class Downloader:
         if missing < layout.count:
             # Nobody knows yet whether the file will be read. If so, the stream is there; if not, it brings no more.
             await self._obtain(self._fetch(file_id, layout), ReadRequest(layout, layout.start(missing), 1, LOOK_BYTES))
-        return file_id not in self._transfer.unannounced or self._shelf.has_all(file_id)
+        return self._transfer.was_length_told(file_id) or self._shelf.has_all(file_id)
 
     async def measure(self, file_id: str) -> int:
         """Return the length of a file in bytes, as announced or as its whole body has. Raises the errors of read()."""

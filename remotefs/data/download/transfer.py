@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 import trio
+from cachetools import LRUCache
 
 from remotefs.data.content.store import ContentStore
 from remotefs.data.download.concurrency import StreamConcurrency
@@ -43,6 +44,8 @@ _FIRST_RETRY_S = 0.5
 _BATCH_CHUNKS = 4
 # While other streams wait for a slot, one that has brought this many bytes ends, and its reader queues again.
 _TURN_BYTES = 16 << 20
+# So many ids are remembered whose last reply did not tell the length.
+_UNANNOUNCED = 10_000
 
 
 class Transfer:
@@ -69,9 +72,13 @@ class Transfer:
         self._running: set[Stream] = set()
         self.ranges: bool | None = None
         # Ids whose last reply did not tell the length of the file.
-        self.unannounced: set[str] = set()
+        self._unannounced: LRUCache[str, None] = LRUCache(_UNANNOUNCED)
         self.requests = 0
         self.bytes_received = 0
+
+    def was_length_told(self, file_id: str) -> bool:
+        """Return whether the last reply for a file, if there was one, told how long it is."""
+        return file_id not in self._unannounced
 
     @property
     def is_full(self) -> bool:
@@ -216,9 +223,9 @@ class Transfer:
         layout = fetch.layout
         fetch.heard(stream, trio.current_time())
         if reply.total_bytes is None:
-            self.unannounced.add(fetch.file_id)
+            self._unannounced[fetch.file_id] = None
         else:
-            self.unannounced.discard(fetch.file_id)
+            self._unannounced.pop(fetch.file_id, None)
         if reply.total_bytes not in (None, layout.size):
             raise LengthDiffers(fetch.file_id, layout.size, reply.total_bytes)
         if stream.next > 0:

@@ -10,12 +10,17 @@ import logging
 import time
 from collections.abc import Callable
 
+from cachetools import LRUCache
+
 from remotefs.data.content.store import ContentStore
 from remotefs.data.kernel import Invalidator, Usage
 from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
+
+# So many claims are remembered; one that is forgotten has to be shown twice more.
+_CLAIMS = 10_000
 
 
 class Resizer:
@@ -35,7 +40,7 @@ class Resizer:
         self._usage = usage
         self._forget_downloads = forget_downloads
         # By id: the shorter length that the last listing showed.
-        self._claims: dict[str, int] = {}
+        self._claims: LRUCache[str, int] = LRUCache(_CLAIMS)
 
     def learned(self, remote: Remote, size: int) -> None:
         """Take the length that replies have proven instead of the listed one, until a listing shows another."""
