@@ -43,6 +43,14 @@ _REPLIES = (
     "late reply",
     "silence",
 )
+# Replies that cannot be, by the kind of request that they answer.
+_ODD_REPLIES = {
+    "upload": ("the id of another", "the name of another"),
+    "list": ("nothing", "dated in the year 9999", "expired long ago", "named otherwise"),
+    "metadata": ("expired long ago", "named otherwise"),
+    "content": ("no bytes", "a page"),
+    "delete": (),
+}
 
 
 @dataclass(frozen=True)
@@ -272,7 +280,11 @@ def _events(chance: random.Random, machines: int, span_s: float) -> tuple[Event,
 
 
 def _spoil(chance: random.Random, _: int) -> Event:
-    return "spoil", chance.choice(_OPS), chance.choice(_REPLIES), chance.choice((0, 1, 3)), chance.choice((1, 1, 2, 5))
+    op = chance.choice(_OPS)
+    reply = chance.choice((*_REPLIES, *2 * _ODD_REPLIES[op]))
+    # One odd reply proves nothing; two that agree would.
+    times = 1 if reply in _ODD_REPLIES[op] else chance.choice((1, 1, 2, 5))
+    return "spoil", op, reply, chance.choice((0, 1, 3)), times
 
 
 def _crash(chance: random.Random, machines: int) -> Event:

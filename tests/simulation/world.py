@@ -34,6 +34,8 @@ from tests.simulation.ledger import Ledger
 from tests.simulation.life import FIRST_FOLDERS, Life, User, content
 from tests.simulation.machine import Fuse, Machine, config_of, whose
 from tests.simulation.network import Late, Silence, networked
+from tests.simulation.odd_replies import NAMES as _ODD
+from tests.simulation.odd_replies import odd_reply
 from tests.simulation.scheduler import Chance, Stalled, run
 from tests.simulation.sharing import Sharer
 from tests.simulation.user import Caller, Own
@@ -268,7 +270,12 @@ class World(trio.abc.Instrument):
 
     async def _spoil(self, op: str, reply: str, nth: int, times: int) -> None:
         self._hurt("network")
-        self.network.service.script.add(_reply(reply), op=op, nth=nth + 1, times=times)
+        action = self._odd_reply(reply) if reply in _ODD else _reply(reply)
+        self.network.service.script.add(action, op=op, nth=nth + 1, times=times)
+
+    def _odd_reply(self, name: str) -> Action:
+        others = [record for record in self.records() if self.ledger.made_by.get(record.id) is None]
+        return odd_reply(name, others[0].id if others else "file_of_nobody")
 
     async def _away(self, machine: int, for_s: float) -> None:
         self._hurt("network")
