@@ -53,6 +53,21 @@ LIVES = {
         ((4.68, "spoil", "list", "500", 1, 2), (15.54, "crash", 2, "points", 32, "bytes", 600.0)),
         machines=3, durability="remote", downloadable=False,
     ),
+    "an upload is not bound to an id that is known": Life(
+        1, (User(0, (("sleep", 25.0), *_saved("a"), ("sleep", 60.0))),),
+        ((1.0, "upload", "theirs", 600, 7, True, 0), (20.0, "spoil", "upload", "the id of another", 0, 1)),
+    ),
+    "one reply without bytes changes no length": Life(
+        1, (User(0, (("sleep", 20.0), ("get", "p"), ("sleep", 60.0), ("get", "p"), ("sleep", 5.0))),),
+        ((1.0, "upload", "shared/p", 9000, 7, True, 0), (2.0, "spoil", "content", "no bytes", 0, 1)),
+    ),
+    "a file of the year 9999 hides no upload whose reply was lost": Life(
+        1, (User(0, (("sleep", 16.0), *_saved("a"), ("sleep", 90.0))),),
+        (
+            (1.0, "upload", "theirs", 600, 7, True, 0), (2.0, "spoil", "list", "dated in the year 9999", 0, 1),
+            (3.0, "spoil", "upload", "lost reply", 0, 1),
+        ),
+    ),
     "a reader of a service that hangs waits ten seconds": Life(
         1, (User(0, (("sleep", 40.0), ("list", "d"), ("sleep", 20.0), ("get", "p"))),),
         ((1.0, "upload", "shared/p", 9000, 7, True, 0), (2.0, "spoil", "content", "silence", 0, 5)),

@@ -274,8 +274,13 @@ class World(trio.abc.Instrument):
         self.network.service.script.add(action, op=op, nth=nth + 1, times=times)
 
     def _odd_reply(self, name: str) -> Action:
-        others = [record for record in self.records() if self.ledger.made_by.get(record.id) is None]
-        return odd_reply(name, others[0].id if others else "file_of_nobody")
+        others = [record.id for record in self.records() if self.ledger.made_by.get(record.id) is None]
+        known = [file_id for file_id in others if all(self._knows(machine, file_id) for machine in self.machines)]
+        return odd_reply(name, known[0] if known else "file_of_nobody")
+
+    @staticmethod
+    def _knows(machine: Machine, file_id: str) -> bool:
+        return machine.parts is not None and machine.parts.remotes.find(file_id) is not None
 
     async def _away(self, machine: int, for_s: float) -> None:
         self._hurt("network")
