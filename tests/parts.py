@@ -158,6 +158,7 @@ async def running(
                 await host.start_working()
             yield host
             nursery.cancel_scope.cancel()
+        parts.content.close()
         parts.staging.close()
     finally:
         database.close()
