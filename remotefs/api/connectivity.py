@@ -140,14 +140,15 @@ class Connectivity:
 
         Requests that were under way together fail together and count as one try: `since` is when this one began.
         """
-        if self._reason is None:
+        unanswered = error if isinstance(error, Unreachable | DeadlineExceeded) else None
+        # It may have been down already, for want of a first answer or by a refusal: then `Reconnect` does not ask yet.
+        if self._reason is None or (unanswered is None) != (self._unanswered is None):
             self._changed.notify()
         if since is None or since >= self._tried_at:
             self._failures += 1
             self._tried_at = self._tried_at if since is None else self._clock()
-        self._reason = str(error)
-        self._unanswered = error if isinstance(error, Unreachable | DeadlineExceeded) else None
-        self._is_lost &= self._unanswered is not None
+        self._reason, self._unanswered = str(error), unanswered
+        self._is_lost &= unanswered is not None
 
     def heard(self) -> None:
         """Note that the service has sent something: the head of a reply, a piece of its body."""

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
 
+import pytest
 import trio
 import trio.testing
 
@@ -140,3 +141,26 @@ async def test_without_a_socket_it_has_not_asked_and_pauses(autojump_clock: Cloc
         assert scene.rung == 0
         assert scene.connectivity.lost is not None
         assert len(scene.asked_at) < 25
+
+
+@pytest.mark.parametrize("before", [None, AuthenticationFailed("a wrong key", status=401)])
+async def test_it_asks_also_where_the_connection_was_down_before(
+    autojump_clock: Clock, before: AuthenticationFailed | None
+) -> None:
+    """The first request of a mount may wait a minute for its answer, and a refusal may be followed by silence."""
+    connectivity, asked = Connectivity(), list[float]()
+    if before is not None:
+        connectivity.down(before)
+
+    async def ask() -> None:
+        asked.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Reconnect(connectivity, ask, lambda: None).run)
+        await trio.sleep(60)
+        connectivity.down(DeadlineExceeded("silent"))
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    assert connectivity.is_up
+    assert len(asked) == 1

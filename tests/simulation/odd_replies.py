@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.faults import Action, EditJson, Reply
+from tests.faults import Action, EditJson, Pass, Reply
 
 _Entry = Mapping[str, Any]
 _PAGE = b"<html><body>Please sign in.</body></html>"
@@ -18,8 +18,10 @@ _EDITS: dict[str, Callable[[_Entry], _Entry]] = {
 NAMES = frozenset({*_EDITS, "the id of another", "nothing", "no bytes", "a page"})
 
 
-def odd_reply(name: str, other_id: str) -> Action:
-    """Return the action of that name; `other_id` is an id that the service gave before."""
+def odd_reply(name: str, other_id: str | None) -> Action:
+    """Return the action of that name; `other_id` is an id that all machines know, None where there is none."""
+    if name == "the id of another" and other_id is None:
+        return Pass()
     if name == "the id of another":
         return EditJson(lambda entry: {**entry, "id": other_id} if "id" in entry else entry)
     if name == "nothing":

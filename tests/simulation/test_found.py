@@ -68,6 +68,11 @@ LIVES = {
             (3.0, "spoil", "upload", "lost reply", 0, 1),
         ),
     ),
+    "a mount whose first request is never answered goes online": Life(
+        141, (User(0, (("open", 2, "d/lock~", "trunc"), ("close", 2), ("sleep", 40.0))), User(0, ())),
+        ((2.72, "spoil", "list", "silence", 0, 5), (20.66, "crash", 0, "steps", 26, "names", 0.0)),
+        durability="remote", downloadable=False,
+    ),
     "a reader of a service that hangs waits ten seconds": Life(
         1, (User(0, (("sleep", 40.0), ("list", "d"), ("sleep", 20.0), ("get", "p"))),),
         ((1.0, "upload", "shared/p", 9000, 7, True, 0), (2.0, "spoil", "content", "silence", 0, 5)),

@@ -276,7 +276,7 @@ class World(trio.abc.Instrument):
     def _odd_reply(self, name: str) -> Action:
         others = [record.id for record in self.records() if self.ledger.made_by.get(record.id) is None]
         known = [file_id for file_id in others if all(self._knows(machine, file_id) for machine in self.machines)]
-        return odd_reply(name, known[0] if known else "file_of_nobody")
+        return odd_reply(name, known[0] if known else None)
 
     @staticmethod
     def _knows(machine: Machine, file_id: str) -> bool:
