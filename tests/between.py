@@ -47,10 +47,12 @@ class Between(trio.abc.Instrument):
         assert self.failure is None, self.failure
 
 
-async def at_every_step(folder: Path, act: Callable[[Path, FaultyServer, int], Awaitable[int]]) -> None:
+async def at_every_step(
+    folder: Path, act: Callable[[Path, FaultyServer, int], Awaitable[int]], *, stride: int = 1
+) -> None:
     """Act at the first step, then at the second, and so on, each time in a folder and with a server of its own.
 
-    `act` gets these and the number of the step, from 0, and returns how many steps there were.
+    With a `stride` of 3 every third step is one. `act` gets these and the number of the step, from 0, and returns how many steps there were.
     """
     nth = steps = 0
     while nth <= steps:
@@ -58,5 +60,5 @@ async def at_every_step(folder: Path, act: Callable[[Path, FaultyServer, int], A
         with faulty_server(place / "server", uploads_downloadable=False) as server:
             steps = await act(place, server, nth)
         shutil.rmtree(place)
-        nth += 1
+        nth += stride
     assert steps > 0, "no task of that name took a step"

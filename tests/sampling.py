@@ -21,5 +21,5 @@ def each_once(rows: Sequence[Any], columns: Sequence[Any]) -> list[Any]:
 
 
 def sample(few: int, many: int) -> list[Any]:
-    """Return two sizes of a test as parameters: `few` for `make test`, and `many`, which is long."""
+    """Return two sizes (or strides) of a test as parameters: `few` for `make test`, and `many`, which is long."""
     return [few, pytest.param(many, marks=pytest.mark.long)]

@@ -18,6 +18,7 @@ from remotefs.wakeup import Wakeup
 from tests.between import Between, at_every_step
 from tests.faults import FaultyServer, Hold
 from tests.parts import Host, clock, running, server
+from tests.sampling import sample
 from tests.turns import BOUND, Turns
 
 __all__ = ["clock", "server"]
@@ -84,8 +85,9 @@ def _at(nth: int, act: Act, host: Host) -> Between:
 
 
 @pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("stride", sample(3, 1))
 async def test_w7_what_is_not_uploaded_yet_goes_up_once_under_the_name_it_has_then(
-    act: Act, tmp_path: Path, clock: Clock
+    stride: int, act: Act, tmp_path: Path, clock: Clock
 ) -> None:
     async def one(place: Path, server: Server, nth: int) -> int:
         async with running(place, server, durability="local", upload_delay_s=1e6) as host:
@@ -102,14 +104,15 @@ async def test_w7_what_is_not_uploaded_yet_goes_up_once_under_the_name_it_has_th
             assert await check_state(host.parts, Scope(working=True)) == []
             return between.seen
 
-    await at_every_step(tmp_path, one)
+    await at_every_step(tmp_path, one, stride=stride)
 
 
 def _files(host: Host, folder: str) -> list[str]:
     return host.ls(folder) if host.stat(folder).is_dir else []
 
 
-async def test_n6_what_stays_here_now_is_never_sent(tmp_path: Path, clock: Clock) -> None:
+@pytest.mark.parametrize("stride", sample(3, 1))
+async def test_n6_what_stays_here_now_is_never_sent(stride: int, tmp_path: Path, clock: Clock) -> None:
     """Into the trash of a desktop, whatever is due meanwhile."""
 
     async def one(place: Path, server: Server, nth: int) -> int:
@@ -124,7 +127,7 @@ async def test_n6_what_stays_here_now_is_never_sent(tmp_path: Path, clock: Clock
             assert (host.stored(), server.script.count("upload")) == ([], 0)
             return between.seen
 
-    await at_every_step(tmp_path, one)
+    await at_every_step(tmp_path, one, stride=stride)
 
 
 async def test_n6_an_upload_under_way_is_cut_in_the_rename(tmp_path: Path, server: Server, clock: Clock) -> None:
@@ -143,7 +146,8 @@ async def test_n6_an_upload_under_way_is_cut_in_the_rename(tmp_path: Path, serve
         assert host.stored() == []
 
 
-async def test_n6_what_comes_out_of_there_goes_up_whatever_happens(tmp_path: Path, clock: Clock) -> None:
+@pytest.mark.parametrize("stride", sample(3, 1))
+async def test_n6_what_comes_out_of_there_goes_up_whatever_happens(stride: int, tmp_path: Path, clock: Clock) -> None:
     """The mount is killed at each step, and another goes on."""
 
     async def one(place: Path, server: Server, nth: int) -> int:
@@ -163,10 +167,11 @@ async def test_n6_what_comes_out_of_there_goes_up_whatever_happens(tmp_path: Pat
                 assert await check_state(host.parts, Scope(working=True)) == []
         return between.seen
 
-    await at_every_step(tmp_path, one)
+    await at_every_step(tmp_path, one, stride=stride)
 
 
-async def test_w5_what_the_files_replace_goes_after_them(tmp_path: Path, clock: Clock) -> None:
+@pytest.mark.parametrize("stride", sample(3, 1))
+async def test_w5_what_the_files_replace_goes_after_them(stride: int, tmp_path: Path, clock: Clock) -> None:
     """`rm -r new; mv old new`, as build tools do it; the removals are due at one step, and have all the time there."""
 
     async def one(place: Path, server: Server, nth: int) -> int:
@@ -194,7 +199,7 @@ async def test_w5_what_the_files_replace_goes_after_them(tmp_path: Path, clock: 
             assert host.remote_names() == sorted(f"new／{name}" for name in NAMES)
             return seen
 
-    await at_every_step(tmp_path, one)
+    await at_every_step(tmp_path, one, stride=stride)
 
 
 def _steps(host: Host) -> Iterator[None]:
