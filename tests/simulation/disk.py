@@ -15,6 +15,7 @@ import random
 import shutil
 import stat
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +30,7 @@ _BLOCK = 512
 _HEAD_BYTES = 32
 _LOG = "state.db-wal"
 _DATABASE = "state.db"
+_writes_what_is_left: ContextVar[bool] = ContextVar("writes_what_is_left", default=False)
 # SQLite's shared memory, and what holds space: neither has anything to keep.
 _WORTHLESS = frozenset({"state.db-shm", "reserve", "control.sock"})
 
@@ -150,6 +152,13 @@ class Disk:
 
     def left(self, target: Path, persistence: Persistence, chance: random.Random) -> None:
         """Write what is left after the process, or the power, is gone to `target`, which becomes a folder."""
+        mark = _writes_what_is_left.set(True)
+        try:
+            self._write_what_is_left(target, persistence, chance)
+        finally:
+            _writes_what_is_left.reset(mark)
+
+    def _write_what_is_left(self, target: Path, persistence: Persistence, chance: random.Random) -> None:
         if persistence is Persistence.ALL:
             shutil.copytree(self.root, target, ignore=lambda _, names: _WORTHLESS & set(names), copy_function=_copy)
             return
@@ -262,6 +271,10 @@ class Ailing(Boundary):
     def is_armed(self) -> bool:
         """Return whether a call is still to fail."""
         return self._is_watching
+
+    def _is_ours(self, subject: object) -> bool:
+        # No call of the simulation itself fails.
+        return not _writes_what_is_left.get() and super()._is_ours(subject)
 
     def trouble(self, kind: str) -> str | None:
         """Return what goes wrong with a call."""
