@@ -25,7 +25,7 @@ lock -dev 'project["dependency-groups"]["dev"]' requirements.lock requirements-b
 lock -bench 'project["dependency-groups"]["bench"]' requirements.lock requirements-build.lock requirements-dev.lock
 # The environments of tests (scripts/test-envs.sh): the SDKs that judge the server, Debian 12's pip and the newest, and
 # httpx's successor, in versions that agree with the packages for running.
-for version in 0.75.0 2.12.0; do
+for version in 0.75.0 2.12.0 2.14.0; do
     echo "anthropic==$version" | "${compile[@]}" --output-file "tests/sdk/anthropic-$version.lock" -
 done
 echo "pip==23.0.1" | "${compile[@]}" --allow-unsafe --output-file tests/setup/pip-old.lock -

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from remotefs.server.blobs import Arrival, Blobs
 from remotefs.server.catalog import Catalog, resolve
-from remotefs.server.errors import ApiError, no_such_file
+from remotefs.server.errors import ApiError, no_such_file, not_downloadable
 from remotefs.server.names import accepted_name, guessed_type
 from remotefs.server.queries import Cursor, ListQuery, Page
 from remotefs.server.records import LISTED_AFTER_EXPIRY_S, FileRecord
@@ -130,7 +130,7 @@ class Store:
         if record.expires_us is not None and record.expires_us <= self._now_us():
             raise ApiError(404, f"File has expired: {file_id}", error_code="file_expired")
         if not record.downloadable:
-            raise ApiError(400, "File is not downloadable", error_code="file_not_downloadable")
+            raise not_downloadable(file_id)
         try:
             # A DELETE in another thread may have removed the bytes since the row was read.
             return record, self._blobs.open(file_id)
