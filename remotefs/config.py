@@ -11,10 +11,24 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from remotefs.setting_kinds import Address, Flag, Id, Kind, Number, Part, Patterns, Size, Time, Times, Word
+from remotefs.setting_kinds import (
+    Address,
+    Flag,
+    Id,
+    Kind,
+    Number,
+    Part,
+    Patterns,
+    Size,
+    Time,
+    Times,
+    TimesByPattern,
+    Word,
+)
 
 Shape = Literal["auto", "ga", "beta"]
 Durability = Literal["remote", "local", "strict"]
+TextType = Literal["plain", "exact"]
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -24,6 +38,8 @@ EIB = 1 << 60
 MINUTE_S = 60.0
 HOUR_S = 3600.0
 DAY_S = 86_400.0
+# The range of `expires_in_seconds` that the service takes.
+EXPIRY = Time(HOUR_S, 90 * DAY_S)
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 
@@ -171,6 +187,15 @@ class WritebackConfig(Section, frozen=True, kw_only=True):
     replace_downloadable: Annotated[bool, Flag()] = False
 
 
+class UploadConfig(Section, frozen=True, kw_only=True):
+    """What an upload says of its file beside its name, and can never be changed later (M1, M3)."""
+
+    # `plain`: text goes up as text/plain, the only text that a `document` block takes. `exact`: as its name suggests.
+    text_type: Annotated[TextType, Word(get_args(TextType))] = "plain"
+    # How long the service keeps files of these names, and files in folders of these names; the first that fits counts.
+    expires_in: Annotated[tuple[tuple[str, float], ...], TimesByPattern(EXPIRY)] = ()
+
+
 class RefreshConfig(Section, frozen=True, kw_only=True):
     """Listing the service into the tree (A1, A4)."""
 
@@ -238,6 +263,7 @@ class Config(Section, frozen=True, kw_only=True):
     service: ServiceConfig = ServiceConfig()
     cache: CacheConfig = CacheConfig()
     writeback: WritebackConfig = WritebackConfig()
+    upload: UploadConfig = UploadConfig()
     refresh: RefreshConfig = RefreshConfig()
     names: NamesConfig = NamesConfig()
     mount: MountConfig = MountConfig()

@@ -247,6 +247,36 @@ class Times(Kind):
         return text.split()
 
 
+@dataclass(frozen=True)
+class TimesByPattern(Kind):
+    """A time for each of some shell patterns on one name, in their order."""
+
+    each: Time
+
+    @property
+    def allowed(self) -> str:
+        """Return their shape, in a file and in the environment."""
+        return (
+            f'a table such as {{"scratch-*" = "7d"}}, in the environment scratch-*=7d: shell patterns on one name '
+            f"without a `/`, each with {self.each.allowed}"
+        )
+
+    def read(self, value: object) -> tuple[tuple[str, float], ...]:
+        """Return the pairs of a pattern and its seconds."""
+        pairs = list(value.items()) if isinstance(value, dict) else _list(value)
+        return tuple(map(self._pair, pairs))
+
+    def split(self, text: str) -> object:
+        """Return the pairs, which blanks separate; the last `=` ends a pattern."""
+        return [word.rpartition("=")[::2] for word in text.split()]
+
+    def _pair(self, pair: object) -> tuple[str, float]:
+        match pair:
+            case [str(pattern), given] if pattern and "/" not in pattern and "\0" not in pattern:
+                return pattern, self.each.read(given)
+        raise ValueError("not a pattern with its time")
+
+
 def _is_plain(text: str) -> bool:
     try:
         float(text)

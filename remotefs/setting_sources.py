@@ -24,6 +24,7 @@ from remotefs.config import (
     RefreshConfig,
     Section,
     ServiceConfig,
+    UploadConfig,
     WritebackConfig,
 )
 from remotefs.errors import UsageError
@@ -51,6 +52,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "service": ServiceConfig,
     "cache": CacheConfig,
     "writeback": WritebackConfig,
+    "upload": UploadConfig,
     "refresh": RefreshConfig,
     "names": NamesConfig,
     "mount": MountConfig,

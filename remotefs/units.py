@@ -58,5 +58,13 @@ def time_text(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
+def short_time_text(seconds: int) -> str:
+    """Return whole seconds as `parse_time` reads them, without a blank: `30d`, `90m`, `3601s`."""
+    for unit in "dhm":
+        if seconds and seconds % _SECONDS[unit] == 0:
+            return f"{seconds // int(_SECONDS[unit])}{unit}"
+    return f"{seconds}s"
+
+
 def _value(number: str) -> int | float:
     return int(number) if number.isdecimal() else float(number)

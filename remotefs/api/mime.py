@@ -1,9 +1,22 @@
-"""The MIME type of a file, guessed by its name."""
+"""The MIME type of a file: guessed by its name, and judged by its first bytes, so that a model can read text (M1)."""
 
 from __future__ import annotations
 
+import codecs
 import mimetypes
+import re
 
+from remotefs.config import TextType
+
+# The bytes at the beginning of a file that are judged (M1).
+HEAD_BYTES = 65_536
+_TEXT = "text/plain"
+# A type and its parameters (RFC 6838, section 4.2; RFC 9110, section 5.6.6), without blanks in quotes, as a header of
+# an upload takes it. The service keeps 255 characters.
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
+_MIME_TYPE = re.compile(rf'({_NAME}/{_NAME})((?:; ?{_WORD}=(?:{_WORD}|"[!#-:<-~]*"))*)')
+_LONGEST_TYPE = 255
 # Types that Python's own table lacks, or has only on machines with an /etc/mime.types. A guess must not depend on that.
 _ADDITIONS = {
     ".7z": "application/x-7z-compressed",
@@ -74,6 +87,45 @@ DOCUMENT_TYPES = frozenset({"application/pdf", "text/plain"})
 IMAGE_TYPES = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
 # Python's own tables alone. Building them takes 400 times as long as one question.
 _TYPES = mimetypes.MimeTypes()
+
+
+def type_of(name: str, head: bytes, setting: TextType, override: str | None = None) -> str:
+    """Return the type under which a file goes up. `head` is its first HEAD_BYTES, or all bytes of a shorter file.
+
+    A `document` block takes PDF and `text/plain` and no other text, and the service never changes a type. So text is
+    `text/plain` whatever it is called, unless its name suggests a type that a block takes (M1). Other bytes are never
+    called `text/plain` by themselves: a block would be refused. With the setting `exact` the name alone decides.
+    `override` is the user's word and wins.
+    """
+    if override is not None:
+        return override
+    suggested = guess_mime_type(name)
+    if setting == "exact":
+        return suggested
+    if suggested in (DOCUMENT_TYPES | IMAGE_TYPES) - {_TEXT}:
+        return suggested
+    if is_text(head):
+        return _TEXT
+    return UNKNOWN if suggested == _TEXT else suggested
+
+
+def is_text(head: bytes) -> bool:
+    """Return whether the first HEAD_BYTES of a file are UTF-8 without NUL; a character that they cut counts as whole."""
+    if b"\0" in head:
+        return False
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head[:HEAD_BYTES], final=len(head) < HEAD_BYTES)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def parse_mime_type(text: str) -> str:
+    """Return a MIME type as a person wrote it, with the type itself in lower case. Raises ValueError if it is none."""
+    match = _MIME_TYPE.fullmatch(text.strip())
+    if match is None or len(text.strip()) > _LONGEST_TYPE:
+        raise ValueError(f"{text!r} is not a MIME type")
+    return match[1].lower() + match[2]
 
 
 def guess_mime_type(name: str) -> str:

@@ -61,6 +61,7 @@ class FileSender(Protocol):
         source: UploadSource,
         *,
         priority: Priority | Ticket,
+        expires_in_s: int | None = None,
         on_all_sent: Callable[[], None] | None = None,
     ) -> FileMetadata:
         """Upload one file and return its metadata. Raises AmbiguousOutcome rather than send twice."""

@@ -55,6 +55,7 @@ from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.intents.renamed_folders import RenamedFolders
 from remotefs.data.intents.reuploads import ReuploadRule
 from remotefs.data.intents.unlinker import Unlinker
+from remotefs.data.intents.upload_options import UploadOptions
 from remotefs.data.reconcile.conflict_copies import ConflictCopies
 from remotefs.data.reconcile.existence_check import ExistenceCheck
 from remotefs.data.reconcile.listing import Listings
@@ -275,7 +276,7 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.reported_missing = ReportedMissing(wake_refresh)
     parts.resizer = Resizer(parts.store, parts.content, parts.notifier, parts.handles, parts.downloader.forget)
     churn = Churn(config.writeback.changing_pause_s, trio.current_time)
-    parts.intents = _build_intents(parts, config.writeback, churn)
+    parts.intents = _build_intents(parts, config, churn)
     freezer = _build_files(parts, config, churn)
     parts.promoter = Promoter(parts.promotion)
     parts.closer = Closer(
@@ -339,20 +340,24 @@ def _build_files(parts: Components, config: Config, churn: Churn) -> Freezer:
     return freezer
 
 
-def _build_intents(parts: Components, config: WritebackConfig, churn: Churn) -> Intents:
+def _build_intents(parts: Components, settings: Config, churn: Churn) -> Intents:
     store, usage, in_flight, wakeup = parts.store, parts.handles, parts.in_flight, parts.wakeup
+    config = settings.writeback
     labels = Labels(parts.database, parts.staging, parts.content)
     paths = InodePaths(parts.tree, parts.remotes, parts.naming)
+    options = UploadOptions(parts.tree, paths, settings.upload)
     due_times = DueTimes(paths, config, churn, parts.clock)
     garbage = Garbage(parts.database, labels, wakeup)
     freed_ids = FreedIds(store, paths, garbage, due_times, usage, in_flight)
-    rule = ReuploadRule(parts.remotes, paths, parts.content, config)
+    rule = ReuploadRule(parts.remotes, paths, options, parts.content, config)
     planner = IntentPlanner(store, paths, due_times, freed_ids, rule, in_flight, labels, wakeup)
     left_behind = LeftBehind(store, trio.current_time)
     renamed_folders = RenamedFolders(store, paths, planner, rule, in_flight, left_behind)
     unlinker = Unlinker(store, planner, freed_ids, garbage, labels, usage, in_flight, wakeup)
-    binder = Binder(store, planner, unlinker, freed_ids, config)
-    return Intents(paths, due_times, garbage, freed_ids, planner, left_behind, renamed_folders, unlinker, binder)
+    binder = Binder(store, planner, unlinker, freed_ids, options, config)
+    return Intents(
+        paths, due_times, garbage, freed_ids, planner, left_behind, renamed_folders, unlinker, binder, options
+    )
 
 
 def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -> None:
@@ -387,9 +392,10 @@ def _build_uploader(parts: Components, config: WritebackConfig, churn: Churn) ->
     store, outgoing = parts.store, parts.outgoing
     readback = Readback(parts.client, parts.remotes, config.readback_after_s, parts.last_run, parts.service_clock)
     confirmation = Confirmation(store, parts.intents.binder, outgoing, churn, readback, parts.connectivity)
-    transmission = Transmission(store, parts.client, parts.connectivity, parts.service_clock)
+    options = parts.intents.upload_options
+    transmission = Transmission(store, parts.client, parts.connectivity, options, parts.service_clock)
     eligibility = Eligibility(store, parts.intents, outgoing)
-    return Uploader(store, eligibility, outgoing, churn, parts.in_flight, transmission, confirmation)
+    return Uploader(store, eligibility, outgoing, options, churn, parts.in_flight, transmission, confirmation)
 
 
 def _build_fs(parts: Components, config: Config, settings: MountSettings) -> FileSystem:

@@ -48,6 +48,12 @@ _FOLLOWING_AS_LISTED = (
     "SELECT ino FROM dentry WHERE parent = ? AND cookie > (SELECT cookie FROM dentry WHERE parent = ? AND name = ?) "
     "ORDER BY cookie LIMIT ?"
 )
+# The root is its own parent.
+_ABOVE = (
+    "WITH RECURSIVE above(ino, parent, height) AS (SELECT ino, parent, 0 FROM inode WHERE ino = ? UNION ALL "
+    "SELECT i.ino, i.parent, height + 1 FROM above JOIN inode i ON i.ino = above.parent "
+    "WHERE above.ino <> above.parent) SELECT x.name, x.value FROM above JOIN xattr x ON x.ino = above.ino"
+)
 _NAMES_AFTER = "SELECT cookie, parent, name FROM dentry WHERE ino = ? AND cookie > ? ORDER BY cookie LIMIT ?"
 
 
@@ -429,6 +435,20 @@ class Tree:
         """Return an extended attribute of an inode, or None."""
         row = self._db.one("SELECT value FROM xattr WHERE ino = ? AND name = ?", (ino, name))
         return row[0] if row else None
+
+    def inherited_xattrs(self, directory: int, names: tuple[bytes, ...]) -> dict[bytes, bytes]:
+        """Return those of some attributes that a directory or one above it has; the nearest one counts."""
+        marks = ", ".join("?" * len(names))
+        found = self._db.all(f"{_ABOVE} WHERE x.name IN ({marks}) ORDER BY above.height DESC", (directory, *names))
+        return dict(found)
+
+    def put_xattr(self, ino: int, name: bytes, value: bytes | None) -> None:
+        """Set an attribute, or remove it (None), that is not the user's own: no time of the inode changes."""
+        with self._db.transaction():
+            if value is None:
+                self._db.execute("DELETE FROM xattr WHERE ino = ? AND name = ?", (ino, name))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO xattr (ino, name, value) VALUES (?, ?, ?)", (ino, name, value))
 
     def set_xattr(self, ino: int, name: bytes, value: bytes, *, now_ns: int) -> None:
         """Set an extended attribute of an inode."""

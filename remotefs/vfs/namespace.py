@@ -54,6 +54,7 @@ class Namespace:
         self._planner = intents.planner
         self._unlinker = intents.unlinker
         self._renamed_folders = intents.renamed_folders
+        self._options = intents.upload_options
         self._sweeper = sweeper
         self._handles = handles
         self._byid = byid
@@ -125,7 +126,10 @@ class Namespace:
         now = time.time_ns()
         with self._db.transaction():
             inode = self._make(parent, text, mode, caller, now, rdev=rdev)
-            return self._planner.closed(inode.ino) if inode.is_file else inode
+            if not inode.is_file:
+                return inode
+            self._options.inherit(parent, inode.ino)
+            return self._planner.closed(inode.ino)
 
     def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Inode:
         """Make a directory; return its inode."""

@@ -1,6 +1,7 @@
 """Extended attributes: those that users set (`user.*`), and what the mount answers of a file (`user.remotefs.*`, A5).
 
-`user.remotefs.*` is answered when a program asks for a name, and never listed, so that no tool copies it.
+`user.remotefs.*` is answered when a program asks for a name, and never listed, so that no tool copies it. Two of them
+can be set (`upload_attributes`).
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from pathlib import Path
 from remotefs.data.files.reader import FileReader
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.intents import Intents
+from remotefs.data.intents.upload_options import PREFIX
 from remotefs.data.writeback.failures import Failures
 from remotefs.errors import AttributeTooBig, InvalidArgument, NoAttribute, NotPermitted, Unsupported
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
 from remotefs.store.store import Store
+from remotefs.vfs.upload_attributes import UploadAttributes
 
 # As the kernel's own limits (xattr(7)); in all as ext4 with large inodes would hold.
 MAX_XATTR_NAME_BYTES = 255
 MAX_XATTR_VALUE_BYTES = 65_536
 MAX_XATTR_TOTAL_BYTES = 4 * 65_536
-_OURS = b"user.remotefs."
 # The kernel asks for it before each write(2), and takes "no such attribute" for what it is: nothing to clear. For every
 # other namespace "not supported" is the answer that makes coreutils stop asking file after file.
 _CAPABILITY = b"security.capability"
@@ -47,6 +49,8 @@ class ExtendedAttributes:
         self._journal = store.journal
         self._remotes = store.remotes
         self._paths = intents.paths
+        self._options = intents.upload_options
+        self._upload = UploadAttributes(store, intents, reader)
         self._reader = reader
         self._in_flight = in_flight
         self._failures = failures
@@ -58,19 +62,28 @@ class ExtendedAttributes:
             raise NoAttribute("a file here has no capabilities")
         if not name.startswith(b"user."):
             raise Unsupported("only attributes of the `user.` namespace are kept")
-        value = self._virtual(ino, name.removeprefix(_OURS)) if name.startswith(_OURS) else self._tree.xattr(ino, name)
+        value = (
+            self._virtual(ino, name.removeprefix(PREFIX)) if name.startswith(PREFIX) else self._tree.xattr(ino, name)
+        )
         if value is None:
             raise NoAttribute(f"inode {ino} has no attribute {name!r}")
         return value
 
     def listxattr(self, ino: int) -> list[bytes]:
         """Return the names that users set."""
-        return list(self._tree.xattrs(ino))
+        return list(self._users(ino))
 
     def setxattr(self, ino: int, name: bytes, value: bytes) -> None:
-        """Set one attribute. Raises NotPermitted, Unsupported, InvalidArgument, AttributeTooBig."""
+        """Set one attribute.
+
+        Raises NotPermitted, Unsupported, InvalidArgument, AttributeTooBig; AccessDenied for one of ours that takes
+        another upload of bytes that are not here.
+        """
         self._check_settable(name)
-        others = self._tree.xattrs(ino)
+        if name.startswith(PREFIX):
+            self._upload.set(self._tree.get(ino), name, value)
+            return
+        others = self._users(ino)
         others.pop(name, None)
         total = sum(len(n) + len(v) for n, v in others.items()) + len(name) + len(value)
         if len(name) > MAX_XATTR_NAME_BYTES or len(value) > MAX_XATTR_VALUE_BYTES or total > MAX_XATTR_TOTAL_BYTES:
@@ -81,18 +94,23 @@ class ExtendedAttributes:
         self._tree.set_xattr(ino, name, value, now_ns=time.time_ns())
 
     def removexattr(self, ino: int, name: bytes) -> None:
-        """Remove one attribute. Raises NoAttribute, NotPermitted, Unsupported, InvalidArgument."""
+        """Remove one attribute. Raises NoAttribute, and as setxattr() does."""
         self._check_settable(name)
-        if not self._tree.remove_xattr(ino, name, now_ns=time.time_ns()):
+        if name.startswith(PREFIX):
+            self._upload.remove(self._tree.get(ino), name)
+        elif not self._tree.remove_xattr(ino, name, now_ns=time.time_ns()):
             raise NoAttribute(f"inode {ino} has no attribute {name!r}")
 
     def _check_settable(self, name: bytes) -> None:
         if not name.startswith(b"user."):
             raise Unsupported("only attributes of the `user.` namespace are kept")
-        if name.startswith(_OURS):
-            raise NotPermitted("attributes `user.remotefs.*` are read-only")
+        if name.startswith(PREFIX) and name not in self._upload.names:
+            raise NotPermitted(f"{name.decode(errors='replace')} is read-only")
         if not name.removeprefix(b"user."):
             raise InvalidArgument("an attribute needs a name")
+
+    def _users(self, ino: int) -> dict[bytes, bytes]:
+        return {name: value for name, value in self._tree.xattrs(ino).items() if not name.startswith(PREFIX)}
 
     # -- the mount's own (A5)
 
@@ -100,6 +118,8 @@ class ExtendedAttributes:
         if name == b"control":
             return str(self._control_socket).encode() if ino == ROOT_INO else None
         inode = self._tree.get(ino)
+        if (upload := self._upload.read(inode, PREFIX + name)) is not None:
+            return upload.encode()
         if not inode.is_file:
             return None
         if name == b"state":
@@ -122,6 +142,8 @@ class ExtendedAttributes:
             return "failed: its bytes on this disk are damaged"
         if inode.state == ContentState.CLOSED:
             return "local" if intent is None else "pending"
+        if self._options.is_pending(inode.ino) and intent is not None:
+            return "pending"
         return "alias" if self._paths.is_alias(inode) else "clean"
 
     def _readable(self, inode: Inode) -> str:
@@ -134,7 +156,6 @@ def _remote_fact(remote: Remote, name: bytes) -> bytes | None:
     expires = _rfc3339(remote.expires_ns) if remote.expires_ns is not None else "never"
     facts = {
         b"id": remote.file_id,
-        b"mime_type": remote.mime_type,
         b"created_at": _rfc3339(remote.created_ns),
         b"expires_at": expires,
         b"downloadable": "true" if remote.downloadable else "false",

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from python_multipart.multipart import MultipartParser
 
-from remotefs.api.mime import guess_mime_type
+from remotefs.api.mime import HEAD_BYTES, guess_mime_type, parse_mime_type, type_of
 from remotefs.api.multipart import upload_form
 from remotefs.api.upload import BytesSource, FileSource, after_all_sent
+from remotefs.config import TextType
 from remotefs.errors import (
     AmbiguousOutcome,
     BadName,
@@ -123,6 +124,85 @@ def test_the_mime_type_is_guessed_by_the_name(name: str, expected: str) -> None:
 def test_any_name_has_a_mime_type_that_can_be_sent(name: str) -> None:
     assert re.fullmatch(r"[a-z]+/[!-~]+", guess_mime_type(name))
     upload_form("a", guess_mime_type(name), "b")
+
+
+_SPREAD = ("é" * HEAD_BYTES).encode()  # two bytes each: an odd start lets the end of the head cut one
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "expected"),
+    [
+        ("notes.md", b"# Title\n", "text/plain"),
+        ("table.csv", b"a,b\n1,2\n", "text/plain"),
+        ("data.json", b"{}", "text/plain"),
+        ("book.ipynb", b"{}", "text/plain"),
+        ("run.py", "print('\u00fc')".encode(), "text/plain"),
+        ("query.sql", b"SELECT 1", "text/plain"),
+        ("page.html", b"<p>", "text/plain"),
+        ("picture.svg", b"<svg/>", "text/plain"),
+        ("README", b"text", "text/plain"),
+        ("no extension", b"text", "text/plain"),
+        ("data.bin", b"text all the same", "text/plain"),
+        ("empty.md", b"", "text/plain"),
+        ("bom.csv", "\ufeffa,b".encode(), "text/plain"),
+        ("long.md", _SPREAD[:HEAD_BYTES], "text/plain"),
+        ("long.md", b"a" + _SPREAD[: HEAD_BYTES - 1], "text/plain"),
+        # A character that the end of the file itself cuts is none.
+        ("short.md", b"a\xc3", "text/markdown"),
+        ("nul.csv", b"a\0b", "text/csv"),
+        ("latin.csv", "gr\u00fcn".encode("latin-1"), "text/csv"),
+        ("wide.csv", "a,b".encode("utf-16"), "text/csv"),
+        ("wide.txt", "text".encode("utf-16"), "application/octet-stream"),
+        ("wide.txt", "\u4f60\u597d".encode("utf-16"), "application/octet-stream"),
+        ("server.log", b"\x1f\x8b\x08", "application/octet-stream"),
+        ("blob", b"\0\1", "application/octet-stream"),
+        # What a block takes by itself keeps the type of its name, whatever its bytes are.
+        ("paper.pdf", b"%PDF-1.7 text", "application/pdf"),
+        ("photo.jpg", b"not a picture", "image/jpeg"),
+        ("a.png", b"\x89PNG", "image/png"),
+        ("a.gif", b"GIF89a", "image/gif"),
+        ("a.webp", b"RIFF", "image/webp"),
+    ],
+)
+def test_m1_text_is_text_plain_unless_its_name_suggests_what_a_block_takes(
+    name: str, head: bytes, expected: str
+) -> None:
+    assert type_of(name, head, "plain") == expected
+
+
+@pytest.mark.parametrize(("name", "head"), [("a.md", b"text"), ("a.txt", b"\xff\xfe"), ("blob", b"text")])
+def test_m1_exact_goes_by_the_name_alone(name: str, head: bytes) -> None:
+    assert type_of(name, head, "exact") == guess_mime_type(name)
+
+
+@pytest.mark.parametrize("setting", ["plain", "exact"])
+def test_m1_the_type_that_a_user_chose_wins(setting: TextType) -> None:
+    assert type_of("a.pdf", b"text", setting, "text/csv") == "text/csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("text/csv", "text/csv"),
+        (" Text/CSV \n", "text/csv"),
+        ("text/plain; charset=UTF-8", "text/plain; charset=UTF-8"),
+        ('a/b;x="y"', 'a/b;x="y"'),
+        ("application/vnd.ms-excel+x", "application/vnd.ms-excel+x"),
+    ],
+)
+def test_a_mime_type_as_a_person_writes_it(text: str, expected: str) -> None:
+    assert parse_mime_type(text) == expected
+    upload_form("a", expected, "b")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "text", "/plain", "text/", "text/plain text", "text/plain; charset", "te\nxt/plain", "t/\u00e9", "a/b/c",
+     "a/b\r\nX: y", "a/" + "b" * 128, "a/b" + "; x=y" * 60],
+)  # fmt: skip
+def test_what_is_not_a_mime_type(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a MIME type"):
+        parse_mime_type(text)
 
 
 @pytest.mark.parametrize(

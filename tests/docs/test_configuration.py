@@ -52,6 +52,8 @@ def test_every_setting_is_told_with_its_default(section: str) -> None:
 
 
 def tuple_for_list(value: object) -> object:
+    if isinstance(value, dict):
+        return tuple(value.items())
     return tuple(value) if isinstance(value, list) else value
 
 

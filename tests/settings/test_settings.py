@@ -61,6 +61,8 @@ def refused(section: str, field: str) -> list[str]:
             return ["no colon", ": no name"]
         case "Patterns":
             return ["*", "**", "a/b"]
+        case "TimesByPattern":
+            return ["a", "=1h", "a=", "a/b=1h", "a=59m", "a=91d", "a=1h b", "a=nan"]
         case "Address":
             return [
                 "", "example.com", "ftp://example.com", "https://", "https://user:hush@example.com", "https://h?q=1",
@@ -78,14 +80,15 @@ def test_what_cannot_be_is_refused_with_its_place_and_what_may_stand_there(secti
         assert said.endswith(f"give {kind.allowed}")
         assert field in said
         assert len(said) < 400
-        if not kind.is_secret and type(kind).__name__ not in {"Times", "Patterns"}:
+        if not kind.is_secret and type(kind).__name__ not in {"Times", "Patterns", "TimesByPattern"}:
             assert repr(text)[:80] in said
 
 
 @pytest.mark.parametrize(("section", "field"), SETTINGS)
 def test_a_file_with_a_value_that_cannot_be_is_refused_with_its_line(tmp_path: Path, section: str, field: str) -> None:
     file = tmp_path / "config.toml"
-    for value in ("nan", "inf", "[[]]", "{}", "1979-05-27", "-1", "1" + "0" * 30, '["", ""]'):
+    nothing = "{}" if field != "expires_in" else "{a = 1}"
+    for value in ("nan", "inf", "[[]]", nothing, "1979-05-27", "-1", "1" + "0" * 30, '["", ""]'):
         file.write_text(f"# A comment.\n\n[{section}]\n{field} = {value}\n", encoding="utf-8")
         said = refusal({}, file)
         assert said.startswith(f"{file}, line 4: "), value
@@ -139,6 +142,14 @@ def test_lists_are_read_from_the_environment_and_from_a_file(tmp_path: Path) -> 
     assert config.writeback.readback_after_s == (1.0, 60.0)
     assert config.service.custom_headers == (("X-B", Secret("w: x")), ("X-C", Secret("y")))
     assert load({}, file, {}).service.custom_headers == (("X-A", Secret("v")),)
+
+
+def test_expiries_by_pattern_are_read_from_the_environment_and_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[upload.expires_in]\n"*.tmp" = "1d"\nscratch = 3600\n')
+    assert load({}, file, {}).upload.expires_in == (("*.tmp", 86_400.0), ("scratch", 3600.0))
+    from_environment = load({"REMOTEFS_UPLOAD_EXPIRES_IN": "a=b=1h *=90d"}, file, {})
+    assert from_environment.upload.expires_in == (("a=b", 3600.0), ("*", 90 * 86_400.0))
 
 
 def test_the_flag_wins_over_our_variable_that_over_the_services_and_that_over_the_file(tmp_path: Path) -> None:

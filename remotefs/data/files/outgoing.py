@@ -7,6 +7,7 @@ from pathlib import Path
 
 import trio
 
+from remotefs.api.mime import HEAD_BYTES
 from remotefs.data.content.chunks import Sums
 from remotefs.data.content.file import digest_of, hash_file
 from remotefs.data.files.freezer import Freezer, Frozen
@@ -84,6 +85,14 @@ class OutgoingBytes:
             self._sums.note_damage(ino, generation)
         raise damage_of(path)
 
+    async def head(self, path: Path | None) -> bytes:
+        """Return the first HEAD_BYTES of what `source` returned. Raises OSError."""
+        if path is None:
+            return b""
+        head = await trio.to_thread.run_sync(_read_head, path)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return head
+
     async def keep_sums(self, ino: int) -> None:
         """Keep the sums that a try made of the newest bytes, for the next; without room it does without."""
         inode = self._tree.find(ino)
@@ -113,3 +122,8 @@ class OutgoingBytes:
             # On this disk for good before anybody calls it safe: an upload cannot be read back.
             await self._writer.sync_bytes(ino)
         return path
+
+
+def _read_head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)

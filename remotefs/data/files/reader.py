@@ -106,6 +106,22 @@ class FileReader:
                 raise
             return await self._downloader.read(file_id, length, offset, size, window)
 
+    def head(self, inode: Inode, size: int) -> bytes | None:
+        """Return the first `size` bytes of an inode, fewer at its end; None unless they are on this disk. Never waits.
+
+        Raises CorruptionError, StateUnusable.
+        """
+        size = min(size, inode.size)
+        if self._locator.is_staged(inode):
+            return self._locator.staged(inode).read(0, size)
+        if size == 0:
+            return b""
+        return self._content.read(inode.file_id, 0, size) if inode.file_id else None
+
+    def is_here(self, inode: Inode) -> bool:
+        """Return whether all bytes of the inode are on this disk."""
+        return self._locator.is_here(inode)
+
     async def open_source(self, ino: int) -> BinaryIO | None:
         """Open the local file with all bytes of an inode; None when it is empty or they are not on this disk.
 

@@ -7,6 +7,7 @@ from remotefs.data.intents.freed_ids import FreedIds
 from remotefs.data.intents.lifecycle import ContentLifecycle
 from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.intents.unlinker import Unlinker
+from remotefs.data.intents.upload_options import UploadOptions
 from remotefs.store.records import IntentKind, Origin, Remote
 from remotefs.store.store import Store
 
@@ -15,7 +16,13 @@ class Binder:
     """Binds confirmed uploads, and frees the ids that they replace."""
 
     def __init__(
-        self, store: Store, planner: IntentPlanner, unlinker: Unlinker, freed_ids: FreedIds, config: WritebackConfig
+        self,
+        store: Store,
+        planner: IntentPlanner,
+        unlinker: Unlinker,
+        freed_ids: FreedIds,
+        options: UploadOptions,
+        config: WritebackConfig,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -24,6 +31,7 @@ class Binder:
         self._planner = planner
         self._unlinker = unlinker
         self._freed_ids = freed_ids
+        self._options = options
         self._config = config
 
     def bind(self, ino: int, remote: Remote, generation: int) -> None:
@@ -41,9 +49,11 @@ class Binder:
             life = ContentLifecycle.of(inode).confirmed(generation)
             inode = self._tree.update(ino, file_id=remote.file_id, **life._asdict())
             self._remotes.show(remote.file_id, ino)
-            is_edit = intent.kind is not IntentKind.REUPLOAD
+            # Another type is an edit (M1); another name alone is none.
+            is_edit = intent.kind is not IntentKind.REUPLOAD or self._options.is_pending(ino)
             freed = [*intent.replaces, *self._superseded(before, is_edit=is_edit)]
             self._journal.remove(intent.seq)
+            self._options.confirmed(ino)
             self._freed_ids.free(freed, confirmed=ino)
             if inode.nlink == 0:
                 self._unlinker.unlinked(inode)

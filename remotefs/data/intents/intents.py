@@ -13,6 +13,7 @@ from remotefs.data.intents.paths import InodePaths
 from remotefs.data.intents.planner import IntentPlanner
 from remotefs.data.intents.renamed_folders import RenamedFolders
 from remotefs.data.intents.unlinker import Unlinker
+from remotefs.data.intents.upload_options import UploadOptions
 
 
 @dataclass(frozen=True)
@@ -28,3 +29,4 @@ class Intents:
     renamed_folders: RenamedFolders
     unlinker: Unlinker
     binder: Binder
+    upload_options: UploadOptions

@@ -3,6 +3,7 @@
 * The bytes of a closed file go up under the name that its path has when they are sent (W2, W7).
 * A file that is written again is not sent until its next close (W4).
 * A file of ours whose path asks for another remote filename is uploaded again under that name (REUPLOAD, W7).
+* So is a file for which another type or expiry was chosen (M1, M3).
 """
 
 from __future__ import annotations
@@ -104,7 +105,9 @@ class IntentPlanner:
             if not self._due_times.is_retrying(intent):
                 self._journal.put(IntentKind.UPLOAD, inode.ino, due_ns=self._due_times.of_upload(inode))
         elif inode.state == ContentState.CLEAN:
-            if self._is_reuploaded(inode, reupload):
+            if self._reupload_rule.is_asked(inode):
+                self._journal.put(IntentKind.REUPLOAD, inode.ino, due_ns=self._due_times.now())
+            elif self._is_reuploaded(inode, reupload):
                 self._journal.put(IntentKind.REUPLOAD, inode.ino, due_ns=self._due_times.of_reupload())
             else:
                 self._cancel(intent)

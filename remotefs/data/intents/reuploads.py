@@ -1,7 +1,8 @@
-"""The rule for renamed files: which of them are uploaded again under their new name (REUPLOAD, W7).
+"""The rule for files that are uploaded again as they are (REUPLOAD): renamed files (W7), and those with other options.
 
 The service cannot rename a file. Uploading it again gives it a new id, so that is done only for files of ours whose
-bytes are here, and only where one rename touches few of them.
+bytes are here, and only where one rename touches few of them. A user chose another type or expiry for a file by itself,
+so that has no limit (M1, M3).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Protocol
 
 from remotefs.config import WritebackConfig
 from remotefs.data.intents.paths import InodePaths
+from remotefs.data.intents.upload_options import UploadOptions
 from remotefs.store.records import Inode, Origin
 from remotefs.store.remotes import Remotes
 
@@ -40,13 +42,25 @@ class Tally:
 
 
 class ReuploadRule:
-    """Decides which renamed files are uploaded again; keeps no state of its own."""
+    """Decides which files are uploaded again; keeps no state of its own."""
 
-    def __init__(self, remotes: Remotes, paths: InodePaths, holdings: Holdings, config: WritebackConfig) -> None:
+    def __init__(
+        self,
+        remotes: Remotes,
+        paths: InodePaths,
+        options: UploadOptions,
+        holdings: Holdings,
+        config: WritebackConfig,
+    ) -> None:
         self._remotes = remotes
         self._paths = paths
+        self._options = options
         self._holdings = holdings
         self._config = config
+
+    def is_asked(self, inode: Inode) -> bool:
+        """Return whether a clean file is to go up again with another type or expiry, whatever its name."""
+        return self._options.is_pending(inode.ino)
 
     def is_within_limits(self, files: Iterable[Inode]) -> bool:
         """Return whether these files may be uploaded again together: W7 limits their number and their bytes."""

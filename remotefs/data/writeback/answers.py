@@ -15,13 +15,19 @@ from remotefs.store.records import Origin, Remote
 
 @dataclass(frozen=True)
 class Shipment:
-    """The bytes of one upload, as they were at `generation`; `digest` is empty if it is not known any more."""
+    """The bytes of one upload, as they were at `generation`; `digest` is empty if it is not known any more.
+
+    So is `mime_type`. `expires_in_s` is None for a file that the service is to keep. Neither says which file a reply is
+    about, because the service may write a type in another way.
+    """
 
     ino: int
     name: str
     size: int
     generation: int
     digest: str
+    mime_type: str = ""
+    expires_in_s: int | None = None
 
 
 def fault_of(shipment: Shipment, reply: FileMetadata, known: Remote | None) -> str | None:

@@ -60,5 +60,6 @@ class Eligibility:
 
     def _holds_what_is_asked(self, inode: Inode, intent: Intent) -> bool:
         if intent.kind is IntentKind.REUPLOAD:
-            return inode.state == ContentState.CLEAN and self._intents.paths.is_alias(inode)
+            is_asked = self._intents.upload_options.is_pending(inode.ino) or self._intents.paths.is_alias(inode)
+            return inode.state == ContentState.CLEAN and is_asked
         return inode.state == ContentState.CLOSED or self._outgoing.frozen(inode.ino) is not None

@@ -19,6 +19,7 @@ from remotefs.api.budget import Ticket
 from remotefs.data.files.outgoing import OutgoingBytes
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.in_flight import UploadInFlight, UploadsInFlight
+from remotefs.data.intents.upload_options import UploadOptions
 from remotefs.data.writeback.answers import Shipment
 from remotefs.data.writeback.confirmation import Confirmation
 from remotefs.data.writeback.eligibility import Eligibility
@@ -37,6 +38,7 @@ class Uploader:
         store: Store,
         eligibility: Eligibility,
         outgoing: OutgoingBytes,
+        options: UploadOptions,
         churn: Churn,
         in_flight: UploadsInFlight,
         transmission: Transmission,
@@ -46,6 +48,7 @@ class Uploader:
         self._journal = store.journal
         self._eligibility = eligibility
         self._outgoing = outgoing
+        self._options = options
         self._churn = churn
         self._in_flight = in_flight
         self._transmission = transmission
@@ -108,14 +111,14 @@ class Uploader:
     async def _send(self, intent: Intent, ino: int, upload: UploadInFlight, ticket: Ticket) -> None:
         path = await self._outgoing.source(ino)
         digest = await self._outgoing.digest(ino, upload.generation, path)
-        shipment = self._begin(intent, upload, digest)
+        shipment = self._begin(intent, upload, digest, await self._outgoing.head(path))
         if shipment is None:
             return
         reply = await self._transmission.send(intent.seq, shipment, path, upload, ticket)
         # Invariant: no await between the reply and the binding.
         self._confirmation.bind(shipment, reply, Origin.OURS)
 
-    def _begin(self, intent: Intent, upload: UploadInFlight, digest: str) -> Shipment | None:
+    def _begin(self, intent: Intent, upload: UploadInFlight, digest: str, head: bytes) -> Shipment | None:
         """Record what is about to be sent and return it; None if it is not to be sent any more."""
         inode = self._eligibility.sendable(intent)
         name = self._eligibility.remote_name(inode) if inode is not None else None
@@ -127,6 +130,7 @@ class Uploader:
             return None
         if upload.frozen:
             self._churn.sending(inode.ino)
-        shipment = Shipment(inode.ino, name, size, generation, digest)
+        mime_type, expires_in_s = self._options.type_of(inode, head), self._options.expires_in_s(inode)
+        shipment = Shipment(inode.ino, name, size, generation, digest, mime_type, expires_in_s)
         self._transmission.record(intent.seq, shipment)
         return shipment
