@@ -110,7 +110,7 @@ def type_of(name: str, head: bytes, setting: TextType, override: str | None = No
 
 
 def is_text(head: bytes) -> bool:
-    """Return whether the first HEAD_BYTES of a file are UTF-8 without NUL; a character that they cut counts as whole."""
+    """Return whether the first HEAD_BYTES of a file are UTF-8 without NUL; a character that they cut counts as one."""
     if b"\0" in head:
         return False
     try:
@@ -126,6 +126,15 @@ def parse_mime_type(text: str) -> str:
     if match is None or len(text.strip()) > _LONGEST_TYPE:
         raise ValueError(f"{text!r} is not a MIME type")
     return match[1].lower() + match[2]
+
+
+def is_same_type(one: str, other: str) -> bool:
+    """Return whether two MIME types are the same; parameters count where both have some.
+
+    A service may add a parameter of its own, such as `; charset=utf-8`.
+    """
+    (first, _, more), (second, _, others) = (text.lower().replace(" ", "").partition(";") for text in (one, other))
+    return first == second and (more == others or not more or not others)
 
 
 def guess_mime_type(name: str) -> str:

@@ -38,6 +38,7 @@ COMMANDS = {
     "accept-removals": ("trash", "accept_removals"),
     "accept-account": ("account", "accept_account"),
     "sync": ("sync", "sync"),
+    "retype": ("retype", "retype"),
     "dedupe": ("dedupe", "dedupe"),
     "serve": ("serve", "serve"),
     "generate": ("serve", "generate"),

@@ -58,6 +58,7 @@ from remotefs.data.intents.unlinker import Unlinker
 from remotefs.data.intents.upload_options import UploadOptions
 from remotefs.data.reconcile.conflict_copies import ConflictCopies
 from remotefs.data.reconcile.existence_check import ExistenceCheck
+from remotefs.data.reconcile.expiry_notices import ExpiryNotices
 from remotefs.data.reconcile.listing import Listings
 from remotefs.data.reconcile.listing_room import ListingRoom
 from remotefs.data.reconcile.merge import Merger
@@ -169,6 +170,7 @@ class Components:
     writeback: Writeback
     listings: Listings
     refresh: Refresh
+    expiry_notices: ExpiryNotices
     reconnect: Reconnect
     recovery: Recovery
     fs: FileSystem
@@ -311,6 +313,7 @@ def _build_data(parts: Components, config: Config) -> None:
         parts.listings, parts.connectivity, config.refresh, poll_schedule, existence_check, parts.reported_missing,
         wake_refresh,
     )  # fmt: skip
+    parts.expiry_notices = ExpiryNotices(parts.store, parts.intents.paths, parts.service_clock)
     parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)
     parts.recovery = Recovery(
         parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash,

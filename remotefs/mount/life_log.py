@@ -13,6 +13,7 @@ from remotefs.mount.settings import MountSettings
 
 _log = logging.getLogger(__name__)
 _SUMMARY_EVERY_S = 3600.0
+_EXPIRIES_EVERY_S = 600.0
 
 
 class LifeLog:
@@ -29,6 +30,7 @@ class LifeLog:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._follow_connection)
                 nursery.start_soon(self._sum_up)
+                nursery.start_soon(self._tell_expiries)
         finally:
             _log.info("ended: %s", self.summary())
 
@@ -82,3 +84,8 @@ class LifeLog:
         while True:
             await trio.sleep(_SUMMARY_EVERY_S)
             _log.info("so far: %s", self.summary())
+
+    async def _tell_expiries(self) -> None:
+        while True:
+            self._parts.expiry_notices.look()
+            await trio.sleep(_EXPIRIES_EVERY_S)

@@ -39,6 +39,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     removals_held: int = 0
     # The number of files whose expiry was not foreseen and that wait for the same command (S1).
     expiries_held: int = 0
+    # The log has told of all files that expire up to this time, by the service's clock.
+    expiry_told_ns: int = 0
     # The points from which the two clocks continue in the next mount.
     steady: Mark | None = None
     service_clock: ServiceMark | None = None

@@ -17,6 +17,8 @@ from remotefs.store.database import Database
 from remotefs.store.records import Remote
 
 _COLUMNS = ", ".join(Remote._fields)
+# Of shown files, by the index of expiries.
+_EXPIRING = "expires_ns > ? AND expires_ns <= ? AND ino IS NOT NULL AND tombstoned = 0"
 
 
 class Remotes:
@@ -97,6 +99,19 @@ class Remotes:
             "expires_ns <= ? AND (expires_ns, file_id) > (?, ?) ORDER BY expires_ns, file_id LIMIT ?",
             now_ns, *after, limit,
         )  # fmt: skip
+
+    def expiring(self, after_ns: int, until_ns: int, *, limit: int) -> list[Remote]:
+        """Return at most `limit` shown files that expire after `after_ns` and up to `until_ns`, the soonest first."""
+        return self._where(f"{_EXPIRING} ORDER BY expires_ns, file_id LIMIT ?", after_ns, until_ns, limit)
+
+    def expiring_count(self, after_ns: int, until_ns: int, *, at_most: int) -> int:
+        """Return the number of shown files that expire after `after_ns` and up to `until_ns`, counted to `at_most`."""
+        row = self._db.one(
+            f"SELECT count(*) FROM (SELECT 1 FROM remote WHERE {_EXPIRING} LIMIT ?)",  # noqa: S608 - constant words
+            (after_ns, until_ns, at_most),
+        )
+        assert row is not None
+        return int(row[0])
 
     def add(self, remote: Remote) -> None:
         """Insert a row, or replace that of the same id, and mark it with the present time."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-from remotefs.api.mime import HEAD_BYTES, parse_mime_type
+from remotefs.api.mime import HEAD_BYTES, is_same_type, parse_mime_type
 from remotefs.config import EXPIRY as EXPIRY_RANGE
 from remotefs.data.files.reader import FileReader
 from remotefs.data.intents.intents import Intents
@@ -130,7 +130,8 @@ class UploadAttributes:
     def _differs(self, inode: Inode, remote: Remote, name: bytes) -> bool:
         """Return whether the next upload would give the file another type or expiry than the service has of it."""
         if name == TYPE:
-            return self._next_type(inode) != remote.mime_type
+            next_type = self._next_type(inode)
+            return next_type is None or not is_same_type(next_type, remote.mime_type)
         wanted_s, has_s = self._options.expires_in_s(inode), _lifetime_s(remote)
         if wanted_s is None or has_s is None:
             return wanted_s != has_s

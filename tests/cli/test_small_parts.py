@@ -21,7 +21,15 @@ from remotefs.cli.exit_status import exit_status, sentence, sole_error
 from remotefs.cli.launch.logs import start_logging
 from remotefs.config import Secret, ServiceConfig
 from remotefs.control.messages.base import Draining, Leftover, Listing, Warming
-from remotefs.control.messages.status import ContentUse, FailedRequest, PendingKind, Requests, Status, Uploading
+from remotefs.control.messages.status import (
+    ContentUse,
+    ExpiringFiles,
+    FailedRequest,
+    PendingKind,
+    Requests,
+    Status,
+    Uploading,
+)
 from remotefs.errors import NotFound, UsageError
 
 OFFLINE = Status(
@@ -44,6 +52,7 @@ OFFLINE = Status(
     damaged=("c.bin",),
     uploading=(Uploading(path="up.iso", size=4096, sent=1024),),
     errors=(FailedRequest(at=0.0, message="the service answered 500", request_id="req_7"),),
+    expiring=ExpiringFiles(count=3, first="d/soon.txt", first_at=0.0),
     trashed=2,
     trashed_bytes=2048,
     content=ContentUse(pinned_bytes=1536, evictable_bytes=0, staging_bytes=5, pinned_files=2),
@@ -82,6 +91,7 @@ def test_the_table_says_everything_that_needs_somebody() -> None:
         "uploading: up.iso: 25 % of 4.0 KiB",
         "the service answered 500 (request req_7)",
         "trash: 2 files, 2.0 KiB",
+        "expiring: 3 files within a day, the first d/soon.txt at ",
         "last poll: never",
     ):
         assert expected in text

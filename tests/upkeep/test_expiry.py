@@ -273,3 +273,53 @@ async def test_s2_what_an_older_version_put_there_has_its_days_from_now_on(
         time.passed_s = 60 * DAY_S
         await host.walk()
         assert host.parts.trash.entries() == []
+
+
+# -- told before (M3)
+
+
+async def test_m3_the_log_tells_of_each_file_a_day_before_and_once(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    time = Time(server)
+    add(server, "soon", expires_in_s=int(0.5 * DAY_S))
+    add(server, "later", expires_in_s=int(2.5 * DAY_S))
+    add(server, "much later", expires_in_s=int(9 * DAY_S))
+    add(server, "never")
+    told: list[list[str]] = []
+
+    def look(host: Host) -> None:
+        caplog.clear()
+        host.parts.expiry_notices.look()
+        names = [record.getMessage().partition(" expires at ")[0] for record in caplog.records]
+        told.append([name for name in names if name in {"soon", "later", "much later", "never"}])
+
+    async with machine(tmp_path, server, machine=time.machine()) as host:
+        await host.walk()
+        look(host)
+        look(host)
+        assert host.parts.expiry_notices.soon().count == 1
+        assert host.parts.expiry_notices.soon().path == "soon"
+        time.passed_s += 2 * DAY_S
+        await host.walk()
+        look(host)
+        assert host.parts.expiry_notices.soon().path == "later"
+    async with machine(tmp_path, server, machine=time.machine()) as host:
+        await host.walk()
+        look(host)
+    assert told == [["soon"], [], ["later"], []]
+
+
+async def test_m3_very_many_are_told_of_in_few_lines(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(130):
+        add(server, f"{number}", expires_in_s=7200)
+    async with machine(tmp_path, server) as host:
+        await host.walk()
+        caplog.clear()
+        host.parts.expiry_notices.look()
+        assert host.parts.expiry_notices.soon().count == 130
+    lines = [record.getMessage() for record in caplog.records if "expire" in record.getMessage()]
+    assert len(lines) == 101
+    assert lines[-1].startswith("30 more files expire by")

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from remotefs.cli.console import human_duration, human_size
-from remotefs.control.messages.status import FailedRequest, PendingKind, Requests, Status, TaskFailed, Uploading
+from remotefs.control.messages.status import (
+    ExpiringFiles,
+    FailedRequest,
+    PendingKind,
+    Requests,
+    Status,
+    TaskFailed,
+    Uploading,
+)
 
 # How many of the last errors are shown.
 ERRORS_SHOWN = 3
@@ -32,6 +40,8 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     if status.removals_held:
         held = f"{status.removals_held:,} files are missing in the listing or expired at once"
         yield "held", f"{held}: see `remotefs accept-removals --help`"
+    if status.expiring.count:
+        yield "expiring", _expiring(status.expiring)
     if status.trashed:
         size = human_size(status.trashed_bytes)
         yield "trash", f"{status.trashed:,} files, {size}, see `remotefs trash list`"
@@ -59,6 +69,11 @@ def _connection(status: Status) -> str:
 def _pending(kind: PendingKind) -> str:
     age = f", the oldest for {human_duration(kind.oldest_age_s)}" if kind.oldest_age_s is not None else ""
     return f"{kind.count:,} {kind.kind}{age}{f': {kind.oldest_reason}' if kind.oldest_reason else ''}"
+
+
+def _expiring(expiring: ExpiringFiles) -> str:
+    files = "1 file" if expiring.count == 1 else f"{expiring.count:,} files"
+    return f"{files} within a day, the first {expiring.first} at {_moment(expiring.first_at)}"
 
 
 def _uploading(upload: Uploading) -> str:

@@ -39,6 +39,14 @@ class TaskFailed(Message, frozen=True, kw_only=True):
     reason: str
 
 
+class ExpiringFiles(Message, frozen=True, kw_only=True):
+    """The files that expire within a day: how many (10,000: or more), the path of the first, and when it expires."""
+
+    count: int = 0
+    first: str | None = None
+    first_at: float | None = None
+
+
 class ContentUse(Message, frozen=True):
     """Bytes on this disk. Pinned bytes exist nowhere else that can be read; evictable ones can be fetched again."""
 
@@ -102,6 +110,7 @@ class Status(Message, frozen=True, kw_only=True):
     unwritable: str | None = None
     # Files that the last listing lacked, or that expired unforeseen; they wait for `remotefs accept-removals` (S1).
     removals_held: int = 0
+    expiring: ExpiringFiles = ExpiringFiles()
     trashed: int = 0
     trashed_bytes: int = 0
     content: ContentUse = ContentUse()

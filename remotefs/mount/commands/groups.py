@@ -14,6 +14,7 @@ from remotefs.mount.commands.entries import Entries
 from remotefs.mount.commands.mount import MountCommands
 from remotefs.mount.commands.paths import PathCommands
 from remotefs.mount.commands.pending import Drain, PendingReasons
+from remotefs.mount.commands.retype import RetypeCommands
 from remotefs.mount.commands.status import StatusCommands, StatusReport
 from remotefs.mount.commands.sync import SyncCommands
 from remotefs.mount.commands.trash import TrashCommands
@@ -31,13 +32,15 @@ class CommandGroups:
     cache: CacheCommands
     trash: TrashCommands
     sync: SyncCommands
+    retype: RetypeCommands
     dedupe: DedupeCommands
     check: CheckCommands
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
         groups = (
-            self.mount, self.status, self.paths, self.pin, self.cache, self.trash, self.sync, self.dedupe, self.check,
+            self.mount, self.status, self.paths, self.pin, self.cache, self.trash, self.sync, self.retype, self.dedupe,
+            self.check,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
@@ -68,6 +71,7 @@ def command_groups(
         ),
         trash=TrashCommands(store, parts.trash, parts.refresh, parts.file_writer, entries),
         sync=SyncCommands(parts.tree, intents, parts.locator, reader),
+        retype=RetypeCommands(store, intents, reader),
         dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries),
         check=CheckCommands(settings, parts),
     )  # fmt: skip

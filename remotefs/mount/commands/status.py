@@ -14,6 +14,7 @@ from remotefs.control.messages.status import (
     RETRY,
     STATUS,
     ContentUse,
+    ExpiringFiles,
     FailedRequest,
     FlushParams,
     InMemory,
@@ -105,6 +106,7 @@ class StatusReport:
             failures=tuple(TaskFailed(task=f.task, count=f.count, at=f.at_s, reason=f.reason) for f in failures),
             unwritable=parts.database.trouble,
             removals_held=facts.removals_held + facts.expiries_held,
+            expiring=self._expiring(),
             trashed=len(trashed),
             trashed_bytes=sum(entry.size for entry in trashed),
             content=ContentUse(
@@ -129,6 +131,12 @@ class StatusReport:
                 PendingKind(kind=kind.value, count=count, oldest_reason=reason, oldest_age_s=self._age_s(oldest))
             )
         return tuple(kinds)
+
+    def _expiring(self) -> ExpiringFiles:
+        soon = self._parts.expiry_notices.soon()
+        if not soon.count:
+            return ExpiringFiles()
+        return ExpiringFiles(count=soon.count, first=soon.path, first_at=soon.at_ns / 1e9)
 
     def _age_s(self, intent: Intent) -> float | None:
         inode = self._parts.tree.find(intent.ino) if intent.ino is not None else None

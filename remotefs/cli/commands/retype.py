@@ -1,0 +1,56 @@
+"""`remotefs retype`: gives files that were uploaded earlier the types that they would get now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from remotefs.cli.choose_mount import IN_A_MOUNT
+from remotefs.cli.console import human_size, notify
+from remotefs.control.find import FoundMount, find_mount
+from remotefs.control.messages.retype import RETYPE, RetypeParams, RetypeResult
+
+# Looking into many files.
+LONG_S = 3600.0
+
+
+def retype(
+    paths: Annotated[
+        list[Path], typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="Files or folders of a mount.")
+    ],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cost.")] = False,
+) -> None:
+    """Give files the types that an upload would give them now.
+
+    The service never changes the type of a file. This uploads those files again whose type is another one, such as
+    Markdown and CSV that went up before text was sent as text/plain, and deletes the old files. Each gets a new id.
+    Files that others uploaded keep their types.
+    """
+    found = [find_mount(path) for path in paths]
+    costs = [_call(each, dry_run=True) for each in found]
+    files = _print_cost(costs)
+    if dry_run or not files or not (yes or typer.confirm("Go on?", err=True)):
+        return
+    for each in found:
+        _call(each, dry_run=False)
+    notify("on its way; `remotefs flush` waits for it")
+
+
+def _call(found: FoundMount, *, dry_run: bool) -> RetypeResult:
+    return found.control.call(RETYPE, RetypeParams(found.path, dry_run=dry_run), timeout_s=LONG_S)
+
+
+def _print_cost(costs: list[RetypeResult]) -> int:
+    """Print what all of them cost together; return the number of files."""
+    files, size = sum(cost.files for cost in costs), sum(cost.bytes for cost in costs)
+    others, absent = sum(cost.of_others for cost in costs), sum(cost.not_here for cost in costs)
+    if others:
+        notify(f"{others:,} files that were not uploaded from here keep their types")
+    if absent:
+        notify(f"{absent:,} files whose bytes are not on this disk keep their types")
+    notify(f"{files:,} files, {human_size(size)} to upload, about {sum(cost.requests for cost in costs):,} requests")
+    return files
