@@ -118,6 +118,10 @@ _shell("`echo > f`, a file of ours", "echo second > f")
 _shell("`echo >> f`, a file of ours", "echo second >> f")
 _shell("`truncate -s 3 f`", "truncate -s 3 f")
 _shell("writing what is there already", 'same=$(cat f); echo "$same" > f')
+_shell(
+    "another type or expiry, by `setfattr`, of a file of ours",
+    "python3 -c \"import os; os.setxattr('f', 'user.remotefs.mime_type', b'text/csv')\"",
+)
 _shell("`cp -a` of 20 files", "cp -a tree copy", twenty=True)
 _shell("a download: `new.part`, written, `mv new.part new`", "echo new > new.part; mv new.part new")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from remotefs.clocks import ServiceClock
 from remotefs.data.intents.paths import InodePaths
@@ -27,7 +27,8 @@ _MOST_TOLD = 100
 COUNTED = 10_000
 
 
-class Expiring(NamedTuple):
+@dataclass(frozen=True)
+class Expiring:
     """The number of files that expire within a day (COUNTED: or more), and the first of them with its time in ns."""
 
     count: int
