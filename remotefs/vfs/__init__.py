@@ -8,6 +8,7 @@ handles and bytes, or an exception of `remotefs.errors`, which `fuse` turns into
       ├─► namespace    lookup, readdir, mknod, mkdir, link, unlink, rename, forget; byid: .remotefs/by-id/ID
       ├─► attributes   getattr, setattr, statfs
       ├─► xattrs       user.* as users set them, user.remotefs.* as the mount answers them
+      │     └─► upload_attributes   those that an upload carries, and that users may set
       └─► files        open, create, write, truncate
             ├─► reading    may it be read, how long is it, the bytes, the access time
             └─► closing    flush, fsync: how safe a close is;  release: what follows the last handle

@@ -2,7 +2,7 @@
 
 In: a close, a write, a rename, a link, an unlink, a last close; and the confirmation of an upload. Out: rows of the
 journal (`store/journal.py`), the *intents*, which `data/writeback` carries out. A file has at most one UPLOAD (new
-content) or REUPLOAD (the same content under another name), an id at most one DELETE.
+content) or REUPLOAD (the same content with another name, type or expiry), an id at most one DELETE.
 
                  close, write, rename, link                unlink, replace, last close
                               │                                         │
@@ -16,7 +16,8 @@ content) or REUPLOAD (the same content under another name), an id at most one DE
                        UPLOAD    DELETE, or behind the upload           Garbage
                        REUPLOAD  that replaces the id                   (bytes to remove here)
 
-    asked by all: InodePaths (which path counts), DueTimes (when), ReuploadRule (whether a rename is worth an upload)
+    asked by all: InodePaths (which path counts), DueTimes (when), ReuploadRule (whether a rename is worth an upload),
+                  UploadOptions (which type and expiry a user chose, and whether the service has them)
     beside them:  UploadsInFlight (requests that may be cut), Churn (files that keep changing), lifecycle (states)
 
 Who runs at the same time: nothing here waits. Each method runs in the caller's transaction, or in one of its own, and
