@@ -442,6 +442,14 @@ class Tree:
         found = self._db.all(f"{_ABOVE} WHERE x.name IN ({marks}) ORDER BY above.height DESC", (directory, *names))
         return dict(found)
 
+    def has_directory_with(self, names: tuple[bytes, ...]) -> bool:
+        """Return whether any directory has one of some attributes; reads all attributes where none has."""
+        marks = ", ".join("?" * len(names))
+        found = (
+            f"SELECT 1 FROM xattr x JOIN inode i ON i.ino = x.ino WHERE i.parent IS NOT NULL AND x.name IN ({marks})"  # noqa: S608 - question marks
+        )
+        return self._db.one(f"{found} LIMIT 1", names) is not None
+
     def put_xattr(self, ino: int, name: bytes, value: bytes | None) -> None:
         """Set an attribute, or remove it (None), that is not the user's own: no time of the inode changes."""
         with self._db.transaction():

@@ -6,8 +6,6 @@ already gets another upload where the new value is another one than the service 
 
 from __future__ import annotations
 
-import time
-
 from remotefs.api.mime import HEAD_BYTES, is_same_type, parse_mime_type
 from remotefs.config import EXPIRY as EXPIRY_RANGE
 from remotefs.data.files.reader import FileReader
@@ -99,17 +97,10 @@ class UploadAttributes:
         if self._tree.xattr(inode.ino, name) == value:
             return
         with self._db.transaction():
-            self._save(inode.ino, name, value)
+            self._options.choose(inode, name, value)
             if inode.is_file:
                 self._let_follow(inode, name)
                 self._planner.schedule(self._tree.get(inode.ino))
-
-    def _save(self, ino: int, name: bytes, value: bytes | None) -> None:
-        now_ns = time.time_ns()
-        if value is None:
-            self._tree.remove_xattr(ino, name, now_ns=now_ns)
-        else:
-            self._tree.set_xattr(ino, name, value, now_ns=now_ns)
 
     def _let_follow(self, inode: Inode, name: bytes) -> None:
         """Have a file go up again if the service's copy differs in `name`, or will when an upload under way is over."""

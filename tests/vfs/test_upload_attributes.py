@@ -250,12 +250,14 @@ async def test_m1_what_is_pending_survives_a_kill(tmp_path: Path, server: Faulty
         await host.settled()
     async with running(tmp_path, server, working=False) as host:
         put(host, "a.md", "mime_type", "text/markdown")
+        put(host, "", "mime_type", "text/x-all")
         host.kill_copy("later")
     async with running(tmp_path, server, state="later") as host:
         await host.settled()
         assert types(host) == {"a.md": "text/markdown"}
         await host.write("a.md", b"# b")
-        assert types(host) == {"a.md": "text/markdown"}
+        await host.write("b.md", b"# b")
+        assert types(host) == {"a.md": "text/markdown", "b.md": "text/x-all"}
 
 
 async def test_m1_without_its_bytes_a_type_cannot_be_changed(host: Host) -> None:

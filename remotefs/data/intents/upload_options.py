@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import time
 
 from remotefs.api.mime import guess_mime_type, type_of
 from remotefs.config import UploadConfig
@@ -39,6 +40,8 @@ class UploadOptions:
         self._tree = tree
         self._paths = paths
         self._text_type = config.text_type
+        # Whether a folder may have options. Most users never set one, and each new file would be asked for it.
+        self._has_folders = tree.has_directory_with((TYPE, EXPIRY))
         self._expires_in = [(re.compile(fnmatch.translate(each)), int(time_s)) for each, time_s in config.expires_in]
 
     # -- what the next upload says
@@ -76,9 +79,18 @@ class UploadOptions:
         value = self._tree.xattr(ino, EXPIRY)
         return int(value) if value is not None else None
 
+    def choose(self, inode: Inode, name: bytes, value: bytes | None) -> None:
+        """Keep a choice for a file or folder, or drop it (None)."""
+        self._has_folders = self._has_folders or inode.is_dir
+        now_ns = time.time_ns()
+        if value is None:
+            self._tree.remove_xattr(inode.ino, name, now_ns=now_ns)
+        else:
+            self._tree.set_xattr(inode.ino, name, value, now_ns=now_ns)
+
     def inherited(self, directory: int) -> dict[bytes, bytes]:
         """Return the options, by attribute, of files that are made in a folder: those of the nearest folder above."""
-        return self._tree.inherited_xattrs(directory, (TYPE, EXPIRY))
+        return self._tree.inherited_xattrs(directory, (TYPE, EXPIRY)) if self._has_folders else {}
 
     def inherit(self, directory: int, ino: int) -> None:
         """Give a file that was just made in a folder the options of that folder."""
