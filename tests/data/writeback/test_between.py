@@ -74,6 +74,10 @@ def _made_anew(host: Host) -> None:
     host.nursery.start_soon(host.write, "a", b"again")
 
 
+def _of_another_type(host: Host) -> None:
+    host.fs.xattrs.setxattr(host.stat("a").ino, b"user.remotefs.mime_type", b"text/x-other")
+
+
 # What a user does, and what is there afterwards.
 ACTS: dict[str, tuple[Callable[[Host], None], dict[str, bytes]]] = {
     "to what stays here": (_to_what_stays_here, {".DS_Store": b"hello", "other": b"other"}),
@@ -82,6 +86,7 @@ ACTS: dict[str, tuple[Callable[[Host], None], dict[str, bytes]]] = {
     "there and back": (_there_and_back, {"a": b"hello", "other": b"other"}),
     "replaced": (_replaced, {"a": b"other"}),
     "written": (_written, {"a": b"again", "other": b"other"}),
+    "of another type": (_of_another_type, {"a": b"hello", "other": b"other"}),
     "made anew": (_made_anew, {"a": b"again", "other": b"other"}),
 }
 
@@ -128,6 +133,10 @@ async def _is_so(host: Host, left: dict[str, bytes], *, adopted: bool) -> None:
     assert host.remote_ids() == {i.file_id for path in left if (i := host.stat(path)).file_id is not None}
     # One that was only taken for ours keeps the name that it went up under (W7).
     assert adopted or ".DS_Store" in left or host.remote_names() == sorted(left)
+    for ino in (host.stat(path).ino for path in left if ".DS_Store" not in left):
+        chosen = host.parts.intents.upload_options.chosen_type(ino)
+        assert chosen in {None, host.fs.xattrs.getxattr(ino, b"user.remotefs.mime_type").decode()}
+        assert not host.parts.intents.upload_options.is_pending(ino)
     await host.parts.sweeper.sweep()
     assert len(host.parts.staging.scan()) <= (1 if ".DS_Store" in left else 0)
 
