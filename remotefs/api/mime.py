@@ -128,13 +128,13 @@ def parse_mime_type(text: str) -> str:
     return match[1].lower() + match[2]
 
 
-def is_same_type(one: str, other: str) -> bool:
-    """Return whether two MIME types are the same; parameters count where both have some.
+def is_same_type(wanted: str, stored: str) -> bool:
+    """Return whether the type under which the service stores a file is the one that is wanted.
 
-    A service may add a parameter of its own, such as `; charset=utf-8`.
+    If no parameter is wanted, the service may have added one, such as `; charset=utf-8`.
     """
-    (first, _, more), (second, _, others) = (text.lower().replace(" ", "").partition(";") for text in (one, other))
-    return first == second and (more == others or not more or not others)
+    (one, _, asked), (other, _, kept) = (text.lower().replace(" ", "").partition(";") for text in (wanted, stored))
+    return one == other and asked in ("", kept)
 
 
 def guess_mime_type(name: str) -> str:

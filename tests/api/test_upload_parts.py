@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from python_multipart.multipart import MultipartParser
 
-from remotefs.api.mime import HEAD_BYTES, guess_mime_type, parse_mime_type, type_of
+from remotefs.api.mime import HEAD_BYTES, guess_mime_type, is_same_type, parse_mime_type, type_of
 from remotefs.api.multipart import upload_form
 from remotefs.api.upload import BytesSource, FileSource, after_all_sent
 from remotefs.config import TextType
@@ -193,6 +193,20 @@ def test_m1_the_type_that_a_user_chose_wins(setting: TextType) -> None:
 def test_a_mime_type_as_a_person_writes_it(text: str, expected: str) -> None:
     assert parse_mime_type(text) == expected
     upload_form("a", expected, "b")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "stored", "expected"),
+    [
+        ("text/plain", "Text/Plain; charset=utf-8", True),
+        ("text/plain; charset=utf-8", "text/plain;charset=UTF-8", True),
+        ("text/plain; charset=utf-8", "text/plain", False),
+        ("text/plain", "text/csv", False),
+        ("text/plain", "", False),
+    ],
+)
+def test_a_service_may_add_a_parameter_to_a_type(wanted: str, stored: str, *, expected: bool) -> None:
+    assert is_same_type(wanted, stored) is expected
 
 
 @pytest.mark.parametrize(
