@@ -230,6 +230,10 @@ class Kernel:
     async def removexattr(self, path: str, name: str) -> None:
         self._fs.xattrs.removexattr(self._find(path).ino, (XATTR_PREFIX + name).encode())
 
+    async def settype(self, path: str, kind: str) -> None:
+        """Choose the type under which a file, or those that are made in a folder, go up."""
+        self._fs.xattrs.setxattr(self._find(path).ino, b"user.remotefs.mime_type", kind.encode())
+
     # -- open files
 
     async def open(self, slot: int, path: str, flags: int, mode: int) -> None:

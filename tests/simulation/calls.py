@@ -14,7 +14,18 @@ from tests.model.kernel import Kernel
 from tests.simulation.machine import Machine
 
 # The calls that change names and attributes.
-NAMES = frozenset({"mkdir", "symlink", "link", "unlink", "rmdir", "rename", "chmod", "setxattr", "removexattr"})
+NAMES = frozenset({
+    "mkdir",
+    "symlink",
+    "link",
+    "unlink",
+    "rmdir",
+    "rename",
+    "chmod",
+    "setxattr",
+    "removexattr",
+    "settype",
+})
 # How long a call on names may take, and any other: with a slow disk, and what a reader and a close wait (R7, W2), in
 # seconds.
 _LONGEST_NAME_S, _LONGEST_S = 0.0, 60.0

@@ -252,7 +252,9 @@ class _Maker:
 
     def _mark(self) -> None:
         path = self._path()
-        self._add(self._chance.choice((("setxattr", path, "k", b"v%d" % self._stamp), ("chmod", path, 0o640))))
+        typed = ("settype", self._chance.choice((path, self._folder())), f"text/x-{self._stamp}")
+        marks = (("setxattr", path, "k", b"v%d" % self._stamp), ("chmod", path, 0o640), typed)
+        self._add(self._chance.choice(marks))
 
     def _read(self) -> None:
         slot = self._chance.choice(self._slots)

@@ -58,7 +58,9 @@ class Caller:
     async def make(self, step: Step) -> None:
         """Carry out a step; a complaint goes to the machine. Raises CutShort."""
         verb, *args = step
-        if verb in NAMES:
+        if verb == "settype":
+            await self._set_type(*args)
+        elif verb in NAMES:
             await self._name_call(verb, args)
         elif verb == "open":
             await self._open(*args)
@@ -111,6 +113,14 @@ class Caller:
             if not self._judge(_words(verb, args), got, expected):
                 undo()
             machine.history.named()
+
+    async def _set_type(self, path: str, kind: str) -> None:
+        """Choose the type of a file, or of those that are made in a folder: it shows at the service alone."""
+        async with self._locks.names:
+            got = await self._calls.ask("settype", f"{self._prefix}{path}", kind)
+            node = self._node_at(path)
+            expected = None if node is not None and node.target is None else got
+            self._judge(f"type {path} as {kind}", got, expected)
 
     async def _open(self, slot: int, path: str, how: str) -> None:
         machine, flags = self._machine, _FLAGS[how]

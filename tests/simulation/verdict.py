@@ -197,7 +197,8 @@ async def _of_machine(world: World, machine: Machine) -> list[str]:
     if wrong is not None:
         return [f"lost: {wrong}"]
     found = []
-    there = {record.id for record in world.records()}
+    there = {record.id: record.mime_type for record in world.records()}
+    options = machine.host().parts.intents.upload_options
     assert machine.kernel is not None
     for node, paths in machine.model.files():
         inode = await machine.kernel.inode(f"m{machine.number}/{paths[0]}")
@@ -207,6 +208,8 @@ async def _of_machine(world: World, machine: Machine) -> list[str]:
             found.append(f"lost: {paths[0]} is not with the service: state {inode.state}, {inode.file_id}")
         elif (data := world.bytes_of(inode.file_id)) != node.data:
             found.append(f"lost: the service has {brief(data)} of {paths[0]}, not {brief(node.data)}")
+        elif (chosen := options.chosen_type(inode.ino)) not in {None, there[inode.file_id]}:
+            found.append(f"lost: {paths[0]} is {there[inode.file_id]} at the service, not {chosen}")
     return found
 
 
