@@ -18,7 +18,7 @@ from remotefs.api.models import Account
 from remotefs.config import Config
 from remotefs.control.messages.base import Listing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
-from remotefs.errors import LocalError, StateUnusable, TransportError
+from remotefs.errors import LocalError, RateLimited, ServerFailure, StateUnusable, TransportError
 from remotefs.fuse.connection import abort, number_of, raise_background_limit, raise_readahead
 from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
@@ -172,7 +172,8 @@ class MountSession:
                 await self._parts.connectivity.watch(
                     lambda: self._parts.client.list_page(None, priority=Priority.FIRST_LISTING, limit=1)
                 )
-            except TransportError as error:
+            except (TransportError, ServerFailure, RateLimited) as error:
+                # No answer, or one that says nothing about this mount: it would come at any other time too.
                 self._report(Notice(text=f"starting with what is known: {error}"))
         if patience.cancelled_caught:
             self._report(Notice(text="starting with what is known: the service does not answer"))

@@ -73,6 +73,11 @@ LIVES = {
         ((2.72, "spoil", "list", "silence", 0, 5), (20.66, "crash", 0, "steps", 26, "names", 0.0)),
         durability="remote", downloadable=False,
     ),
+    "a mount that knows its files starts while the service is overloaded": Life(
+        2025, (User(0, (("sleep", 40.0), ("open", 1, "k/a.tmp", "trunc"))), User(0, ())),
+        ((1.28, "crash", 0, "points", 3, "all", 600.0), (3.38, "spoil", "list", "529", 0, 5)),
+        durability="remote", downloadable=True,
+    ),
     "a reader of a service that hangs waits ten seconds": Life(
         1, (User(0, (("sleep", 40.0), ("list", "d"), ("sleep", 20.0), ("get", "p"))),),
         ((1.0, "upload", "shared/p", 9000, 7, True, 0), (2.0, "spoil", "content", "silence", 0, 5)),
