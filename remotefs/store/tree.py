@@ -450,6 +450,10 @@ class Tree:
         )
         return self._db.one(f"{found} LIMIT 1", names) is not None
 
+    def having_xattr(self, name: bytes) -> list[Inode]:
+        """Return the inodes with an attribute; reads all attributes."""
+        return self._where("i.ino IN (SELECT ino FROM xattr WHERE name = ?)", name)
+
     def put_xattr(self, ino: int, name: bytes, value: bytes | None) -> None:
         """Set an attribute, or remove it (None), that is not the user's own: no time of the inode changes."""
         with self._db.transaction():

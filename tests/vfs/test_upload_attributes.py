@@ -260,6 +260,21 @@ async def test_m1_what_is_pending_survives_a_kill(tmp_path: Path, server: Faulty
         assert types(host) == {"a.md": "text/markdown", "b.md": "text/x-all"}
 
 
+async def test_m1_what_is_pending_is_sent_though_its_intent_is_lost(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.write("a.md", b"# a")
+        await host.settled()
+    async with running(tmp_path, server, working=False) as host:
+        put(host, "a.md", "mime_type", "text/markdown")
+        [intent] = host.pending()
+        host.parts.journal.remove(intent.seq)
+    async with running(tmp_path, server) as host:
+        await host.settled()
+        assert types(host) == {"a.md": "text/markdown"}
+
+
 async def test_m1_without_its_bytes_a_type_cannot_be_changed(host: Host) -> None:
     host.server.store.add("theirs.csv", b"a,b", downloadable=False)
     host.server.store.add_generated("made.csv", b"a,b")

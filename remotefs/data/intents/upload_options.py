@@ -103,6 +103,10 @@ class UploadOptions:
         """Return whether the file is to go up again, as it is, because of its options."""
         return self._tree.xattr(ino, _PENDING) is not None
 
+    def pending(self) -> list[Inode]:
+        """Return all such files; for a start, when nobody else waits for the loop."""
+        return self._tree.having_xattr(_PENDING)
+
     def is_unsent(self, ino: int) -> bool:
         """Return whether that is so, and no request with the present options has begun."""
         return self._tree.xattr(ino, _PENDING) == _ASKED

@@ -209,9 +209,10 @@ class Recovery:
                 inode = self._tree.find(intent.ino) if intent.ino is not None and intent.file_id is None else None
                 if intent.due_ns == NEVER_NS and inode is not None:
                     self._planner.schedule(inode)
-            for inode in self._tree.staged():
-                if inode.state == ContentState.CLOSED and self._journal.of_inode(inode.ino) is None:
-                    self._planner.schedule(inode)  # its intent is lost
+            closed = [inode for inode in self._tree.staged() if inode.state == ContentState.CLOSED]
+            for inode in [*closed, *self._intents.upload_options.pending()]:
+                if self._journal.of_inode(inode.ino) is None:
+                    self._planner.schedule(inode)  # its intent is lost, as in a database that was rebuilt
 
     def _expect_later_life(self) -> None:
         """Let the listing be asked for each pending upload before it is sent: a later life may have sent it (W6)."""
