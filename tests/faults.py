@@ -518,13 +518,22 @@ class FaultyServer:
 
 
 @contextmanager
-def faulty_server(root: Path, script: Script | None = None, **settings: Any) -> Iterator[FaultyServer]:
-    """A server on 127.0.0.1 with its files in `root`; `settings` are those of `remotefs.server.Settings`."""
+def faulty_server(
+    root: Path,
+    script: Script | None = None,
+    *,
+    front: Callable[[ASGIApp], ASGIApp] = lambda app: app,
+    **settings: Any,
+) -> Iterator[FaultyServer]:
+    """A server on 127.0.0.1 with its files in `root`; `settings` are those of `remotefs.server.Settings`.
+
+    `front` puts an application before it and its script.
+    """
     script = script or Script()
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as cleanup:
         store = cleanup.enter_context(closing(Store(root)))
-        app = _Spoiled(make_app(store, Settings(**settings), key=KEY), script)
+        app = front(_Spoiled(make_app(store, Settings(**settings), key=KEY), script))
         listener = cleanup.enter_context(_listener())
         host = _Host(app, listener)
         cleanup.callback(host.stop)

@@ -28,7 +28,8 @@ The decisions:
   when its last byte certainly did not go out. The service has no idempotency key, so a second upload would be a second
   file: after the last byte the caller gets AmbiguousOutcome and reads the listing back (W6).
 * A header asks for the beta shape; its absence asks for the GA shape. With the setting `auto` a listing is tried in the
-  GA shape, then in the beta shape. What counts is the shape of the reply, because the cursors in it are of that shape.
+  GA shape, then in the beta shape. The shape of the reply decides about the cursors, because they are of that shape.
+  The header goes out only if a listing needed it: some gateways refuse it and answer in the beta shape all the same.
 * Nothing that the service says is trusted. Ids, names, sizes, times, cursors, waits and limits are checked or cut to
   bounds, and a reply that makes no sense is refused whole (ReplyBroken). One odd entry must not keep a listing from
   being read: decoration gets a safe value, and an entry that cannot be used is left out; its page says so, because it

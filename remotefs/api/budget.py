@@ -18,7 +18,7 @@ import msgspec
 import trio
 
 from remotefs.api import bounds
-from remotefs.config import ServiceConfig
+from remotefs.config import ServiceConfig, Shape
 
 _log = logging.getLogger(__name__)
 # The vendor's figure for each shape of the API: where the budget starts until a reply names the limit.
@@ -236,14 +236,16 @@ class Budget:
         self._told_at = -math.inf
 
     @classmethod
-    def for_service(cls, config: ServiceConfig) -> Budget:
+    def for_service(cls, config: ServiceConfig, *, learned: Shape = "auto") -> Budget:
         """Return the budget that `config.requests_per_minute` asks for.
 
-        None starts with the documented limit of the shape; 0 or less means no limit; a figure is start and ceiling.
+        None starts with the documented limit of the shape, of the `learned` one where the setting is `auto`; 0 or less
+        means no limit; a figure is start and ceiling.
         """
         chosen = config.requests_per_minute
         if chosen is None:
-            return cls(BETA_LIMIT_PER_MINUTE if config.shape == "beta" else GA_LIMIT_PER_MINUTE)
+            shape = learned if config.shape == "auto" else config.shape
+            return cls(BETA_LIMIT_PER_MINUTE if shape == "beta" else GA_LIMIT_PER_MINUTE)
         return cls(None) if chosen <= 0 else cls(chosen, ceiling_per_minute=chosen)
 
     @property

@@ -47,7 +47,8 @@ class Client:
     `on_account` is called before a reply is handed out, when the reply names another account than the last success did,
     and for the first success even if it names none; an exception from it ends the request. `on_heard` is called
     whenever the service sends something: the head of a reply, a piece of its body. `chance` returns a number in 0..1
-    that spreads the waits between retries; `clock` learns the service's time.
+    that spreads the waits between retries; `clock` learns the service's time. `learned` is the `asked_shape` that an
+    earlier run found out; it counts where the setting is `auto`.
 
     Every method raises RefusedError or TransportError of `remotefs.errors`, after the retries of `retry.decide`. The
     constructor raises UsageError for settings that cannot work.
@@ -63,13 +64,16 @@ class Client:
         on_heard: Callable[[], None] = lambda: None,
         chance: Callable[[], float] = even_chance,
         clock: ServiceClock | None = None,
+        learned: Shape = "auto",
     ) -> None:
         self._config = config
         self._budget = budget
         self._exchange = Exchange(
             config, budget, transport=transport, on_account=on_account, on_heard=on_heard, chance=chance, clock=clock
         )
-        self._shape: Shape = config.shape
+        self._shape: Shape = learned if config.shape == "auto" else config.shape
+        # Whether requests carry the beta header. A gateway may refuse it and page its listing by ids all the same.
+        self._asks_beta = self._shape == "beta"
         self._ranges_unusable = False
         # The entries that the log has told of; None stands for those without an id.
         self._told: set[str | None] = set()
@@ -94,22 +98,31 @@ class Client:
 
     @property
     def shape(self) -> Shape:
-        """Return the shape that the server speaks, for the caller to remember; `auto` until a listing has shown it."""
+        """Return the shape of the server's replies; `auto` until a listing has shown it."""
         return self._shape
+
+    @property
+    def asked_shape(self) -> Shape:
+        """Return the shape to ask the server for, for the caller to remember; `auto` until a listing has shown it."""
+        if self._shape == "auto":
+            return "auto"
+        return "beta" if self._asks_beta else "ga"
 
     async def list_page(self, cursor: str | None, *, priority: Whom, limit: int = MAX_PAGE_FILES) -> Page:
         """Return one page of the listing, newest file first.
 
-        `cursor` is the `next_cursor` of the page before, None for the first page; `limit` is 1..1000 files. In shape
-        `auto`, a 400 or 404 is followed by the same request in the beta shape; when that fails too, the error of the
-        first request is raised. Raises InvalidArgument for another `limit`, ReplyBroken for a page that is not valid.
+        `cursor` is the `next_cursor` of the page before, None for the first page; `limit` is 1..1000 files. While the
+        shape is `auto`, a 400 or 404 is followed by the same request in the beta shape; when that fails too, the error
+        of the first request is raised. The same holds for a learned beta shape and the GA shape, because a gateway may
+        cease to take the header. Raises InvalidArgument for another `limit`, ReplyBroken for a page that is not valid.
         """
-        if self._shape != "auto":
-            return await self._list(cursor, priority, limit, beta=self._shape == "beta")
-        first_answer = await self._list_unless_wrong_shape(cursor, priority, limit, beta=False)
+        if not self._may_ask_otherwise(cursor):
+            return await self._list(cursor, priority, limit, beta=self._asks_beta)
+        usual = self._asks_beta
+        first_answer = await self._list_unless_wrong_shape(cursor, priority, limit, beta=usual)
         if isinstance(first_answer, Page):
             return first_answer
-        second_answer = await self._list_unless_wrong_shape(cursor, priority, limit, beta=True)
+        second_answer = await self._list_unless_wrong_shape(cursor, priority, limit, beta=not usual)
         if isinstance(second_answer, Page):
             return second_answer
         raise first_answer
@@ -125,7 +138,9 @@ class Client:
         Raises ReplyBroken when the answer holds other files or does not fit into one page.
         """
         wanted = [check_id(file_id) for file_id in dict.fromkeys(ids)]
-        if wanted and await self._is_beta(priority):
+        if wanted:
+            await self._learn(priority)
+        if self._shape == "beta":
             found = [await self._metadata_or_none(file_id, priority) for file_id in wanted]
             return tuple(file for file in found if file is not None)
         files: list[FileMetadata] = []
@@ -213,11 +228,23 @@ class Client:
         ) as download:
             yield download
 
-    async def _is_beta(self, priority: Whom) -> bool:
-        """Return whether to send the beta shape; in `auto`, ask for a listing of one file to find out."""
+    def _may_ask_otherwise(self, cursor: str | None) -> bool:
+        """Return whether a listing that is refused may be asked for in the other shape: never from GA once it worked.
+
+        The beta shape lacks the expiry, and one refusal of a proxy must not lead there for good.
+        """
+        was_learned = self._config.shape == "auto" and self._asks_beta and cursor is None
+        return self._shape == "auto" or was_learned
+
+    async def _learn(self, priority: Whom) -> None:
+        """Ask for a listing of one file if the shape is not known."""
         if self._shape == "auto":
             await self.list_page(None, priority=priority, limit=1)
-        return self._shape == "beta"
+
+    async def _is_beta(self, priority: Whom) -> bool:
+        """Return whether to send the beta header, once that is known."""
+        await self._learn(priority)
+        return self._asks_beta
 
     async def _json(
         self,
@@ -250,10 +277,10 @@ class Client:
     async def _list(self, cursor: str | None, priority: Whom, limit: int, *, beta: bool) -> Page:
         if not 1 <= limit <= MAX_PAGE_FILES:
             raise InvalidArgument(f"a page has 1 to {MAX_PAGE_FILES} files, not {limit}")
-        key = "after_id" if beta else "page"
+        key = "after_id" if self._shape == "beta" else "page"
         params = (("limit", limit), *(() if cursor is None else ((key, cursor),)))
         decoded = await self._json(Call("GET", "/v1/files", "listing", params), priority, models.decode_page, beta=beta)
-        self._learn_shape("beta" if decoded.beta else "ga")
+        self._learn_shape("beta" if decoded.beta else "ga", asked_beta=beta)
         self._tell_left_out(decoded.page)
         return decoded.page
 
@@ -264,11 +291,11 @@ class Client:
                 self._told.add(entry.id)
                 _log.warning("the service lists %s, which is not shown: %s", entry.id or "an entry", entry.reason)
 
-    def _learn_shape(self, spoken: Literal["ga", "beta"]) -> None:
+    def _learn_shape(self, spoken: Literal["ga", "beta"], *, asked_beta: bool) -> None:
         """Note the shape of a reply, also when the other was asked for: the cursors that follow are of that shape."""
-        if spoken == "beta" and self._shape == "auto" and self._config.requests_per_minute is None:
+        if asked_beta and self._shape == "auto" and self._config.requests_per_minute is None:
             self._budget.lower_limit(BETA_LIMIT_PER_MINUTE)
-        self._shape = spoken
+        self._shape, self._asks_beta = spoken, asked_beta
 
     async def _list_ids(self, ids: Sequence[str], priority: Whom) -> tuple[FileMetadata, ...]:
         asked: tuple[tuple[str, str | int], ...] = tuple(("ids[]", file_id) for file_id in ids)

@@ -106,7 +106,7 @@ def read_envelope(body: bytes, secrets: Sequence[str] = ()) -> Envelope:
     error = _mapping(outer, "error")
     return Envelope(
         type=token(_hide(error.get("type"), secrets)),
-        message=_printable(_hide(error.get("message"), secrets)),
+        message=_printable(_hide(error.get("message") or _plain_reason(outer), secrets)),
         error_code=token(_hide(_mapping(error, "details").get("error_code"), secrets)),
         request_id=token(_hide(outer.get("request_id"), secrets)) if isinstance(outer, dict) else None,
     )
@@ -167,6 +167,12 @@ def _advice(status: int, kind: type[RefusedError], credential: str) -> str | Non
     if 300 <= status < 400:
         return "the service redirected the request; check the base URL (http instead of https?)"
     return _ADVICE.get(status)
+
+
+def _plain_reason(body: object) -> object:
+    """Return the reason in the envelope of a gateway, which proves nothing and is for people alone."""
+    found = [body.get(key) for key in ("detail", "message", "error")] if isinstance(body, dict) else []
+    return next((reason for reason in found if isinstance(reason, str)), None)
 
 
 def _mapping(value: object, key: str) -> dict[str, object]:

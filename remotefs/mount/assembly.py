@@ -6,7 +6,6 @@ import os
 from contextlib import suppress
 from typing import cast
 
-import msgspec
 import trio
 
 from remotefs.api.budget import Budget
@@ -14,7 +13,7 @@ from remotefs.api.client import Client
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.reconnect import Reconnect
 from remotefs.clocks import Machine, ServiceClock, SteadyClock
-from remotefs.config import Config, ServiceConfig, Shape, WritebackConfig
+from remotefs.config import Config, Shape, WritebackConfig
 from remotefs.control.address import SOCKET_NAME
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
@@ -238,8 +237,9 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
 
 def _build_service(parts: Components, settings: MountSettings) -> None:
     config, state, database = settings.config, settings.state_dir, parts.database
-    service = _remembered_shape(config.service, parts.meta.facts.shape)
-    parts.budget = Budget.for_service(service)
+    service = config.service
+    learned = cast("Shape", parts.meta.facts.shape or "auto")
+    parts.budget = Budget.for_service(service, learned=learned)
     parts.guard = AccountGuard(parts.meta, parts.connectivity, service.base_url, str(state))
     parts.client = Client(
         service,
@@ -247,6 +247,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
         on_account=parts.guard.check,
         on_heard=parts.connectivity.heard,
         clock=parts.service_clock,
+        learned=learned,
     )
     parts.patience = Patience(service.read_wait_s, parts.connectivity)
     parts.disk = Disk(state, config.cache)
@@ -421,9 +422,3 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
         store, intents, parts.file_reader, parts.in_flight, parts.failures, settings.state_dir / SOCKET_NAME
     )
     return FileSystem(namespace, files, attributes, xattrs, handles)
-
-
-def _remembered_shape(service: ServiceConfig, shape: str | None) -> ServiceConfig:
-    if service.shape != "auto" or shape is None:
-        return service
-    return msgspec.structs.replace(service, shape=cast("Shape", shape))

@@ -188,7 +188,8 @@ class MountSession:
             )
         if patience.cancelled_caught:
             self._report(Notice(text="the listing is long: the rest follows while the mount is in use"))
-        parts.meta.record(shape=parts.client.shape if parts.client.shape != "auto" else None)
+        asked = parts.client.asked_shape
+        parts.meta.record(shape=None if asked == "auto" else asked)
 
     # -- the kernel
 

@@ -26,6 +26,8 @@ class OpenFile:
     window: ReadWindow = field(default_factory=ReadWindow)
     # The end of the farthest read in bytes. Reads that the kernel answers from its cache do not come here.
     read_to: int = 0
+    # How many bytes those reads brought.
+    read_bytes: int = 0
     # Its length is not sure, so it is read without the kernel's cache (R6).
     direct: bool = False
     # Bytes were written through it since its last FLUSH that counted (W4).

@@ -46,7 +46,7 @@ class Reading:
 
         Raises NotReadable when its bytes cannot be had (R2), StaleError when its length proved to be another.
         """
-        is_sure = await self._lengths.verify(inode)
+        is_sure = await self._lengths.verify(inode, expects_look=self._scans.expects_look(inode.ino))
         self._reader.check_readable(inode)
         return is_sure
 
@@ -64,23 +64,26 @@ class Reading:
         async with self._lengths.judging():
             data = await self._reader.read(handle.ino, offset, size, handle.window, length=length)
         handle.read_to = max(handle.read_to, offset + len(data))
+        handle.read_bytes += len(data)
         if self._moves_atime:
             self._note_access(handle.ino)
         return data
 
     def released(self, handle: OpenFile, inode: Inode) -> None:
-        """Note that a handle is closed: stop readahead after the last one, and the scan that it was not part of."""
+        """Note that a handle is closed: stop readahead after the last one, and tell `scans` how the file was read."""
         if not self._handles.is_open(inode.ino):
             self._reader.on_last_close(inode)
-        if not handle.writable and not self._was_read_through(handle, inode):
-            self._scans.looked_at(inode.ino)
+        if not handle.writable:
+            self._scans.closed(inode, read_through=self._was_read_through(handle, inode))
 
     def _was_read_through(self, handle: OpenFile, inode: Inode) -> bool:
-        """Return whether the reader saw the end of the file.
+        """Return whether the reader read the file to its end, and not only its beginning and its end.
 
         Nothing read counts as all of it when the bytes are on this disk: the kernel may have had every page.
         """
-        return handle.read_to >= inode.size or (handle.read_to == 0 and self._locator.is_here(inode))
+        if handle.read_bytes == 0:
+            return inode.size == 0 or self._locator.is_here(inode)
+        return handle.read_to >= inode.size and 2 * handle.read_bytes >= inode.size
 
     def _note_access(self, ino: int) -> None:
         """Move the access time as `relatime` does: when it is older than the last change, or older than a day."""

@@ -11,7 +11,7 @@ import trio
 
 from remotefs.api.budget import Budget, Priority
 from remotefs.api.client import Client
-from remotefs.config import Secret, ServiceConfig
+from remotefs.config import Secret, ServiceConfig, Shape
 
 KEY = "sk-test-0123456789-do-not-show"
 URGENT = Priority.INTERACTIVE_READ
@@ -101,10 +101,13 @@ def settings(**changes: Any) -> ServiceConfig:
     return ServiceConfig(**(values | changes))
 
 
-def scripted(script: Callable[[httpx.Request], Any], budget: Budget | None = None, **changes: Any) -> Client:
+def scripted(
+    script: Callable[[httpx.Request], Any], budget: Budget | None = None, *, learned: Shape = "auto", **changes: Any
+) -> Client:
     """A client whose transport is `script`; its waits are not spread."""
     config = settings(**changes)
-    return Client(config, budget or Budget.for_service(config), transport=Scripted(script), chance=lambda: 0.0)
+    budget = budget or Budget.for_service(config)
+    return Client(config, budget, transport=Scripted(script), chance=lambda: 0.0, learned=learned)
 
 
 @asynccontextmanager

@@ -153,6 +153,37 @@ async def test_a_server_that_answers_in_the_other_shape_is_understood() -> None:
     assert queries(script)[1][-1] == ("after_id", "file_2")
 
 
+async def test_a_header_that_was_not_needed_is_never_sent() -> None:
+    """A gateway that pages by ids, and refuses the beta header."""
+    script = Script(beta_page(wire_file("file_2"), has_more=True), beta_page(wire_file("file_1")), stored(), stored())
+    async with scripted(script, shape="auto") as client:
+        assert [page.files[0].id async for page in client.pages(priority=URGENT)] == ["file_2", "file_1"]
+        assert await client.list_ids(["file_1"], priority=URGENT) != ()
+        await client.metadata("file_1", priority=URGENT)
+        assert client.asked_shape == "ga"
+    assert all("anthropic-beta" not in request.headers for request in script.requests)
+    assert queries(script) == [[("limit", "1000")], [("limit", "1000"), ("after_id", "file_2")], [], []]
+
+
+@pytest.mark.parametrize("status", [400, 404])
+async def test_a_server_that_ceases_to_take_the_header_is_asked_without_it(status: int) -> None:
+    script = Script(problem(status, "invalid_request_error"), ga_page(wire_file()), stored())
+    async with scripted(script, shape="auto", learned="beta") as client:
+        await client.list_page(None, priority=URGENT)
+        assert (client.shape, client.asked_shape) == ("ga", "ga")
+        await client.metadata("file_1", priority=URGENT)
+    assert ["anthropic-beta" in request.headers for request in script.requests] == [True, False, False]
+
+
+@pytest.mark.parametrize("kept", [{"shape": "beta"}, {"shape": "ga"}, {"shape": "auto", "learned": "ga"}])
+async def test_one_refusal_leads_to_no_other_shape(kept: dict[str, Any]) -> None:
+    script = Script(problem(400, "invalid_request_error"))
+    async with scripted(script, **kept) as client:
+        with pytest.raises(BadRequest):
+            await client.list_page(None, priority=URGENT)
+    assert len(script.requests) == 1
+
+
 async def test_other_operations_learn_the_shape_first() -> None:
     script = Script(problem(404, "not_found_error"), beta_page(), stored())
     async with scripted(script, shape="auto") as client:

@@ -18,6 +18,7 @@ from remotefs.config import Secret, ServiceConfig
 from remotefs.errors import AuthenticationFailed, Unreachable
 from tests.api.support import settings
 from tests.faults import FaultyServer, HoldReply, LostReply, Reply, serve_faulty
+from tests.gateway import gateway
 
 
 def service(server: FaultyServer, **changes: object) -> ServiceConfig:
@@ -84,6 +85,17 @@ async def test_a_server_of_the_beta_shape_alone(tmp_path: Path) -> None:
         report = await run_probe(service(server, shape="auto"))
         assert report.shape == "beta"
         assert report.requests <= MAX_REQUESTS
+
+
+@pytest.mark.parametrize("ids", [False, True])
+async def test_a_gateway_that_refuses_the_beta_header(tmp_path: Path, ids: bool) -> None:
+    with gateway(tmp_path, ids=ids) as server:
+        report = await run_probe(service(server, shape="auto"))
+        assert await left_on(server) == []
+    found = answers(report)
+    assert (report.shape, report.organization) == ("beta" if ids else "ga", None)
+    assert found["own uploads"] == "downloadable"
+    assert found["expires_in_seconds in the beta shape"].startswith("refused with 400")
 
 
 async def test_a_wrong_key_and_no_server_end_it(tmp_path: Path) -> None:

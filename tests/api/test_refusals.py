@@ -108,7 +108,11 @@ def test_a_401_says_what_to_check() -> None:
         (502, b"<html>", "text/html", errors.ServerFailure, "HTML page"),
         (500, b"", "", errors.ServerFailure, "without a reason"),
         (400, b'{"type":"error","error":{"type":"inv', "application/json", errors.BadRequest, "without a reason"),
-        (400, b'{"error": "text"}', "application/json", errors.BadRequest, "without a reason"),
+        (400, b'{"error": 7}', "application/json", errors.BadRequest, "without a reason"),
+        # The envelopes of gateways.
+        (400, b'{"error": "text"}', "application/json", errors.BadRequest, "answered 400 (text)"),
+        (400, b'{"detail": "text"}', "application/json", errors.BadRequest, "answered 400 (text)"),
+        (400, b'{"message": "text", "detail": []}', "application/json", errors.BadRequest, "answered 400 (text)"),
         (429, b"[[[", "application/json", errors.RateLimited, "too many requests"),
         (302, b"", "", errors.RefusedError, "base URL"),
     ],

@@ -127,3 +127,20 @@ def test_a_file_that_is_read_through_costs_one_request(server: FaultyServer, mou
         before = server.script.count("content")
         assert subprocess.run(["cat", path], stdout=subprocess.PIPE, check=True).stdout == LARGE[:size]
         assert server.script.count("content") - before == 1
+
+
+def test_looks_at_pictures_cost_a_look_and_pictures_read_through_one_request(
+    server: FaultyServer, mount: Mounted
+) -> None:
+    """Their length is verified when they are opened; by then the mount knows from the last one what to expect."""
+    names = [f"{number}.png" for number in range(6)]
+    for name in names:
+        server.store.add_generated(name, LARGE[: 2 * MIB], mime_type="image/png")
+    eventually((mount.path / names[-1]).exists)
+    for name in names[:2]:
+        assert (mount.path / name).read_bytes() == LARGE[: 2 * MIB]
+        assert len(ranges_of(server, mount, name)) == 1
+    for name in names[2:]:
+        head(mount.path / name)
+    for name in names[3:]:
+        assert ranges_of(server, mount, name) == ["bytes=0-262143"]

@@ -75,7 +75,7 @@ async def run_probe(
     return Report(
         base_url=str(exchange.base),
         organization=account.organization if account else None,
-        shape="beta" if single_requests.beta else "ga",
+        shape="beta" if prober.is_answered_in_beta else "ga",
         requests=budget.statistics().granted,
         findings=tuple(prober.findings),
         left_over=tuple(single_requests.left_over),
@@ -87,6 +87,8 @@ class _Prober:
 
     def __init__(self, single_requests: SingleRequests) -> None:
         self.findings: list[Observation] = []
+        # Whether listings come in the beta shape, with its header or without.
+        self.is_answered_in_beta = False
         self._single_requests = single_requests
         self._name = f"{PREFIX}{secrets.token_hex(6)}"
 
@@ -108,14 +110,15 @@ class _Prober:
         self.findings.append(Observation(question, answer))
 
     async def _learn_shape(self) -> Page:
-        answer = await self._single_requests.list(beta=False)
+        answer, asks_beta = await self._single_requests.list(beta=False), False
         if answer.status in _WRONG_SHAPE:
-            answer = await self._single_requests.list(beta=True)
+            answer, asks_beta = await self._single_requests.list(beta=True), True
         if answer.error is not None:
             raise answer.error
         decoded = models.decode_page(answer.body)
-        self._single_requests.beta = decoded.beta
-        self._found("shape of the API", "beta" if decoded.beta else "GA")
+        self.is_answered_in_beta, self._single_requests.beta = decoded.beta, asks_beta
+        unasked = " (without being asked for it)" if decoded.beta and not asks_beta else ""
+        self._found("shape of the API", f"beta{unasked}" if decoded.beta else "GA")
         rates = sorted(name for name in answer.headers if name.startswith("anthropic-ratelimit-"))
         limit = answer.headers.get("anthropic-ratelimit-requests-limit", "?")
         self._found("rate headers", f"{len(rates)}, {limit[:20]} requests a minute" if rates else "none")
@@ -135,7 +138,7 @@ class _Prober:
         self._found("metadata right after an upload", "yes" if answer.status == 200 else answer.describe())
         listed = await self._listed()
         self._found("listed right after an upload", UNKNOWN if listed is None else _yes_no(file.id in listed))
-        if not self._single_requests.beta:
+        if not self.is_answered_in_beta:
             answer = await self._single_requests.list(beta=False, ids=(file.id,))
             self._found("ids[] together with limit", "accepted" if answer.status == 200 else answer.describe())
 
@@ -224,7 +227,7 @@ class _Prober:
 
     def _expiry_kept(self, file: FileMetadata, listed: Mapping[str, FileMetadata] | None) -> str:
         """Return the answer about the expiry; only a listing in the GA shape shows it."""
-        seen = None if listed is None or self._single_requests.beta else listed.get(file.id)
+        seen = None if listed is None or self.is_answered_in_beta else listed.get(file.id)
         return "accepted; unknown whether it is kept" if seen is None else _either(seen.expires_ns, "kept", "ignored")
 
 

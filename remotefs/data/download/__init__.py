@@ -33,6 +33,8 @@ The decisions:
   parallel streams) up to the setting `readahead_bytes`, or to two parts for each parallel stream; it is never more
   than a quarter of the content cache. A jump halves the other windows. A look at the beginning (a first READ below
   128 KiB) gets 256 KiB and no more (R8). A file no larger than `readahead_bytes` is read to its end.
+* Where the length has to be verified before the first READ, the last file of the folder tells whether a look is
+  expected (`folder_readahead`).
 * Files from 16 MiB on are fetched in parallel parts where that pays. `concurrency` tries 8 streams at once, and keeps
   them if they bring 1.5 times the rate; the result is remembered. Part sizes vary between half and the full size, so
   that parallel parts do not all finish at once. Several files share the streams.

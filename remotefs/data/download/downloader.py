@@ -129,10 +129,11 @@ class Downloader:
         layout = Layout(size_bytes, self._content.chunk_bytes)
         await self._obtain(self._fetch(file_id, layout), WholeFileRequest(layout, priority))
 
-    async def verify_length(self, file_id: str, size_bytes: int) -> bool:
+    async def verify_length(self, file_id: str, size_bytes: int, *, is_look: bool = False) -> bool:
         """Return whether the file certainly has this length: a reply announced it, or all of the file is here.
 
-        Raises LengthDiffers, and the errors of read().
+        If nothing of it is here, a stream is opened for the reader to go on from; with `is_look`, only as much is
+        requested as a look needs. Raises LengthDiffers, and the errors of read().
         """
         layout = Layout(size_bytes, self._content.chunk_bytes)
         missing = self._shelf.next_missing(file_id, layout, 0)
@@ -140,7 +141,8 @@ class Downloader:
             raise LengthDiffers(file_id, 0, actual)
         if missing < layout.count:
             # Nobody knows yet whether the file will be read. If so, the stream is there; if not, it brings no more.
-            await self._obtain(self._fetch(file_id, layout), ReadRequest(layout, layout.start(missing), 1, LOOK_BYTES))
+            request = ReadRequest(layout, layout.start(missing), 1, LOOK_BYTES - 1, is_look=is_look)
+            await self._obtain(self._fetch(file_id, layout), request)
         return self._transfer.was_length_told(file_id) or self._shelf.has_all(file_id)
 
     async def measure(self, file_id: str) -> int:

@@ -1,9 +1,12 @@
-"""Fetches the next files of a folder for a program that opens them one after another.
+"""Watches how the files of a folder are read, and fetches the next ones for a program that reads one after another.
 
 `cat *` opens them by name, `grep -r` in the order of the listing. After a few opens in one of these orders the next
 files are fetched, twice as many each time. A file opened out of order ends this. So does a file that was not read to
 its end, because a program that looks at the beginnings of files does not need the next ones whole. Only an open starts
 a fetch, so it stops when the reader does.
+
+A file of a few kilobytes is read to its end by a look, too. So the next file is fetched whole only if it is no longer
+than a look, or if a longer one of the folder was read to its end (R8).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 
 from cachetools import LRUCache
 
+from remotefs.data.download.readahead import LOOK_BYTES
 from remotefs.store.records import Inode
 from remotefs.store.tree import Tree
 
@@ -65,10 +69,15 @@ class _Folder:
     as_listed: Order = field(default_factory=Order)
     # Invariant: at most as many as can be on their way.
     begun: deque[int] = field(default_factory=lambda: deque(maxlen=4 * _MOST_FILES))
+    # Whether the last file that is longer than a look was read to its end; None if there was none yet.
+    reads_on: bool | None = None
 
 
 class Scans:
-    """Watches opens. `prefetch` begins to bring a file; `requests_per_minute` is None where there is no limit."""
+    """Watches opens and closes.
+
+    `prefetch` begins to bring a file; `requests_per_minute` returns None where there is no limit.
+    """
 
     def __init__(
         self, tree: Tree, prefetch: Callable[[Inode], None], requests_per_minute: Callable[[], float | None]
@@ -77,6 +86,15 @@ class Scans:
         self._prefetch = prefetch
         self._requests_per_minute = requests_per_minute
         self._folders: LRUCache[int, _Folder] = LRUCache(_FOLDERS)
+        # The newest `reads_on` of any folder: the guess for a folder in which nothing was read yet.
+        self._reads_on = True
+
+    def expects_look(self, ino: int) -> bool:
+        """Return whether who opens a file will probably not read it to its end, as it was with the last long one."""
+        for parent, _ in self._tree.names_of(ino)[:1]:
+            reads_on = self._folder(parent).reads_on
+            return not (self._reads_on if reads_on is None else reads_on)
+        return False
 
     def opened(self, ino: int) -> None:
         """Note that a file was opened for reading; begin to fetch the files that its reader will probably open next."""
@@ -98,18 +116,21 @@ class Scans:
         for following in worth or folder.as_listed.opened(ino, most, as_listed):
             self._begin(folder, following)
 
-    def looked_at(self, ino: int) -> None:
-        """Note that a file was closed that its reader did not read to its end."""
-        for parent, _ in self._tree.names_of(ino)[:1]:
+    def closed(self, inode: Inode, *, read_through: bool) -> None:
+        """Note that a file was closed, and whether its reader read it to its end."""
+        for parent, _ in self._tree.names_of(inode.ino)[:1]:
             folder = self._folder(parent)
-            folder.by_name.looked()
-            folder.as_listed.looked()
+            if inode.size > LOOK_BYTES:
+                folder.reads_on = self._reads_on = read_through
+            if not read_through:
+                folder.by_name.looked()
+                folder.as_listed.looked()
 
     def _begin(self, folder: _Folder, ino: int) -> None:
         if ino in folder.begun:
             return
         inode = self._tree.find(ino)
-        if inode is not None and inode.is_file and inode.size <= _LARGEST_BYTES:
+        if inode is not None and inode.is_file and inode.size <= (_LARGEST_BYTES if folder.reads_on else LOOK_BYTES):
             folder.begun.append(ino)
             self._prefetch(inode)
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from remotefs.data.download.folder_readahead import Order
-from tests.faults import FaultyServer
+from remotefs.data.download.readahead import LOOK_BYTES
+from tests.faults import FaultyServer, faulty_server
 from tests.parts import Host, running
 
 FILES = 40
@@ -119,6 +120,95 @@ async def test_a_look_among_files_that_are_read_ends_it_until_some_are_read_agai
             await host.read(name)
         await until_calm(host)
         assert downloads(host) > 34
+
+
+async def test_a_look_that_reads_small_files_to_their_end_brings_no_long_ones(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer
+) -> None:
+    """`head -c 4096 *` reads a file of 3 kB as `cat` does. `cat` goes on to the next long one."""
+    sizes = {f"{n:03}.bin": 400_000 if n % 8 > 3 else 3000 for n in range(64)}
+    for name, size in sizes.items():
+        server.store.add_generated(name, bytes(size))
+    names = list(sizes)
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        await look_in_turn(host, names[:40])
+        await until_calm(host)
+        assert not any(sizes[name] > LOOK_BYTES and host.parts.content.has_all(host.id(name)) for name in names)
+        for name in names[40:48]:
+            await host.read(name)
+        await host.read(names[48])
+        await until_calm(host)
+        assert host.parts.content.has_all(host.id(names[52])), "long ones were read, so the next one is on its way"
+
+
+async def test_who_reads_the_beginning_and_the_end_reads_no_file_through(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer, longer: list[str]
+) -> None:
+    """The index of an archive, the trailer of a PDF."""
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        for name in longer[:12]:
+            handle = await host.open(name)
+            for offset in (0, 384_000):
+                await host.fs.files.read(handle.fh, offset, 16_000)
+            await host.close(handle)
+        await until_calm(host)
+        assert len({request.path for request in server.script.requests("content")}) == 12
+
+
+# -- pictures, whose length is verified when they are opened (R6)
+
+
+@pytest.fixture
+def pictures(server: FaultyServer) -> list[str]:
+    names = [f"{folder}\uff0f{n}.png" for folder in "ab" for n in range(6)]
+    for name in names:
+        server.store.add_generated(name, bytes(1_500_000), mime_type="image/png")
+    return [name.replace("\uff0f", "/") for name in names]
+
+
+def asked_for(host: Host, name: str) -> list[str | None]:
+    """The ranges that were asked for of a file, None for all of it."""
+    requests = host.server.script.requests("content")
+    return [one.headers.get("range") for one in requests if one.path.split("/")[-2] == host.id(name)]
+
+
+async def test_after_one_look_at_a_picture_no_more_is_asked_for_of_the_others(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer, pictures: list[str]
+) -> None:
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        await look_in_turn(host, pictures)
+        assert [asked_for(host, name) for name in pictures[1:]] == [["bytes=0-262143"]] * 11, "in other folders too"
+
+
+async def test_pictures_that_are_read_through_cost_one_request(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer, pictures: list[str]
+) -> None:
+    """After a look the first one costs two, in the same folder alone."""
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        for name in pictures[:3]:
+            await host.read(name)
+        await look_in_turn(host, pictures[3:4])
+        for name in pictures[4:]:
+            await host.read(name)
+        assert [len(asked_for(host, name)) for name in pictures] == [1, 1, 1, 1, 2, 1, *[1] * 6]
+
+
+async def test_without_ranges_an_expected_look_at_a_picture_costs_as_before(
+    tmp_path: Path, clock: trio.abc.Clock, pictures: list[str]
+) -> None:
+    with faulty_server(tmp_path / "plain", ranges=False) as server:
+        for name in ("a.png", "b.png", "c.png"):
+            server.store.add_generated(name, bytes(1_500_000), mime_type="image/png")
+        async with running(tmp_path, server) as host:
+            await host.walk()
+            await look_in_turn(host, ["a.png"])
+            for name in ("b.png", "c.png"):
+                assert await host.read(name) == bytes(1_500_000)
+            assert [len(asked_for(host, name)) for name in ("a.png", "b.png", "c.png")] == [1, 1, 1]
 
 
 async def test_files_opened_in_no_order_are_fetched_alone(
