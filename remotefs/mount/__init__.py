@@ -19,6 +19,5 @@ Decisions:
   and nothing can be written that no drain would find.
 * A failed task is restarted by its boundary (`remotefs/supervision.py`); it does not end the mount.
 
-`session` loads pyfuse3, and so does `moving`, which asks the service by it. `offline` works where pyfuse3 cannot be
-loaded.
+Only `session` loads pyfuse3. The commands without a mount work where it cannot be loaded.
 """

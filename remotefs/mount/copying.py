@@ -28,12 +28,13 @@ def copy_file(source: BinaryIO, target: Path, looks: Looks, *, force: bool) -> N
     with placing(target, force=force) as new:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with open(fd, "wb") as copy:  # noqa: PTH123 - a descriptor, for its mode and its flags
-            _copy_bytes(source, copy.fileno(), looks.size)
+            copy_bytes(source, copy.fileno(), looks.size)
             os.fchmod(fd, stat.S_IMODE(looks.mode) & 0o777)
             os.utime(fd, ns=(looks.atime_ns, looks.mtime_ns))
 
 
-def _copy_bytes(source: BinaryIO, target: int, size: int) -> None:
+def copy_bytes(source: BinaryIO, target: int, size: int) -> None:
+    """Write the next `size` bytes of `source` to a descriptor. Raises OSError, CorruptionError where it is shorter."""
     left = size
     while left:
         piece = source.read(min(left, _PIECE_BYTES))

@@ -14,6 +14,7 @@ from remotefs.mount.commands.entries import Entries
 from remotefs.mount.commands.mount import MountCommands
 from remotefs.mount.commands.paths import PathCommands
 from remotefs.mount.commands.pending import Drain, PendingReasons
+from remotefs.mount.commands.put import PutCommands
 from remotefs.mount.commands.status import StatusCommands, StatusReport
 from remotefs.mount.commands.sync import SyncCommands
 from remotefs.mount.commands.trash import TrashCommands
@@ -33,11 +34,13 @@ class CommandGroups:
     sync: SyncCommands
     dedupe: DedupeCommands
     check: CheckCommands
+    put: PutCommands
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
         groups = (
             self.mount, self.status, self.paths, self.pin, self.cache, self.trash, self.sync, self.dedupe, self.check,
+            self.put,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
@@ -70,4 +73,5 @@ def command_groups(
         sync=SyncCommands(parts.tree, intents, parts.locator, reader),
         dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries),
         check=CheckCommands(settings, parts),
+        put=PutCommands(parts),
     )  # fmt: skip

@@ -1,0 +1,44 @@
+"""Files that `remotefs put` has copied into a mount: whether they are there already, and waiting for the service."""
+
+from __future__ import annotations
+
+from remotefs.control.messages.base import Endpoint, Message
+
+
+class SameParams(Message, frozen=True, kw_only=True):
+    """Bytes that may be those of the file at `path`: their number, and their xxh3-128 digest in hex."""
+
+    path: str
+    size: int
+    digest: str
+
+
+class SameResult(Message, frozen=True):
+    """Whether the service has exactly these bytes under that path, and no change of the file is pending."""
+
+    same: bool
+
+
+class SentParams(Message, frozen=True):
+    """Wait until the service has the files of these inodes, or nothing has moved for `stall_s` seconds."""
+
+    inos: tuple[int, ...]
+    stall_s: float
+
+
+class SentFile(Message, frozen=True):
+    """One of them: `sent` with its id; `pending`, `refused` or `failed` with the reason; `local`: never uploaded."""
+
+    outcome: str
+    file_id: str | None = None
+    reason: str | None = None
+
+
+class SentResult(Message, frozen=True):
+    """The files in the order of the request."""
+
+    files: tuple[SentFile, ...]
+
+
+SAME = Endpoint("put-same", SameParams, SameResult)
+SENT = Endpoint("put-sent", SentParams, SentResult)

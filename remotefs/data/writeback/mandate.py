@@ -1,0 +1,33 @@
+"""The intents that a run may carry out: all of them in a mount, fewer in a command without one (S3)."""
+
+from __future__ import annotations
+
+from remotefs.store.journal import Journal
+from remotefs.store.records import Intent, IntentKind
+
+
+class Mandate:
+    """Decides which intents are carried out. A command without a mount sends files; it takes nothing away.
+
+    What it replaces itself still goes (W5): those intents are newer than its start.
+    """
+
+    def __init__(self) -> None:
+        # The newest intent at the start of a run that leaves earlier removals alone; None for a run that does all.
+        self._start: int | None = None
+        self._left_alone = 0
+
+    @property
+    def left_alone(self) -> int:
+        """Return the number of intents that were there at the start and are left to the next mount."""
+        return self._left_alone
+
+    def leave_removals(self, journal: Journal) -> None:
+        """Leave the removals and renames that the journal has now to the next mount."""
+        counts = journal.counts()
+        self._left_alone = counts.get(IntentKind.DELETE, 0) + counts.get(IntentKind.REUPLOAD, 0)
+        self._start = journal.newest()
+
+    def covers(self, intent: Intent) -> bool:
+        """Return whether the run may carry an intent out."""
+        return self._start is None or intent.kind is IntentKind.UPLOAD or intent.seq > self._start
