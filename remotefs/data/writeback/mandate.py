@@ -7,9 +7,10 @@ from remotefs.store.records import Intent, IntentKind
 
 
 class Mandate:
-    """Decides which intents are carried out. A command without a mount sends files; it takes nothing away.
+    """Decides which intents are carried out. A command without a mount sends files; it takes nothing else away.
 
-    What it replaces itself still goes (W5): those intents are newer than its start.
+    What an upload has replaced still goes (W5): that is a DELETE with an inode. So does what follows from the command
+    itself: those intents are newer than its start.
     """
 
     def __init__(self) -> None:
@@ -24,10 +25,11 @@ class Mandate:
 
     def leave_removals(self, journal: Journal) -> None:
         """Leave the removals and renames that the journal has now to the next mount."""
-        counts = journal.counts()
-        self._left_alone = counts.get(IntentKind.DELETE, 0) + counts.get(IntentKind.REUPLOAD, 0)
         self._start = journal.newest()
+        self._left_alone = sum(not self.covers(intent) for intent in journal.pending())
 
     def covers(self, intent: Intent) -> bool:
         """Return whether the run may carry an intent out."""
-        return self._start is None or intent.kind is IntentKind.UPLOAD or intent.seq > self._start
+        if self._start is None or intent.seq > self._start or intent.kind is IntentKind.UPLOAD:
+            return True
+        return intent.kind is IntentKind.DELETE and intent.ino is not None

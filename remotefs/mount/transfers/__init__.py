@@ -9,7 +9,8 @@
 
 `placing` decides where everything goes and asks nobody. `uploads` and `downloads` copy several files at a time and
 count; they see the tree as a protocol, which has two forms. With a mount they use system calls in it, as `cp` does:
-the mount's process reads no file of the caller's, so that no slow disk can make it hang. Without a mount use the verbs of the file system.
+the mount's process reads no file of the caller's, so that no slow disk can make it hang. Without a mount they use the
+verbs of the file system.
 
 Decisions:
 

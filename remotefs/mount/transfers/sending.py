@@ -16,6 +16,8 @@ from remotefs.store.records import ContentState, Inode, Intent, IntentKind
 
 # Progress is looked at this often, and whether any was made.
 _LOOK_EVERY_S = 0.5
+# What was replaced goes with a later mount, if not within this time.
+_REMOVALS_S = 10.0
 # After this number of files the other tasks of a mount get a turn (H8).
 _FILES_A_TURN = 200
 
@@ -49,6 +51,19 @@ class Sending:
                 await trio.lowlevel.checkpoint()
         await self._parts.database.durable()
         return [self._sent(ino) for ino in inos]
+
+    async def wait_for_removals(self) -> None:
+        """Wait until the ids that uploads have replaced are deleted (W5), or nothing moves."""
+        movement = _Movement(_REMOVALS_S)
+        while (left := self._removals()) and movement.goes_on(left, is_paused=self._is_paused()):
+            with trio.move_on_after(_LOOK_EVERY_S):
+                await self._parts.waiters.progress()
+        with trio.move_on_after(_REMOVALS_S):
+            await self._parts.promoter.finish()
+
+    def _removals(self) -> int:
+        pending = self._parts.journal.pending()
+        return sum(i.kind is IntentKind.DELETE and self._parts.mandate.covers(i) for i in pending)
 
     # -- looking
 

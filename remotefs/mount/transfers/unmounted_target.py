@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -113,7 +114,9 @@ class UnmountedTarget:
         temporary = self._temporary()
 
         def make() -> Inode:
-            return self._fs.namespace.mknod(parent, temporary, upload.looks.mode & _PERMISSIONS, 0, self._owner)
+            return self._fs.namespace.mknod(
+                parent, temporary, stat.S_IFREG | upload.looks.mode & _PERMISSIONS, 0, self._owner
+            )
 
         made = await self._parts.file_writer.create(upload.source, upload.looks.size, make)
         try:

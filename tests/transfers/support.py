@@ -1,0 +1,71 @@
+"""What the commands `put` and `get` do, called as they call it, on a clock that is driven."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import trio
+import trio.testing
+
+from remotefs.control.messages.base import Progress, Report
+from remotefs.mount.settings import MountSettings
+from remotefs.mount.transfers.placing import tree_path
+from remotefs.mount.transfers.put import PutRequest, put_into_folder
+from remotefs.mount.transfers.records import Transferred
+from tests.faults import FaultyServer
+from tests.parts import _jump_when_calm, settings
+
+STALL_S = 60.0
+
+
+def quietly(_: Progress) -> None:
+    """A report that nobody reads."""
+
+
+@contextmanager
+def no_display(_: str) -> Iterator[Report]:
+    """A stage that nobody sees."""
+    yield quietly
+
+
+@asynccontextmanager
+async def passing_time(server: FaultyServer) -> AsyncIterator[None]:
+    """Time passes while nothing happens here and at the server."""
+    clock = trio.lowlevel.current_clock()
+    async with trio.open_nursery() as nursery:
+        assert isinstance(clock, trio.testing.MockClock)
+        nursery.start_soon(_jump_when_calm, clock, server)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def request(*sources: Path, to: str = "", stall_s: float = STALL_S, **attributes: str) -> PutRequest:
+    """`remotefs put SOURCES TO`."""
+    named = {f"user.remotefs.{name}".encode(): value.encode() for name, value in attributes.items()}
+    return PutRequest(tuple(sources), tree_path(to), named, stall_s)
+
+
+async def put(folder: Path, server: FaultyServer, wanted: PutRequest, *, state: str = "state") -> dict[str, Transferred]:
+    """Run it without a mount, on `folder/state`; what became of each path."""
+    chosen = state_settings(folder, server, state)
+    async with passing_time(server):
+        done = await put_into_folder(wanted, chosen, quietly, no_display)
+    return {file.path: file for file in done}
+
+
+def state_settings(folder: Path, server: FaultyServer, state: str = "state") -> MountSettings:
+    """The settings of a state folder, which is made."""
+    (folder / state).mkdir(mode=0o700, exist_ok=True)
+    return settings(folder / state, server.url)
+
+
+def write(path: Path, data: bytes, *, mode: int = 0o644, mtime_ns: int = 1_600_000_000_123_456_789) -> Path:
+    """A file on this machine, and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    path.chmod(mode)
+    os.utime(path, ns=(mtime_ns, mtime_ns))
+    return path
