@@ -6,12 +6,14 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import trio
 import trio.testing
 
 from remotefs.control.messages.base import Progress, Report
 from remotefs.mount.settings import MountSettings
+from remotefs.mount.transfers.get import GetRequest, get_from_folder
 from remotefs.mount.transfers.placing import tree_path
 from remotefs.mount.transfers.put import PutRequest, put_into_folder
 from remotefs.mount.transfers.records import Transferred
@@ -48,7 +50,9 @@ def request(*sources: Path, to: str = "", stall_s: float = STALL_S, **attributes
     return PutRequest(tuple(sources), tree_path(to), named, stall_s)
 
 
-async def put(folder: Path, server: FaultyServer, wanted: PutRequest, *, state: str = "state") -> dict[str, Transferred]:
+async def put(
+    folder: Path, server: FaultyServer, wanted: PutRequest, *, state: str = "state"
+) -> dict[str, Transferred]:
     """Run it without a mount, on `folder/state`; what became of each path."""
     chosen = state_settings(folder, server, state)
     async with passing_time(server):
@@ -69,3 +73,18 @@ def write(path: Path, data: bytes, *, mode: int = 0o644, mtime_ns: int = 1_600_0
     path.chmod(mode)
     os.utime(path, ns=(mtime_ns, mtime_ns))
     return path
+
+
+def get_request(*names: str, into: Path, **options: Any) -> GetRequest:
+    """`remotefs get NAMES INTO`."""
+    return GetRequest(names, into, **options)
+
+
+async def get(
+    folder: Path, server: FaultyServer, wanted: GetRequest, *, state: str = "state"
+) -> dict[str, tuple[str, str | None]]:
+    """Run it without a mount, on `folder/state`; the outcome of each path, with its reason."""
+    chosen = state_settings(folder, server, state)
+    async with passing_time(server):
+        done = await get_from_folder(wanted, chosen, quietly, no_display)
+    return {file.path: (file.outcome.value, file.reason) for file in done}

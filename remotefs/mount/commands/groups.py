@@ -11,6 +11,7 @@ from remotefs.mount.commands.cache import CacheCommands, PinCommands, SoleFiles,
 from remotefs.mount.commands.check import CheckCommands
 from remotefs.mount.commands.dedupe import DedupeCommands
 from remotefs.mount.commands.entries import Entries
+from remotefs.mount.commands.get import GetCommands
 from remotefs.mount.commands.mount import MountCommands
 from remotefs.mount.commands.paths import PathCommands
 from remotefs.mount.commands.pending import Drain, PendingReasons
@@ -35,12 +36,13 @@ class CommandGroups:
     dedupe: DedupeCommands
     check: CheckCommands
     put: PutCommands
+    get: GetCommands
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
         groups = (
             self.mount, self.status, self.paths, self.pin, self.cache, self.trash, self.sync, self.dedupe, self.check,
-            self.put,
+            self.put, self.get,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
@@ -74,4 +76,5 @@ def command_groups(
         dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries),
         check=CheckCommands(settings, parts),
         put=PutCommands(parts),
+        get=GetCommands(parts),
     )  # fmt: skip

@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import trio
 
@@ -26,6 +25,7 @@ from remotefs.errors import (
 from remotefs.mount.assembly import Components
 from remotefs.mount.copying import Looks
 from remotefs.mount.transfers.mounted_target import TEMPORARY
+from remotefs.mount.transfers.owner import Owner
 from remotefs.mount.transfers.records import Attributes, Kind, Upload
 from remotefs.mount.transfers.sending import Sending
 from remotefs.mount.transfers.uploads import Written
@@ -36,14 +36,6 @@ _PERMISSIONS = 0o7777
 _PIECE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class _Owner:
-    """The owner of what is made: the user of this process."""
-
-    uid: int = field(default_factory=os.geteuid)
-    gid: int = field(default_factory=os.getegid)
-
-
 class UnmountedTarget:
     """Writes into the tree of a state folder at work; refuses files of more than `max_file_bytes`."""
 
@@ -52,7 +44,7 @@ class UnmountedTarget:
         self._fs = parts.fs
         self._tree = parts.tree
         self._max_file_bytes = max_file_bytes
-        self._owner = _Owner()
+        self._owner = Owner()
         self._numbers = itertools.count(1)
 
     async def kind(self, path: str) -> Kind | None:
