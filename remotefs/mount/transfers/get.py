@@ -14,7 +14,7 @@ from remotefs.mount.transfers.downloads import Downloads, Origin
 from remotefs.mount.transfers.mounted_origin import MountedOrigin
 from remotefs.mount.transfers.placing import check_place, repeated
 from remotefs.mount.transfers.put import Stage
-from remotefs.mount.transfers.records import Download, Transferred
+from remotefs.mount.transfers.records import Download, Kind, Transferred
 from remotefs.mount.transfers.unmounted_origin import UnmountedOrigin
 from remotefs.mount.without_kernel import working_parts
 
@@ -71,7 +71,7 @@ async def get(request: GetRequest, origin: Origin, stage: Stage) -> list[Transfe
     folder.mkdir(parents=True, exist_ok=True)
     with stage("fetching") as report:
         await downloads.copy(planned, report)
-    return downloads.done
+    return sorted(downloads.done, key=lambda file: file.path)
 
 
 async def _names(request: GetRequest, origin: Origin) -> list[str]:
@@ -90,17 +90,18 @@ async def _find(origin: Origin, name: str) -> list[Download]:
 
 
 def _destination(request: GetRequest, found: list[list[Download]], named: int) -> tuple[Path, list[tuple[str, ...]]]:
-    """Return the folder to fetch into and the place of each entry that was named, as cp(1) decides.
+    """Return the folder to fetch into and the place of each entry that was named (see `placing`).
 
     Raises UsageError where several would go to one file.
     """
     destination = request.destination
     is_there = destination.is_dir()
-    if destination.exists() and not is_there and (named > 1 or request.is_folder or request.generated):
+    needs_folder = named != 1 or request.is_folder or request.generated or any(e[0].kind is Kind.FOLDER for e in found)
+    if destination.exists() and not is_there and needs_folder:
         raise UsageError(f"{destination} is not a folder: several files need one")
     if request.generated:
         return destination, [tuple(entries[0].path.split("/")) for entries in found]
-    if is_there or request.is_folder or named != 1:
+    if is_there or needs_folder:
         return destination, [tuple(filter(None, [entries[0].path.rpartition("/")[2]])) for entries in found]
     return destination.parent, [(destination.name,) for _ in found]
 

@@ -17,7 +17,7 @@ from remotefs.control.client import ControlClient
 from remotefs.control.messages.base import Progress, Report, Warming
 from remotefs.control.messages.put import SAME, SENT, SameParams, SentFile, SentParams
 from remotefs.data.content.file import digest_of
-from remotefs.errors import AlreadyExists, IsADirectory, TransportError
+from remotefs.errors import AlreadyExists, InvalidArgument, IsADirectory, TransportError
 from remotefs.mount.copying import Looks, copy_bytes
 from remotefs.mount.transfers.records import Attributes, Kind, Upload
 from remotefs.mount.transfers.uploads import Written
@@ -186,7 +186,12 @@ def _fill(fd: int, upload: Upload, attributes: Attributes) -> int:
 def _dress(place: Path | int, looks: Looks, attributes: Attributes) -> int:
     """Give a file its attributes, mode and times; return its inode number."""
     for name, value in attributes.items():
-        os.setxattr(place, name, value)
+        try:
+            os.setxattr(place, name, value)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise InvalidArgument(f"{name.decode()} cannot be {value.decode(errors='replace')!r}") from error
     os.chmod(place, looks.mode & 0o7777)  # noqa: PTH101 - a path or a descriptor
     os.utime(place, ns=(looks.atime_ns, looks.mtime_ns))
     return os.stat(place).st_ino  # noqa: PTH116 - see above

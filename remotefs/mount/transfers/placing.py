@@ -1,4 +1,8 @@
-"""Where the files of a transfer go, as cp(1) decides: pure."""
+"""Where the files of a transfer go: pure.
+
+As cp(1) decides, but for a folder: it goes into the destination whether that is there or not. So a second run goes to
+the same place, and finds what the first one did.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +34,12 @@ def tree_path(text: str) -> Destination:
     return Destination("" if path == "." else path, path == "." or text.endswith("/"))
 
 
-def put_paths(names: Sequence[str], destination: Destination, *, exists_as_folder: bool) -> list[str]:
+def put_paths(names: Sequence[str], destination: Destination, *, goes_into: bool) -> list[str]:
     """Return the path in the tree of each source; an empty name stands for the contents of a folder.
 
-    One source may be given another name. Several go into a folder, which is made where it is missing.
+    A single file may be given another name, unless it `goes_into` the destination. Several go into a folder.
     """
-    into = destination.is_folder or exists_as_folder or len(names) > 1
+    into = destination.is_folder or goes_into or len(names) > 1
     return [_join(destination.path, name) if into else destination.path for name in names]
 
 

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
+import trio
+
 from remotefs.control.client import ControlClient
 from remotefs.control.messages.base import Notice, Report
 from remotefs.control.messages.put import SentFile
@@ -81,7 +83,7 @@ async def put(request: PutRequest, target: Target, stage: Stage) -> list[Transfe
         await uploads.copy(planned, report)
     with stage("sending") as report:
         await uploads.wait(request.stall_s, report)
-    return uploads.done
+    return sorted(uploads.done, key=lambda file: file.path)
 
 
 async def _paths(request: PutRequest, target: Target) -> list[str]:
@@ -90,7 +92,10 @@ async def _paths(request: PutRequest, target: Target) -> list[str]:
     there = await target.kind(destination.path) if destination.path else Kind.FOLDER
     if there not in {None, Kind.FOLDER} and (len(names) > 1 or destination.is_folder):
         raise UsageError(f"{destination.path} is not a folder: several sources need one")
-    return put_paths(names, destination, exists_as_folder=there is Kind.FOLDER)
+    is_folder = await trio.to_thread.run_sync(request.sources[0].is_dir)
+    if there is Kind.FILE and is_folder:
+        raise UsageError(f"{destination.path} is a file: a folder cannot go there")
+    return put_paths(names, destination, goes_into=there is Kind.FOLDER or is_folder)
 
 
 def _name_of(source: Path) -> str:

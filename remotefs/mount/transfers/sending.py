@@ -70,8 +70,12 @@ class Sending:
     def _is_under_way(self, ino: int) -> bool:
         if self._parts.connectivity.suspended is not None:
             return False
+        return self._upload_of(ino) is not None and self._parts.failures.refusal(ino) is None
+
+    def _upload_of(self, ino: int) -> Intent | None:
+        """Return the upload of an inode that this run may carry out; of a new type or expiry, too."""
         intent = self._parts.journal.of_inode(ino)
-        return intent is not None and intent.kind is IntentKind.UPLOAD and self._parts.failures.refusal(ino) is None
+        return intent if intent is not None and self._parts.mandate.covers(intent) else None
 
     def _state(self, farthest: dict[int, int]) -> tuple[int, int]:
         """Return numbers that change whenever anything moves.
@@ -90,8 +94,8 @@ class Sending:
         inode = self._parts.tree.find(ino)
         if inode is None or inode.nlink == 0:
             return SentFile(Outcome.FAILED, reason="it was removed meanwhile")
-        intent = self._parts.journal.of_inode(ino)
-        if intent is not None and intent.kind is IntentKind.UPLOAD:
+        intent = self._upload_of(ino)
+        if intent is not None:
             return self._unsent(inode, intent)
         if inode.state == ContentState.CLEAN and inode.file_id is not None:
             return SentFile(Outcome.SENT, inode.file_id)
