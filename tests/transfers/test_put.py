@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from tests.faults import FaultyServer, LostReply, Reply
+from remotefs.server.queries import ListQuery
+from tests.faults import FaultyServer, HoldReply, LostReply, Reply
 from tests.parts import running
 from tests.transfers.support import put, request, write
 
@@ -59,13 +63,15 @@ async def test_a_lost_reply_makes_one_file(tmp_path: Path, server: Server, clock
     done = await put(tmp_path, server, request(write(tmp_path / "a.txt", b"once")))
     assert lost.hits == 1
     assert done["a.txt"].outcome == "sent"
-    [stored] = server.store.list(__import__("remotefs.server.queries", fromlist=["x"]).ListQuery(limit=10)).records
+    [stored] = server.store.list(ListQuery(limit=10)).records
     assert stored.id == done["a.txt"].file_id
+    again = await put(tmp_path, server, request(tmp_path / "a.txt"))
+    assert (again["a.txt"].outcome, uploads(server)) == ("unchanged", 1)
 
 
 async def test_what_does_not_get_through_is_sent_by_the_next_put(tmp_path: Path, server: Server, clock: Clock) -> None:
     server.script.add(Reply(500), op="upload", times=None)
-    first = await put(tmp_path, server, request(write(tmp_path / "a.txt", b"a")))
+    first = await put(tmp_path, server, request(write(tmp_path / "a.txt", b"a"), stall_s=5.0))
     assert first["a.txt"].outcome == "pending"
     assert first["a.txt"].reason
     server.script.clear()
@@ -74,3 +80,89 @@ async def test_what_does_not_get_through_is_sent_by_the_next_put(tmp_path: Path,
     async with running(tmp_path, server) as host:
         assert host.remote_names() == ["a.txt", "b.txt"]
         assert host.pending() == []
+
+
+async def test_a_put_that_is_killed_is_finished_by_the_next(tmp_path: Path, server: Server, clock: Clock) -> None:
+    """Killed at any moment after a file was copied: it is sent once, and no half file ever."""
+    held = server.script.add(HoldReply(), op="upload")
+    source = write(tmp_path / "a.txt", b"a" * 1000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(put, tmp_path, server, request(source)))
+        await held.until_hit()
+        shutil.copytree(tmp_path / "state", tmp_path / "killed")
+        nursery.cancel_scope.cancel()
+    server.script.clear()
+    done = await put(tmp_path, server, request(write(tmp_path / "b.txt", b"b")), state="killed")
+    assert done["b.txt"].outcome == "sent"
+    async with running(tmp_path, server, state="killed") as host:
+        assert host.remote_names() == ["a.txt", "b.txt"]
+        assert await host.read("a.txt") == b"a" * 1000
+
+
+async def test_too_many_requests_are_waited_for(tmp_path: Path, server: Server, clock: Clock) -> None:
+    """The wait that the service asks for is longer than nothing may move."""
+    server.script.add(Reply(429, headers={"retry-after": "45"}), op="upload", times=3)
+    files = [write(tmp_path / f"src/{number}", b"%d" % number) for number in range(20)]
+    done = await put(tmp_path, server, request(*files, stall_s=20.0))
+    assert {file.outcome for file in done.values()} == {"sent"}
+    assert len(server.store.list(ListQuery(limit=100)).records) == 20
+
+
+async def test_a_refusal_is_told_and_nothing_is_lost(tmp_path: Path, server: Server, clock: Clock) -> None:
+    refused = Reply(400, {"type": "error", "error": {"type": "invalid_request_error", "message": "not so"}})
+    server.script.add(refused, op="upload", times=None)
+    done = await put(tmp_path, server, request(write(tmp_path / "a.txt", b"a")))
+    assert (done["a.txt"].outcome, "not so" in (done["a.txt"].reason or "")) == ("refused", True)
+    server.script.clear()
+    assert (await put(tmp_path, server, request(tmp_path / "a.txt")))["a.txt"].outcome == "sent"
+
+
+async def test_removals_of_an_earlier_mount_are_left_to_the_next(tmp_path: Path, server: Server, clock: Clock) -> None:
+    async with running(tmp_path, server) as host:
+        for name in ("removed", "renamed", "replaced"):
+            await host.write(name, name.encode())
+        await host.settled()
+        replaced = host.id("replaced")
+        server.script.add(Reply(500), times=None)
+        host.unlink("removed")
+        host.rename("renamed", "new name")
+    server.script.clear()
+    await put(tmp_path, server, request(write(tmp_path / "replaced", b"other bytes")))
+    async with running(tmp_path, server, working=False) as host:
+        assert host.remote_names() == ["removed", "renamed", "replaced"]
+        assert replaced not in host.remote_ids()
+        assert len(host.pending()) == 2
+
+
+async def test_what_cannot_be_read_is_named_and_the_others_go(tmp_path: Path, server: Server, clock: Clock) -> None:
+    write(tmp_path / "src/a", b"a")
+    os.mkfifo(tmp_path / "src/pipe")
+    (tmp_path / "src" / os.fsdecode(b"latin\xe9")).write_bytes(b"l")
+    (tmp_path / "src/DS").mkdir()
+    write(tmp_path / "src/DS/.DS_Store", b"")
+    done = await put(tmp_path, server, request(tmp_path / "src", tmp_path / "missing"))
+    assert done["src/a"].outcome == "sent"
+    assert (done["src/DS/.DS_Store"].outcome, done["missing"].outcome) == ("local", "failed")
+    assert done["src/pipe"].reason == "it is neither a regular file, a folder nor a symbolic link"
+    assert done[os.fsdecode(b"src/latin\xe9")].reason == "its name is not UTF-8"
+
+
+async def test_over_a_generated_file_the_original_stays(tmp_path: Path, server: Server, clock: Clock) -> None:
+    original = server.store.add("made.csv", b"generated", downloadable=True).id
+    done = await put(tmp_path, server, request(write(tmp_path / "made.csv", b"edited")))
+    assert done["made.csv"].outcome == "sent"
+    assert {record.id for record in server.store.list(ListQuery(limit=10)).records} == {
+        original, done["made.csv"].file_id,
+    }  # fmt: skip
+
+
+async def test_folders_and_files_do_not_take_each_others_place(tmp_path: Path, server: Server, clock: Clock) -> None:
+    write(tmp_path / "one/x/inside", b"1")
+    write(tmp_path / "two/x", b"2")
+    await put(tmp_path, server, request(tmp_path / "one/x"))
+    assert (await put(tmp_path, server, request(tmp_path / "two/x")))["x"].reason == "a folder has that path"
+    assert (await put(tmp_path, server, request(tmp_path / "two/x", to="x")))["x/x"].outcome == "sent"
+    write(tmp_path / "three/x/x/deep/er", b"3")
+    done = await put(tmp_path, server, request(tmp_path / "three/x"))
+    assert done["x/x"].reason == "x/x is there and is not a folder"
+    assert done["x/x/deep/er"].reason == "the folder above it could not be made"

@@ -62,9 +62,10 @@ def get(
     *names, written = arguments
     _check(names, generated=generated, since=since)
     around = _common_mount(names) if mount is None else None
+    inside = tuple(_name_in(name, around) for name in names)
     place = around or choose_place(mount, state_dir, base_url, config_file)
     request = GetRequest(
-        tuple(_name_in(name, around) for name in names),
+        inside,
         Path(written).absolute(),
         is_folder=written.endswith("/"),
         generated=generated,

@@ -70,9 +70,9 @@ def put(
     """
     sources, written = _split(arguments, to)
     around = mount_around(Path(written)) if written and mount is None else None
-    place = around or choose_place(mount, state_dir, base_url, config_file)
     is_folder = written.endswith("/")
     destination = Destination(around.path, is_folder or not around.path) if around else tree_path(written)
+    place = around or choose_place(mount, state_dir, base_url, config_file)
     request = PutRequest(tuple(map(Path, sources)), destination, _attributes(mime_type, expires), timeout)
     with Display() as display:
         done = _put(request, place, display)

@@ -22,7 +22,7 @@ class PutCommands:
 
     async def same(self, params: SameParams, _: Report) -> SameResult:
         """Return whether the service has these bytes under a path."""
-        return SameResult(holds(self._parts, params.path, params.size, params.digest))
+        return SameResult(await holds(self._parts, params.path, params.size, params.digest))
 
     async def sent(self, params: SentParams, report: Report) -> SentResult:
         """Wait until the service has the files, or nothing moves. Return what became of each."""

@@ -153,7 +153,7 @@ class UnmountedTarget:
         if not there.is_file or there.size != upload.looks.size:
             return False
         digest = await trio.to_thread.run_sync(digest_of, upload.source)
-        return holds(self._parts, upload.path, upload.looks.size, digest)
+        return await holds(self._parts, upload.path, upload.looks.size, digest)
 
     def _temporary(self) -> bytes:
         return TEMPORARY.format(pid=os.getpid(), number=next(self._numbers)).encode()
@@ -169,10 +169,21 @@ class UnmountedTarget:
         return inode.ino, name.encode()
 
 
-def holds(parts: Components, path: str, size: int, digest: str) -> bool:
-    """Return whether the service has exactly these bytes as the file at a path, and nothing of it is pending."""
+async def holds(parts: Components, path: str, size: int, digest: str) -> bool:
+    """Return whether the service has exactly these bytes as the file at a path, and nothing of it is pending.
+
+    Of a file that was fetched, or adopted after a lost reply, the bytes on this disk tell; without them it is no.
+    """
     inode = parts.tree.resolve(path)
     if inode is None or not inode.is_file or inode.size != size or inode.state != ContentState.CLEAN:
         return False
     remote = parts.locator.bound(inode)
-    return remote is not None and remote.size == size and remote.digest == digest
+    if remote is None or remote.size != size:
+        return False
+    if remote.digest is not None:
+        return remote.digest == digest
+    place = parts.locator.source_of(inode)
+    try:
+        return place is not None and await trio.to_thread.run_sync(digest_of, place) == digest
+    except OSError:  # evicted meanwhile
+        return False
