@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -33,14 +33,18 @@ def copy_file(source: BinaryIO, target: Path, looks: Looks, *, force: bool) -> N
             os.utime(fd, ns=(looks.atime_ns, looks.mtime_ns))
 
 
-def copy_bytes(source: BinaryIO, target: int, size: int) -> None:
-    """Write the next `size` bytes of `source` to a descriptor. Raises OSError, CorruptionError where it is shorter."""
+def copy_bytes(source: BinaryIO, target: int, size: int, check: Callable[[], None] = lambda: None) -> None:
+    """Write the next `size` bytes of `source` to a descriptor; `check` may raise between two pieces.
+
+    Raises OSError, CorruptionError where it is shorter.
+    """
     left = size
     while left:
         piece = source.read(min(left, _PIECE_BYTES))
         if not piece:
             raise CorruptionError(f"{source.name}: it ends {left} bytes early")
         left -= len(piece)
+        check()
         while piece:
             piece = piece[os.write(target, piece) :]
 

@@ -56,7 +56,8 @@ class MountedTarget:
 
     async def write(self, upload: Upload, attributes: Attributes) -> Written:
         """See Target. Raises OSError, IsADirectory, CorruptionError, TransportError."""
-        return await _in_thread(lambda: self._write(upload, attributes))
+        # Not left behind: it removes what it has begun.
+        return await trio.to_thread.run_sync(self._write, upload, attributes)
 
     async def set_times(self, path: str, looks: Looks) -> None:
         """See Target."""
@@ -175,7 +176,7 @@ def _fill(fd: int, upload: Upload, attributes: Attributes) -> int:
     try:
         source = os.open(upload.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         with open(source, "rb") as origin:  # noqa: PTH123 - a descriptor, for its flags
-            copy_bytes(origin, fd, upload.looks.size)
+            copy_bytes(origin, fd, upload.looks.size, trio.from_thread.check_cancelled)
         return _dress(fd, upload.looks, attributes)
     except BaseException:
         with suppress(OSError):

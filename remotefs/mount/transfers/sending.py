@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import trio
 
@@ -37,7 +37,7 @@ class Sending:
         A file that the service refuses is not waited for. What is pending at the end stays so.
         """
         await self._parts.drainer.drain(0.0, inos)  # makes them due now
-        sizes = [inode.size if (inode := self._parts.tree.find(ino)) else 0 for ino in inos]
+        sizes = [inode.size if (inode := self._parts.tree.find(ino)) else 0 async for ino in _by_turns(inos)]
         progress = Count(sum(sizes), len(inos), report)
         movement = _Movement(stall_s)
         farthest: dict[int, int] = {}
@@ -50,7 +50,7 @@ class Sending:
             if number % _FILES_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
         await self._parts.database.durable()
-        return [self._sent(ino) for ino in inos]
+        return [self._sent(ino) async for ino in _by_turns(inos)]
 
     async def wait_for_removals(self) -> None:
         """Wait until the ids that uploads have replaced are deleted (W5), or nothing moves."""
@@ -106,6 +106,14 @@ class Sending:
         if refusal is not None:
             return SentFile(Outcome.REFUSED, reason=str(refusal))
         return SentFile(Outcome.PENDING, reason=self._reasons.leftover(intent).reason)
+
+
+async def _by_turns(inos: Sequence[int]) -> AsyncIterator[int]:
+    """Yield inodes; lets other tasks run in between."""
+    for number, ino in enumerate(inos, start=1):
+        yield ino
+        if number % _FILES_A_TURN == 0:
+            await trio.lowlevel.checkpoint()
 
 
 class _Movement:
