@@ -29,7 +29,6 @@ from remotefs.control.mounts import mount_of, read_mounts, real_apart
 from remotefs.control.takeover import take_state
 from remotefs.credentials import has_key
 from remotefs.errors import RemotefsError, UsageError
-from remotefs.mount.identity import identify
 from remotefs.mount.settings import FuseOptions, MountSettings
 
 T = TypeVar("T")
@@ -112,6 +111,8 @@ def _only_mount(config: Config) -> FoundMount:
 
 
 def _folder_of_account(config: Config) -> Path:
+    from remotefs.mount.identity import identify  # noqa: PLC0415 - loads the HTTP client, which a mount has already
+
     return trio.run(partial(locate_state_dir, data_dir(), config.service, lambda: identify(config)))
 
 

@@ -6,6 +6,7 @@
     session    starts the tasks, serves the kernel, drains         check/     `remotefs check` and its repairs
     ownership  decides whether an account may use the folder       export, loose_files, backup: copies for a person
     settings   mountpoint, state folder, settings, kernel options  offline, moving: commands without a mount
+    greeting, opening: the start, with a kernel or without_kernel  transfers/ `remotefs put` and `get`
 
 The process of `remotefs mount` comes in with settings and the lock of the state folder, and leaves with an exit status:
 0, or 3 when changes are left for the next mount.

@@ -32,6 +32,16 @@ def test_a_destination_is_in_a_mount_or_in_the_tree(tmp_path: Path) -> None:
     assert "is not in a remotefs mount" in refusal("get", tmp_path / "nowhere", tmp_path)
 
 
+def test_a_source_neither_holds_the_state_folder_nor_lies_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-never-sent")
+    state = tmp_path / "state"
+    assert refusal("put", tmp_path, "--state-dir", state).startswith(f"{tmp_path} holds {state}, where it would go")
+    inside = write(state / "x", b"x")
+    assert refusal("put", inside, "--state-dir", state).startswith(f"{inside} lies in {state} itself")
+
+
 def test_words_of_get_that_contradict_each_other(tmp_path: Path) -> None:
     assert "--since" in refusal("get", "--since", "1d", "a", tmp_path)
     assert "--generated" in refusal("get", "--generated", "a", tmp_path)

@@ -13,10 +13,11 @@ import trio.testing
 
 from remotefs.control.messages.base import Progress, Report
 from remotefs.mount.settings import MountSettings
-from remotefs.mount.transfers.get import GetRequest, get_from_folder
+from remotefs.mount.transfers.get import GetRequest
 from remotefs.mount.transfers.placing import tree_path
-from remotefs.mount.transfers.put import PutRequest, put_into_folder
+from remotefs.mount.transfers.put import PutRequest
 from remotefs.mount.transfers.records import Transferred
+from remotefs.mount.transfers.without_mount import get_from_folder, put_into_folder
 from tests.faults import FaultyServer
 from tests.parts import _jump_when_calm, settings
 

@@ -24,7 +24,7 @@ from remotefs.cli.transfer_place import (
 from remotefs.control.find import FoundMount
 from remotefs.errors import UsageError
 from remotefs.mount.settings import MountSettings
-from remotefs.mount.transfers.get import GetRequest, get_from_folder, get_from_mount
+from remotefs.mount.transfers.get import GetRequest, get_from_mount
 from remotefs.mount.transfers.placing import tree_path
 from remotefs.mount.transfers.records import Transferred
 
@@ -79,6 +79,8 @@ def get(
 
 def _get(request: GetRequest, place: FoundMount | MountSettings, display: Display) -> list[Transferred]:
     if isinstance(place, MountSettings):
+        from remotefs.mount.transfers.without_mount import get_from_folder  # noqa: PLC0415 - loads all of a mount
+
         return work_in_folder(place, lambda: get_from_folder(request, place, display.report, display.stage))
     return trio.run(partial(get_from_mount, request, place.mountpoint, place.control, display.stage))
 

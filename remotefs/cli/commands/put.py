@@ -25,7 +25,7 @@ from remotefs.control.mounts import real_apart
 from remotefs.errors import UsageError
 from remotefs.mount.settings import MountSettings
 from remotefs.mount.transfers.placing import Destination, tree_path
-from remotefs.mount.transfers.put import PutRequest, put_into_folder, put_into_mount
+from remotefs.mount.transfers.put import PutRequest, put_into_mount
 from remotefs.mount.transfers.records import Attributes, Transferred
 
 
@@ -81,12 +81,23 @@ def put(
 
 
 def _put(request: PutRequest, place: FoundMount | MountSettings, display: Display) -> list[Transferred]:
+    folder = real_apart(place.state_dir) if isinstance(place, MountSettings) else place.mountpoint
+    _check_sources(request.sources, folder)
     if isinstance(place, MountSettings):
+        from remotefs.mount.transfers.without_mount import put_into_folder  # noqa: PLC0415 - loads all of a mount
+
         return work_in_folder(place, lambda: put_into_folder(request, place, display.report, display.stage))
-    for source in request.sources:
-        if real_apart(source).is_relative_to(place.mountpoint):
-            raise UsageError(f"{source} lies in the mount itself: copy it with cp")
     return trio.run(partial(put_into_mount, request, place.mountpoint, place.control, display.stage))
+
+
+def _check_sources(sources: tuple[Path, ...], place: Path) -> None:
+    """Raise UsageError for a source that lies in the mount or the state folder that it would go to, or holds that."""
+    for source in sources:
+        whole = real_apart(source)
+        if whole.is_relative_to(place):
+            raise UsageError(f"{source} lies in {place} itself: in a mount, copy it with cp")
+        if place.is_relative_to(whole):
+            raise UsageError(f"{source} holds {place}, where it would go to: name what is in it one by one")
 
 
 def _split(arguments: list[str], to: str | None) -> tuple[list[str], str]:

@@ -64,7 +64,9 @@ class Downloads:
         limit = trio.CapacityLimiter(_TOGETHER)
         async with trio.open_nursery() as nursery:
             for download in downloads:
-                if download.kind is not Kind.FOLDER:
+                if download.kind is None:
+                    self.refuse(download.path, self._folder.joinpath(*download.place), download.reason)
+                elif download.kind is not Kind.FOLDER:
                     await limit.acquire_on_behalf_of(download)
                     nursery.start_soon(self._copy, download, limit, progress)
 

@@ -1,4 +1,4 @@
-"""`remotefs get`: from a running mount, or from a state folder that no process has mounted."""
+"""`remotefs get`: from what is named to what became of each file, and through a running mount."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from remotefs.control.client import ControlClient
-from remotefs.control.messages.base import Report
 from remotefs.errors import InvalidArgument, UsageError
-from remotefs.mount.settings import MountSettings
 from remotefs.mount.transfers.downloads import Downloads, Origin
 from remotefs.mount.transfers.mounted_origin import MountedOrigin
 from remotefs.mount.transfers.placing import check_place, repeated
 from remotefs.mount.transfers.put import Stage
 from remotefs.mount.transfers.records import Download, Kind, Transferred
-from remotefs.mount.transfers.unmounted_origin import UnmountedOrigin
-from remotefs.mount.without_kernel import working_parts
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
@@ -40,17 +36,6 @@ async def get_from_mount(
 ) -> list[Transferred]:
     """Fetch through a running mount. Return what became of each file. Raises UsageError, TransportError, OSError."""
     return await get(request, MountedOrigin(mountpoint, control), stage)
-
-
-async def get_from_folder(
-    request: GetRequest, settings: MountSettings, report: Report, stage: Stage
-) -> list[Transferred]:
-    """Do the same without a mount; the caller holds the lock of the state folder. Sends and removes nothing.
-
-    Raises UsageError, OSError, and as `working_parts` does.
-    """
-    async with working_parts(settings, report, sends=False) as parts:
-        return await get(request, UnmountedOrigin(parts), stage)
 
 
 async def get(request: GetRequest, origin: Origin, stage: Stage) -> list[Transferred]:

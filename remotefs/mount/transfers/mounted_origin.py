@@ -14,7 +14,7 @@ from remotefs.control.messages.get import GENERATED, GeneratedParams
 from remotefs.control.messages.paths import PATHS, PathsParams
 from remotefs.errors import DeadlineExceeded, NotReadable
 from remotefs.mount.copying import Looks
-from remotefs.mount.transfers.records import Download, Kind
+from remotefs.mount.transfers.records import ODD_KIND, Download, Kind, reason_of
 
 _READABLE = "user.remotefs.readable"
 _PIECE_BYTES = 1 << 20
@@ -75,8 +75,12 @@ class MountedOrigin:
                 continue
             yield entry
             if entry.kind is Kind.FOLDER:
-                inside = sorted(os.scandir(self._mountpoint / there), key=lambda e: e.name, reverse=True)
-                places += [(f"{there}/{e.name}" if there else e.name, (*place, e.name)) for e in inside]
+                try:
+                    names = sorted((inside.name for inside in (self._mountpoint / there).iterdir()), reverse=True)
+                except OSError as error:
+                    yield Download(None, there, place, reason=reason_of(error))
+                    continue
+                places += [(f"{there}/{name}" if there else name, (*place, name)) for name in names]
 
     def _entry(self, path: str, place: tuple[str, ...]) -> Download | None:
         here = self._mountpoint / path
@@ -84,9 +88,11 @@ class MountedOrigin:
             status = here.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            return Download(None, path, place, reason=reason_of(error))
         kind = Kind.of(status.st_mode)
         if kind is None:
-            return None
+            return Download(None, path, place, reason=ODD_KIND)
         looks = Looks(status.st_size, status.st_mode, status.st_atime_ns, status.st_mtime_ns)
         return Download(kind, path, place, looks, os.fsencode(here.readlink()) if kind is Kind.LINK else b"")
 

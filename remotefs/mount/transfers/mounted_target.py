@@ -42,7 +42,7 @@ class MountedTarget:
         self._numbers = itertools.count(1)
 
     async def kind(self, path: str) -> Kind | None:
-        """See Target. A link to a folder is a folder."""
+        """See Target. A link to a folder is a link: it may lead out of the mount."""
         return await _in_thread(lambda: _kind(self._mountpoint / path))
 
     async def make_folder(self, path: str, mode: int) -> None:
@@ -82,7 +82,7 @@ class MountedTarget:
 
     def _write(self, upload: Upload, attributes: Attributes) -> Written:
         place = self._mountpoint / upload.path
-        kind = _kind(place, follow=False)
+        kind = _kind(place)
         if kind is Kind.FOLDER:
             raise IsADirectory("a folder has that path")
         if kind is Kind.FILE and self._is_same(place, upload):
@@ -114,11 +114,11 @@ async def _in_thread(work: Callable[[], T]) -> T:
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
-def _kind(place: Path, *, follow: bool = True) -> Kind | None:
+def _kind(place: Path) -> Kind | None:
     try:
-        mode = (place.stat() if follow else place.lstat()).st_mode
+        mode = place.lstat().st_mode
     except FileNotFoundError:
-        return Kind.LINK if follow and place.is_symlink() else None
+        return None
     kind = Kind.of(mode)
     if kind is None:
         raise AlreadyExists("something that is neither a file, a folder nor a link has that path")

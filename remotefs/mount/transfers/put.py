@@ -1,4 +1,4 @@
-"""`remotefs put`: into a running mount, or into a state folder that no process has mounted."""
+"""`remotefs put`: from the sources to what became of each, and through a running mount."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ from typing import NamedTuple
 import trio
 
 from remotefs.control.client import ControlClient
-from remotefs.control.messages.base import Notice, Report
-from remotefs.control.messages.put import SentFile
+from remotefs.control.messages.base import Report
 from remotefs.errors import InvalidArgument, UsageError
-from remotefs.mount.settings import MountSettings
 from remotefs.mount.transfers.mounted_target import MountedTarget
 from remotefs.mount.transfers.placing import Destination, put_paths, repeated
-from remotefs.mount.transfers.records import Attributes, Kind, Outcome, Transferred, Upload
-from remotefs.mount.transfers.sending import Sending
+from remotefs.mount.transfers.records import Attributes, Kind, Transferred, Upload
 from remotefs.mount.transfers.sources import uploads_of
-from remotefs.mount.transfers.unmounted_target import UnmountedTarget
 from remotefs.mount.transfers.uploads import Target, Uploads
-from remotefs.mount.without_kernel import working_parts
-from remotefs.store.records import IntentKind
 
 # Opens the display of one stage of the work, such as "copying", and gives the report that moves it.
 Stage = Callable[[str], AbstractContextManager[Report]]
@@ -45,27 +39,6 @@ async def put_into_mount(
     Raises UsageError, TransportError.
     """
     return await put(request, MountedTarget(mountpoint, control), stage)
-
-
-async def put_into_folder(
-    request: PutRequest, settings: MountSettings, report: Report, stage: Stage
-) -> list[Transferred]:
-    """Do the same without a mount; the caller holds the lock of the state folder. Sends earlier changes, too.
-
-    Raises UsageError, and as `working_parts` does.
-    """
-    async with working_parts(settings, report, sends=True) as parts:
-        if parts.mandate.left_alone:
-            report(Notice(text=f"{parts.mandate.left_alone:,} removals and renames wait for the next mount"))
-        earlier = [i.ino for i in parts.journal.pending() if i.kind is IntentKind.UPLOAD and i.ino is not None]
-        target = UnmountedTarget(parts, settings.config.service.max_file_bytes)
-        done = await put(request, target, stage)
-        sending = Sending(parts)
-        left = _count_unsent(await sending.wait(earlier, request.stall_s, lambda _: None))
-        if left:
-            report(Notice(text=f"{left:,} changes of an earlier mount are still pending"))
-        await sending.wait_for_removals()
-    return done
 
 
 async def put(request: PutRequest, target: Target, stage: Stage) -> list[Transferred]:
@@ -106,7 +79,3 @@ def _name_of(source: Path) -> str:
     except UnicodeEncodeError as error:
         raise InvalidArgument(f"{source!r}: its name is not UTF-8") from error
     return name
-
-
-def _count_unsent(files: list[SentFile]) -> int:
-    return sum(file.outcome in {Outcome.PENDING, Outcome.REFUSED} for file in files)

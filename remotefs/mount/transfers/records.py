@@ -39,13 +39,17 @@ class Upload(NamedTuple):
 
 
 class Download(NamedTuple):
-    """An entry of the tree and its place below the destination, as names; `target` is that of a symbolic link."""
+    """An entry of the tree and its place below the destination, as names; `target` is that of a symbolic link.
 
-    kind: Kind
+    One without a kind cannot be copied, for `reason`.
+    """
+
+    kind: Kind | None
     path: str
     place: tuple[str, ...]
-    looks: Looks
+    looks: Looks = Looks(0, 0, 0, 0)
     target: bytes = b""
+    reason: str = ""
 
 
 class Outcome(StrEnum):
@@ -75,6 +79,7 @@ class Transferred(NamedTuple):
     reason: str | None = None
 
 
+ODD_KIND = "it is neither a regular file, a folder nor a symbolic link"
 Attributes = Mapping[bytes, bytes]
 
 

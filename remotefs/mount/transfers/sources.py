@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from remotefs.mount.copying import Looks
-from remotefs.mount.transfers.records import Kind, Upload, reason_of
+from remotefs.mount.transfers.records import ODD_KIND, Kind, Upload, reason_of
 
 Refuse = Callable[[Path, str, str], None]
 
@@ -33,7 +33,7 @@ def uploads_of(source: Path, path: str, refuse: Refuse) -> Iterator[Upload]:
             refuse(here, there, "its name is not UTF-8")
             continue
         if upload is None:
-            refuse(here, there, "it is neither a regular file, a folder nor a symbolic link")
+            refuse(here, there, ODD_KIND)
         else:
             yield upload
 

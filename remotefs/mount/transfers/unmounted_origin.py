@@ -14,7 +14,7 @@ from remotefs.mount.commands.get import generated_page
 from remotefs.mount.commands.lookup import path_of_id
 from remotefs.mount.copying import Looks
 from remotefs.mount.transfers.owner import Owner
-from remotefs.mount.transfers.records import Download, Kind
+from remotefs.mount.transfers.records import ODD_KIND, Download, Kind
 from remotefs.store.records import Entry, Inode
 
 _PIECE_BYTES = 1 << 20
@@ -67,9 +67,7 @@ class UnmountedOrigin:
         places: list[tuple[Inode, str, tuple[str, ...]]] = [] if inode is None else [(inode, path, ())]
         while places:
             there, path, place = places.pop()
-            entry = _download(there, path, place)
-            if entry is not None:
-                yield entry
+            yield _download(there, path, place)
             if there.is_dir:
                 inside = reversed(list(self._entries(there.ino)))
                 places += [
@@ -83,10 +81,10 @@ class UnmountedOrigin:
             after = page[-1].cookie
 
 
-def _download(inode: Inode, path: str, place: tuple[str, ...]) -> Download | None:
+def _download(inode: Inode, path: str, place: tuple[str, ...]) -> Download:
     kind = Kind.of(inode.mode)
     if kind is None:
-        return None
+        return Download(None, path, place, reason=ODD_KIND)
     return Download(
         kind, path, place, Looks(inode.size, inode.mode, inode.atime_ns, inode.mtime_ns), inode.target or b""
     )
