@@ -50,12 +50,15 @@ async def test_equal_content_is_not_sent_again_and_other_content_replaces(
     first = (await put(tmp_path, server, request(source)))["a.txt"]
     again = (await put(tmp_path, server, request(source)))["a.txt"]
     assert (again.outcome, again.file_id, uploads(server)) == ("unchanged", first.file_id, 1)
+    async with running(tmp_path, server) as host:
+        host.fs.xattrs.setxattr(host.stat("a.txt").ino, b"user.note", b"mine")
     write(source, b"two")
     second = (await put(tmp_path, server, request(source)))["a.txt"]
     assert (second.outcome, uploads(server)) == ("sent", 2)
     async with running(tmp_path, server) as host:
         assert host.remote_ids() == {second.file_id}
         assert await host.read("a.txt") == b"two"
+        assert host.fs.xattrs.getxattr(host.stat("a.txt").ino, b"user.note") == b"mine"
 
 
 async def test_a_lost_reply_makes_one_file(tmp_path: Path, server: Server, clock: Clock) -> None:
@@ -93,7 +96,7 @@ async def test_a_put_that_is_killed_is_finished_by_the_next(tmp_path: Path, serv
         nursery.cancel_scope.cancel()
     server.script.clear()
     done = await put(tmp_path, server, request(write(tmp_path / "b.txt", b"b")), state="killed")
-    assert done["b.txt"].outcome == "sent"
+    assert done["b.txt"].outcome == "sent", done
     async with running(tmp_path, server, state="killed") as host:
         assert host.remote_names() == ["a.txt", "b.txt"]
         assert await host.read("a.txt") == b"a" * 1000

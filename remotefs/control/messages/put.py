@@ -1,11 +1,11 @@
-"""Files that `remotefs put` has copied into a mount: whether they are there already, and waiting for the service."""
+"""Files that `remotefs put` copies into a mount: what is known of those that are there, and waiting for the service."""
 
 from __future__ import annotations
 
 from remotefs.control.messages.base import Endpoint, Message
 
 
-class SameParams(Message, frozen=True, kw_only=True):
+class ThereParams(Message, frozen=True, kw_only=True):
     """Bytes that may be those of the file at `path`: their number, and their xxh3-128 digest in hex."""
 
     path: str
@@ -13,10 +13,16 @@ class SameParams(Message, frozen=True, kw_only=True):
     digest: str
 
 
-class SameResult(Message, frozen=True):
-    """Whether the service has exactly these bytes under that path, and no change of the file is pending."""
+class ThereResult(Message, frozen=True, kw_only=True):
+    """What is known of the file at that path.
+
+    `same`: the service has exactly these bytes, and no change of the file is pending. `generated`: the service gives it
+    back. `attributes` are those that a user has set.
+    """
 
     same: bool
+    generated: bool
+    attributes: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class SentParams(Message, frozen=True):
@@ -40,5 +46,5 @@ class SentResult(Message, frozen=True):
     files: tuple[SentFile, ...]
 
 
-SAME = Endpoint("put-same", SameParams, SameResult)
+THERE = Endpoint("put-there", ThereParams, ThereResult)
 SENT = Endpoint("put-sent", SentParams, SentResult)

@@ -1,12 +1,12 @@
-"""`remotefs put` beside a mount: tells whether bytes are there already, and waits until the service has files."""
+"""`remotefs put` beside a mount: tells what is known of files that are there, and waits until the service has files."""
 
 from __future__ import annotations
 
 from remotefs.control.messages.base import Command, Report
-from remotefs.control.messages.put import SAME, SENT, SameParams, SameResult, SentParams, SentResult
+from remotefs.control.messages.put import SENT, THERE, SentParams, SentResult, ThereParams, ThereResult
 from remotefs.mount.assembly import Components
 from remotefs.mount.transfers.sending import Sending
-from remotefs.mount.transfers.unmounted_target import holds
+from remotefs.mount.transfers.unmounted_target import there
 
 
 class PutCommands:
@@ -18,11 +18,11 @@ class PutCommands:
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
-        return [SAME.bind(self.same), SENT.bind(self.sent)]
+        return [THERE.bind(self.there), SENT.bind(self.sent)]
 
-    async def same(self, params: SameParams, _: Report) -> SameResult:
-        """Return whether the service has these bytes under a path."""
-        return SameResult(await holds(self._parts, params.path, params.size, params.digest))
+    async def there(self, params: ThereParams, _: Report) -> ThereResult:
+        """Return what is known of the file at a path. Raises NotFound."""
+        return await there(self._parts, params)
 
     async def sent(self, params: SentParams, report: Report) -> SentResult:
         """Wait until the service has the files, or nothing moves. Return what became of each."""

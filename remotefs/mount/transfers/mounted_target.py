@@ -15,7 +15,7 @@ import trio
 
 from remotefs.control.client import ControlClient
 from remotefs.control.messages.base import Progress, Report, Warming
-from remotefs.control.messages.put import SAME, SENT, SameParams, SentFile, SentParams
+from remotefs.control.messages.put import SENT, THERE, SentFile, SentParams, ThereParams, ThereResult
 from remotefs.data.content.file import digest_of
 from remotefs.errors import AlreadyExists, InvalidArgument, IsADirectory, TransportError
 from remotefs.mount.copying import Looks, copy_bytes
@@ -25,7 +25,6 @@ from remotefs.mount.transfers.uploads import Written
 T = TypeVar("T")
 # A name that stays on this machine (N6): bytes that are not whole are never uploaded.
 TEMPORARY = "._remotefs-put-{pid}-{number}"
-_DOWNLOADABLE = "user.remotefs.downloadable"
 # The numbers of a request fit into 64 KiB.
 _INODES_A_REQUEST = 2000
 # A wait for uploads may take any time; the mount reports its progress, and ends it when nothing moves.
@@ -85,10 +84,13 @@ class MountedTarget:
         kind = _kind(place)
         if kind is Kind.FOLDER:
             raise IsADirectory("a folder has that path")
-        if kind is Kind.FILE and self._is_same(place, upload):
-            return Written(_dress(place, upload.looks, attributes), is_new=False)
-        if kind is Kind.FILE and _is_generated(place):
-            return Written(_write_over(place, upload, attributes), is_new=True)
+        if kind is Kind.FILE:
+            known = self._known(place, upload)
+            if known.same:
+                return Written(_dress(place, upload.looks, attributes), is_new=False)
+            if known.generated:  # a rename over it would delete an original (W8)
+                return Written(_write_over(place, upload, attributes), is_new=True)
+            attributes = {**dict(known.attributes), **attributes}
         temporary = self._temporary(place)
         try:
             ino = _write_new(temporary, upload, attributes)
@@ -99,11 +101,10 @@ class MountedTarget:
             raise
         return Written(ino, is_new=True)
 
-    def _is_same(self, place: Path, upload: Upload) -> bool:
-        if place.stat().st_size != upload.looks.size:
-            return False
-        params = SameParams(path=upload.path, size=upload.looks.size, digest=digest_of(upload.source))
-        return self._control.call(SAME, params, timeout_s=_SHORT_S).same
+    def _known(self, place: Path, upload: Upload) -> ThereResult:
+        size = upload.looks.size
+        digest = digest_of(upload.source) if place.stat().st_size == size else ""
+        return self._control.call(THERE, ThereParams(path=upload.path, size=size, digest=digest), timeout_s=_SHORT_S)
 
     def _temporary(self, place: Path) -> Path:
         return place.with_name(TEMPORARY.format(pid=os.getpid(), number=next(self._numbers)))
@@ -138,16 +139,6 @@ def _make_link(place: Path, target: bytes, temporary: Path) -> None:
             return
     temporary.symlink_to(os.fsdecode(target))
     temporary.replace(place)
-
-
-def _is_generated(place: Path) -> bool:
-    """Return whether the service gives the file back: then a rename over it would delete an original (W8)."""
-    try:
-        return os.getxattr(place, _DOWNLOADABLE) == b"true"
-    except OSError as error:
-        if error.errno == errno.ENODATA:
-            return False
-        raise
 
 
 def _write_new(place: Path, upload: Upload, attributes: Attributes) -> int:

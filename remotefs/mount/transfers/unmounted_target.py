@@ -11,7 +11,7 @@ from contextlib import suppress
 import trio
 
 from remotefs.control.messages.base import Report
-from remotefs.control.messages.put import SentFile
+from remotefs.control.messages.put import SentFile, ThereParams, ThereResult
 from remotefs.data.content.file import digest_of
 from remotefs.errors import (
     AlreadyExists,
@@ -23,13 +23,14 @@ from remotefs.errors import (
     TransportError,
 )
 from remotefs.mount.assembly import Components
+from remotefs.mount.commands.lookup import resolve
 from remotefs.mount.copying import Looks
 from remotefs.mount.transfers.mounted_target import TEMPORARY
 from remotefs.mount.transfers.owner import Owner
 from remotefs.mount.transfers.records import Attributes, Kind, Upload
 from remotefs.mount.transfers.sending import Sending
 from remotefs.mount.transfers.uploads import Written
-from remotefs.store.records import ContentState, Inode
+from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.vfs.attributes import AttributeChange
 
 _PERMISSIONS = 0o7777
@@ -80,15 +81,19 @@ class UnmountedTarget:
         if upload.looks.size > self._max_file_bytes:
             raise FileTooBig(f"the service takes files of at most {self._max_file_bytes >> 20} MiB")
         parent, name = self._place(upload.path)
-        there = self._tree.lookup(parent, name.decode())
-        if there is not None and there.is_dir:
+        inode = self._tree.lookup(parent, name.decode())
+        if inode is None:
+            return Written(await self._write_new(parent, name, upload, attributes), is_new=True)
+        if inode.is_dir:
             raise IsADirectory("a folder has that path")
-        if there is not None and await self._is_same(there, upload):
-            await self._dress(there.ino, upload.looks, attributes)
-            return Written(there.ino, is_new=False)
-        if there is not None and self._is_generated(there):
-            return Written(await self._write_over(there, upload, attributes), is_new=True)
-        return Written(await self._write_new(parent, name, upload, attributes), is_new=True)
+        known = await self._known(inode, upload)
+        if known.same:
+            await self._dress(inode.ino, upload.looks, attributes)
+            return Written(inode.ino, is_new=False)
+        if known.generated:
+            return Written(await self._write_over(inode, upload, attributes), is_new=True)
+        kept = {**dict(known.attributes), **attributes}
+        return Written(await self._write_new(parent, name, upload, kept), is_new=True)
 
     async def set_times(self, path: str, looks: Looks) -> None:
         """See Target."""
@@ -138,22 +143,16 @@ class UnmountedTarget:
             await files.release(handle.fh)
         return there.ino
 
-    def _is_generated(self, there: Inode) -> bool:
-        """Return whether the service gives the file back: then a rename over it would delete an original (W8)."""
-        remote = self._parts.locator.bound(there)
-        return remote is not None and bool(remote.downloadable)
-
     async def _dress(self, ino: int, looks: Looks, attributes: Attributes) -> None:
         for name, value in attributes.items():
             self._fs.xattrs.setxattr(ino, name, value)
         change = AttributeChange(looks.mode & _PERMISSIONS, atime_ns=looks.atime_ns, mtime_ns=looks.mtime_ns)
         await self._fs.attributes.setattr(ino, change, None)
 
-    async def _is_same(self, there: Inode, upload: Upload) -> bool:
-        if not there.is_file or there.size != upload.looks.size:
-            return False
-        digest = await trio.to_thread.run_sync(digest_of, upload.source)
-        return await holds(self._parts, upload.path, upload.looks.size, digest)
+    async def _known(self, inode: Inode, upload: Upload) -> ThereResult:
+        size = upload.looks.size
+        digest = await trio.to_thread.run_sync(digest_of, upload.source) if inode.size == size else ""
+        return await there(self._parts, ThereParams(path=upload.path, size=size, digest=digest))
 
     def _temporary(self) -> bytes:
         return TEMPORARY.format(pid=os.getpid(), number=next(self._numbers)).encode()
@@ -169,21 +168,28 @@ class UnmountedTarget:
         return inode.ino, name.encode()
 
 
-async def holds(parts: Components, path: str, size: int, digest: str) -> bool:
-    """Return whether the service has exactly these bytes as the file at a path, and nothing of it is pending.
+async def there(parts: Components, params: ThereParams) -> ThereResult:
+    """Return what is known of the file at a path. Raises NotFound."""
+    inode = resolve(parts.tree, params.path)
+    remote = parts.locator.bound(inode) if inode.is_file else None
+    return ThereResult(
+        same=remote is not None and await _is_same(parts, inode, remote, params),
+        generated=bool(remote is not None and remote.downloadable),
+        attributes=tuple(parts.tree.xattrs(inode.ino).items()),
+    )
+
+
+async def _is_same(parts: Components, inode: Inode, remote: Remote, params: ThereParams) -> bool:
+    """Return whether the service has these bytes as the file, and nothing of it is pending.
 
     Of a file that was fetched, or adopted after a lost reply, the bytes on this disk tell; without them it is no.
     """
-    inode = parts.tree.resolve(path)
-    if inode is None or not inode.is_file or inode.size != size or inode.state != ContentState.CLEAN:
-        return False
-    remote = parts.locator.bound(inode)
-    if remote is None or remote.size != size:
+    if inode.state != ContentState.CLEAN or not inode.size == remote.size == params.size:
         return False
     if remote.digest is not None:
-        return remote.digest == digest
+        return remote.digest == params.digest
     place = parts.locator.source_of(inode)
     try:
-        return place is not None and await trio.to_thread.run_sync(digest_of, place) == digest
+        return place is not None and await trio.to_thread.run_sync(digest_of, place) == params.digest
     except OSError:  # evicted meanwhile
         return False
