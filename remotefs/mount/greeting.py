@@ -15,8 +15,6 @@ from remotefs.mount.opening import count_left
 
 # A run whose tree is known does not wait longer than this for the first answer of the service.
 _GREETING_S = 2.0
-# A command that asks for new files waits longer for them.
-_CATCHING_UP_S = 30.0
 
 
 class Greeting:
@@ -43,14 +41,14 @@ class Greeting:
         if left:
             self._report(Notice(text=f"{left:,} changes of an earlier mount are pending and go on"))
 
-    async def greet_service(self) -> None:
+    async def greet_service(self, patience_s: float = _GREETING_S) -> None:
         """List, where nothing is known yet; else see who answers, without waiting long for it (A2)."""
         client = self._parts.client
-        await self._greet(lambda: client.list_page(None, priority=Priority.FIRST_LISTING, limit=1), _GREETING_S)
+        await self._greet(lambda: client.list_page(None, priority=Priority.FIRST_LISTING, limit=1), patience_s)
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, patience_s: float) -> None:
         """Do as `greet_service`, and see which files are new at the service."""
-        await self._greet(self._parts.listings.poll, _CATCHING_UP_S)
+        await self._greet(self._parts.listings.poll, patience_s)
 
     async def _greet(self, ask: Callable[[], Awaitable[object]], patience_s: float) -> None:
         if self._parts.meta.facts.listed_ns == 0:

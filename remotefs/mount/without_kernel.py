@@ -15,7 +15,7 @@ import trio
 
 from remotefs.config import Config
 from remotefs.control.messages.base import Report
-from remotefs.errors import LocalError
+from remotefs.errors import LocalError, RemotefsError
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.greeting import Greeting
 from remotefs.mount.opening import opened_database, put_away, save_notes
@@ -23,6 +23,10 @@ from remotefs.mount.settings import MountSettings
 
 # Without a mount nothing else lists on, and the command shows how far it is.
 _FIRST_LISTING_S = 3600.0
+# A command that needs the service waits longer for its first answer than a mount does.
+_GREETING_S = 30.0
+# The shortest time between two questions while no answer has come.
+_ASK_EVERY_S = 1.0
 
 
 @asynccontextmanager
@@ -43,7 +47,7 @@ async def working_parts(settings: MountSettings, report: Report, *, sends: bool)
                 with suppress(LocalError):
                     parts.timekeeper.note()
                 greeting = Greeting(parts, settings.config.refresh, report)
-                await (greeting.greet_service() if sends else greeting.catch_up())
+                await (greeting.greet_service(_GREETING_S) if sends else greeting.catch_up(_GREETING_S))
                 await _start(parts, nursery, sends=sends)
                 yield parts
                 nursery.cancel_scope.cancel()
@@ -57,9 +61,25 @@ async def _start(parts: Components, nursery: trio.Nursery, *, sends: bool) -> No
     nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
     nursery.start_soon(keep, "saving sizes and times", partial(save_notes, parts))
     nursery.start_soon(keep, "asking whether the service is there", parts.reconnect.run)
+    nursery.start_soon(keep, "asking who answers", partial(_ask_while_down, parts))
     if sends:
         parts.mandate.leave_removals(parts.journal)
         await nursery.start(parts.writeback.run)
+
+
+async def _ask_while_down(parts: Components) -> None:
+    """Ask whenever the connection is down for another reason than that no answer came, which `Reconnect` looks after.
+
+    In a mount the listings find out that it is up again.
+    """
+    connectivity = parts.connectivity
+    while True:
+        if connectivity.is_up or connectivity.suspended is not None or connectivity.unanswered is not None:
+            await connectivity.changed()
+            continue
+        await trio.sleep(max(_ASK_EVERY_S, connectivity.retry_s))
+        with suppress(RemotefsError):  # `watch` has noted it
+            await connectivity.watch(parts.ask_service)
 
 
 def _patient(config: Config) -> Config:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 import trio.testing
 
@@ -19,7 +20,7 @@ from remotefs.mount.transfers.put import PutRequest
 from remotefs.mount.transfers.records import Transferred
 from remotefs.mount.transfers.without_mount import get_from_folder, put_into_folder
 from tests.faults import FaultyServer
-from tests.parts import _jump_when_calm, settings
+from tests.parts import FOR_EVER_S, _jump_when_calm, settings
 
 # A busy machine takes its time, while the clock jumps on.
 STALL_S = 600.0
@@ -65,7 +66,11 @@ async def put(
 def state_settings(folder: Path, server: FaultyServer, state: str = "state") -> MountSettings:
     """The settings of a state folder, which is made."""
     (folder / state).mkdir(mode=0o700, exist_ok=True)
-    return settings(folder / state, server.url)
+    chosen = settings(folder / state, server.url)
+    # No jump of the clock reaches the end of the first listing.
+    refresh = msgspec.structs.replace(chosen.config.refresh, first_listing_wait_s=FOR_EVER_S)
+    config = msgspec.structs.replace(chosen.config, refresh=refresh)
+    return MountSettings(chosen.mountpoint, chosen.state_dir, config, chosen.options)
 
 
 def write(path: Path, data: bytes, *, mode: int = 0o644, mtime_ns: int = 1_600_000_000_123_456_789) -> Path:

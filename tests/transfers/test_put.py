@@ -7,14 +7,17 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import pytest
 import trio
 
+from remotefs import config
 from remotefs.server.queries import ListQuery
-from tests.faults import FaultyServer, HoldReply, LostReply, Reply
+from tests.faults import FaultyServer, Hold, HoldReply, LostReply, Reply
 from tests.parts import running
 from tests.transfers.support import put, request, write
 
 Server, Clock = FaultyServer, trio.abc.Clock
+with_types = pytest.mark.skipif(not hasattr(config, "EXPIRY"), reason="no file takes a type or an expiry yet")
 
 
 def uploads(server: Server) -> int:
@@ -102,6 +105,24 @@ async def test_a_put_that_is_killed_is_finished_by_the_next(tmp_path: Path, serv
         assert await host.read("a.txt") == b"a" * 1000
 
 
+async def test_a_service_that_answers_late_gets_the_files_all_the_same(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """No listing follows that would find out that it is there."""
+    await put(tmp_path, server, request(write(tmp_path / "a.txt", b"a")))
+    silent = server.script.add(Hold(), op="list")
+    done = await put(tmp_path, server, request(write(tmp_path / "b.txt", b"b")))
+    assert (silent.hits, done["b.txt"].outcome) == (1, "sent")
+
+
+async def test_a_service_that_refuses_everything_for_a_while_gets_them_too(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    await put(tmp_path, server, request(write(tmp_path / "a.txt", b"a")))
+    server.script.add(Reply(503), op="upload", times=2)
+    assert (await put(tmp_path, server, request(write(tmp_path / "b.txt", b"b"))))["b.txt"].outcome == "sent"
+
+
 async def test_too_many_requests_are_waited_for(tmp_path: Path, server: Server, clock: Clock) -> None:
     """The wait that the service asks for is longer than nothing may move."""
     server.script.add(Reply(429, headers={"retry-after": "45"}), op="upload", times=3)
@@ -169,3 +190,31 @@ async def test_folders_and_files_do_not_take_each_others_place(tmp_path: Path, s
     done = await put(tmp_path, server, request(tmp_path / "three/x"))
     assert done["x/x"].reason == "x/x is there and is not a folder"
     assert done["x/x/deep/er"].reason == "the folder above it could not be made"
+
+
+@with_types
+async def test_the_type_and_the_expiry_are_those_that_were_asked_for(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    source = write(tmp_path / "notes.md", b"# Notes")
+    wanted = request(source, mime_type="text/x-notes", expires_in="7d")
+    first = (await put(tmp_path, server, wanted))["notes.md"]
+    again = (await put(tmp_path, server, wanted))["notes.md"]
+    assert (again.outcome, again.file_id, uploads(server)) == ("unchanged", first.file_id, 1)
+    # The same bytes with another type are another file of the service.
+    other = (await put(tmp_path, server, request(source, mime_type="text/plain")))["notes.md"]
+    [record] = server.store.list(ListQuery(limit=10)).records
+    assert (record.id, record.mime_type) == (other.file_id, "text/plain")
+    # New bytes keep what was chosen for the file.
+    await put(tmp_path, server, request(write(source, b"# More notes")))
+    [record] = server.store.list(ListQuery(limit=10)).records
+    assert record.mime_type == "text/plain"
+    assert record.expires_us == record.created_us + 7 * 86_400_000_000
+
+
+@with_types
+async def test_a_type_that_cannot_be_is_named_and_nothing_is_made(tmp_path: Path, server: Server, clock: Clock) -> None:
+    done = await put(tmp_path, server, request(write(tmp_path / "a", b"a"), mime_type="nonsense"))
+    assert "nonsense" in (done["a"].reason or "")
+    async with running(tmp_path, server) as host:
+        assert (host.ls(), host.stored()) == ([], [])

@@ -88,7 +88,8 @@ class Sending:
 
     def _is_paused(self) -> bool:
         """Return whether uploads wait for the request budget: that ends by itself."""
-        return self._parts.budget.statistics().paused_s > 0
+        budget = self._parts.budget.statistics()
+        return budget.paused_s > 0 or any(budget.waiting.values())
 
     def _sent(self, ino: int) -> SentFile:
         inode = self._parts.tree.find(ino)
