@@ -9,7 +9,7 @@ import trio
 from remotefs.api.budget import Priority
 from remotefs.config import RefreshConfig
 from remotefs.control.messages.base import Listing, Notice, Report
-from remotefs.errors import TransportError
+from remotefs.errors import RateLimited, ServerFailure, TransportError
 from remotefs.mount.assembly import Components
 from remotefs.mount.opening import count_left
 
@@ -57,7 +57,8 @@ class Greeting:
         with trio.move_on_after(patience_s) as patience:
             try:
                 await self._parts.connectivity.watch(ask)
-            except TransportError as error:
+            except (TransportError, ServerFailure, RateLimited) as error:
+                # No answer, or one that says nothing about this run: it would come at any other time too.
                 self._report(Notice(text=f"starting with what is known: {error}"))
         if patience.cancelled_caught:
             self._report(Notice(text="starting with what is known: the service does not answer"))
