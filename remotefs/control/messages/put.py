@@ -16,11 +16,12 @@ class ThereParams(Message, frozen=True, kw_only=True):
 class ThereResult(Message, frozen=True, kw_only=True):
     """What is known of the file at that path.
 
-    `same`: the service has exactly these bytes, and no change of the file is pending. `generated`: the service gives it
+    `same`: it has exactly these bytes. `pending`: the service does not have them yet. `generated`: the service gives it
     back. `attributes` are those that a user has set.
     """
 
     same: bool
+    pending: bool
     generated: bool
     attributes: tuple[tuple[bytes, bytes], ...] = ()
 

@@ -87,7 +87,7 @@ class MountedTarget:
         if kind is Kind.FILE:
             known = self._known(place, upload)
             if known.same:
-                return Written(_dress(place, upload.looks, attributes), is_new=False)
+                return Written(_dress(place, upload.looks, attributes), is_new=known.pending)
             if known.generated:  # a rename over it would delete an original (W8)
                 return Written(_write_over(place, upload, attributes), is_new=True)
             attributes = {**dict(known.attributes), **attributes}

@@ -15,6 +15,7 @@ from remotefs.control.messages.put import SentFile, ThereParams, ThereResult
 from remotefs.data.content.file import digest_of
 from remotefs.errors import (
     AlreadyExists,
+    CorruptionError,
     FileTooBig,
     IsADirectory,
     NotADirectory,
@@ -89,7 +90,7 @@ class UnmountedTarget:
         known = await self._known(inode, upload)
         if known.same:
             await self._dress(inode.ino, upload.looks, attributes)
-            return Written(inode.ino, is_new=False)
+            return Written(inode.ino, is_new=known.pending)
         if known.generated:
             return Written(await self._write_over(inode, upload, attributes), is_new=True)
         kept = {**dict(known.attributes), **attributes}
@@ -169,27 +170,37 @@ class UnmountedTarget:
 
 
 async def there(parts: Components, params: ThereParams) -> ThereResult:
-    """Return what is known of the file at a path. Raises NotFound."""
+    """Return what is known of the file at a path. Raises NotFound.
+
+    Where it is the same and was refused, it is to be sent again: the refusal is forgotten.
+    """
     inode = resolve(parts.tree, params.path)
     remote = parts.locator.bound(inode) if inode.is_file else None
+    same = inode.is_file and await _is_same(parts, inode, remote, params)
+    if same:
+        parts.failures.forget_refusal(inode.ino)
     return ThereResult(
-        same=remote is not None and await _is_same(parts, inode, remote, params),
+        same=same,
+        pending=inode.state != ContentState.CLEAN,
         generated=bool(remote is not None and remote.downloadable),
         attributes=tuple(parts.tree.xattrs(inode.ino).items()),
     )
 
 
-async def _is_same(parts: Components, inode: Inode, remote: Remote, params: ThereParams) -> bool:
-    """Return whether the service has these bytes as the file, and nothing of it is pending.
+async def _is_same(parts: Components, inode: Inode, remote: Remote | None, params: ThereParams) -> bool:
+    """Return whether a file that nobody writes has these bytes, at the service or on the way there.
 
-    Of a file that was fetched, or adopted after a lost reply, the bytes on this disk tell; without them it is no.
+    Where no digest is known of it the bytes on this disk tell: of one that is pending, that was fetched, or that was
+    adopted after a lost reply.
     """
-    if inode.state != ContentState.CLEAN or not inode.size == remote.size == params.size:
+    if inode.state == ContentState.DIRTY or inode.size != params.size:
         return False
-    if remote.digest is not None:
+    if inode.state == ContentState.CLEAN and remote is not None and remote.digest is not None:
         return remote.digest == params.digest
-    place = parts.locator.source_of(inode)
     try:
-        return place is not None and await trio.to_thread.run_sync(digest_of, place) == params.digest
-    except OSError:  # evicted meanwhile
+        place = parts.locator.source_of(inode)
+        if place is None and inode.size > 0:
+            return False
+        return await trio.to_thread.run_sync(digest_of, place) == params.digest
+    except (OSError, CorruptionError):  # it is evicted meanwhile, or missing
         return False

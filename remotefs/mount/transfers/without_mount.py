@@ -28,6 +28,8 @@ async def put_into_folder(
         if parts.mandate.left_alone:
             report(Notice(text=f"{parts.mandate.left_alone:,} removals and renames wait for the next mount"))
         earlier = [i.ino for i in parts.journal.pending() if i.kind is IntentKind.UPLOAD and i.ino is not None]
+        for ino in earlier:
+            parts.failures.forget_refusal(ino)
         done = await put(request, UnmountedTarget(parts, settings.config.service.max_file_bytes), stage)
         sending = Sending(parts)
         left = _count_unsent(await sending.wait(earlier, request.stall_s, lambda _: None))
