@@ -159,8 +159,14 @@ def bar_shown(title: str) -> Iterator[Report]:
     from rich.console import Console  # noqa: PLC0415 - see above
 
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.DownloadColumn())
-    with bars.Progress(*columns, bars.TimeRemainingColumn(), console=console, transient=True) as bar:
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.DownloadColumn(),
+        bars.TransferSpeedColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(printable(title), total=None)
 
         def move(progress: Progress) -> None:

@@ -25,6 +25,8 @@ COMMANDS = {
     "status": ("status", "status"),
     "flush": ("status", "flush"),
     "retry": ("status", "retry"),
+    "put": ("put", "put"),
+    "get": ("get", "get"),
     "id": ("paths", "identify"),
     "path": ("paths", "path_of"),
     "warm": ("cache", "warm"),

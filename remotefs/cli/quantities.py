@@ -22,5 +22,7 @@ def _read(kind: Kind, text: str) -> object:
 # For the `parser` of a typer.Option; a default that is not a text passes through as it is.
 time_of = partial(_read, Time(0, 365 * _DAY_S))
 days_of = partial(_read, Time(0, 36_500 * _DAY_S, plain_s=_DAY_S))
+# What the service takes for an expiry: an hour to 90 days.
+expiry_of = partial(_read, Time(3600, 90 * _DAY_S))
 size_of = partial(_read, Size(0, 1 << 60))
 some_bytes_of = partial(_read, Size(1, 1 << 60))

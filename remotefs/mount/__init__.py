@@ -6,6 +6,7 @@
     session    starts the tasks, serves the kernel, drains         check/     `remotefs check` and its repairs
     ownership  decides whether an account may use the folder       export, loose_files, backup: copies for a person
     settings   mountpoint, state folder, settings, kernel options  offline, moving: commands without a mount
+    greeting, opening: the start, with a kernel or without_kernel  transfers/ `remotefs put` and `get`
 
 The process of `remotefs mount` comes in with settings and the lock of the state folder, and leaves with an exit status:
 0, or 3 when changes are left for the next mount.
@@ -19,6 +20,5 @@ Decisions:
   and nothing can be written that no drain would find.
 * A failed task is restarted by its boundary (`remotefs/supervision.py`); it does not end the mount.
 
-`session` loads pyfuse3, and so does `moving`, which asks the service by it. `offline` works where pyfuse3 cannot be
-loaded.
+Only `session` loads pyfuse3. The commands without a mount work where it cannot be loaded.
 """

@@ -83,6 +83,7 @@ from remotefs.data.writeback.drainer import Drainer
 from remotefs.data.writeback.eligibility import Eligibility
 from remotefs.data.writeback.failures import Failures
 from remotefs.data.writeback.last_run import LastRun
+from remotefs.data.writeback.mandate import Mandate
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.data.writeback.readback import Readback
 from remotefs.data.writeback.recovery import Recovery
@@ -131,6 +132,7 @@ class Components:
     clock: SteadyClock
     service_clock: ServiceClock
     last_run: LastRun
+    mandate: Mandate
     supervisor: Supervisor
     viewed_folders: ViewedFolders
     handles: Handles
@@ -164,6 +166,7 @@ class Components:
     promoter: Promoter
     closer: Closer
     failures: Failures
+    waiters: Waiters
     close_wait: CloseWait
     drainer: Drainer
     writeback: Writeback
@@ -220,6 +223,7 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.clock = store.steady
     parts.last_run = LastRun.of(parts.meta.facts, machine, store.steady())
     parts.service_clock = ServiceClock(machine, store.steady, parts.meta.facts.service_clock)
+    parts.mandate = Mandate()
     parts.supervisor = Supervisor()
     parts.viewed_folders = ViewedFolders(parts.tree, parts.remotes)
     parts.handles = Handles(parts.viewed_folders.note_listing)
@@ -366,8 +370,8 @@ def _build_intents(parts: Components, settings: Config, churn: Churn) -> Intents
 
 def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -> None:
     store, journal, usage, connectivity = parts.store, parts.journal, parts.handles, parts.connectivity
-    agenda = Agenda(journal, parts.clock)
-    waiters = Waiters(journal, parts.wakeup)
+    agenda = Agenda(journal, parts.clock, parts.mandate)
+    waiters = parts.waiters = Waiters(journal, parts.wakeup)
     parts.failures = Failures(journal, parts.intents.paths, agenda, connectivity, parts.clock, parts.supervisor)
     parts.close_wait = CloseWait(journal, parts.failures, waiters, connectivity, parts.budget, churn, config)
     parts.drainer = Drainer(store, agenda, waiters, parts.closer, parts.promoter, churn, usage, parts.wakeup)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -28,18 +28,23 @@ def copy_file(source: BinaryIO, target: Path, looks: Looks, *, force: bool) -> N
     with placing(target, force=force) as new:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with open(fd, "wb") as copy:  # noqa: PTH123 - a descriptor, for its mode and its flags
-            _copy_bytes(source, copy.fileno(), looks.size)
+            copy_bytes(source, copy.fileno(), looks.size)
             os.fchmod(fd, stat.S_IMODE(looks.mode) & 0o777)
             os.utime(fd, ns=(looks.atime_ns, looks.mtime_ns))
 
 
-def _copy_bytes(source: BinaryIO, target: int, size: int) -> None:
+def copy_bytes(source: BinaryIO, target: int, size: int, check: Callable[[], None] = lambda: None) -> None:
+    """Write the next `size` bytes of `source` to a descriptor; `check` may raise between two pieces.
+
+    Raises OSError, CorruptionError where it is shorter.
+    """
     left = size
     while left:
         piece = source.read(min(left, _PIECE_BYTES))
         if not piece:
             raise CorruptionError(f"{source.name}: it ends {left} bytes early")
         left -= len(piece)
+        check()
         while piece:
             piece = piece[os.write(target, piece) :]
 

@@ -10,8 +10,8 @@ import trio
 from remotefs.config import Config
 from remotefs.control.lock import Holder, lock_state
 from remotefs.errors import AccountError, NotFound
+from remotefs.mount.identity import identify
 from remotefs.mount.ownership import Owner, address_of, contradicts, judge, record_owner
-from remotefs.mount.session import identify
 from remotefs.store.database import Database
 from remotefs.store.meta import Meta
 

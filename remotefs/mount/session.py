@@ -12,45 +12,28 @@ from functools import partial
 import pyfuse3
 import trio
 
-from remotefs.api.budget import Budget, Priority
-from remotefs.api.client import Client
-from remotefs.api.models import Account
-from remotefs.config import Config
-from remotefs.control.messages.base import Listing, Notice, Progress, Ready
+from remotefs.control.messages.base import Notice, Progress, Ready
 from remotefs.control.server import ControlServer
-from remotefs.errors import LocalError, RateLimited, ServerFailure, StateUnusable, TransportError
+from remotefs.errors import LocalError
 from remotefs.fuse.connection import abort, number_of, raise_background_limit, raise_readahead
 from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.commands.groups import command_groups
+from remotefs.mount.greeting import Greeting
 from remotefs.mount.life_log import LifeLog
+from remotefs.mount.opening import count_left, opened_database, put_away, save_notes
 from remotefs.mount.settings import FuseOptions, MountSettings
-from remotefs.store.copies import copies_of
-from remotefs.store.database import RESCUE_ADVICE, Database
-from remotefs.store.rescue import damage, is_missing, rebuild
-from remotefs.store.tree import NOTES_A_TURN
 
 _log = logging.getLogger(__name__)
 EXIT_WORK_LEFT = 3
-# Sizes and times that were only noted are written this often.
-_SAVE_NOTES_EVERY_S = 5.0
 # Of the 12 that the kernel lets wait where it cannot be told otherwise: the rest is for reads from memory.
 _SLOW_READS = 8
-# A mount whose tree is known does not wait longer than this for the first answer of the service.
-_GREETING_S = 2.0
 # At the end: how long a notification to the kernel may take, and the answers that programs wait for.
 _LAST_NOTIFICATION_S = 2.0
 _LAST_ANSWERS_S = 1.0
 # So many of the changes that are left are named.
 _NAMED = 5
-
-
-async def identify(config: Config) -> Account:
-    """Return the account of the key, by one request. Raises RefusedError, TransportError."""
-    async with Client(config.service, Budget.for_service(config.service)) as client:
-        await client.list_page(None, priority=Priority.FIRST_LISTING, limit=1)
-        return client.account or Account(None, None)
 
 
 async def run_mount(settings: MountSettings, *, report: Callable[[Progress], None]) -> int:
@@ -59,31 +42,11 @@ async def run_mount(settings: MountSettings, *, report: Callable[[Progress], Non
     Raises RemotefsError when it cannot mount.
     """
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = settings.state_dir / "state.db"
-    if is_missing(path) and (copies := copies_of(path)):
-        await trio.to_thread.run_sync(rebuild, path, copies)
-        report(Notice(text=f"the database was missing: the tree is that of its newest copy, {copies[0].name}"))
-    database = Database(path)
-    try:
-        await _check(database)
+    async with opened_database(settings.state_dir, report) as database:
         parts = assemble(settings, database)
         status = await MountSession(settings, parts, report).run()
-    finally:
-        database.close()
     await parts.supervisor.guard("copying the database", partial(trio.to_thread.run_sync, parts.copies.make_of_closed))
     return status
-
-
-async def _check(database: Database) -> None:
-    """Look at what an earlier mount left without an end. Raises StateUnusable: a damaged tree is not to be changed."""
-    if database.lost_frames:
-        _log.error(
-            "%s: its log was damaged; %d pages of the last changes are lost", database.path, database.lost_frames
-        )
-    if database.was_left_open:
-        found = await trio.to_thread.run_sync(partial(damage, database.path, quick=True))
-        if found:
-            raise StateUnusable(f"{database.path} is damaged: {found[0]}; {RESCUE_ADVICE}")
 
 
 class MountSession:
@@ -92,6 +55,7 @@ class MountSession:
     def __init__(self, settings: MountSettings, parts: Components, report: Callable[[Progress], None]) -> None:
         self._settings = settings
         self._config = settings.config
+        self._greeting = Greeting(parts, settings.config.refresh, report)
         self._parts = parts
         self._report = report
         self._stop = trio.Event()
@@ -113,13 +77,13 @@ class MountSession:
             # The run of the machine in which the folder is in use, which the next recovery has to know.
             with suppress(LocalError):
                 parts.timekeeper.note()
-            self._report_leftovers()
-            await self._greet_service()
+            self._greeting.tell_leftovers()
+            await self._greeting.greet_service()
             await nursery.start(parts.writeback.run)
             nursery.start_soon(keep, "listing the service", parts.refresh.run)
             nursery.start_soon(keep, "asking whether the service is there", parts.reconnect.run)
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
-            nursery.start_soon(keep, "saving sizes and times", self._save_notes)
+            nursery.start_soon(keep, "saving sizes and times", partial(save_notes, parts))
             nursery.start_soon(keep, "summing up files that wait", parts.summing.run)
             nursery.start_soon(keep, "copying the database", parts.copies.run)
             nursery.start_soon(keep, "writing the log", LifeLog(self._settings, parts).run)
@@ -131,65 +95,8 @@ class MountSession:
             left = await self._drain_after_unmount()
             self._report_left(left)
             nursery.cancel_scope.cancel()
-        is_put_away = await parts.supervisor.guard("putting the state folder away", self._put_away)
+        is_put_away = await parts.supervisor.guard("putting the state folder away", partial(put_away, parts))
         return 0 if is_put_away and not left else EXIT_WORK_LEFT
-
-    async def _put_away(self) -> None:
-        """Leave the state folder as the next mount likes to find it; a crash leaves less. Raises LocalError."""
-        parts = self._parts
-        try:
-            parts.tree.save_notes()
-            await parts.database.durable()
-        finally:
-            parts.content.close()
-            parts.staging.close()
-
-    def _report_leftovers(self) -> None:
-        """Report the changes of an earlier mount that are still pending, and files that recovery found (A3)."""
-        rescued, lost = self._parts.recovery.rescued, self._parts.database.lost_frames
-        if lost:
-            self._report(Notice(text="the log of the database was damaged: the last changes of names may be lost"))
-        if rescued.returned:
-            self._report(
-                Notice(text=f"{rescued.returned:,} files whose records were lost are back; the log names them")
-            )
-        if rescued.trashed:
-            text = f"{rescued.trashed:,} files whose records were lost are in the trash: see `remotefs trash list`"
-            self._report(Notice(text=text))
-        left = self._count_left()
-        if left:
-            self._report(Notice(text=f"{left:,} changes of an earlier mount are pending and go on"))
-
-    # -- the service
-
-    async def _greet_service(self) -> None:
-        """List, where nothing is known yet; else see who answers, without waiting long for it (A2)."""
-        if self._parts.meta.facts.listed_ns == 0:
-            await self._list_first()
-            return
-        with trio.move_on_after(_GREETING_S) as patience:
-            try:
-                await self._parts.connectivity.watch(
-                    lambda: self._parts.client.list_page(None, priority=Priority.FIRST_LISTING, limit=1)
-                )
-            except (TransportError, ServerFailure, RateLimited) as error:
-                # No answer, or one that says nothing about this mount: it would come at any other time too.
-                self._report(Notice(text=f"starting with what is known: {error}"))
-        if patience.cancelled_caught:
-            self._report(Notice(text="starting with what is known: the service does not answer"))
-
-    async def _list_first(self) -> None:
-        parts = self._parts
-        with trio.move_on_after(self._config.refresh.first_listing_wait_s) as patience:
-            await parts.connectivity.watch(
-                lambda: parts.listings.walk(
-                    priority=Priority.FIRST_LISTING, report=lambda files: self._report(Listing(files=files))
-                )
-            )
-        if patience.cancelled_caught:
-            self._report(Notice(text="the listing is long: the rest follows while the mount is in use"))
-        asked = parts.client.asked_shape
-        parts.meta.record(shape=None if asked == "auto" else asked)
 
     # -- the kernel
 
@@ -298,10 +205,7 @@ class MountSession:
             drain = partial(self._drain, self._config.mount.signal_drain_s)
             with trio.CancelScope() as self._last_drain:
                 await self._parts.supervisor.guard("draining", drain)
-        return self._count_left()
-
-    def _count_left(self) -> int:
-        return self._parts.journal.count() + self._parts.store.renames.count()
+        return count_left(self._parts)
 
     def _report_left(self, left: int) -> None:
         if left:
@@ -322,13 +226,6 @@ class MountSession:
             return False
         self._last_drain.cancel()
         return True
-
-    async def _save_notes(self) -> None:
-        while True:
-            await trio.sleep(_SAVE_NOTES_EVERY_S)
-            # After a read of many files there are as many notes: the others get their turn in between (H8).
-            while self._parts.tree.save_notes(NOTES_A_TURN):
-                await trio.lowlevel.checkpoint()
 
 
 def _spare_the_collector() -> None:

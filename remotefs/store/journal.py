@@ -97,6 +97,11 @@ class Journal:
             return self._first("ORDER BY seq LIMIT 1")
         return self._first("WHERE seq = (SELECT min(seq) FROM intent WHERE kind = ?)", kind)
 
+    def newest(self) -> int:
+        """Return the number of the newest intent; 0 where there is none. Later ones have higher numbers."""
+        row = self._db.one("SELECT max(seq) FROM intent")
+        return int(row[0] or 0) if row else 0
+
     def with_reason(self, limit: int) -> list[Intent]:
         """Return at most `limit` intents that have failed, the oldest first."""
         return self._rows("WHERE reason IS NOT NULL ORDER BY seq LIMIT ?", limit)

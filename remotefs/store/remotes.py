@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from remotefs.store.database import Database
-from remotefs.store.records import Remote
+from remotefs.store.records import Origin, Remote
 
 _COLUMNS = ", ".join(Remote._fields)
 # Of shown files, by the index of expiries.
@@ -88,6 +88,17 @@ class Remotes:
         return self._where(
             "missed > 0 AND missed >= ? AND (missed, file_id) > (?, ?) ORDER BY missed, file_id LIMIT ?",
             times, *after, limit,
+        )  # fmt: skip
+
+    def generated(self, since_ns: int, *, after: str, limit: int) -> list[Remote]:
+        """Return at most `limit` shown files that the service gives back and that were not uploaded here.
+
+        They were created at `since_ns` or later (ns, the service's clock), by ascending id above `after`.
+        """
+        return self._where(
+            "file_id > ? AND downloadable = 1 AND tombstoned = 0 AND ino IS NOT NULL AND origin = ? "
+            "AND created_ns >= ? ORDER BY file_id LIMIT ?",
+            after, Origin.FOREIGN, since_ns, limit,
         )  # fmt: skip
 
     def expired(self, now_ns: int, *, after: tuple[int, str], limit: int) -> list[Remote]:

@@ -65,6 +65,18 @@ async def test_a_state_folder_is_exported_and_checked(tmp_path: Path, clock: obj
     assert (done.returncode, done.stderr) == (0, "remotefs: clean\n")
 
 
+def test_files_are_put_and_fetched(tmp_path: Path, without: dict[str, str]) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.txt").write_bytes(b"a")
+    with running_server(tmp_path / "root", env=without) as server:
+        env = {**without, "ANTHROPIC_API_KEY": server.key, "ANTHROPIC_BASE_URL": server.url}
+        done = command("put", tmp_path / "src", "in/", env=env)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "remotefs: 1 files sent, 1 bytes\n")
+        done = command("get", "in", tmp_path / "out", env=env)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "remotefs: 1 files fetched, 1 bytes\n")
+    assert (tmp_path / "out" / "in" / "src" / "a.txt").read_bytes() == b"a"
+
+
 @pytest.mark.mount
 def test_mount_says_that_it_is_missing_and_how_to_get_it(tmp_path: Path, without: dict[str, str]) -> None:
     (tmp_path / "mnt").mkdir()

@@ -15,7 +15,8 @@ from remotefs.clocks import Machine as Clocks
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
 from remotefs.errors import RemotefsError, TransportError
 from remotefs.mount.assembly import Components, assemble
-from remotefs.mount.session import MountSession, _check
+from remotefs.mount.opening import check_database
+from remotefs.mount.session import MountSession
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.store.database import Database
 from tests.faults import KEY
@@ -154,7 +155,7 @@ class Machine:
         database = Database(self.state / "state.db")
         self.disk.log_began()
         try:
-            await _check(database)
+            await check_database(database)
             parts = assemble(settings, database, machine=self._clocks())
             self.parts, self.kernel = parts, Kernel(parts.fs)
 

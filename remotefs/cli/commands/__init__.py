@@ -5,9 +5,10 @@
     paths      id, path                      probe      probe (a server, without a mount)
     cache      warm, pin, unpin, cache …
     trash      trash …, accept-removals
-    sync, dedupe
+    sync, dedupe                             put, get   put, get (through a mount, or without one)
     check      check, export, backup
 
 A group has the same name here, in `control/messages/` (the records that cross the socket) and in `mount/commands/`
-(the handlers in the mount's process). The commands of the right column do not use the socket.
+(the handlers in the mount's process). The commands of the right column can do without the
+socket.
 """

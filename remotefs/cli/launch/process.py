@@ -24,6 +24,7 @@ from remotefs.config import Config
 from remotefs.control.lock import Holder
 from remotefs.control.messages.base import Notice, Progress, Ready
 from remotefs.control.takeover import take_state
+from remotefs.mount.identity import identify
 from remotefs.mount.settings import FuseOptions, MountSettings
 
 log = logging.getLogger(__name__)
@@ -134,15 +135,13 @@ async def _service(plan: MountPlan) -> AsyncIterator[Config]:
 async def _state_dir(plan: MountPlan, config: Config) -> Path:
     if plan.state_dir is not None:
         return plan.state_dir
-    from remotefs.mount.session import identify  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
-
     # A local server is there to be asked, and its address, which changes, is nothing to remember.
     remember = plan.local_root is None
     return await locate_state_dir(data_dir(), config.service, lambda: identify(config), remember=remember)
 
 
 async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter) -> int:
-    from remotefs.mount.session import run_mount  # noqa: PLC0415 - see above
+    from remotefs.mount.session import run_mount  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
 
     options = plan.options
     settings = MountSettings(

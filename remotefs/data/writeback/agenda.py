@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
+from remotefs.data.writeback.mandate import Mandate
 from remotefs.store.journal import Journal
 from remotefs.store.records import NEVER_NS, Intent, IntentKind
 
@@ -35,11 +36,15 @@ class _Delay(NamedTuple):
 
 
 class Agenda:
-    """Owns hurry and delays. `clock` gives the time that due times refer to, in ns since the epoch."""
+    """Owns hurry and delays. `clock` gives the time that due times refer to, in ns since the epoch.
 
-    def __init__(self, journal: Journal, clock: Callable[[], int]) -> None:
+    What `mandate` does not cover is never due.
+    """
+
+    def __init__(self, journal: Journal, clock: Callable[[], int], mandate: Mandate | None = None) -> None:
         self._journal = journal
         self._clock = clock
+        self._mandate = mandate or Mandate()
         # DELETEs (True) apart from uploads. The inner dicts are ordered sets: their values mean nothing.
         self._hurried: dict[bool, dict[int, None]] = {False: {}, True: {}}
         self._delayed: dict[int, _Delay] = {}
@@ -59,7 +64,7 @@ class Agenda:
 
     def is_due(self, intent: Intent) -> bool:
         """Return whether an intent's time has come."""
-        if intent.due_ns >= NEVER_NS or self._is_delayed(intent):
+        if intent.due_ns >= NEVER_NS or self._is_delayed(intent) or not self._mandate.covers(intent):
             return False
         return intent.seq in self._hurried[_is_delete(intent)] or intent.due_ns <= self._clock()
 
@@ -135,8 +140,8 @@ class Agenda:
     ) -> list[Intent]:
         if limit <= 0:
             return []
-        # Running and delayed intents may stand first in the journal.
-        found = journal_due(self._clock(), limit + len(running) + len(self._delayed))
+        # Intents that run, that are delayed or that the mandate leaves alone may stand first in the journal.
+        found = journal_due(self._clock(), limit + len(running) + len(self._delayed) + self._mandate.left_alone)
         candidates = [*islice(self._first_hurried(running, deletes=deletes), limit), *found]
         chosen = dict.fromkeys(intent for intent in candidates if intent.seq not in running and self.is_due(intent))
         return list(chosen)[:limit]

@@ -11,9 +11,11 @@ from remotefs.mount.commands.cache import CacheCommands, PinCommands, SoleFiles,
 from remotefs.mount.commands.check import CheckCommands
 from remotefs.mount.commands.dedupe import DedupeCommands
 from remotefs.mount.commands.entries import Entries
+from remotefs.mount.commands.get import GetCommands
 from remotefs.mount.commands.mount import MountCommands
 from remotefs.mount.commands.paths import PathCommands
 from remotefs.mount.commands.pending import Drain, PendingReasons
+from remotefs.mount.commands.put import PutCommands
 from remotefs.mount.commands.retype import RetypeCommands
 from remotefs.mount.commands.status import StatusCommands, StatusReport
 from remotefs.mount.commands.sync import SyncCommands
@@ -35,12 +37,14 @@ class CommandGroups:
     retype: RetypeCommands
     dedupe: DedupeCommands
     check: CheckCommands
+    put: PutCommands
+    get: GetCommands
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
         groups = (
             self.mount, self.status, self.paths, self.pin, self.cache, self.trash, self.sync, self.retype, self.dedupe,
-            self.check,
+            self.check, self.put, self.get,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
@@ -74,4 +78,6 @@ def command_groups(
         retype=RetypeCommands(store, intents, reader),
         dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries),
         check=CheckCommands(settings, parts),
+        put=PutCommands(parts),
+        get=GetCommands(parts),
     )  # fmt: skip
