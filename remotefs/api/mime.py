@@ -69,6 +69,9 @@ _TEXT_NAMES = frozenset({
 _ENCODINGS = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz",
               "compress": "application/x-compress", "br": "application/x-brotli"}  # fmt: skip
 UNKNOWN = "application/octet-stream"
+# The types that content blocks of the Messages API take; a block refuses every other one.
+DOCUMENT_TYPES = frozenset({"application/pdf", "text/plain"})
+IMAGE_TYPES = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
 # Python's own tables alone. Building them takes 400 times as long as one question.
 _TYPES = mimetypes.MimeTypes()
 
