@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from remotefs.api.usable import NOT_THERE, use_of
 from remotefs.data.files.reader import FileReader
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.intents import Intents
@@ -107,7 +108,9 @@ class ExtendedAttributes:
         if name == b"readable":
             return self._readable(inode).encode()
         remote = self._remotes.find(inode.file_id) if inode.file_id else None
-        return _remote_fact(remote, name) if remote is not None and inode.state == ContentState.CLEAN else None
+        if remote is None or inode.state != ContentState.CLEAN:
+            return str(NOT_THERE).encode() if name == b"usable_as" else None
+        return _remote_fact(remote, name)
 
     def state(self, inode: Inode) -> str:
         """Return `clean`, `dirty`, `pending`, `uploading`, `alias`, `local`, or `failed: REASON`."""
@@ -138,6 +141,7 @@ def _remote_fact(remote: Remote, name: bytes) -> bytes | None:
         b"created_at": _rfc3339(remote.created_ns),
         b"expires_at": expires,
         b"downloadable": "true" if remote.downloadable else "false",
+        b"usable_as": str(use_of(remote.mime_type, remote.size)),
     }
     value = facts.get(name)
     return value.encode() if value is not None else None
