@@ -27,6 +27,7 @@ COMMANDS = {
     "retry": ("status", "retry"),
     "id": ("paths", "identify"),
     "path": ("paths", "path_of"),
+    "ls": ("ls", "ls"),
     "warm": ("cache", "warm"),
     "pin": ("cache", "pin"),
     "unpin": ("cache", "unpin"),
