@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -49,11 +50,13 @@ def arrived(places: Sequence[Place], timeout_s: float) -> list[Listed]:
 def _wait(places: Sequence[Place], timeout_s: float) -> dict[str, str]:
     """Wait until the service has files; return by path in the mount why it does not have some."""
     reasons: dict[str, str] = {}
+    deadline = time.monotonic() + timeout_s
     for some in requests_of(places):
-        params = ArriveParams(tuple(place.found.path for place in some), timeout_s)
+        left_s = max(0.0, deadline - time.monotonic())
+        params = ArriveParams(tuple(place.found.path for place in some), left_s)
         with progress_shown(f"asking for {some[0].shown}{' and others' * (len(some) > 1)}") as report:
             control = some[0].found.control
-            result = control.call(ARRIVE, params, timeout_s=timeout_s + GRACE_S, report=report)
+            result = control.call(ARRIVE, params, timeout_s=left_s + GRACE_S, report=report)
         reasons |= {leftover.path: leftover.reason for leftover in result.leftovers}
     return reasons
 

@@ -1,8 +1,9 @@
 """Looks at PDFs and pictures for pages, encryption and pixels, in a child process that has little memory and time.
 
 The readers of these formats meet bytes of strangers. So they run in a child (`look_child`), which this process kills
-when a file takes too long. Only files whose bytes are on this disk are read, through the mount, so no look costs a
-request. What was found is kept by id in a file of the user's cache, because the content of an id never changes.
+when a file takes too long. Only files whose bytes are on this disk are read, and where they lie there: a reader that
+opens them one after another in the mount would have their neighbours fetched. The result is kept by id in a file of the
+user's cache, because the content of an id never changes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from itertools import islice
@@ -23,6 +24,7 @@ import platformdirs
 from remotefs.api.usable import Look, can_be_looked_at
 from remotefs.cli.console import notify
 from remotefs.cli.listing import Listed
+from remotefs.cli.local_bytes import sources_of
 
 # For one file, in seconds; the child gives itself up a little later.
 PATIENCE_S = 10.0
@@ -39,8 +41,13 @@ class Question(msgspec.Struct, frozen=True):
     mime_type: str
 
 
-def looks_at(files: Iterable[Listed]) -> dict[str, Look]:
-    """Return by id what is known of the contents of PDFs and pictures, after looking at those that are here."""
+def looks_at(
+    files: Iterable[Listed], locate: Callable[[Sequence[Listed]], Mapping[str, str]] = sources_of
+) -> dict[str, Look]:
+    """Return by id what is known of the contents of PDFs and pictures, after looking at those that are here.
+
+    `locate` returns by id where the bytes of files lie.
+    """
     wanted = {
         listed.file.file_id: listed
         for listed in files
@@ -48,19 +55,15 @@ def looks_at(files: Iterable[Listed]) -> dict[str, Look]:
     }
     kept = KeptLooks(_place())
     found = {file_id: look for file_id in wanted if (look := kept.looks.get(file_id)) is not None}
-    missing = {file_id: listed for file_id, listed in wanted.items() if file_id not in found and listed.file.here}
+    missing = [listed for file_id, listed in wanted.items() if file_id not in found and listed.file.here]
     if missing and not all(find_spec(reader) for reader in READERS):
         notify("pages of PDFs and pixels of pictures are not looked at: install remotefs[look] for that")
         return found
+    types = {listed.file.file_id or "": listed.file.mime_type or "" for listed in missing}
     with Looker() as looker:
-        looked = {file_id: looker.look(_question(listed)) for file_id, listed in missing.items()}
+        looked = {id_: looker.look(Question(path, types[id_])) for id_, path in locate(missing).items()}
     kept.add({file_id: look for file_id, look in looked.items() if look.failure is None})
     return found | looked
-
-
-def _question(listed: Listed) -> Question:
-    path = listed.place.found.mountpoint / listed.file.path
-    return Question(str(path), listed.file.mime_type or "")
 
 
 def _place() -> Path:
@@ -123,7 +126,7 @@ class Looker:
         child, self._child = self._child, None
         if child is not None:
             child.kill()
-            # A child that the kernel does not let go, because it reads from a mount that hangs, is left to init.
+            # A child that the kernel does not let go, because it reads from a disk that hangs, is left to init.
             with suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=1.0)
             for pipe in (child.stdin, child.stdout):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from remotefs.api.usable import Look
 from remotefs.cli import looking
 from remotefs.cli.listing import Listed, Place
-from remotefs.cli.looking import KeptLooks, Looker, Question, looks_at
+from remotefs.cli.looking import KeptLooks, Looker, Question
 from remotefs.control.client import ControlClient
 from remotefs.control.find import FoundMount
 from remotefs.control.messages.ls import ListedFile
@@ -47,6 +48,15 @@ def listed(folder: Path, name: str, mime_type: str, **fields: Any) -> Listed:
     known = {"size": 3, "modified_ns": 1, "state": "clean", "file_id": f"file_{name}", "here": True} | fields
     place = Place(str(folder), FoundMount(folder, ControlClient(folder / "none"), ""))
     return Listed(ListedFile(path=name, below=name, mime_type=mime_type, **known), place, 1)
+
+
+def looks_at(files: list[Listed]) -> dict[str, Look]:
+    """Where the bytes of each file lie in the mount itself."""
+
+    def locate(here: Sequence[Listed]) -> dict[str, str]:
+        return {f.file.file_id or "": str(f.place.found.mountpoint / f.file.path) for f in here}
+
+    return looking.looks_at(files, locate)
 
 
 def test_m2_pages_encryption_and_pixels_are_found(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import trio
 import xxhash
 
-from remotefs.control.messages.ls import ListedFile, LsParams, SumsParams
+from remotefs.control.messages.ls import FilesParams, ListedFile, LsParams
 from remotefs.control.messages.paths import ArriveParams
 from remotefs.errors import InvalidArgument, NotFound
 from remotefs.mount.commands import ls as handler
@@ -149,6 +149,10 @@ async def test_h8_no_turn_of_a_listing_looks_at_many_files(tmp_path: Path, serve
         assert not turns.folders
 
 
+def _read(source: str | None) -> bytes | None:
+    return None if source is None else Path(source).read_bytes()
+
+
 async def test_m8_sums_are_those_of_the_bytes_that_are_here(tmp_path: Path, server: Server, clock: Clock) -> None:
     add(server, "cold", b"cold")
     add(server, "warm", b"warm")
@@ -160,9 +164,11 @@ async def test_m8_sums_are_those_of_the_bytes_that_are_here(tmp_path: Path, serv
         handle = await host.open("dirty", os.O_RDWR | os.O_CREAT)
         await host.fs.files.write(handle.fh, 0, b"half")
         paths = ("warm", "cold", "pending", "empty", "dirty", "none")
-        result = await commands(host).ls.sums(SumsParams(paths), quietly)
+        result = await commands(host).ls.sums(FilesParams(paths), quietly)
         known = [xxhash.xxh3_128_hexdigest(data) for data in (b"warm", b"words", b"")]
         assert result.digests == (known[0], None, known[1], known[2], None, None)
+        found = await commands(host).ls.sources(FilesParams(paths), quietly)
+        assert list(map(_read, found.sources)) == [b"warm", None, b"words", b"", b"half", None]
         assert server.script.count("content") == 1
         await host.close(handle)
 

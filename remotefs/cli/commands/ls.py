@@ -25,9 +25,9 @@ from remotefs.cli.commands.ls_table import (
 )
 from remotefs.cli.console import human_size, notify, print_names, print_table, result_console
 from remotefs.cli.listing import Listed, Place, listed_below, places_of
+from remotefs.cli.local_bytes import sums_of
 from remotefs.cli.looking import looks_at
 from remotefs.cli.quantities import days_of
-from remotefs.cli.sums import sums_of
 from remotefs.control.find import find_mount, find_mounts
 from remotefs.errors import UsageError
 
@@ -158,8 +158,8 @@ class _Output:
         if self._names_only:
             print_names((self._name(listed) for listed, _, _ in files), end=self._end)
             return
-        for listed, use, copies in files:
-            typer.echo(msgspec.json.encode(record(listed, use, copies=copies)))
+        lines = [msgspec.json.encode(record(listed, use, copies=copies)) for listed, use, copies in files]
+        typer.echo(b"".join(line + b"\n" for line in lines), nl=False)
 
     def _name(self, listed: Listed) -> str:
         return exclude_pattern(listed.below) if self._for_rsync else listed.shown

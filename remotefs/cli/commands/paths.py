@@ -25,9 +25,9 @@ from remotefs.cli.commands.ls_filters import use_as
 from remotefs.cli.console import json_text, notify, notify_first, print_name, print_names
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.listing import Listed, Place, listed_below, places_of
+from remotefs.cli.local_bytes import sums_of
 from remotefs.cli.looking import looks_at
 from remotefs.cli.quantities import time_of
-from remotefs.cli.sums import sums_of
 from remotefs.control.find import FoundMount, find_mounts
 from remotefs.control.messages.ls import ListedFile
 from remotefs.control.messages.paths import PATHS, PathsParams

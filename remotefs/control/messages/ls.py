@@ -62,8 +62,8 @@ class LsPage(Message, frozen=True, kw_only=True):
     now_ns: int
 
 
-class SumsParams(Message, frozen=True):
-    """Read the files at `paths`."""
+class FilesParams(Message, frozen=True):
+    """The files at `paths`."""
 
     paths: tuple[str, ...]
 
@@ -74,5 +74,12 @@ class SumsResult(Message, frozen=True):
     digests: tuple[str | None, ...]
 
 
+class SourcesResult(Message, frozen=True):
+    """The local file with all bytes of each file; None where they are not on this disk. It may be moved at any time."""
+
+    sources: tuple[str | None, ...]
+
+
 LS = Endpoint("ls", LsParams, LsPage)
-SUMS = Endpoint("sums", SumsParams, SumsResult)
+SUMS = Endpoint("sums", FilesParams, SumsResult)
+SOURCES = Endpoint("sources", FilesParams, SourcesResult)
