@@ -16,7 +16,7 @@ from remotefs.errors import BadName, DeadlineExceeded, LocalError, Unreachable, 
 # Answered by the mount's root with its socket's path; never listed.
 CONTROL_XATTR = "user.remotefs.control"
 # A mount answers the look-ups of as many at once, well within the patience of `ask_apart`.
-_PATHS_A_CHILD = 500
+_PATHS_A_CHILD = 200
 
 
 @dataclass(frozen=True)
