@@ -173,7 +173,7 @@ def _show_duplicates(files: Sequence[Listed], output: _Output) -> None:
             print_table(copies_rows(number, copies, short=result_console().is_terminal), "<><<<*", (3, 10, 7, 6))
         surplus = sum(len(copies.files) - 1 for copies in groups)
         size = human_size(sum(copies.surplus_bytes for copies in groups))
-        notify(f"{surplus:,} files, {size}, are copies of others here; `remotefs dedupe` removes copies of one name")
+        notify(f"copies of others here: {surplus:,}, {size}; `remotefs dedupe` removes copies of one name")
     else:
         output.print_all((listed, use_as(listed), copies) for copies in groups for listed in copies.files)
     if unknown:
