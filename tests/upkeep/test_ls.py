@@ -18,7 +18,7 @@ from tests.commands import commands, quietly
 from tests.faults import FaultyServer
 from tests.parts import Host
 from tests.turns import BOUND, Turns
-from tests.upkeep.support import add, machine
+from tests.upkeep.support import Time, add, machine
 
 Server, Clock = FaultyServer, trio.abc.Clock
 MANY = 4_000
@@ -221,3 +221,18 @@ async def test_m2_the_attribute_says_what_a_model_can_use_a_file_as(
             "f.txt": "document: plain text",
             "new.txt": "none: the service does not have it",
         }
+
+
+async def test_m2_a_file_that_has_expired_is_of_no_use_before_a_listing_removes_it(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    add(server, "f.txt", expires_in_s=5000)
+    time = Time(server)
+    async with machine(tmp_path, server, working=False, machine=time.machine()) as host:
+        await host.walk()
+        assert host.xattr("f.txt", "usable_as") == "document: plain text"
+        time.passed_s = 5001.0
+        assert host.xattr("f.txt", "usable_as") == "none: it has expired"
+        [file] = (page := await commands(host).ls.ls(LsParams(paths=("",)), quietly)).files
+        assert file.expires_ns is not None
+        assert file.expires_ns <= page.now_ns
