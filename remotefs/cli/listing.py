@@ -15,8 +15,8 @@ from remotefs.control.messages.ls import LS, ListedFile, LsParams
 
 # A mount answers a page from memory, unless the machine is very busy.
 PAGE_TIMEOUT_S = 60.0
-# Paths of one request in all, in bytes: with what JSON adds they stay below what a mount reads of a request.
-_BYTES_A_REQUEST = 16 * 1024
+# The paths of one request as JSON, in bytes; with the place where a page ended they stay within `MAX_REQUEST_BYTES`.
+_BYTES_A_REQUEST = 32 * 1024
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def requests_of(places: Sequence[Place]) -> Iterator[list[Place]]:
         some: list[Place] = []
         length = 0
         for place in group:
-            size = len(place.found.path.encode()) + 4
+            size = len(msgspec.json.encode(place.found.path)) + 1
             if some and length + size > _BYTES_A_REQUEST:
                 yield some
                 some, length = [], 0

@@ -15,10 +15,11 @@ from remotefs.cli.commands.duplicates import copies_among, of_equal_size, to_rea
 from remotefs.cli.commands.ls_filters import Filter, Summary, is_of_type, use_as
 from remotefs.cli.commands.ls_table import WIDTHS, exclude_pattern, record, row
 from remotefs.cli.console import print_table
-from remotefs.cli.listing import Listed, Place
+from remotefs.cli.listing import Listed, Place, requests_of
 from remotefs.control.client import ControlClient
 from remotefs.control.find import FoundMount
-from remotefs.control.messages.ls import ListedFile
+from remotefs.control.messages.ls import ListedFile, LsParams
+from remotefs.control.protocol import MAX_REQUEST_BYTES, Request, encode
 
 NOW_NS = 1_700_000_000 * 10**9
 DAY_S = 86_400.0
@@ -150,6 +151,19 @@ def test_m8_a_path_is_shown_as_the_caller_would_write_it() -> None:
     assert [file("d/f", shown=shown).shown for shown in ("", "/", "mnt/", "mnt", "..")] == [
         "d/f", "/d/f", "mnt/d/f", "mnt/d/f", "../d/f",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "count"), [("short", 1), ("\x01" * 4000, 600), ("é" * 2000, 100)])
+def test_m4_any_number_of_paths_is_divided_into_requests_that_a_mount_reads(name: str, count: int) -> None:
+    places = [Place(str(n), FoundMount(MOUNT.mountpoint, MOUNT.control, f"{name}/{n}")) for n in range(600)]
+    requests = list(requests_of(places))
+    assert [place for some in requests for place in some] == places
+    longest = max(
+        len(encode(Request(command="ls", params=msgspec.Raw(msgspec.json.encode(LsParams(
+            paths=tuple(place.found.path for place in some), place=len(some), after=name)))))) for some in requests
+    )  # fmt: skip
+    assert longest <= MAX_REQUEST_BYTES
+    assert len(requests) <= count
 
 
 def test_m8_rsync_excludes_exactly_the_files_that_are_listed(tmp_path: Path) -> None:

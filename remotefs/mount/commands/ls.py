@@ -36,6 +36,8 @@ from remotefs.vfs.xattrs import ExtendedAttributes
 
 # Names that a page looks at, and after how many of them other tasks run: some 4 ms.
 _PAGE = 500
+# The characters of a page's paths: however deep the tree, a reply stays well below what a caller reads of one.
+_PAGE_CHARACTERS = 500_000
 _NAMES_A_TURN = 25
 _PIECE_BYTES = 1 << 20
 # The end of a page after a path itself, before anything below it: no relative path is called so.
@@ -79,11 +81,13 @@ class LsCommands:
         files: list[ListedFile] = []
         is_any_pending = self._store.journal.is_longer_than(0)
         is_any_renamed = self._store.renames.first() is not None
+        length = 0
         for looked_at, (place, below, inode) in enumerate(self._names(params), start=1):
             if inode.is_file:
                 pending = is_any_renamed or (is_any_pending and self._store.journal.of_inode(inode.ino) is not None)
                 files.append(self._listed(inode, place, params.paths[place], below, pending=pending))
-            if looked_at == _PAGE:
+            length += len(params.paths[place]) + len(below)
+            if looked_at == _PAGE or length >= _PAGE_CHARACTERS:
                 return LsPage(files=tuple(files), place=place, after=below or _ITSELF, now_ns=self._now_ns())
             if looked_at % _NAMES_A_TURN == 0:
                 await trio.lowlevel.checkpoint()
