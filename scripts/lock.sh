@@ -18,10 +18,12 @@ lock() {
     wanted "$2" > ".run/requirements$1.in"
     "${compile[@]}" "${constraints[@]}" --output-file "requirements$1.lock" ".run/requirements$1.in"
 }
-# The packages for running, for building, only for lint and tests, and only for `make bench`.
+# The packages for running, for building, only for lint and tests (with those of the extra `look`, which tests need), and
+# only for `make bench`.
 lock "" '[*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["server"]]'
 lock -build 'project["dependency-groups"]["build"]' requirements.lock
-lock -dev 'project["dependency-groups"]["dev"]' requirements.lock requirements-build.lock
+lock -dev '[*project["dependency-groups"]["dev"], *project["project"]["optional-dependencies"]["look"]]' \
+    requirements.lock requirements-build.lock
 lock -bench 'project["dependency-groups"]["bench"]' requirements.lock requirements-build.lock requirements-dev.lock
 # The environments of tests (scripts/test-envs.sh): the SDKs that judge the server, Debian 12's pip and the newest, and
 # httpx's successor, in versions that agree with the packages for running.

@@ -4,6 +4,8 @@
     commands/       one module for each group of commands: options in, lines and tables out
     launch/         starts the process of a mount, checks what it needs, and takes a mount down
     choose_mount    finds the mount that a command without a path is for
+    listing         asks mounts for the files below paths; `arrival` waits until the service has them
+    looking         looks at PDFs and pictures, in a child (`look_child`); `local_bytes` finds and sums bytes
     console         prints: results on stdout, all else on stderr, without control characters
     exit_status     0 success, 1 failure, 2 wrong use, 3 changes left, 130 interrupted
 

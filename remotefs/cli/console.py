@@ -63,10 +63,21 @@ def notify_with_output(text: str) -> None:
 
 def print_name(name: str) -> None:
     """Print a name or a path as the result on stdout: exact to a pipe or a file, on one line to a terminal."""
-    exact = not sys.stdout.isatty()
+    print_names([name])
+
+
+def print_names(names: Iterable[str], *, end: bytes = b"\n") -> None:
+    """Print names as `print_name` does, each with `end` after it; with the byte 0 exact to a terminal too."""
+    exact = end == b"\0" or not sys.stdout.isatty()
     sys.stdout.flush()
-    sys.stdout.buffer.write((os.fsencode(name) if exact else printable(name).encode(errors="replace")) + b"\n")
+    for name in names:
+        sys.stdout.buffer.write((os.fsencode(name) if exact else printable(name).encode(errors="replace")) + end)
     sys.stdout.buffer.flush()
+
+
+def json_text(name: str) -> str:
+    """Return a name as JSON can have it: bytes that are not UTF-8 become escapes."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def notify_first(lines: Iterable[str], total: int) -> None:
@@ -90,15 +101,40 @@ def result_console() -> Console:
     return console
 
 
-def print_table(rows: Iterable[Sequence[str]], columns: str) -> None:
-    """Print rows on stdout. `columns` aligns each to the left (`<`) or the right (`>`); `*` may fold its text."""
+def print_table(rows: Iterable[Sequence[str]], columns: str, widths: Sequence[int] = ()) -> None:
+    """Print rows on stdout. `columns` aligns each to the left (`<`) or the right (`>`); `*` may fold its text.
+
+    `widths` are those of the first columns in characters, so that several tables stand in line: at least, and on a
+    terminal, where longer text is cut, exactly.
+    """
+    console = result_console()
+    cells = [tuple(map(printable, row)) for row in rows]
+    if not console.is_terminal:
+        sys.stdout.writelines(_aligned(cells, columns, widths))
+        return
     from rich.table import Column, Table  # noqa: PLC0415 - see above
 
     shapes = {"<": Column(no_wrap=True), ">": Column(justify="right", no_wrap=True), "*": Column(overflow="fold")}
     table = Table.grid(*(shapes[shape].copy() for shape in columns), padding=(0, 2))
+    for column, width in zip(table.columns, widths, strict=False):
+        column.width = width
+    for row in cells:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _aligned(rows: Sequence[Sequence[str]], columns: str, widths: Sequence[int]) -> Iterator[str]:
+    """Yield the lines of a table for a file or a pipe, where nothing is folded: thousands of rows take no time."""
+    from rich.cells import cell_len  # noqa: PLC0415 - see above
+
+    least = dict(enumerate(widths))
+    wide = [max((cell_len(row[n]) for row in rows), default=0) for n in range(len(columns))]
     for row in rows:
-        table.add_row(*map(printable, row))
-    result_console().print(table)
+        line = ""
+        for number, (text, shape) in enumerate(zip(row, columns, strict=True)):
+            blanks = " " * (max(wide[number], least.get(number, 0)) - cell_len(text))
+            line += f"{blanks}{text}  " if shape == ">" else f"{text}{blanks}  "
+        yield f"{line.rstrip(' ')}\n"
 
 
 def describe(progress: Progress) -> str:

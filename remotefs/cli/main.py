@@ -29,6 +29,7 @@ COMMANDS = {
     "get": ("get", "get"),
     "id": ("paths", "identify"),
     "path": ("paths", "path_of"),
+    "ls": ("ls", "ls"),
     "warm": ("cache", "warm"),
     "pin": ("cache", "pin"),
     "unpin": ("cache", "unpin"),

@@ -19,7 +19,7 @@ def _read(kind: Kind, text: str) -> object:
         raise typer.BadParameter(f"{kind.shown(text)} is not valid: give {kind.allowed}") from None
 
 
-# For the `parser` of a typer.Option; a default that is not a text passes through as it is.
+# For the `parser` of a typer.Option: seconds, days (also for a plain number), bytes.
 time_of = partial(_read, Time(0, 365 * _DAY_S))
 days_of = partial(_read, Time(0, 36_500 * _DAY_S, plain_s=_DAY_S))
 # What the service takes for an expiry: an hour to 90 days.

@@ -20,7 +20,7 @@ from remotefs.errors import DeadlineExceeded, LocalError
 
 # A mount that lives answers from memory, unless the machine is very busy.
 PATIENCE_S = 5.0
-_MOST_BYTES = 65536
+_PIECE_BYTES = 65536
 _STANDARD_STREAMS = 3
 
 
@@ -44,9 +44,7 @@ def ask_apart(question: Callable[[], bytes], *, patience_s: float = PATIENCE_S) 
         _answer(question, writer)
     os.close(writer)
     try:
-        if not select.select([reader], [], [], patience_s)[0]:
-            raise DeadlineExceeded(f"no answer within {patience_s:g} s")
-        answer = _decoded(os.read(reader, _MOST_BYTES))
+        answer = _decoded(_read_all(reader, patience_s))
     finally:
         os.close(reader)
         os.kill(child, signal.SIGKILL)
@@ -57,6 +55,17 @@ def ask_apart(question: Callable[[], bytes], *, patience_s: float = PATIENCE_S) 
     if answer.failure:
         raise LocalError(f"the process that was to look failed: {answer.failure}")
     return answer.value
+
+
+def _read_all(reader: int, patience_s: float) -> bytes:
+    """Return what the child writes until it ends. Raises DeadlineExceeded when it writes nothing for `patience_s`."""
+    pieces: list[bytes] = []
+    while select.select([reader], [], [], patience_s)[0]:
+        piece = os.read(reader, _PIECE_BYTES)
+        if not piece:
+            return b"".join(pieces)
+        pieces.append(piece)
+    raise DeadlineExceeded(f"no answer within {patience_s:g} s")
 
 
 def _decoded(answer: bytes) -> _Answer:
@@ -78,7 +87,9 @@ def _answer(question: Callable[[], bytes], writer: int) -> NoReturn:
             answer = _Answer(errno=error.errno or 0, failure=str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent tells it
             answer = _Answer(failure=repr(error))
-        os.write(writer, msgspec.json.encode(answer))
+        # More than a pipe takes is written in pieces.
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(msgspec.json.encode(answer))
         status = 0
     finally:
         os._exit(status)

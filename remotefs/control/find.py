@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from remotefs.control.apart import ask_apart
 from remotefs.control.client import ControlClient
-from remotefs.control.mounts import DEAD, MountEntry, mount_at, mount_of, read_mounts, real_apart
+from remotefs.control.mounts import DEAD, MountEntry, all_real_apart, mount_at, mount_of, read_mounts, real_apart
 from remotefs.errors import BadName, DeadlineExceeded, LocalError, Unreachable, UsageError
 
 # Answered by the mount's root with its socket's path; never listed.
 CONTROL_XATTR = "user.remotefs.control"
+# A mount answers the look-ups of as many at once, well within the patience of `ask_apart`.
+_PATHS_A_CHILD = 200
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,22 @@ def find_mount(path: Path) -> FoundMount:
     hangs, BadName for a path that is not UTF-8 (a mount has none).
     """
     absolute = real_apart(path)
-    entry = mount_of(absolute, read_mounts())
-    if entry is None or not entry.is_fuse:
-        raise UsageError(f"{path} is not in a remotefs mount")
+    entry = _entry_of(path, absolute, read_mounts())
     return FoundMount(entry.mountpoint, ControlClient(_socket_of(entry, path)), _inside(absolute, entry.mountpoint))
+
+
+def find_mounts(paths: Sequence[Path]) -> list[FoundMount]:
+    """Return what `find_mount` returns for each path, and ask each mount only once. Raises as that does."""
+    mounts, controls, found = read_mounts(), dict[Path, ControlClient](), list[FoundMount]()
+    for first in range(0, len(paths), _PATHS_A_CHILD):
+        some = paths[first : first + _PATHS_A_CHILD]
+        for path, absolute in zip(some, all_real_apart(some), strict=True):
+            entry = _entry_of(path, absolute, mounts)
+            if entry.mountpoint not in controls:
+                controls[entry.mountpoint] = ControlClient(_socket_of(entry, path))
+            inside = _inside(absolute, entry.mountpoint)
+            found.append(FoundMount(entry.mountpoint, controls[entry.mountpoint], inside))
+    return found
 
 
 def find_mount_at(mountpoint: Path) -> FoundMount:
@@ -47,6 +62,13 @@ def find_mount_at(mountpoint: Path) -> FoundMount:
     if entry is None or not entry.is_remotefs:
         raise Unreachable(f"{mountpoint} was unmounted meanwhile")
     return FoundMount(mountpoint, ControlClient(_socket_of(entry, mountpoint)), "")
+
+
+def _entry_of(path: Path, absolute: Path, mounts: Sequence[MountEntry]) -> MountEntry:
+    entry = mount_of(absolute, mounts)
+    if entry is None or not entry.is_fuse:
+        raise UsageError(f"{path} is not in a remotefs mount")
+    return entry
 
 
 def _socket_of(entry: MountEntry, path: Path) -> Path:

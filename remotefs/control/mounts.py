@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,16 @@ def real_apart(path: Path) -> Path:
         return Path(os.fsdecode(ask_apart(lambda: os.fsencode(real(path)))))
     except DeadlineExceeded as error:
         raise Unreachable(f"{path}: the mount that it lies in hangs: {error}") from error
+
+
+def all_real_apart(paths: Sequence[Path]) -> list[Path]:
+    """Return each path as `real` does, with one child process for all of them. Raises Unreachable as above."""
+    try:
+        # No path has the byte 0 in it.
+        answer = ask_apart(lambda: b"\0".join(os.fsencode(real(path)) for path in paths))
+    except DeadlineExceeded as error:
+        raise Unreachable(f"{paths[0]} and others: a mount that they lie in hangs: {error}") from error
+    return [Path(os.fsdecode(path)) for path in answer.split(b"\0")]
 
 
 def real(path: Path) -> Path:

@@ -423,6 +423,7 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
     files = Files(store, parts.file_writer, lengths, handles, namespace, reading, closing, config.writeback)
     attributes = Attributes(store, namespace, files, parts.disk, config.service.storage_bytes)
     xattrs = ExtendedAttributes(
-        store, intents, parts.file_reader, parts.in_flight, parts.failures, settings.state_dir / SOCKET_NAME
-    )
+        store, intents, parts.file_reader, parts.in_flight, parts.failures, settings.state_dir / SOCKET_NAME,
+        parts.service_clock.now_ns,
+    )  # fmt: skip
     return FileSystem(namespace, files, attributes, xattrs, handles)

@@ -43,6 +43,10 @@ _ENTRIES = (
     f"SELECT d.cookie + {COOKIES_BELOW}, d.name, {_STAT_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino "  # noqa: S608 - as above
     "WHERE d.parent = ? AND d.cookie > ? ORDER BY d.cookie LIMIT ?"
 )
+_BY_NAME = (
+    f"SELECT d.name, {_COLUMNS} FROM dentry d JOIN inode i ON i.ino = d.ino "  # noqa: S608 - as above
+    "WHERE d.parent = ? AND d.name > ? ORDER BY d.name LIMIT ?"
+)
 _FOLLOWING_BY_NAME = "SELECT ino FROM dentry WHERE parent = ? AND name > ? ORDER BY name LIMIT ?"
 _FOLLOWING_AS_LISTED = (
     "SELECT ino FROM dentry WHERE parent = ? AND cookie > (SELECT cookie FROM dentry WHERE parent = ? AND name = ?) "
@@ -106,6 +110,10 @@ class Tree:
         rows = self._db.all(_ENTRIES, (directory, after - COOKIES_BELOW, limit))
         entries = [Entry._make(row) for row in rows]
         return [self._noted(entry) for entry in entries] if self._notes else entries
+
+    def by_name(self, directory: int, *, after: str, limit: int) -> list[tuple[str, Inode]]:
+        """Return at most `limit` names of a directory above `after` with their inodes, in the order of the names."""
+        return [(row[0], self._inode(row[1:])) for row in self._db.all(_BY_NAME, (directory, after, limit))]
 
     def following_by_name(self, directory: int, name: str, *, limit: int) -> tuple[int, ...]:
         """Return at most `limit` inodes whose names sort after `name`: the order in which a shell expands `*`."""

@@ -7,9 +7,11 @@ can be set (`upload_attributes`).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from remotefs.api.usable import NOT_THERE, Use, use_of
 from remotefs.data.files.reader import FileReader
 from remotefs.data.intents.in_flight import UploadsInFlight
 from remotefs.data.intents.intents import Intents
@@ -33,7 +35,7 @@ _NS = 1_000_000_000
 class ExtendedAttributes:
     """Keeps the extended attributes of users and answers the mount's own.
 
-    The root answers `user.remotefs.control` with the path `control_socket`.
+    The root answers `user.remotefs.control` with the path `control_socket`. `now_ns` is the service's clock.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class ExtendedAttributes:
         in_flight: UploadsInFlight,
         failures: Failures,
         control_socket: Path,
+        now_ns: Callable[[], int],
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
@@ -55,6 +58,7 @@ class ExtendedAttributes:
         self._in_flight = in_flight
         self._failures = failures
         self._control_socket = control_socket
+        self._now_ns = now_ns
 
     def getxattr(self, ino: int, name: bytes) -> bytes:
         """Return one value. Raises NoAttribute, Unsupported for a namespace that is not kept."""
@@ -127,7 +131,13 @@ class ExtendedAttributes:
         if name == b"readable":
             return self._readable(inode).encode()
         remote = self._remotes.find(inode.file_id) if inode.file_id else None
-        return _remote_fact(remote, name) if remote is not None and inode.state == ContentState.CLEAN else None
+        if remote is None or inode.state != ContentState.CLEAN:
+            return str(NOT_THERE).encode() if name == b"usable_as" else None
+        return str(self._use(remote)).encode() if name == b"usable_as" else _remote_fact(remote, name)
+
+    def _use(self, remote: Remote) -> Use:
+        is_expired = remote.expires_ns is not None and remote.expires_ns <= self._now_ns()
+        return use_of(remote.mime_type, remote.size, is_expired=is_expired)
 
     def state(self, inode: Inode) -> str:
         """Return `clean`, `dirty`, `pending`, `uploading`, `alias`, `local`, or `failed: REASON`."""

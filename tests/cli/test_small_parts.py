@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from remotefs.cli.commands.content_block import content_block
 from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import describe, human_size, notify, notify_with_output, print_name, printable
 from remotefs.cli.exit_status import exit_status, sentence, sole_error
@@ -58,22 +57,6 @@ OFFLINE = Status(
     content=ContentUse(pinned_bytes=1536, evictable_bytes=0, staging_bytes=5, pinned_files=2),
     requests=Requests(used=10, limit_per_minute=500, waiting=4, rate_limited=1, paused_s=9.0),
 )
-
-
-@pytest.mark.parametrize(
-    ("mime_type", "expected"),
-    [
-        ("application/pdf", {"type": "document", "source": {"type": "file", "file_id": "file_1"}}),
-        ("text/plain; charset=utf-8", {"type": "document", "source": {"type": "file", "file_id": "file_1"}}),
-        ("Image/PNG", {"type": "image", "source": {"type": "file", "file_id": "file_1"}}),
-        ("image/webp", {"type": "image", "source": {"type": "file", "file_id": "file_1"}}),
-        ("image/svg+xml", {"type": "container_upload", "file_id": "file_1"}),
-        ("text/csv", {"type": "container_upload", "file_id": "file_1"}),
-        ("", {"type": "container_upload", "file_id": "file_1"}),
-    ],
-)
-def test_the_block_is_the_one_that_takes_the_type(mime_type: str, expected: dict[str, object]) -> None:
-    assert content_block("file_1", mime_type) == expected
 
 
 def test_the_table_says_everything_that_needs_somebody() -> None:

@@ -49,6 +49,12 @@ def test_however_the_child_ends_there_is_a_clear_error(
         ask_apart(question, patience_s=0.5 if question is _hangs else 10.0)
 
 
+def test_an_answer_of_any_length_is_read_whole() -> None:
+    """A pipe takes 64 KiB at once; the real paths of hundreds of files are more."""
+    answer = os.urandom(1 << 20)
+    assert ask_apart(lambda: answer) == answer
+
+
 def _open_files() -> bytes:
     links = map("/proc/self/fd/{}".format, os.listdir("/proc/self/fd"))
     # One of them was that of the list itself.

@@ -52,9 +52,12 @@ def test_what_is_empty_is_said_to_be_so_and_the_root_has_a_name(make_mount: Make
     mount = make_mount()
     listed = remotefs("trash", "list", "--mount", mount.path)
     assert (listed.stdout, listed.stderr, listed.returncode) == ("", "remotefs: the trash is empty\n", 0)
-    root = remotefs("id", mount.path)
-    assert root.stderr == "remotefs: /: only a regular file is a file of the service\n"
-    assert root.returncode == 1
+    root = remotefs("id", "--json", mount.path)
+    assert (root.stdout, root.returncode) == ("[]\n", 0)
+    os.mkfifo(mount.path / "pipe")
+    pipe = remotefs("id", mount.path / "pipe")
+    assert pipe.stderr == "remotefs: pipe: neither a regular file nor a folder, so it is not a file of the service\n"
+    assert pipe.returncode == 1
 
 
 def test_a_command_for_one_of_several_mounts_says_how_it_is_chosen(make_mount: MakeMount) -> None:

@@ -258,7 +258,7 @@ def test_a5_id_and_path_by_their_commands(server: FaultyServer, make_mount: Make
     mount = make_mount(server)
     (mount.path / "d").mkdir()
     (mount.path / "d" / "f.pdf").write_bytes(b"%PDF")
-    block = json.loads(_run(mount, "id", "--json", mount.path / "d/f.pdf"))
+    [block] = json.loads(_run(mount, "id", "--json", mount.path / "d/f.pdf"))
     file_id = block["source"]["file_id"]
     assert (block["type"], file_id) == ("document", mount.xattr("d/f.pdf", "id"))
     option = ("--mount", mount.path)

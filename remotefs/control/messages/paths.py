@@ -1,23 +1,15 @@
-"""From a path to the id of its file and back: `id`, `path`."""
+"""From a path to the id of its file and back: the wait of `id` (its files come by `ls`), and `path`."""
 
 from __future__ import annotations
 
-from remotefs.control.messages.base import Endpoint, Message
+from remotefs.control.messages.base import DrainResult, Endpoint, Message
 
 
-class IdentifyParams(Message, frozen=True):
-    """Flush `path` and say which file of the service it is."""
+class ArriveParams(Message, frozen=True):
+    """Wait until the service has the files at `paths`; one that is being written is closed first."""
 
-    path: str
+    paths: tuple[str, ...]
     timeout_s: float
-
-
-class FileIdentity(Message, frozen=True):
-    """A file of the service as its own reply described it."""
-
-    file_id: str
-    filename: str
-    mime_type: str
 
 
 class PathsParams(Message, frozen=True):
@@ -32,5 +24,5 @@ class PathsResult(Message, frozen=True):
     paths: tuple[str | None, ...]
 
 
-IDENTIFY = Endpoint("id", IdentifyParams, FileIdentity)
+ARRIVE = Endpoint("arrive", ArriveParams, DrainResult)
 PATHS = Endpoint("paths", PathsParams, PathsResult)

@@ -130,6 +130,11 @@ class ContentStore:
             is_scanned=self._index.is_scanned,
         )
 
+    @property
+    def is_scanned(self) -> bool:
+        """Return whether all that is on the disk was found."""
+        return self._index.is_scanned
+
     async def scan(self) -> None:
         """Find all that is on the disk, leaving the loop to others in between; some 20 us a file."""
         await self._index.scan()

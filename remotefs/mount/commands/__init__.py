@@ -5,7 +5,8 @@ the records that cross the socket, `mount/commands/X` carries the command out in
 
     mount    umount, takeover                       pending    Drain and the reasons of what is pending
     status   status, flush, retry                   lookup     from a path or an id to inodes
-    paths    id, path                               entries    names that a command makes or removes
+    ls       the files below paths: ls, id          entries    names that a command makes or removes
+    paths    the wait of id; path
     cache    warm, pin, unpin, cache …              eta        how long a drain will take
     trash    trash …, accept-removals               groups     builds all groups
     sync, dedupe

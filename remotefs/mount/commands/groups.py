@@ -12,6 +12,7 @@ from remotefs.mount.commands.check import CheckCommands
 from remotefs.mount.commands.dedupe import DedupeCommands
 from remotefs.mount.commands.entries import Entries
 from remotefs.mount.commands.get import GetCommands
+from remotefs.mount.commands.ls import LsCommands
 from remotefs.mount.commands.mount import MountCommands
 from remotefs.mount.commands.paths import PathCommands
 from remotefs.mount.commands.pending import Drain, PendingReasons
@@ -30,6 +31,7 @@ class CommandGroups:
     mount: MountCommands
     status: StatusCommands
     paths: PathCommands
+    ls: LsCommands
     pin: PinCommands
     cache: CacheCommands
     trash: TrashCommands
@@ -43,8 +45,8 @@ class CommandGroups:
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
         groups = (
-            self.mount, self.status, self.paths, self.pin, self.cache, self.trash, self.sync, self.retype, self.dedupe,
-            self.check, self.put, self.get,
+            self.mount, self.status, self.paths, self.ls, self.pin, self.cache, self.trash, self.sync, self.retype,
+            self.dedupe, self.check, self.put, self.get,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
@@ -68,7 +70,8 @@ def command_groups(
     return CommandGroups(
         mount=mount,
         status=StatusCommands(report, parts.tree, drain, parts.drainer, mount.is_ending),
-        paths=PathCommands(store, intents.paths, drain, parts.fs.xattrs),
+        paths=PathCommands(store, intents.paths, drain),
+        ls=LsCommands(store, parts.fs.xattrs, parts.content, parts.locator, reader, parts.service_clock.now_ns),
         pin=PinCommands(parts.tree, intents.paths, parts.content, parts.promoter, warmer, sole),
         cache=CacheCommands(
             parts.tree, parts.handles, parts.content, parts.promoter, parts.staging, parts.disk, sole,

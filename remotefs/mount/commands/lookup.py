@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import trio
 
 from remotefs.data.intents.paths import InodePaths
@@ -14,6 +16,8 @@ from remotefs.store.tree import Tree
 NAMED = 20
 # After this number of files the other tasks of the mount get a turn.
 _FILES_A_TURN = 500
+# The names that are read at once for a walk in order; they take a millisecond.
+_NAMES_A_PAGE = 100
 
 
 def resolve(tree: Tree, path: str) -> Inode:
@@ -38,6 +42,42 @@ async def files_at(tree: Tree, path: str) -> list[Inode]:
         if len(found) % _FILES_A_TURN == 0:
             await trio.lowlevel.checkpoint()
     return found
+
+
+def in_order(tree: Tree, folder: Inode, after: str = "") -> Iterator[tuple[str, Inode]]:
+    """Yield all that lies below a folder, in the order of the paths, each with its path relative to the folder.
+
+    With `after`, a relative path that was yielded before, only those that follow it, whether or not it is still there.
+    Of each folder a page of names is in memory.
+    """
+    levels = _levels(tree, folder, after)
+    while levels:
+        prefix, names = levels[-1]
+        for name, inode in names:
+            yield prefix + name, inode
+            if inode.is_dir:
+                levels.append((f"{prefix}{name}/", _names(tree, inode.ino, "")))
+                break
+        else:
+            levels.pop()
+
+
+def _levels(tree: Tree, root: Inode, after: str) -> list[tuple[str, Iterator[tuple[str, Inode]]]]:
+    """Return the folders on the way to `after`, each with its path and the names in it that are still to come."""
+    levels, prefix, where = [], "", root.ino
+    for name in after.split("/") if after else ():
+        levels.append((prefix, _names(tree, where, name)))
+        inside = tree.lookup(where, name)
+        if inside is None or not inside.is_dir:
+            return levels
+        where, prefix = inside.ino, f"{prefix}{name}/"
+    return [*levels, (prefix, _names(tree, where, ""))]
+
+
+def _names(tree: Tree, folder: int, after: str) -> Iterator[tuple[str, Inode]]:
+    while page := tree.by_name(folder, after=after, limit=_NAMES_A_PAGE):
+        yield from page
+        after = page[-1][0]
 
 
 def path_of_id(store: Store, paths: InodePaths, file_id: str) -> str | None:
