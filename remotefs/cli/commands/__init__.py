@@ -11,5 +11,6 @@
 
 A group has the same name here, in `control/messages/` (the records that cross the socket) and in `mount/commands/`
 (the handlers in the mount's process). The commands of the right column can do without the socket. Pure modules stand
-beside their command: `status_table`; `ls_filters`, `ls_table` and `duplicates` of `ls`; `handover` and `lock_file` of `id`.
+beside their command: `status_table`; `ls_filters`, `ls_table` and `duplicates` of `ls`; `handover` and `lock_file` of
+`id`.
 """
