@@ -191,7 +191,7 @@ class Call:
         await self.app(self.scope, self.receive, send or self.send)
 
     async def whole_reply(self) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Let the server do it and catch the reply."""
+        """Let the server do it and catch the reply; there is none where the client has gone meanwhile."""
         caught: list[Message] = []
 
         async def catch(message: Message) -> None:
@@ -199,7 +199,7 @@ class Call:
 
         await self.carry_out(catch)
         body = b"".join(message.get("body", b"") for message in caught[1:])
-        return caught[0]["status"], list(caught[0]["headers"]), body
+        return (caught[0]["status"], list(caught[0]["headers"]), body) if caught else (499, [], b"")
 
     async def reply(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Answer, the length of `body` being the announced one."""

@@ -14,7 +14,8 @@ import os
 import random
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -30,9 +31,18 @@ _BLOCK = 512
 _HEAD_BYTES = 32
 _LOG = "state.db-wal"
 _DATABASE = "state.db"
-_writes_what_is_left: ContextVar[bool] = ContextVar("writes_what_is_left", default=False)
+_is_own_work: ContextVar[bool] = ContextVar("is_own_work", default=False)
 # SQLite's shared memory, and what holds space: neither has anything to keep.
 _WORTHLESS = frozenset({"state.db-shm", "reserve", "control.sock"})
+
+
+@contextmanager
+def _own_work() -> Iterator[None]:
+    mark = _is_own_work.set(True)
+    try:
+        yield
+    finally:
+        _is_own_work.reset(mark)
 
 
 class Persistence(StrEnum):
@@ -104,8 +114,9 @@ class Disk:
 
     def failed(self, path: str) -> None:
         """Note that a sync failed: what was to be written then is lost, though a later sync succeeds (fsync(2))."""
-        if path.startswith(f"{self.root}/") and os.path.isfile(path):
-            self._lost[os.stat(path).st_ino] = Path(path).read_bytes()
+        with _own_work():
+            if path.startswith(f"{self.root}/") and os.path.isfile(path):
+                self._lost[os.stat(path).st_ino] = Path(path).read_bytes()
 
     def _but_lost(self, ino: int, data: bytes) -> bytes:
         """Return what a sync brings to the disk: not the blocks that an earlier one failed to write."""
@@ -121,6 +132,10 @@ class Disk:
         return b"".join(blocks)
 
     def _keep(self, path: str) -> None:
+        with _own_work():
+            self._keep_now(path)
+
+    def _keep_now(self, path: str) -> None:
         if os.path.basename(path) in _WORTHLESS:
             return
         try:
@@ -152,11 +167,8 @@ class Disk:
 
     def left(self, target: Path, persistence: Persistence, chance: random.Random) -> None:
         """Write what is left after the process, or the power, is gone to `target`, which becomes a folder."""
-        mark = _writes_what_is_left.set(True)
-        try:
+        with _own_work():
             self._write_what_is_left(target, persistence, chance)
-        finally:
-            _writes_what_is_left.reset(mark)
 
     def _write_what_is_left(self, target: Path, persistence: Persistence, chance: random.Random) -> None:
         if persistence is Persistence.ALL:
@@ -273,8 +285,7 @@ class Ailing(Boundary):
         return self._is_watching
 
     def _is_ours(self, subject: object) -> bool:
-        # No call of the simulation itself fails.
-        return not _writes_what_is_left.get() and super()._is_ours(subject)
+        return not _is_own_work.get() and super()._is_ours(subject)
 
     def trouble(self, kind: str) -> str | None:
         """Return what goes wrong with a call."""

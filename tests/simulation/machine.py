@@ -11,6 +11,7 @@ from typing import Any
 
 import trio
 
+from remotefs.cli.exit_status import leaves_of
 from remotefs.clocks import Machine as Clocks
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
 from remotefs.errors import RemotefsError, TransportError
@@ -123,10 +124,12 @@ class Machine:
         while True:
             try:
                 await self.nursery.start(self._run)
-            except RemotefsError as error:
-                self.tell(f"machine {self.number} cannot mount: {error}")
-                if not isinstance(error, TransportError) and "disk" not in self.hurt:
-                    self.complaints.append(f"broken: machine {self.number} cannot mount: {error}")
+            except Exception as error:
+                [reason] = leaves_of(error)
+                self.tell(f"machine {self.number} cannot mount: {reason}")
+                is_told = isinstance(reason, RemotefsError | OSError)
+                if not is_told or (not isinstance(reason, TransportError) and "disk" not in self.hurt):
+                    self.complaints.append(f"broken: machine {self.number} cannot mount: {reason!r}")
                     raise
                 await trio.sleep(_AGAIN_S)
             else:
