@@ -12,6 +12,7 @@ import trio
 
 from remotefs.config import Config
 from remotefs.errors import RemotefsError, StaleError
+from remotefs.mount.check.inspection import check_state
 from tests.faults import Action, EditJson, FaultyServer, HalfBody, LostReply, Raw, Reply, Request
 from tests.parts import Host
 from tests.upkeep.support import add, at_once, machine, view, walks
@@ -289,6 +290,8 @@ async def test_w8_what_is_being_written_is_not_taken_away(tmp_path: Path, server
         await host.fs.files.write(handle.fh, 9, b"!")
         await host.close(handle)
         await host.settled()
+        # Nor does the content that it was stay behind, which no row names any more.
+        assert await check_state(host.parts) == []
         assert host.remote_bytes("f") == [b"new words!"]
 
 

@@ -145,6 +145,8 @@ class TreeRemover:
             self._remotes.show(remote.file_id, None)
             if forget:
                 self._remotes.forget(remote.file_id)
+                # Also where an edit has taken its place. What is still open goes when it is closed.
+                self._garbage.drop_content(remote.file_id)
         self._forget_downloads(remote.file_id)
 
     def _remove_names(self, inode: Inode) -> None:
