@@ -29,6 +29,7 @@ from remotefs.setting_kinds import (
 Shape = Literal["auto", "ga", "beta"]
 Durability = Literal["remote", "local", "strict"]
 TextType = Literal["plain", "exact"]
+UnreadableMode = Literal["stored", "no-read"]
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -220,7 +221,10 @@ class RefreshConfig(Section, frozen=True, kw_only=True):
 
 
 class NamesConfig(Section, frozen=True, kw_only=True):
-    """The two lists of N6, as shell patterns on one name."""
+    """The two lists of N6, as shell patterns on one name, and the mode of files that cannot be read here (M8)."""
+
+    # `no-read`: without read bits. Then the kernel refuses `user.*` attributes of such a file to all but root.
+    unreadable_mode: Annotated[UnreadableMode, Word(get_args(UnreadableMode))] = "stored"
 
     never_uploaded: Annotated[tuple[str, ...], Patterns()] = (
         ".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".directory", ".nfs*", ".fuse_hidden*", ".Trash-*",

@@ -17,7 +17,7 @@ from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext
 from remotefs.errors import NotFound
 from remotefs.fuse.translate import absent_entry, attribute_change, entry_attributes, errno_of, statvfs
 from remotefs.names import COMPONENT_BYTES
-from remotefs.store.records import Inode
+from remotefs.store.records import Entry, Inode
 from remotefs.store.tree import COOKIES_BELOW
 from remotefs.vfs.filesystem import FileSystem
 from remotefs.vfs.handles import OpenFile
@@ -142,7 +142,7 @@ class Operations(pyfuse3.Operations):
     @answering
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         for entry in self._fs.namespace.readdir(fh, start_id):
-            attributes = entry_attributes(entry, self._timeout_s)
+            attributes = self._attributes(entry)
             if not pyfuse3.readdir_reply(token, FileNameT(entry.name.encode()), attributes, entry.cookie):
                 # The reply is full, and this entry is not in it: the kernel asks again from the last cookie.
                 return
@@ -162,7 +162,7 @@ class Operations(pyfuse3.Operations):
 
     @answering
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> pyfuse3.EntryAttributes:
-        return entry_attributes(self._fs.attributes.getattr(inode), self._timeout_s)
+        return self._attributes(self._fs.attributes.getattr(inode))
 
     @answering
     async def setattr(
@@ -174,7 +174,7 @@ class Operations(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> pyfuse3.EntryAttributes:
         changed = await self._fs.attributes.setattr(inode, attribute_change(attr, fields), fh)
-        return entry_attributes(changed, self._timeout_s)
+        return self._attributes(changed)
 
     @answering
     async def statfs(self, ctx: RequestContext) -> pyfuse3.StatvfsData:
@@ -235,7 +235,15 @@ class Operations(pyfuse3.Operations):
     def _known(self, inode: Inode, timeout_s: float | None = None) -> pyfuse3.EntryAttributes:
         # Invariant: each entry in a reply to the kernel counts one lookup, which a forget takes back.
         self._fs.handles.looked_up(inode.ino)
-        return entry_attributes(inode, self._timeout_s if timeout_s is None else timeout_s)
+        return self._attributes(inode, timeout_s)
+
+    def _attributes(self, record: Inode | Entry, timeout_s: float | None = None) -> pyfuse3.EntryAttributes:
+        shown = self._fs.attributes.shown(record)
+        attributes = entry_attributes(shown, self._timeout_s if timeout_s is None else timeout_s)
+        if shown is not record:
+            # The kernel asks each time: what gives a file its read bits back changes no attribute of it.
+            attributes.attr_timeout = 0.0
+        return attributes
 
 
 def _file_info(handle: OpenFile) -> pyfuse3.FileInfo:

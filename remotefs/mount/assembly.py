@@ -421,7 +421,10 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
         store, intents, parts.file_writer, parts.close_wait, handles, last_close, config.writeback, parts.wakeup.set
     )
     files = Files(store, parts.file_writer, lengths, handles, namespace, reading, closing, config.writeback)
-    attributes = Attributes(store, namespace, files, parts.disk, config.service.storage_bytes)
+    attributes = Attributes(
+        store, namespace, files, parts.file_reader, parts.disk, config.service.storage_bytes,
+        config.names.unreadable_mode,
+    )  # fmt: skip
     xattrs = ExtendedAttributes(
         store, intents, parts.file_reader, parts.in_flight, parts.failures, settings.state_dir / SOCKET_NAME,
         parts.service_clock.now_ns,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from remotefs.config import UnreadableMode
+from remotefs.data.files.reader import FileReader
 from remotefs.store.disk import Disk
-from remotefs.store.records import Inode
+from remotefs.store.records import Entry, Inode
 from remotefs.store.store import Store
 from remotefs.vfs.files import Files
 from remotefs.vfs.namespace import Namespace
 
 BLOCK_BYTES = 4096
+_READ_BITS = 0o444
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,37 @@ class FileSystemSize:
 class Attributes:
     """Reads and changes the attributes of inodes. `storage_bytes` is the most that the service stores (0: no bound)."""
 
-    def __init__(self, store: Store, namespace: Namespace, files: Files, disk: Disk, storage_bytes: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        namespace: Namespace,
+        files: Files,
+        reader: FileReader,
+        disk: Disk,
+        storage_bytes: int,
+        unreadable_mode: UnreadableMode,
+    ) -> None:
         self._tree = store.tree
         self._namespace = namespace
         self._files = files
+        self._reader = reader
         self._disk = disk
         self._storage_bytes = storage_bytes
+        self._hides_read_bits = unreadable_mode == "no-read"
 
     def getattr(self, ino: int) -> Inode:
         """Return the inode. Raises NotFound."""
         return self._namespace.inode(ino)
+
+    def shown(self, record: Inode | Entry) -> Inode | Entry:
+        """Return an inode or an entry as programs see it: without read bits where they could not read it, if so set."""
+        if not self._is_without_read_bits(record.ino):
+            return record
+        return record._replace(mode=record.mode & ~_READ_BITS)
+
+    def _is_without_read_bits(self, ino: int) -> bool:
+        inode = self._tree.find(ino) if self._hides_read_bits else None
+        return inode is not None and inode.is_file and not self._reader.is_readable(inode)
 
     async def setattr(self, ino: int, change: AttributeChange, fh: int | None) -> Inode:
         """Change attributes; return the inode. Only a new size touches the content, and may wait (A1).
@@ -57,7 +81,9 @@ class Attributes:
         inode = self._tree.get(ino)
         columns: dict[str, int] = {}
         if change.mode is not None:
-            columns["mode"] = inode.mode & ~0o7777 | change.mode & 0o7777
+            # A mode that starts from the one that is shown has no read bits; that takes none away.
+            keeps = not change.mode & _READ_BITS and self._is_without_read_bits(ino)
+            columns["mode"] = inode.mode & (~0o7777 | (_READ_BITS if keeps else 0)) | change.mode & 0o7777
         for name in ("uid", "gid", "atime_ns", "mtime_ns"):
             value = getattr(change, name)
             if value is not None:

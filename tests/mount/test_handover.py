@@ -113,3 +113,15 @@ def test_m4_id_waits_for_what_is_pending_and_says_what_does_not_get_there(
     ):
         refused = remotefs("id", *words, env=mount.env)
         assert (refused.returncode > 0, told in refused.stderr, refused.stdout) == (True, True, ""), refused
+
+
+def test_m8_programs_see_no_read_bits_of_what_cannot_be_read(server: FaultyServer, make_mount: MakeMount) -> None:
+    server.store.add("theirs", b"else", downloadable=False)
+    server.store.add("made", b"made", downloadable=True)
+    mount = make_mount(settings={"REMOTEFS_NAMES_UNREADABLE_MODE": "no-read"})
+    found = run("find", mount.path, "-type", "f", "!", "-perm", "/444").stdout.split()
+    assert found == [str(mount.path / "theirs")]
+    (mount.path / "theirs").chmod(0o640)
+    assert mount.path.joinpath("theirs").stat().st_mode & 0o777 == 0o200
+    (mount.path / "theirs").write_bytes(b"mine now")
+    assert mount.path.joinpath("theirs").stat().st_mode & 0o777 == 0o640

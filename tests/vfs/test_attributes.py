@@ -47,6 +47,30 @@ async def test_setattr_changes_what_it_is_told_and_no_more(host: Host) -> None:
         await host.fs.attributes.setattr(999, AttributeChange(mode=0), None)
 
 
+async def test_m8_a_file_that_cannot_be_read_here_is_shown_without_read_bits(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    server.store.add("theirs", b"not to be had", downloadable=False)
+    server.store.add("made", b"for all", downloadable=True)
+
+    def hiding(config: Config) -> Config:
+        return msgspec.structs.replace(config, names=msgspec.structs.replace(config.names, unreadable_mode="no-read"))
+
+    async with running(tmp_path, server, durability="local", change=hiding) as host:
+        await host.walk()
+        await host.write("mine", b"readable")
+        shown = host.fs.attributes.shown
+        bits = {name: shown(host.stat(name)).mode & 0o444 for name in host.ls()}
+        assert [name for name, mode in bits.items() if not mode] == ["theirs"]
+        before = host.stat("theirs")
+        # As `chmod u+x` does it, which starts from the mode that is shown.
+        change = AttributeChange(mode=shown(before).mode | 0o100)
+        after = await host.fs.attributes.setattr(before.ino, change, None)
+        assert (after.mode, shown(after).mode & 0o777) == (before.mode | 0o100, (before.mode & 0o333) | 0o100)
+        await host.write("theirs", b"replaced")
+        assert shown(host.stat("theirs")).mode & 0o400
+
+
 async def test_a_folder_whose_mode_was_set_is_the_users_own(host: Host) -> None:
     host.mkdir("d")
     host.parts.tree.update(host.stat("d").ino, implied=1)
