@@ -3,12 +3,13 @@
 # .envs/NAME. They hold the vendor's SDKs, other releases of pip and httpx's successor. Quick when all exist.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for lock in tests/*/*.lock; do
-    name=$(basename "$lock" .lock)
-    home=.envs/$name
-    cmp -s "$lock" "$home/.locked" && [ -x "$home/bin/python" ] && continue
+prepare() {
+    local lock=$1 home=.envs/$(basename "$1" .lock)
+    cmp -s "$lock" "$home/.locked" && [ -x "$home/bin/python" ] && return
     echo "preparing $home"
     .venv/bin/python -m venv --clear "$home"
     scripts/install.sh "$home/bin/python" "$lock"
     cp "$lock" "$home/.locked"
-done
+}
+export -f prepare
+printf '%s\0' tests/*/*.lock | xargs -0 -n 1 -P 2 bash -euo pipefail -c 'prepare "$1"' prepare

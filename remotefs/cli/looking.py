@@ -28,6 +28,8 @@ from remotefs.cli.local_bytes import sources_of
 
 # For one file, in seconds; the child gives itself up a little later.
 PATIENCE_S = 10.0
+# Where the bytes of one file are looked for in turn: staged, then as content.
+_MOST_PLACES = 3
 # Looks that are kept, some 60 bytes each.
 _MOST_KEPT = 20_000
 # The readers, which the extra `look` brings.
@@ -59,11 +61,22 @@ def looks_at(
     if missing and not all(find_spec(reader) for reader in READERS):
         notify("pages of PDFs and pixels of pictures are not looked at: install remotefs[look] for that")
         return found
-    types = {listed.file.file_id or "": listed.file.mime_type or "" for listed in missing}
     with Looker() as looker:
-        looked = {id_: looker.look(Question(path, types[id_])) for id_, path in locate(missing).items()}
+        looked = _look_at(missing, locate, looker)
     kept.add({file_id: look for file_id, look in looked.items() if look.failure is None})
     return found | looked
+
+
+def _look_at(
+    files: Sequence[Listed], locate: Callable[[Sequence[Listed]], Mapping[str, str]], looker: Looker
+) -> dict[str, Look]:
+    """Return the looks at files by id. Bytes that were moved meanwhile, as at the end of an upload, are found again."""
+    left, looked = {listed.file.file_id or "": listed for listed in files}, dict[str, Look]()
+    for _ in range(_MOST_PLACES):
+        places = locate(list(left.values())) if left else {}
+        looked |= {id_: looker.look(Question(path, left[id_].file.mime_type or "")) for id_, path in places.items()}
+        left = {id_: left[id_] for id_, path in places.items() if not Path(path).exists()}
+    return looked
 
 
 def _place() -> Path:

@@ -59,6 +59,17 @@ def looks_at(files: list[Listed]) -> dict[str, Look]:
     return looking.looks_at(files, locate)
 
 
+def test_m2_bytes_that_are_moved_meanwhile_are_found_again(tmp_path: Path) -> None:
+    """The end of an upload moves them from staging to the content."""
+    (tmp_path / "content").write_bytes(pdf(3))
+    places = iter(["staged", "content"])
+
+    def locate(here: Sequence[Listed]) -> dict[str, str]:
+        return {here[0].file.file_id or "": str(tmp_path / next(places))}
+
+    assert looking.looks_at([listed(tmp_path, "three", PDF)], locate) == {"file_three": Look(pages=3)}
+
+
 def test_m2_pages_encryption_and_pixels_are_found(tmp_path: Path) -> None:
     files = {
         "three": (pdf(3), PDF, Look(pages=3)),

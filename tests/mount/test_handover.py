@@ -73,10 +73,10 @@ def test_m8_m4_a_folder_is_listed_and_handed_over_without_a_request(
     assert _ids(mount, "-0", stdin=listed) == list(reversed(ids.values()))
     blocks = remotefs("id", "--json", "--title", mount.path, env=mount.env)
     assert [block["type"] for block in json.loads(blocks.stdout)] == [
-        "document", "document", "container_upload", "image", "container_upload"
+        "document", "document", "document", "image", "container_upload"
     ]  # fmt: skip
     assert json.loads(blocks.stdout)[1]["title"] == "in/b.txt"
-    assert f"{mount.path / 'in/c.json'}: container_upload: no other block takes application/json" in blocks.stderr
+    assert f"{mount.path / names[4]}: container_upload: no other block takes text/csv" in blocks.stderr
     [first, *_] = json.loads(_out(mount, "id", "--resources", "/data", mount.path))
     assert first == {"type": "file", "file_id": ids["in/a.txt"], "mount_path": "/data/in/a.txt"}
 

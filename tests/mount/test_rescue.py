@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import FaultyServer, faulty_server
+from tests.faults import FaultyServer, Reply, faulty_server
 from tests.mount.conftest import MakeMount
 from tests.mount.support import Mounted, is_mounted, remotefs, stored
 
@@ -170,7 +170,10 @@ def test_a_backup_of_a_working_mount_can_be_mounted(
         assert (again.returncode, "not empty" in again.stderr) == (1, True)
         inside = remotefs("backup", mount.path / "copy", mount.path)
         assert (inside.returncode, "in the mount itself" in inside.stderr) == (1, True)
+    # What the mount sent after the backup would be a file of others to the copy.
+    server.script.add(Reply(503), op="upload", times=None)
     mount.umount(0)
+    server.script.clear()
     mount.state = tmp_path / "copy"
     mount.started()
     assert {file.name: file.read_text() for file in mount.path.iterdir() if file.is_file()} == {

@@ -17,7 +17,7 @@ from tests.mount.support import environment, mounted, remotefs
 from tests.sdk.messages_stub import messages_stub
 from tests.sdk.test_sdk import ENVIRONMENTS, HERE
 
-PYTHON = ENVIRONMENTS / "anthropic-2.12.0" / "bin" / "python"
+PYTHON = ENVIRONMENTS / "anthropic-2.14.0" / "bin" / "python"
 PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Count 0/Kids[]>>endobj\ntrailer<</Root 1 0 R>>\n"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU"
 FILES = {
@@ -63,7 +63,7 @@ def test_m4_the_service_takes_every_block(server: FaultyServer, tmp_path: Path) 
         kinds = dict(zip(sorted(FILES | looked_at), [block["type"] for block in blocks], strict=True))
         assert (kinds["g.pdf"], kinds["h.png"], kinds["l.txt"]) == ("document", "image", "document")
         assert kinds["i.bin"] == "container_upload"
-        assert {kinds[name] for name in looked_at} <= {"container_upload"}
+        assert {kinds[name] for name in looked_at} <= {"container_upload"}, done.stderr
         with messages_stub(server.store, tmp_path / "server" / "files") as url:
             asked = json.dumps({"url": url, "key": KEY, "blocks": blocks})
             sent = subprocess.run(

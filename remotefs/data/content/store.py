@@ -66,6 +66,7 @@ class ContentStore:
         self.chunk_bytes = config.chunk_bytes
         self._folder = ContentFolder(folder)
         self._index = self._folder.index
+        self._disk = disk
         self._eviction = Eviction(self._folder, config, disk, is_open)
         self._adoption = Adoption(self._folder, durability)
         self._digest_of = digest_of
@@ -78,6 +79,11 @@ class ContentStore:
     def limit_bytes(self) -> int:
         """Return the bytes that cached content may take."""
         return self._eviction.limit_bytes
+
+    def check_fits(self, file_id: str, size_bytes: int) -> None:
+        """Raise OutOfSpace for content that no disk of this size could ever hold, as a listing may claim it."""
+        if size_bytes > self._disk.capacity:
+            raise OutOfSpace(f"{file_id}: its {size_bytes:,} bytes are more than the whole disk of the state folder")
 
     def has_all(self, file_id: str) -> bool:
         """Return whether every byte is here, as far as is known: damage shows when it is read."""

@@ -126,6 +126,8 @@ class Downloader:
         if size_bytes == 0:
             self._content.put(file_id, 0, 0, b"")
             return
+        # The request names each chunk.
+        self._content.check_fits(file_id, size_bytes)
         layout = Layout(size_bytes, self._content.chunk_bytes)
         await self._obtain(self._fetch(file_id, layout), WholeFileRequest(layout, priority))
 

@@ -614,6 +614,17 @@ async def test_what_a_tier_hands_out_is_held_to_the_listed_length(
             await bench.read(0, CHUNK)
 
 
+async def test_a_file_as_large_as_no_disk_is_not_asked_for_as_a_whole(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A listing may claim any size. To name each chunk of 16 TiB took all memory."""
+    service = Service({"f1": BIG})
+    async with running(tmp_path, service) as bench:
+        with pytest.raises(OutOfSpace):
+            await bench.downloader.fetch_all("f1", 1 << 44)
+        assert service.requests == []
+
+
 async def test_a_damaged_chunk_is_fetched_again(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     service = Service({"f1": BIG})
     async with running(tmp_path, service) as bench:
