@@ -68,8 +68,11 @@ class Life:
     boot: int = 1
     booted_s: float = 0.0
     is_restarted: bool = False
-    # What the clocks of the machine and of the service were ahead when a mount began, as far as both agreed.
+    # How far the clocks of the machine and of the service had come ahead of their lowest values when a mount began, as
+    # far as both agreed: that looks as if the time had passed in between.
     agreed_s: float = 0.0
+    lowest_wall_s: float = 0.0
+    lowest_service_s: float = 0.0
 
     def machine(self) -> Machine:
         """Return the clocks of this run of the machine."""
@@ -335,7 +338,10 @@ def _http_date(now_s: float) -> str | None:
 @asynccontextmanager
 async def _mount(life: Life) -> AsyncIterator[Host]:
     service_ahead_s = life.world.service_ahead_s + life.date_ahead_s
-    life.agreed_s = max(life.agreed_s, min(life.world.wall_ahead_s, service_ahead_s))
+    life.lowest_wall_s = min(life.lowest_wall_s, life.world.wall_ahead_s)
+    life.lowest_service_s = min(life.lowest_service_s, service_ahead_s)
+    risen_s = min(life.world.wall_ahead_s - life.lowest_wall_s, service_ahead_s - life.lowest_service_s)
+    life.agreed_s = max(life.agreed_s, risen_s)
     async with life.world.mounted(machine=life.machine(), working=False) as host:
         life.scene.host = host
         await host.walk()
