@@ -153,6 +153,11 @@ def describe(progress: Progress) -> str:
             return text
 
 
+def human_files(count: int) -> str:
+    """Return a number of files as people write it."""
+    return "1 file" if count == 1 else f"{count:,} files"
+
+
 def human_size(size: int) -> str:
     """Return a size in the largest unit that leaves at least 1 before the point."""
     value = float(size)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import msgspec
 import typer
 
-from remotefs.cli.console import bar_shown, human_size, notify, notify_first, progress_shown
+from remotefs.cli.console import bar_shown, human_files, human_size, notify, notify_first, progress_shown
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
 from remotefs.control.messages.base import Notice, Progress, Report
 from remotefs.mount.transfers.records import Outcome, Transferred
@@ -70,12 +70,12 @@ def print_transferred(done: Sequence[Transferred], *, as_json: bool, next_one: s
     for outcome, words in _DONE.items():
         files = [file for file in done if file.outcome is outcome]
         if files:
-            notify(f"{len(files):,} files {words}, {human_size(sum(file.size for file in files))}")
+            notify(f"{human_files(len(files))} {words}, {human_size(sum(file.size for file in files))}")
     kept = sum(file.outcome in _KEPT for file in done)
     if kept:
-        notify(f"{kept:,} files are not with the service yet; nothing is lost, {next_one}")
+        notify(f"not with the service yet: {human_files(kept)}; nothing is lost, {next_one}")
     if len(left_out) > kept:
-        notify(f"{len(left_out) - kept:,} files failed")
+        notify(f"{human_files(len(left_out) - kept)} failed")
         raise typer.Exit(EXIT_FAILED)
     if kept:
         raise typer.Exit(EXIT_WORK_LEFT)

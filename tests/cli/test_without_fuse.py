@@ -71,9 +71,9 @@ def test_files_are_put_and_fetched(tmp_path: Path, without: dict[str, str]) -> N
     with running_server(tmp_path / "root", env=without) as server:
         env = {**without, "ANTHROPIC_API_KEY": server.key, "ANTHROPIC_BASE_URL": server.url}
         done = command("put", tmp_path / "src", "in/", env=env)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "remotefs: 1 files sent, 1 bytes\n")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "remotefs: 1 file sent, 1 bytes\n")
         done = command("get", "in", tmp_path / "out", env=env)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "remotefs: 1 files fetched, 1 bytes\n")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "remotefs: 1 file fetched, 1 bytes\n")
     assert (tmp_path / "out" / "in" / "src" / "a.txt").read_bytes() == b"a"
 
 

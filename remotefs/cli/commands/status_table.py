@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from remotefs.cli.console import human_duration, human_size
+from remotefs.cli.console import human_duration, human_files, human_size
 from remotefs.control.messages.status import (
     ExpiringFiles,
     FailedRequest,
@@ -72,8 +72,7 @@ def _pending(kind: PendingKind) -> str:
 
 
 def _expiring(expiring: ExpiringFiles) -> str:
-    files = "1 file" if expiring.count == 1 else f"{expiring.count:,} files"
-    return f"{files} within a day, the first {expiring.first} at {_moment(expiring.first_at)}"
+    return f"{human_files(expiring.count)} within a day, the first {expiring.first} at {_moment(expiring.first_at)}"
 
 
 def _uploading(upload: Uploading) -> str:
