@@ -78,6 +78,15 @@ LIVES = {
         ((1.28, "crash", 0, "points", 3, "all", 600.0), (3.38, "spoil", "list", "529", 0, 5)),
         durability="remote", downloadable=True,
     ),
+    "a conflict copy that is edited takes the plain name": Life(
+        5059,
+        (
+            User(0, (("sleep", 80.0), ("put", "q.txt", 5000, 1105))),
+            User(1, (("sleep", 200.0), ("patch", "q.txt", 300, 20, 2002))),
+            User(1, (("put", "q.txt", 90, 2101),)),
+        ),
+        (), machines=2, durability="local",
+    ),
     "a reader of a service that hangs waits ten seconds": Life(
         1, (User(0, (("sleep", 40.0), ("list", "d"), ("sleep", 20.0), ("get", "p"))),),
         ((1.0, "upload", "shared/p", 9000, 7, True, 0), (2.0, "spoil", "content", "silence", 0, 5)),

@@ -122,6 +122,22 @@ async def test_n3_a_twin_takes_its_plain_name_once_that_is_free(tmp_path: Path, 
         assert copy not in host.ls("d")
 
 
+async def test_n3_a_twin_that_was_edited_is_the_newest_and_takes_its_plain_name(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    server.store.add("f.txt", b"old", downloadable=True)
+    async with machine(tmp_path, server) as host:
+        await host.walk()
+        server.store.add("f.txt", b"newer", downloadable=True)
+        for _ in range(3):
+            await host.walk()
+        await host.write(next(name for name in host.ls() if name != "f.txt"), b"edited")
+        await host.settled()
+        for _ in range(2):
+            await host.walk()
+        assert await host.read("f.txt") == b"edited"
+
+
 async def test_n3_a_twin_keeps_its_spelling_while_another_file_takes_the_name(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
