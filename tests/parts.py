@@ -51,8 +51,8 @@ _PATIENCE = 100
 # More than any socket buffer takes: of an upload as large not all is sent while the server does not read.
 LARGE = 24 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-# The most that the kernel asks for in one READ.
-_READ_BYTES = 1 << 20
+# The most that is asked for at once. A listing may claim any size.
+_READ_BYTES = 64 << 20
 Steps = Callable[[], list[str]]
 
 
@@ -265,7 +265,7 @@ class Host:
             await self.close(handle)
 
     async def _read_to_end(self, fh: int, size: int) -> bytes:
-        """Read as the kernel does: at most so much in one call, up to the size that stat(2) told."""
+        """Read up to the size that stat(2) told, in bounded calls."""
         data = await self.fs.files.read(fh, 0, min(size, _READ_BYTES))
         while data and len(data) < size:
             piece = await self.fs.files.read(fh, len(data), min(size - len(data), _READ_BYTES))

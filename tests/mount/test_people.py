@@ -72,6 +72,7 @@ def test_a_command_for_one_of_several_mounts_says_how_it_is_chosen(make_mount: M
         assert "choose one with --mount (" in remotefs(*words).stderr
 
 
+@pytest.mark.long
 def test_a_mount_that_hangs_is_taken_down_and_hangs_no_command(make_mount: MakeMount) -> None:
     mount = make_mount()
     pid = mount.pid

@@ -82,7 +82,11 @@ def flipped(database: Path) -> None:
     database.write_bytes(data)
 
 
-@pytest.mark.parametrize("spoil", [overwritten, truncated, flipped], ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize(
+    "spoil",
+    [overwritten, *(pytest.param(spoil, marks=pytest.mark.long) for spoil in (truncated, flipped))],
+    ids=lambda spoil: spoil.__name__,
+)
 def test_with_a_damaged_database_export_saves_the_bytes_and_repair_the_folder(
     killed: Mounted, server: FaultyServer, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:

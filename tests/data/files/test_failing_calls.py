@@ -183,6 +183,7 @@ async def test_content_that_nobody_must_read_again_is_not_read_because_it_cannot
     assert not content.where("file_1").exists()
 
 
+@pytest.mark.long
 async def test_a_database_that_fails_while_an_upload_is_bound_ends_no_worker(host: Host) -> None:
     """What notes the failure fails too, and so does what keeps the sums of the bytes."""
     held = host.server.script.add(HoldReply(), op="upload", times=1)

@@ -95,6 +95,7 @@ async def test_h8_no_turn_looks_at_all_that_is_pending(
         assert not turns.folders
 
 
+@pytest.mark.long
 async def test_h8_nor_does_a_turn_of_the_dispatcher(
     tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
 ) -> None:
