@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.faults import FaultyServer
 from tests.mount.conftest import MakeMount
 from tests.mount.support import is_mounted, is_running, remotefs
