@@ -93,6 +93,7 @@ def slow(server: FaultyServer, tmp_path: Path) -> Keeping:
     return action
 
 
+@pytest.mark.long
 def test_a_log_gets_there_while_it_grows(server: FaultyServer, make_mount: MakeMount, slow: Keeping) -> None:
     mount = make_mount(settings=SETTINGS)
     log = mount.path / "app.log"

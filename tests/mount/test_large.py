@@ -55,6 +55,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
         yield server
 
 
+@pytest.mark.long
 def test_240_mb_go_up_and_come_down_in_200_mb_of_memory(server: ServerProcess, tmp_path: Path) -> None:
     _check_that_it_goes_up_and_comes_down(server, tmp_path, SAMPLE_SIZE)
 

@@ -70,6 +70,7 @@ WHOLE = {"builder": "1", "runner": "1", "remotefs": "0.1.0"}
 
 
 @pytest.mark.mount
+@pytest.mark.long
 def test_a_set_up_that_broke_is_made_again_and_then_left_alone(checkout: Checkout) -> None:
     # As far as one gets that is stopped at once.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout.place / ".venv"], check=True)

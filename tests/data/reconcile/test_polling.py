@@ -112,6 +112,7 @@ async def test_what_happened_while_nothing_was_mounted_shows_at_once(
         assert await shown(host, "meanwhile") <= 2.0
 
 
+@pytest.mark.long
 async def test_a4_a_tree_that_is_known_is_not_listed_whole_at_the_next_mount(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
