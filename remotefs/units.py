@@ -7,11 +7,13 @@ or seconds. The libraries for this are larger than these lines, read one of the 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 _NUMBER = r"(\d{1,30}(?:\.\d{1,30})?(?:[eE][+-]?\d{1,2})?)"
 _SIZE = re.compile(rf"{_NUMBER}\s*(?:([KMGTP])(i?B)?|B)?", re.IGNORECASE | re.ASCII)
 _TIME = re.compile(rf"{_NUMBER}\s*(ms|s|m|min|h|d)?", re.IGNORECASE | re.ASCII)
 _POWERS = " KMGTP"
+_NS = 1_000_000_000
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 SIZE_UNITS = "bytes, or with K, M, G or T"
@@ -64,6 +66,11 @@ def short_time_text(seconds: int) -> str:
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{seconds // int(_SECONDS[unit])}{unit}"
     return f"{seconds}s"
+
+
+def rfc3339(at_ns: int) -> str:
+    """Return a time in ns since the epoch as RFC 3339 writes it, in UTC."""
+    return datetime.fromtimestamp(at_ns / _NS, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _value(number: str) -> int | float:

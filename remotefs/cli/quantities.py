@@ -6,6 +6,7 @@ from functools import partial
 
 import typer
 
+from remotefs.config import EXPIRY
 from remotefs.setting_kinds import Kind, Size, Time
 
 _DAY_S = 86_400.0
@@ -19,10 +20,17 @@ def _read(kind: Kind, text: str) -> object:
         raise typer.BadParameter(f"{kind.shown(text)} is not valid: give {kind.allowed}") from None
 
 
+def age_of(text: str) -> float:
+    """Return the seconds of an option in which a plain number is days."""
+    days = days_of(text)
+    assert isinstance(days, float)
+    return days * _DAY_S
+
+
 # For the `parser` of a typer.Option: seconds, days (also for a plain number), bytes.
 time_of = partial(_read, Time(0, 365 * _DAY_S))
 days_of = partial(_read, Time(0, 36_500 * _DAY_S, plain_s=_DAY_S))
-# What the service takes for an expiry: an hour to 90 days.
-expiry_of = partial(_read, Time(3600, 90 * _DAY_S))
+# What the service takes for an expiry.
+expiry_of = partial(_read, EXPIRY)
 size_of = partial(_read, Size(0, 1 << 60))
 some_bytes_of = partial(_read, Size(1, 1 << 60))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from remotefs.api.usable import NOT_THERE, Use, use_of
@@ -20,6 +19,7 @@ from remotefs.data.writeback.failures import Failures
 from remotefs.errors import AttributeTooBig, InvalidArgument, NoAttribute, NotPermitted, Unsupported
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
 from remotefs.store.store import Store
+from remotefs.units import rfc3339
 from remotefs.vfs.upload_attributes import UploadAttributes
 
 # As the kernel's own limits (xattr(7)); in all as ext4 with large inodes would hold.
@@ -29,7 +29,6 @@ MAX_XATTR_TOTAL_BYTES = 4 * 65_536
 # The kernel asks for it before each write(2), and takes "no such attribute" for what it is: nothing to clear. For every
 # other namespace "not supported" is the answer that makes coreutils stop asking file after file.
 _CAPABILITY = b"security.capability"
-_NS = 1_000_000_000
 
 
 class ExtendedAttributes:
@@ -163,16 +162,12 @@ class ExtendedAttributes:
 
 
 def _remote_fact(remote: Remote, name: bytes) -> bytes | None:
-    expires = _rfc3339(remote.expires_ns) if remote.expires_ns is not None else "never"
+    expires = rfc3339(remote.expires_ns) if remote.expires_ns is not None else "never"
     facts = {
         b"id": remote.file_id,
-        b"created_at": _rfc3339(remote.created_ns),
+        b"created_at": rfc3339(remote.created_ns),
         b"expires_at": expires,
         b"downloadable": "true" if remote.downloadable else "false",
     }
     value = facts.get(name)
     return value.encode() if value is not None else None
-
-
-def _rfc3339(at_ns: int) -> str:
-    return datetime.fromtimestamp(at_ns / _NS, UTC).isoformat().replace("+00:00", "Z")

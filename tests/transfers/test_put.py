@@ -7,17 +7,14 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-import pytest
 import trio
 
-from remotefs import config
 from remotefs.server.queries import ListQuery
 from tests.faults import FaultyServer, Hold, HoldReply, LostReply, Reply
 from tests.parts import running
 from tests.transfers.support import put, request, write
 
 Server, Clock = FaultyServer, trio.abc.Clock
-with_types = pytest.mark.skipif(not hasattr(config, "EXPIRY"), reason="no file takes a type or an expiry yet")
 
 
 def uploads(server: Server) -> int:
@@ -193,7 +190,6 @@ async def test_folders_and_files_do_not_take_each_others_place(tmp_path: Path, s
     assert done["x/x/deep/er"].reason == "the folder above it could not be made"
 
 
-@with_types
 async def test_the_type_and_the_expiry_are_those_that_were_asked_for(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:
@@ -213,7 +209,6 @@ async def test_the_type_and_the_expiry_are_those_that_were_asked_for(
     assert record.expires_us == record.created_us + 7 * 86_400_000_000
 
 
-@with_types
 async def test_a_type_that_cannot_be_is_named_and_nothing_is_made(tmp_path: Path, server: Server, clock: Clock) -> None:
     done = await put(tmp_path, server, request(write(tmp_path / "a", b"a"), mime_type="nonsense"))
     assert "nonsense" in (done["a"].reason or "")

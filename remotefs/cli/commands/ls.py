@@ -27,13 +27,12 @@ from remotefs.cli.console import human_size, notify, print_names, print_table, r
 from remotefs.cli.listing import Listed, Place, listed_below, places_of
 from remotefs.cli.local_bytes import sums_of
 from remotefs.cli.looking import looks_at
-from remotefs.cli.quantities import days_of
+from remotefs.cli.quantities import age_of
 from remotefs.control.find import find_mount, find_mounts
 from remotefs.errors import UsageError
 
-_DAY_S = 86_400.0
 # An expiry within this time is shown.
-SOON_S = 7 * _DAY_S
+SOON_S = 7 * 86_400.0
 _ROWS_A_TABLE = 500
 T = TypeVar("T")
 
@@ -53,14 +52,14 @@ def ls(
     ] = False,
     since: Annotated[
         float | None,
-        typer.Option(parser=days_of, metavar="TIME", help="Only files made within this time, such as 1d or 2h."),
+        typer.Option(parser=age_of, metavar="TIME", help="Only files made within this time, such as 1d or 2h."),
     ] = None,
     older: Annotated[
-        float | None, typer.Option(parser=days_of, metavar="TIME", help="Only files made longer ago, such as 30d.")
+        float | None, typer.Option(parser=age_of, metavar="TIME", help="Only files made longer ago, such as 30d.")
     ] = None,
     expiring: Annotated[bool, typer.Option("--expiring", help="Only files that expire within 7 days.")] = False,
     within: Annotated[
-        float | None, typer.Option(parser=days_of, metavar="TIME", help="Only files that expire within this time.")
+        float | None, typer.Option(parser=age_of, metavar="TIME", help="Only files that expire within this time.")
     ] = None,
     unreadable: Annotated[
         bool, typer.Option("--unreadable", help="Only files that cannot be read on this machine.")
@@ -89,12 +88,12 @@ def ls(
     Folders are listed with everything below them. The mount answers from its tree, without a request to the service.
     Ages count from the upload, by the service's clock.
     """
-    soon_s = SOON_S if within is None else within * _DAY_S
+    soon_s = SOON_S if within is None else within
     wanted = Filter(
         generated=generated,
         unreadable=unreadable,
-        since_s=None if since is None else since * _DAY_S,
-        older_s=None if older is None else older * _DAY_S,
+        since_s=since,
+        older_s=older,
         expires_within_s=soon_s if expiring or within is not None else None,
         type_pattern=type_pattern,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from remotefs.api.usable import NOT_THERE, Look, Use, essence, use_of
-from remotefs.cli.console import human_duration, human_size
+from remotefs.cli.console import human_duration, human_files, human_size
 from remotefs.cli.listing import Listed
 from remotefs.control.messages.ls import ListedFile
 
@@ -116,4 +116,4 @@ class Summary:
 
 
 def _count(files: int, size: int) -> str:
-    return f"{files:,} file{'s' * (files != 1)}, {human_size(size)}"
+    return f"{human_files(files)}, {human_size(size)}"

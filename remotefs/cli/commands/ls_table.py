@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from remotefs.api.usable import Use, essence
 from remotefs.cli.commands.duplicates import Copies
-from remotefs.cli.commands.ls_filters import NS, age_s, left_s
+from remotefs.cli.commands.ls_filters import age_s, left_s
 from remotefs.cli.console import human_duration, human_size, json_text
 from remotefs.cli.listing import Listed
+from remotefs.units import rfc3339
 
 # The characters of an id that a mark shows: enough to tell files apart.
 _MARK = 6
@@ -55,8 +55,8 @@ def record(listed: Listed, use: Use, *, copies: Copies | None = None) -> dict[st
         "id": file.file_id,
         "size": file.size,
         "mime_type": file.mime_type,
-        "created_at": _rfc3339(file.created_ns),
-        "expires_at": _rfc3339(file.expires_ns),
+        "created_at": _moment(file.created_ns),
+        "expires_at": _moment(file.expires_ns),
         "state": file.state,
         "readable": file.readable,
         "here": file.here,
@@ -105,7 +105,5 @@ def _id(file_id: str | None, *, short: bool) -> str:
     return f"…{file_id[-_MARK:]}" if short else file_id
 
 
-def _rfc3339(at_ns: int | None) -> str | None:
-    if at_ns is None:
-        return None
-    return datetime.fromtimestamp(at_ns / NS, UTC).isoformat().replace("+00:00", "Z")
+def _moment(at_ns: int | None) -> str | None:
+    return None if at_ns is None else rfc3339(at_ns)
