@@ -65,13 +65,15 @@ class Attributes:
 
     def shown(self, record: Inode | Entry) -> Inode | Entry:
         """Return an inode or an entry as programs see it: without read bits where they could not read it, if so set."""
-        if not self._is_without_read_bits(record.ino):
+        if not self._hides_read_bits:
+            return record
+        inode = record if isinstance(record, Inode) else self._tree.find(record.ino)
+        if inode is None or not self._is_without_read_bits(inode):
             return record
         return record._replace(mode=record.mode & ~_READ_BITS)
 
-    def _is_without_read_bits(self, ino: int) -> bool:
-        inode = self._tree.find(ino) if self._hides_read_bits else None
-        return inode is not None and inode.is_file and not self._reader.is_readable(inode)
+    def _is_without_read_bits(self, inode: Inode) -> bool:
+        return self._hides_read_bits and inode.is_file and not self._reader.is_readable(inode)
 
     async def setattr(self, ino: int, change: AttributeChange, fh: int | None) -> Inode:
         """Change attributes; return the inode. Only a new size touches the content, and may wait (A1).
@@ -82,7 +84,7 @@ class Attributes:
         columns: dict[str, int] = {}
         if change.mode is not None:
             # A mode that starts from the one that is shown has no read bits; that takes none away.
-            keeps = not change.mode & _READ_BITS and self._is_without_read_bits(ino)
+            keeps = not change.mode & _READ_BITS and self._is_without_read_bits(inode)
             columns["mode"] = inode.mode & (~0o7777 | (_READ_BITS if keeps else 0)) | change.mode & 0o7777
         for name in ("uid", "gid", "atime_ns", "mtime_ns"):
             value = getattr(change, name)

@@ -54,11 +54,11 @@ class Lengths:
                 f"inode {inode.ino} was replaced: what its file holds was not what it seemed; open it again"
             )
 
-    async def verify(self, inode: Inode, *, expects_look: bool = False) -> bool:
+    async def verify(self, inode: Inode, expects_look: Callable[[int], bool]) -> bool:
         """Return whether the length of an inode that is about to be opened is sure.
 
-        Starts a download if needed, of the beginning alone if no more than a look is expected. A reply that announces
-        no length leaves it unsure.
+        Starts a download if needed, of the beginning alone where `expects_look`, which gets the inode's number, says
+        that no more will be read. A reply that announces no length leaves it unsure.
 
         Raises StaleError when the length is wrong: another inode has the name now. Raises as a read does.
         """
@@ -67,7 +67,7 @@ class Lengths:
         if remote is None:
             return True
         async with self.judging():
-            if await self._downloader.verify_length(remote.file_id, inode.size, is_look=expects_look):
+            if await self._downloader.verify_length(remote.file_id, inode.size, is_look=expects_look(inode.ino)):
                 self._sure[remote.file_id] = None
                 return True
         return False
