@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from remotefs.errors import AlreadyExists, CorruptionError
+from remotefs.store.records import Inode
 
 _PIECE_BYTES = 1 << 20
 
@@ -22,6 +23,16 @@ class Looks(NamedTuple):
     atime_ns: int
     mtime_ns: int
 
+    @classmethod
+    def of(cls, status: os.stat_result) -> Looks:
+        """Return those of a file of this machine."""
+        return cls(status.st_size, status.st_mode, status.st_atime_ns, status.st_mtime_ns)
+
+    @classmethod
+    def of_inode(cls, inode: Inode) -> Looks:
+        """Return those of a file of the tree."""
+        return cls(inode.size, inode.mode, inode.atime_ns, inode.mtime_ns)
+
 
 def copy_file(source: BinaryIO, target: Path, looks: Looks, *, force: bool) -> None:
     """Copy a file, for a thread. Raises OSError, AlreadyExists, CorruptionError where it is shorter than it looks."""
@@ -29,8 +40,13 @@ def copy_file(source: BinaryIO, target: Path, looks: Looks, *, force: bool) -> N
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with open(fd, "wb") as copy:  # noqa: PTH123 - a descriptor, for its mode and its flags
             copy_bytes(source, copy.fileno(), looks.size)
-            os.fchmod(fd, stat.S_IMODE(looks.mode) & 0o777)
-            os.utime(fd, ns=(looks.atime_ns, looks.mtime_ns))
+            dress(fd, looks)
+
+
+def dress(fd: int, looks: Looks) -> None:
+    """Give a copy its mode, without set-id bits, and its times. Raises OSError."""
+    os.fchmod(fd, stat.S_IMODE(looks.mode) & 0o777)
+    os.utime(fd, ns=(looks.atime_ns, looks.mtime_ns))
 
 
 def copy_bytes(source: BinaryIO, target: int, size: int, check: Callable[[], None] = lambda: None) -> None:

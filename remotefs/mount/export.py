@@ -78,7 +78,9 @@ class Export:
         elif inode.is_file:
             self._report(Notice(text=path))
             with await self._source(inode, path) as source:
-                await trio.to_thread.run_sync(partial(copy_file, source, target, _looks(inode), force=self._force))
+                await trio.to_thread.run_sync(
+                    partial(copy_file, source, target, Looks.of_inode(inode), force=self._force)
+                )
             self.files += 1
             self.bytes += inode.size
             self.copied.add(path)
@@ -94,7 +96,3 @@ class Export:
         if source is None:
             raise NotReadable(f"{path}: its bytes are not on this disk; `remotefs warm` fetches what can be fetched")
         return source
-
-
-def _looks(inode: Inode) -> Looks:
-    return Looks(inode.size, inode.mode, inode.atime_ns, inode.mtime_ns)

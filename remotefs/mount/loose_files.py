@@ -83,7 +83,7 @@ class LooseExport:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with loose.file.open("rb") as source:
             status = os.fstat(source.fileno())
-            looks = Looks(status.st_size, loose.mode, status.st_atime_ns, status.st_mtime_ns)
+            looks = Looks.of(status)._replace(mode=loose.mode)
             copy_file(source, target, looks, force=self._force)
         self.files += 1
         self.bytes += status.st_size

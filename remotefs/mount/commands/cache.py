@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import trio
 
 from remotefs.api.budget import Priority
-from remotefs.control.messages.base import Command, Leftover, Nothing, Report, Warming
+from remotefs.control.messages.base import Command, Leftover, Nothing, Report
 from remotefs.control.messages.cache import (
     CACHE_CLEAR,
     CACHE_INFO,
@@ -37,6 +37,8 @@ from remotefs.data.intents.paths import InodePaths
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.errors import OutOfSpace, RemotefsError
 from remotefs.mount.commands.lookup import NAMED, files_at
+from remotefs.mount.progress import Count
+from remotefs.mount.turns import Turns, several_at_once
 from remotefs.store.disk import Disk
 from remotefs.store.records import Inode
 from remotefs.store.store import Store
@@ -183,11 +185,11 @@ class SoleFiles:
     async def all(self) -> list[Inode]:
         """Return all such files whose content is here; lets other tasks run in between."""
         found: list[Inode] = []
-        for number, (file_id, entry) in enumerate(self._content.kept().items()):
+        turns = Turns(_IDS_A_TURN)
+        for file_id, entry in self._content.kept().items():
             if entry.pinned and self.is_sole(file_id):
                 found += self._store.tree.holders(file_id)[:1]
-            if number % _IDS_A_TURN == 0:
-                await trio.lowlevel.checkpoint()
+            await turns.step()
         return found
 
     def summary(self, files: Iterable[Inode]) -> SoleCopies:
@@ -211,14 +213,18 @@ class Warmer:
 
     async def fetch(self, files: list[Inode], report: Report) -> dict[int, str]:
         """Fetch what is not here; return by inode why a file still is not. Reports each file that is done."""
-        progress = _WarmProgress(files, [file for file in files if not self._locator.is_here(file)], report)
+        missing = [file for file in files if not self._locator.is_here(file)]
+        size, size_missing = (sum(file.size for file in some) for some in (files, missing))
+        progress = Count(size, len(files), report, size_done=size - size_missing, files_done=len(files) - len(missing))
+        progress.underway()
         reasons: dict[int, str] = {}
-        limit = trio.CapacityLimiter(_TOGETHER)
-        progress.report()
-        async with trio.open_nursery() as nursery:
-            for file in progress.missing:
-                await limit.acquire_on_behalf_of(file.ino)
-                nursery.start_soon(self._fetch, file, limit, reasons, progress)
+
+        async def fetch(file: Inode) -> None:
+            if (reason := await self._fetch(file)) is not None:
+                reasons[file.ino] = reason
+            progress.done(file.size)
+
+        await several_at_once(missing, fetch, _TOGETHER)
         # What came may have been evicted again by what came after it.
         return reasons | {file.ino: _TOO_MUCH for file in files if not self._is_here(file, reasons)}
 
@@ -226,43 +232,14 @@ class Warmer:
         inode = self._tree.find(file.ino)
         return file.ino in reasons or inode is None or self._locator.is_here(inode)
 
-    async def _fetch(
-        self, file: Inode, limit: trio.CapacityLimiter, reasons: dict[int, str], progress: _WarmProgress
-    ) -> None:
+    async def _fetch(self, file: Inode) -> str | None:
+        """Fetch a file; return why that cannot be, if it cannot."""
         try:
             self._reader.check_readable(file)
             assert file.file_id is not None
             await self._downloader.fetch_all(file.file_id, file.size, priority=Priority.PREFETCH)
         except OutOfSpace:
-            reasons[file.ino] = _TOO_MUCH
+            return _TOO_MUCH
         except RemotefsError as error:
-            reasons[file.ino] = str(error)
-        finally:
-            limit.release_on_behalf_of(file.ino)
-        progress.done(file)
-
-
-class _WarmProgress:
-    """Counts the files of one run that are done, those that failed too."""
-
-    def __init__(self, files: list[Inode], missing: list[Inode], report: Report) -> None:
-        self.missing = missing
-        self._report = report
-        self._files = len(files)
-        self._bytes = sum(file.size for file in files)
-        self._files_done = self._files - len(missing)
-        self._bytes_done = self._bytes - sum(file.size for file in missing)
-
-    def done(self, file: Inode) -> None:
-        """Count a file and report."""
-        self._files_done += 1
-        self._bytes_done += file.size
-        self.report()
-
-    def report(self) -> None:
-        """Report how far the run is."""
-        self._report(
-            Warming(
-                files_done=self._files_done, files=self._files, bytes_done=self._bytes_done, bytes=self._bytes,
-            )
-        )  # fmt: skip
+            return str(error)
+        return None

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import trio
-
 from remotefs.data.intents.paths import InodePaths
 from remotefs.errors import NotFound
+from remotefs.mount.turns import Turns
 from remotefs.store.records import Inode
 from remotefs.store.store import Store
 from remotefs.store.tree import Tree
@@ -36,11 +35,10 @@ async def files_at(tree: Tree, path: str) -> list[Inode]:
     inode = resolve(tree, path)
     if not inode.is_dir:
         return [inode]
-    found = []
+    found, turns = [], Turns(_FILES_A_TURN)
     for file in tree.files_beneath(inode.ino):
         found.append(file)
-        if len(found) % _FILES_A_TURN == 0:
-            await trio.lowlevel.checkpoint()
+        await turns.step()
     return found
 
 

@@ -30,6 +30,7 @@ from remotefs.data.files.locator import Locator
 from remotefs.data.files.reader import FileReader
 from remotefs.errors import InvalidArgument, NotFound, RemotefsError
 from remotefs.mount.commands.lookup import in_order, resolve
+from remotefs.mount.turns import Turns
 from remotefs.store.records import ContentState, Inode, Origin
 from remotefs.store.store import Store
 from remotefs.vfs.xattrs import ExtendedAttributes
@@ -81,7 +82,7 @@ class LsCommands:
         files: list[ListedFile] = []
         is_any_pending = self._store.journal.is_longer_than(0)
         is_any_renamed = self._store.renames.first() is not None
-        length = 0
+        length, turns = 0, Turns(_NAMES_A_TURN)
         for looked_at, (place, below, inode) in enumerate(self._names(params), start=1):
             if inode.is_file:
                 pending = is_any_renamed or (is_any_pending and self._store.journal.of_inode(inode.ino) is not None)
@@ -89,8 +90,7 @@ class LsCommands:
             length += len(params.paths[place]) + len(below)
             if looked_at == _PAGE or length >= _PAGE_CHARACTERS:
                 return LsPage(files=tuple(files), place=place, after=below or _ITSELF, now_ns=self._now_ns())
-            if looked_at % _NAMES_A_TURN == 0:
-                await trio.lowlevel.checkpoint()
+            await turns.step()
         return LsPage(files=tuple(files), now_ns=self._now_ns())
 
     def _names(self, params: LsParams) -> Iterator[tuple[int, str, Inode]]:
@@ -152,11 +152,10 @@ class LsCommands:
 
         A reader that goes through the mount in the order of names would have the next files fetched.
         """
-        sources: list[str | None] = []
-        for number, path in enumerate(params.paths, start=1):
+        sources, turns = list[str | None](), Turns(_NAMES_A_TURN)
+        for path in params.paths:
             sources.append(self._source(path))
-            if number % _NAMES_A_TURN == 0:
-                await trio.lowlevel.checkpoint()
+            await turns.step()
         return SourcesResult(tuple(sources))
 
     def _source(self, path: str) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from remotefs.control.messages.base import Command, Report
 from remotefs.control.messages.put import SENT, THERE, SentParams, SentResult, ThereParams, ThereResult
 from remotefs.mount.assembly import Components
+from remotefs.mount.transfers.known import there
 from remotefs.mount.transfers.sending import Sending
-from remotefs.mount.transfers.unmounted_target import there
 
 
 class PutCommands:

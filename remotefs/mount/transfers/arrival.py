@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from remotefs.errors import AlreadyExists, NotADirectory
-from remotefs.mount.copying import Looks
+from remotefs.mount.copying import Looks, dress
 
 # So many characters of a name stand in that of its part: with the rest it fits into 255 bytes, whatever they are.
 _SHOWN_CHARACTERS = 40
@@ -56,8 +56,7 @@ class Arrival:
     def finish(self) -> None:
         """Give the file its looks and its name. Raises AlreadyExists, OSError."""
         assert self._fd is not None
-        os.fchmod(self._fd, stat.S_IMODE(self._looks.mode) & _PERMISSIONS)
-        os.utime(self._fd, ns=(self._looks.atime_ns, self._looks.mtime_ns))
+        dress(self._fd, self._looks)
         # A power cut must not leave a name without its bytes.
         os.fsync(self._fd)
         check_free(self._target, force=self._force)

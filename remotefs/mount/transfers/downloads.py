@@ -13,9 +13,10 @@ import trio
 
 from remotefs.control.messages.base import Report
 from remotefs.errors import NotADirectory, NotReadable, RemotefsError
+from remotefs.mount.progress import Count
 from remotefs.mount.transfers.arrival import Arrival, is_present, make_folder, make_link
 from remotefs.mount.transfers.records import Download, Kind, Outcome, Transferred, reason_of
-from remotefs.mount.transfers.uploads import Count
+from remotefs.mount.turns import several_at_once
 
 # Files that are fetched at one time: enough for small files behind a slow line. The request budget paces them.
 _TOGETHER = 16
@@ -61,24 +62,18 @@ class Downloads:
         progress = Count(sum(file.looks.size for file in files), len(files), report)
         for folder in (download for download in downloads if download.kind is Kind.FOLDER):
             await self._attempt(folder, progress)
-        limit = trio.CapacityLimiter(_TOGETHER)
-        async with trio.open_nursery() as nursery:
-            for download in downloads:
-                if download.kind is None:
-                    self.refuse(download.path, self._folder.joinpath(*download.place), download.reason)
-                elif download.kind is not Kind.FOLDER:
-                    await limit.acquire_on_behalf_of(download)
-                    nursery.start_soon(self._copy, download, limit, progress)
+        for odd in (download for download in downloads if download.kind is None):
+            self.refuse(odd.path, self._folder.joinpath(*odd.place), odd.reason)
+
+        async def copy(download: Download) -> None:
+            await self._attempt(download, progress)
+            if download.kind is Kind.FILE:
+                progress.done()
+
+        others = [download for download in downloads if download.kind in {Kind.FILE, Kind.LINK}]
+        await several_at_once(others, copy, _TOGETHER)
 
     # -- one entry
-
-    async def _copy(self, download: Download, limit: trio.CapacityLimiter, progress: Count) -> None:
-        try:
-            await self._attempt(download, progress)
-        finally:
-            limit.release_on_behalf_of(download)
-        if download.kind is Kind.FILE:
-            progress.done()
 
     async def _attempt(self, download: Download, progress: Count) -> None:
         local = self._folder.joinpath(*download.place)

@@ -93,7 +93,7 @@ class MountedOrigin:
         kind = Kind.of(status.st_mode)
         if kind is None:
             return Download(None, path, place, reason=ODD_KIND)
-        looks = Looks(status.st_size, status.st_mode, status.st_atime_ns, status.st_mtime_ns)
+        looks = Looks.of(status)
         return Download(kind, path, place, looks, os.fsencode(here.readlink()) if kind is Kind.LINK else b"")
 
 

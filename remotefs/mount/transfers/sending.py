@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import trio
 
@@ -10,8 +10,9 @@ from remotefs.control.messages.base import Report
 from remotefs.control.messages.put import SentFile
 from remotefs.mount.assembly import Components
 from remotefs.mount.commands.pending import PendingReasons
+from remotefs.mount.progress import Count
 from remotefs.mount.transfers.records import Outcome
-from remotefs.mount.transfers.uploads import Count
+from remotefs.mount.turns import Turns
 from remotefs.store.records import ContentState, Inode, Intent, IntentKind
 
 # Progress is looked at this often, and whether any was made.
@@ -37,20 +38,25 @@ class Sending:
         A file that the service refuses is not waited for. What is pending at the end stays so.
         """
         await self._parts.drainer.drain(0.0, inos)  # makes them due now
-        sizes = [inode.size if (inode := self._parts.tree.find(ino)) else 0 async for ino in _by_turns(inos)]
+        turns = Turns(_FILES_A_TURN)
+        sizes = [await self._size(ino, turns) for ino in inos]
         progress = Count(sum(sizes), len(inos), report)
         movement = _Movement(stall_s)
         farthest: dict[int, int] = {}
-        for number, (ino, size) in enumerate(zip(inos, sizes, strict=True), start=1):
+        for ino, size in zip(inos, sizes, strict=True):
             while self._is_under_way(ino) and movement.goes_on(self._state(farthest), is_paused=self._is_paused()):
                 progress.underway(sum(upload.sent_bytes for upload in self._parts.in_flight.under_way.values()))
                 with trio.move_on_after(_LOOK_EVERY_S):
                     await self._parts.waiters.progress()
             progress.done(size)
-            if number % _FILES_A_TURN == 0:
-                await trio.lowlevel.checkpoint()
+            await turns.step()
         await self._parts.database.durable()
-        return [self._sent(ino) async for ino in _by_turns(inos)]
+        return [await self._sent(ino, turns) for ino in inos]
+
+    async def _size(self, ino: int, turns: Turns) -> int:
+        await turns.step()
+        inode = self._parts.tree.find(ino)
+        return inode.size if inode is not None else 0
 
     async def wait_for_removals(self) -> None:
         """Wait until the ids that uploads have replaced are deleted (W5), or nothing moves."""
@@ -91,7 +97,8 @@ class Sending:
         budget = self._parts.budget.statistics()
         return budget.paused_s > 0 or any(budget.waiting.values())
 
-    def _sent(self, ino: int) -> SentFile:
+    async def _sent(self, ino: int, turns: Turns) -> SentFile:
+        await turns.step()
         inode = self._parts.tree.find(ino)
         if inode is None or inode.nlink == 0:
             return SentFile(Outcome.FAILED, reason="it was removed meanwhile")
@@ -107,14 +114,6 @@ class Sending:
         if refusal is not None:
             return SentFile(Outcome.REFUSED, reason=str(refusal))
         return SentFile(Outcome.PENDING, reason=self._reasons.leftover(intent).reason)
-
-
-async def _by_turns(inos: Sequence[int]) -> AsyncIterator[int]:
-    """Yield inodes; lets other tasks run in between."""
-    for number, ino in enumerate(inos, start=1):
-        yield ino
-        if number % _FILES_A_TURN == 0:
-            await trio.lowlevel.checkpoint()
 
 
 class _Movement:

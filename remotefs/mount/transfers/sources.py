@@ -46,5 +46,5 @@ def _upload(source: Path, path: str, *, follow: bool) -> Upload | None:
     kind = Kind.of(status.st_mode)
     if kind is None:
         return None
-    looks = Looks(status.st_size, status.st_mode, status.st_atime_ns, status.st_mtime_ns)
+    looks = Looks.of(status)
     return Upload(kind, source, path, looks, os.fsencode(source.readlink()) if kind is Kind.LINK else b"")

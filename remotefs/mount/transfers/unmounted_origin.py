@@ -85,6 +85,4 @@ def _download(inode: Inode, path: str, place: tuple[str, ...]) -> Download:
     kind = Kind.of(inode.mode)
     if kind is None:
         return Download(None, path, place, reason=ODD_KIND)
-    return Download(
-        kind, path, place, Looks(inode.size, inode.mode, inode.atime_ns, inode.mtime_ns), inode.target or b""
-    )
+    return Download(kind, path, place, Looks.of_inode(inode), inode.target or b"")

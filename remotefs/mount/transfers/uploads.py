@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import trio
-
-from remotefs.control.messages.base import Report, Warming
+from remotefs.control.messages.base import Report
 from remotefs.control.messages.put import SentFile
 from remotefs.errors import NotADirectory, RemotefsError
 from remotefs.mount.copying import Looks
+from remotefs.mount.progress import Count
 from remotefs.mount.transfers.placing import parents
 from remotefs.mount.transfers.records import Attributes, Kind, Outcome, Transferred, Upload, reason_of
+from remotefs.mount.turns import several_at_once
 
 # Files that are copied at one time; as many as a mount uploads at one time.
 _TOGETHER = 8
@@ -76,11 +76,12 @@ class Uploads:
             else:
                 await self._attempt(upload)
         progress = Count(sum(file.looks.size for file in files), len(files), report)
-        limit = trio.CapacityLimiter(_TOGETHER)
-        async with trio.open_nursery() as nursery:
-            for file in files:
-                await limit.acquire_on_behalf_of(file)
-                nursery.start_soon(self._copy_file, file, limit, progress)
+
+        async def copy(file: Upload) -> None:
+            await self._attempt(file)
+            progress.done(file.looks.size)
+
+        await several_at_once(files, copy, _TOGETHER)
         for folder in reversed(self._made):
             await self._keep_times(folder)
 
@@ -97,13 +98,6 @@ class Uploads:
         self._written.clear()
 
     # -- one entry
-
-    async def _copy_file(self, file: Upload, limit: trio.CapacityLimiter, progress: Count) -> None:
-        try:
-            await self._attempt(file)
-        finally:
-            limit.release_on_behalf_of(file)
-        progress.done(file.looks.size)
 
     async def _attempt(self, upload: Upload) -> None:
         if not self._closed.isdisjoint(parents(upload.path)):
@@ -146,31 +140,3 @@ class Uploads:
             await self._target.set_times(folder.path, folder.looks)
         except (RemotefsError, OSError) as error:
             self.refuse(folder.source, folder.path, f"its times could not be set: {reason_of(error)}")
-
-
-class Count:
-    """Counts the files and bytes of a run that are done, those that failed too."""
-
-    def __init__(self, size: int, files: int, report: Report) -> None:
-        self._bytes, self._files = size, files
-        self._bytes_done = self._files_done = 0
-        self._report = report
-
-    def add(self, size: int) -> None:
-        """Count bytes."""
-        self._bytes_done += size
-        self._tell()
-
-    def done(self, size: int = 0) -> None:
-        """Count a file, and bytes of it that `add` has not counted."""
-        self._files_done += 1
-        self.add(size)
-
-    def underway(self, size: int) -> None:
-        """Show bytes of files that are not done yet."""
-        self._tell(size)
-
-    def _tell(self, underway: int = 0) -> None:
-        done = self._bytes_done + underway
-        size = max(self._bytes, done)
-        self._report(Warming(files_done=self._files_done, files=self._files, bytes_done=done, bytes=size))
