@@ -209,6 +209,20 @@ async def test_the_type_and_the_expiry_are_those_that_were_asked_for(
     assert record.expires_us == record.created_us + 7 * 86_400_000_000
 
 
+async def test_a_file_whose_other_type_is_on_its_way_is_replaced(tmp_path: Path, server: Server, clock: Clock) -> None:
+    source = write(tmp_path / "notes.md", b"# Notes")
+    await put(tmp_path, server, request(source))
+    async with running(tmp_path, server, working=False) as host:
+        host.fs.xattrs.setxattr(host.stat("notes.md").ino, b"user.remotefs.mime_type", b"text/x-notes")
+        host.fs.xattrs.setxattr(host.stat("notes.md").ino, b"user.mine", b"kept")
+    done = await put(tmp_path, server, request(write(source, b"# More notes")))
+    assert (done["notes.md"].outcome, done["notes.md"].reason) == ("sent", None)
+    [record] = server.store.list(ListQuery(limit=10)).records
+    assert record.mime_type == "text/x-notes"
+    async with running(tmp_path, server, working=False) as host:
+        assert host.fs.xattrs.listxattr(host.stat("notes.md").ino) == [b"user.mine"]
+
+
 async def test_a_type_that_cannot_be_is_named_and_nothing_is_made(tmp_path: Path, server: Server, clock: Clock) -> None:
     done = await put(tmp_path, server, request(write(tmp_path / "a", b"a"), mime_type="nonsense"))
     assert "nonsense" in (done["a"].reason or "")

@@ -79,6 +79,10 @@ class UploadOptions:
         value = self._tree.xattr(ino, EXPIRY)
         return int(value) if value is not None else None
 
+    def with_attributes(self, ino: int) -> dict[bytes, bytes]:
+        """Return the attributes of a file that can be set on another one: the user's own, and what was chosen here."""
+        return {name: value for name, value in self._tree.xattrs(ino).items() if name != _PENDING}
+
     def choose(self, inode: Inode, name: bytes, value: bytes | None) -> None:
         """Keep a choice for a file or folder, or drop it (None)."""
         self._has_folders = self._has_folders or inode.is_dir

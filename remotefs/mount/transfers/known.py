@@ -26,7 +26,7 @@ async def there(parts: Components, params: ThereParams) -> ThereResult:
         same=same,
         pending=inode.state != ContentState.CLEAN,
         generated=bool(remote is not None and remote.downloadable),
-        attributes=tuple(parts.tree.xattrs(inode.ino).items()),
+        attributes=tuple(parts.intents.upload_options.with_attributes(inode.ino).items()),
     )
 
 
