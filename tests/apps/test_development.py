@@ -49,6 +49,7 @@ def test_git_clones_into_the_mount_and_out_of_it(desk: Desk, project: Path, tmp_
     assert (desk.folder / "in" / "link").read_text() == (project / "src/a.c").read_text()
 
 
+@pytest.mark.long
 def test_git_works_and_packs(desk: Desk, project: Path) -> None:
     desk.shell(f"git clone -q {project} work")
     before = desk.shell("cd work; git rev-parse HEAD^{tree}")

@@ -162,6 +162,7 @@ def server(tmp_path: Path) -> Iterator[FaultyServer]:
 
 
 @pytest.mark.mount
+@pytest.mark.long
 def test_a_disk_that_fills_fails_and_heals(tmp_path: Path, server: FaultyServer) -> None:
     run_on_a_failing_disk(tmp_path, server, 7.0, TROUBLES)
 

@@ -171,6 +171,7 @@ def _check_versions(server: FaultyServer, make_mount: MakeMount, slow: Keeping, 
         assert database.execute("SELECT max(version) FROM sample").fetchone() == (version,)
 
 
+@pytest.mark.long
 def test_each_version_of_a_database_is_whole(server: FaultyServer, make_mount: MakeMount, slow: Keeping) -> None:
     _check_versions(server, make_mount, slow, 2, 30.0)
 

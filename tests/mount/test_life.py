@@ -185,6 +185,7 @@ class TestKilled:
         mount.flush()
         assert stored(server) == wanted
 
+    @pytest.mark.long
     def test_again_and_again_while_it_writes(self, server: FaultyServer, make_mount: MakeMount) -> None:
         mount = make_mount(*LOCAL)
         # What the killed ones were sending is the test above; here all of it is left to the last.

@@ -13,6 +13,7 @@ import pytest
 from tests.faults import FaultyServer, Reply, faulty_server
 from tests.mount.conftest import MakeMount
 from tests.mount.support import Mounted, is_mounted, remotefs, stored
+from tests.sampling import each_once
 
 NAMES = sorted(f"d/f{number}" for number in range(12))
 
@@ -136,8 +137,15 @@ def test_what_was_uploaded_is_readable_after_its_rows_are_gone(
     assert sorted(stored(server)) == ["d/f"]
 
 
-@pytest.mark.parametrize("lose", [Path.unlink, lambda path: os.truncate(path, 0)], ids=["missing", "empty"])
-@pytest.mark.parametrize("repair", [True, False], ids=["repaired", "mounted"])
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.parametrize(("repair", "lose"), each_once([True, False], [missing, empty]))
 def test_a_clean_end_leaves_a_copy_from_which_the_tree_is_made_again(
     make_mount: MakeMount, lose: Callable[[Path], None], *, repair: bool
 ) -> None:

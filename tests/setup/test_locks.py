@@ -42,7 +42,7 @@ def offer(index: Index, lock: str, folder: Path) -> set[str]:
     return files
 
 
-@pytest.mark.parametrize("locks", [(BUILD, RUN), (DEV,)], ids=["run", "dev"])
+@pytest.mark.parametrize("locks", [(BUILD, RUN), pytest.param((DEV,), marks=pytest.mark.long)], ids=["run", "dev"])
 def test_a_lock_installs_though_everything_has_a_newer_release(tmp_path: Path, locks: tuple[str, ...]) -> None:
     python = fresh_environment(tmp_path / "env", OLD_PIP)
     with local_index() as index:
