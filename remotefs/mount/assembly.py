@@ -353,7 +353,7 @@ def _build_intents(parts: Components, settings: Config, churn: Churn) -> Intents
     config = settings.writeback
     labels = Labels(parts.database, parts.staging, parts.content)
     paths = InodePaths(parts.tree, parts.remotes, parts.naming)
-    options = UploadOptions(parts.tree, paths, settings.upload)
+    options = UploadOptions(parts.store, paths, settings.upload)
     due_times = DueTimes(paths, config, churn, parts.clock)
     garbage = Garbage(parts.database, labels, wakeup)
     freed_ids = FreedIds(store, paths, garbage, due_times, usage, in_flight)

@@ -6,7 +6,7 @@ everything that was committed so far survives a power cut.
     data/, vfs/                                   await Database.durable()
       │ rows in, rows out                             │
     ┌─▼────────────────────────────────────────┐ ┌────▼─────────────────────────────┐
-    │ tree     inodes, names, attributes       │ │ durability   a round of syncs:   │
+    │ tree, xattrs   inodes, names, attributes │ │ durability   a round of syncs:   │
     │ remotes  remote files that are known     │ │              1. folders with new │
     │ journal  intents: work to be done        │ │              names  2. the log   │
     │ meta     facts about the state folder    │ │ groupsync    all who wait share  │

@@ -12,6 +12,7 @@ from remotefs.store.meta import Meta
 from remotefs.store.remotes import Remotes
 from remotefs.store.renames import Renames
 from remotefs.store.tree import Tree
+from remotefs.store.xattrs import Xattrs
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Store:
 
     database: Database
     tree: Tree
+    xattrs: Xattrs
     journal: Journal
     remotes: Remotes
     renames: Renames
@@ -33,7 +35,8 @@ class Store:
         tree = Tree(database, root_uid=root_uid, root_gid=root_gid)
         meta = Meta(database)
         steady = SteadyClock(machine or Machine(), meta.facts.steady)
-        store = cls(database, tree, Journal(database), Remotes(database, steady), Renames(database), meta, steady)
+        remotes, renames = Remotes(database, steady), Renames(database)
+        store = cls(database, tree, Xattrs(database, tree), Journal(database), remotes, renames, meta, steady)
         if steady.is_anew:
             store.set_back()
         return store

@@ -1,4 +1,4 @@
-"""The tree: inodes, directory entries and extended attributes, as rows.
+"""The tree: inodes and directory entries, as rows.
 
 This is POSIX bookkeeping alone: nothing here knows of the service, of handles or of the kernel. Every method that
 changes rows runs in a transaction of its own or in the caller's.
@@ -52,17 +52,11 @@ _FOLLOWING_AS_LISTED = (
     "SELECT ino FROM dentry WHERE parent = ? AND cookie > (SELECT cookie FROM dentry WHERE parent = ? AND name = ?) "
     "ORDER BY cookie LIMIT ?"
 )
-# The root is its own parent.
-_ABOVE = (
-    "WITH RECURSIVE above(ino, parent, height) AS (SELECT ino, parent, 0 FROM inode WHERE ino = ? UNION ALL "
-    "SELECT i.ino, i.parent, height + 1 FROM above JOIN inode i ON i.ino = above.parent "
-    "WHERE above.ino <> above.parent) SELECT x.name, x.value FROM above JOIN xattr x ON x.ino = above.ino"
-)
 _NAMES_AFTER = "SELECT cookie, parent, name FROM dentry WHERE ino = ? AND cookie > ? ORDER BY cookie LIMIT ?"
 
 
 class Tree:
-    """Owns the tables `inode`, `dentry` and `xattr` of `database`. Makes the root directory if there is none."""
+    """Owns the tables `inode` and `dentry` of `database`. Makes the root directory if there is none."""
 
     def __init__(self, database: Database, *, root_uid: int, root_gid: int, root_mode: int = 0o755) -> None:
         self._db = database
@@ -326,7 +320,7 @@ class Tree:
             self._move_entry(parent, name, parent, new_name)
 
     def forget(self, ino: int) -> None:
-        """Remove the row and the extended attributes of an inode that has no name any more."""
+        """Remove the row of an inode that has no name any more, and with it its extended attributes."""
         with self._db.transaction():
             self._db.execute("DELETE FROM inode WHERE ino = ?", (ino,))
             self._db.execute("DELETE FROM xattr WHERE ino = ?", (ino,))
@@ -432,56 +426,3 @@ class Tree:
     def _row_size(self, ino: int) -> int:
         row = self._db.one("SELECT size FROM inode WHERE ino = ?", (ino,))
         return int(row[0]) if row else 0
-
-    # -- extended attributes
-
-    def xattrs(self, ino: int) -> dict[bytes, bytes]:
-        """Return the extended attributes of an inode, sorted by name."""
-        return dict(self._db.all("SELECT name, value FROM xattr WHERE ino = ? ORDER BY name", (ino,)))
-
-    def xattr(self, ino: int, name: bytes) -> bytes | None:
-        """Return an extended attribute of an inode, or None."""
-        row = self._db.one("SELECT value FROM xattr WHERE ino = ? AND name = ?", (ino, name))
-        return row[0] if row else None
-
-    def inherited_xattrs(self, directory: int, names: tuple[bytes, ...]) -> dict[bytes, bytes]:
-        """Return those of some attributes that a directory or one above it has; the nearest one counts."""
-        marks = ", ".join("?" * len(names))
-        found = self._db.all(f"{_ABOVE} WHERE x.name IN ({marks}) ORDER BY above.height DESC", (directory, *names))
-        return dict(found)
-
-    def has_directory_with(self, names: tuple[bytes, ...]) -> bool:
-        """Return whether any directory has one of some attributes; reads all attributes where none has."""
-        marks = ", ".join("?" * len(names))
-        found = (
-            f"SELECT 1 FROM xattr x JOIN inode i ON i.ino = x.ino WHERE i.parent IS NOT NULL AND x.name IN ({marks})"  # noqa: S608 - question marks
-        )
-        return self._db.one(f"{found} LIMIT 1", names) is not None
-
-    def having_xattr(self, name: bytes) -> list[Inode]:
-        """Return the inodes with an attribute; reads all attributes."""
-        return self._where("i.ino IN (SELECT ino FROM xattr WHERE name = ?)", name)
-
-    def put_xattr(self, ino: int, name: bytes, value: bytes | None) -> None:
-        """Set an attribute, or remove it (None), that is not the user's own: no time of the inode changes."""
-        with self._db.transaction():
-            if value is None:
-                self._db.execute("DELETE FROM xattr WHERE ino = ? AND name = ?", (ino, name))
-            else:
-                self._db.execute("INSERT OR REPLACE INTO xattr (ino, name, value) VALUES (?, ?, ?)", (ino, name, value))
-
-    def set_xattr(self, ino: int, name: bytes, value: bytes, *, now_ns: int) -> None:
-        """Set an extended attribute of an inode."""
-        with self._db.transaction():
-            self._db.execute("INSERT OR REPLACE INTO xattr (ino, name, value) VALUES (?, ?, ?)", (ino, name, value))
-            # An *implied* directory exists because of remote names alone and is removed with the last of them. With an
-            # attribute of this machine it stays.
-            self.update(ino, ctime_ns=now_ns, implied=0)
-
-    def remove_xattr(self, ino: int, name: bytes, *, now_ns: int) -> bool:
-        """Remove an extended attribute of an inode and return whether there was one."""
-        with self._db.transaction():
-            removed = self._db.execute("DELETE FROM xattr WHERE ino = ? AND name = ?", (ino, name)).rowcount > 0
-            if removed:
-                self.update(ino, ctime_ns=now_ns)
-            return removed

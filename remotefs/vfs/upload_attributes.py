@@ -30,6 +30,7 @@ class UploadAttributes:
     def __init__(self, store: Store, intents: Intents, reader: FileReader) -> None:
         self._db = store.database
         self._tree = store.tree
+        self._xattrs = store.xattrs
         self._remotes = store.remotes
         self._paths = intents.paths
         self._planner = intents.planner
@@ -87,14 +88,14 @@ class UploadAttributes:
 
     def remove(self, inode: Inode, name: bytes) -> None:
         """Remove one of `names`; the file goes up as any other from then on. Raises NoAttribute, AccessDenied."""
-        if self._tree.xattr(inode.ino, name) is None:
+        if self._xattrs.find(inode.ino, name) is None:
             raise NoAttribute(f"inode {inode.ino} has no attribute {name!r} of its own")
         self._change(inode, name, None)
 
     def _change(self, inode: Inode, name: bytes, value: bytes | None) -> None:
         if not (inode.is_file or inode.is_dir):
             raise NotPermitted(f"{self._paths.shown(inode)}: only files and folders have {name.decode()}")
-        if self._tree.xattr(inode.ino, name) == value:
+        if self._xattrs.find(inode.ino, name) == value:
             return
         with self._db.transaction():
             self._options.choose(inode, name, value)
@@ -129,7 +130,7 @@ class UploadAttributes:
         return abs(wanted_s - has_s) > _EVEN_S
 
     def _is_chosen_otherwise(self, inode: Inode, remote: Remote, name: bytes) -> bool:
-        return self._tree.xattr(inode.ino, name) is not None and self._differs(inode, remote, name)
+        return self._xattrs.find(inode.ino, name) is not None and self._differs(inode, remote, name)
 
 
 def _stored(name: bytes, value: bytes) -> bytes:

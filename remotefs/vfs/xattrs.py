@@ -48,6 +48,7 @@ class ExtendedAttributes:
         now_ns: Callable[[], int],
     ) -> None:
         self._tree = store.tree
+        self._xattrs = store.xattrs
         self._journal = store.journal
         self._remotes = store.remotes
         self._paths = intents.paths
@@ -66,7 +67,7 @@ class ExtendedAttributes:
         if not name.startswith(b"user."):
             raise Unsupported("only attributes of the `user.` namespace are kept")
         value = (
-            self._virtual(ino, name.removeprefix(PREFIX)) if name.startswith(PREFIX) else self._tree.xattr(ino, name)
+            self._virtual(ino, name.removeprefix(PREFIX)) if name.startswith(PREFIX) else self._xattrs.find(ino, name)
         )
         if value is None:
             raise NoAttribute(f"inode {ino} has no attribute {name!r}")
@@ -94,14 +95,14 @@ class ExtendedAttributes:
                 f"inode {ino}: an extended attribute has at most {MAX_XATTR_NAME_BYTES} bytes of name and "
                 f"{MAX_XATTR_VALUE_BYTES} of value, all of a file together {MAX_XATTR_TOTAL_BYTES}"
             )
-        self._tree.set_xattr(ino, name, value, now_ns=time.time_ns())
+        self._xattrs.put(ino, name, value, now_ns=time.time_ns())
 
     def removexattr(self, ino: int, name: bytes) -> None:
         """Remove one attribute. Raises NoAttribute, and as setxattr() does."""
         self._check_settable(name)
         if name.startswith(PREFIX):
             self._upload.remove(self._tree.get(ino), name)
-        elif not self._tree.remove_xattr(ino, name, now_ns=time.time_ns()):
+        elif not self._xattrs.remove(ino, name, now_ns=time.time_ns()):
             raise NoAttribute(f"inode {ino} has no attribute {name!r}")
 
     def _check_settable(self, name: bytes) -> None:
@@ -113,7 +114,7 @@ class ExtendedAttributes:
             raise InvalidArgument("an attribute needs a name")
 
     def _users(self, ino: int) -> dict[bytes, bytes]:
-        return {name: value for name, value in self._tree.xattrs(ino).items() if not name.startswith(PREFIX)}
+        return {name: value for name, value in self._xattrs.of(ino).items() if not name.startswith(PREFIX)}
 
     # -- the mount's own (A5)
 

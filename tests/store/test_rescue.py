@@ -37,7 +37,7 @@ def populate(path: Path, files: int = FILES) -> None:
             size=number, file_id=file_id,
         )  # fmt: skip
         store.remotes.show(file_id, inode.ino)
-    store.tree.set_xattr(folder.ino, b"user.long", bytes(range(256)) * 30, now_ns=5)
+    store.xattrs.put(folder.ino, b"user.long", bytes(range(256)) * 30, now_ns=5)
     store.remotes.tombstone("file_000001")
     store.journal.put_delete("file_000001", due_ns=NEVER_NS)
     store.journal.put(IntentKind.UPLOAD, 5, due_ns=7, replaces=["file_000002"])

@@ -10,6 +10,7 @@ from remotefs.errors import AlreadyExists, DirectoryNotEmpty, IsADirectory, NotA
 from remotefs.store.database import Database
 from remotefs.store.records import ROOT_INO, Inode
 from remotefs.store.tree import MAX_LINKS, Tree
+from remotefs.store.xattrs import Xattrs
 
 NOW = 1_700_000_000_000_000_000
 
@@ -224,13 +225,13 @@ def test_notes_survive_a_rollback(tree: Tree, database: Database) -> None:
     assert tree.get(made.ino).mode == made.mode
 
 
-def test_extended_attributes(tree: Tree) -> None:
-    made = make_file(tree, "a")
-    tree.set_xattr(made.ino, b"user.x", b"1", now_ns=NOW + 5)
-    assert (tree.xattr(made.ino, b"user.x"), tree.get(made.ino).ctime_ns) == (b"1", NOW + 5)
-    assert tree.remove_xattr(made.ino, b"user.x", now_ns=NOW)
-    assert not tree.remove_xattr(made.ino, b"user.x", now_ns=NOW)
-    assert tree.xattrs(made.ino) == {}
+def test_extended_attributes(tree: Tree, database: Database) -> None:
+    made, xattrs = make_file(tree, "a"), Xattrs(database, tree)
+    xattrs.put(made.ino, b"user.x", b"1", now_ns=NOW + 5)
+    assert (xattrs.find(made.ino, b"user.x"), tree.get(made.ino).ctime_ns) == (b"1", NOW + 5)
+    assert xattrs.remove(made.ino, b"user.x", now_ns=NOW)
+    assert not xattrs.remove(made.ino, b"user.x", now_ns=NOW)
+    assert xattrs.of(made.ino) == {}
 
 
 def test_an_inode_number_is_never_used_again(tree: Tree) -> None:

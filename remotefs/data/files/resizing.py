@@ -93,7 +93,7 @@ class Resizer:
         """Give all names of an inode to a new inode of `size` bytes."""
         tree, now = self._store.tree, time.time_ns()
         new: Inode | None = None
-        xattrs = tree.xattrs(old.ino)
+        xattrs = self._store.xattrs.of(old.ino)
         for parent, name in tree.names_of(old.ino):
             tree.unlink(parent, name, now_ns=now)
             if new is None:
@@ -107,7 +107,7 @@ class Resizer:
         assert new is not None
         assert old.file_id is not None
         for key, value in xattrs.items():
-            tree.set_xattr(new.ino, key, value, now_ns=old.ctime_ns)
+            self._store.xattrs.put(new.ino, key, value, now_ns=old.ctime_ns)
         self._store.remotes.show(old.file_id, new.ino)
         if not self._usage.is_open(old.ino):
             tree.update(old.ino, file_id=None)

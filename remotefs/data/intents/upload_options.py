@@ -24,7 +24,7 @@ from remotefs.api.mime import guess_mime_type, type_of
 from remotefs.config import UploadConfig
 from remotefs.data.intents.paths import InodePaths
 from remotefs.store.records import Inode
-from remotefs.store.tree import Tree
+from remotefs.store.store import Store
 
 PREFIX = b"user.remotefs."
 TYPE = PREFIX + b"mime_type"
@@ -36,12 +36,13 @@ _ASKED, _SENT = b"asked", b"sent"
 class UploadOptions:
     """Keeps the options of each inode, and tells those of its next upload. Waits for nothing."""
 
-    def __init__(self, tree: Tree, paths: InodePaths, config: UploadConfig) -> None:
-        self._tree = tree
+    def __init__(self, store: Store, paths: InodePaths, config: UploadConfig) -> None:
+        self._tree = store.tree
+        self._xattrs = store.xattrs
         self._paths = paths
         self._text_type = config.text_type
         # Whether a folder may have options. Most users never set one, and each new file would be asked for it.
-        self._has_folders = tree.has_directory_with((TYPE, EXPIRY))
+        self._has_folders = store.xattrs.is_on_directory((TYPE, EXPIRY))
         self._expires_in = [(re.compile(fnmatch.translate(each)), int(time_s)) for each, time_s in config.expires_in]
 
     # -- what the next upload says
@@ -71,64 +72,64 @@ class UploadOptions:
 
     def chosen_type(self, ino: int) -> str | None:
         """Return the type that was chosen for a file or folder itself, or None."""
-        value = self._tree.xattr(ino, TYPE)
+        value = self._xattrs.find(ino, TYPE)
         return value.decode() if value is not None else None
 
     def chosen_expiry_s(self, ino: int) -> int | None:
         """Return the expiry, in seconds from an upload, that was chosen for a file or folder itself, or None."""
-        value = self._tree.xattr(ino, EXPIRY)
+        value = self._xattrs.find(ino, EXPIRY)
         return int(value) if value is not None else None
 
     def with_attributes(self, ino: int) -> dict[bytes, bytes]:
         """Return the attributes of a file that can be set on another one: the user's own, and what was chosen here."""
-        return {name: value for name, value in self._tree.xattrs(ino).items() if name != _PENDING}
+        return {name: value for name, value in self._xattrs.of(ino).items() if name != _PENDING}
 
     def choose(self, inode: Inode, name: bytes, value: bytes | None) -> None:
         """Keep a choice for a file or folder, or drop it (None)."""
         self._has_folders = self._has_folders or inode.is_dir
         now_ns = time.time_ns()
         if value is None:
-            self._tree.remove_xattr(inode.ino, name, now_ns=now_ns)
+            self._xattrs.remove(inode.ino, name, now_ns=now_ns)
         else:
-            self._tree.set_xattr(inode.ino, name, value, now_ns=now_ns)
+            self._xattrs.put(inode.ino, name, value, now_ns=now_ns)
 
     def inherited(self, directory: int) -> dict[bytes, bytes]:
         """Return the options, by attribute, of files that are made in a folder: those of the nearest folder above."""
-        return self._tree.inherited_xattrs(directory, (TYPE, EXPIRY)) if self._has_folders else {}
+        return self._xattrs.inherited(directory, (TYPE, EXPIRY)) if self._has_folders else {}
 
     def inherit(self, directory: int, ino: int) -> None:
         """Give a file that was just made in a folder the options of that folder."""
         for name, value in self.inherited(directory).items():
-            self._tree.put_xattr(ino, name, value)
+            self._xattrs.note(ino, name, value)
 
     # -- whether they are with the service
 
     def is_pending(self, ino: int) -> bool:
         """Return whether the file is to go up again, as it is, because of its options."""
-        return self._tree.xattr(ino, _PENDING) is not None
+        return self._xattrs.find(ino, _PENDING) is not None
 
     def pending(self) -> list[Inode]:
         """Return all such files; for a start, when nobody else waits for the loop."""
-        return self._tree.having_xattr(_PENDING)
+        return [self._tree.get(ino) for ino in self._xattrs.having(_PENDING)]
 
     def is_unsent(self, ino: int) -> bool:
         """Return whether that is so, and no request with the present options has begun."""
-        return self._tree.xattr(ino, _PENDING) == _ASKED
+        return self._xattrs.find(ino, _PENDING) == _ASKED
 
     def ask(self, ino: int) -> None:
         """Let the file go up again with its options. The caller schedules it."""
-        self._tree.put_xattr(ino, _PENDING, _ASKED)
+        self._xattrs.note(ino, _PENDING, _ASKED)
 
     def withdraw(self, ino: int) -> None:
         """Take `ask` back. The caller schedules the file."""
-        self._tree.put_xattr(ino, _PENDING, None)
+        self._xattrs.note(ino, _PENDING, None)
 
     def sending(self, ino: int) -> None:
         """Note that an upload with the present options begins."""
         if self.is_unsent(ino):
-            self._tree.put_xattr(ino, _PENDING, _SENT)
+            self._xattrs.note(ino, _PENDING, _SENT)
 
     def confirmed(self, ino: int) -> None:
         """Note that the upload that began last is confirmed."""
-        if self._tree.xattr(ino, _PENDING) == _SENT:
-            self._tree.put_xattr(ino, _PENDING, None)
+        if self._xattrs.find(ino, _PENDING) == _SENT:
+            self._xattrs.note(ino, _PENDING, None)
