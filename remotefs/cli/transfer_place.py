@@ -47,10 +47,6 @@ StateDirChoice = Annotated[
 BaseUrlChoice = Annotated[
     str | None, typer.Option(help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's.")
 ]
-ConfigChoice = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config."),
-]
 
 
 def mount_around(path: Path) -> FoundMount | None:
@@ -60,7 +56,11 @@ def mount_around(path: Path) -> FoundMount | None:
 
 
 def choose_place(
-    mount: Path | None, state_dir: Path | None, base_url: str | None, config_file: Path | None
+    mount: Path | None,
+    state_dir: Path | None,
+    base_url: str | None,
+    config_file: Path | None,
+    profile: str | None = None,
 ) -> FoundMount | MountSettings:
     """Return the running mount to go through, or the settings of the state folder to open.
 
@@ -69,7 +69,7 @@ def choose_place(
     """
     if mount is not None:
         return find_mount(mount)
-    config = load_settings(os.environ, config_file, {"service": {"base_url": base_url}})
+    config = load_settings(os.environ, config_file, {"service": {"base_url": base_url}}, profile=profile)
     if state_dir is None and not has_key(config.service):
         return _only_mount(config)
     folder = (state_dir or _folder_of_account(config)).absolute()

@@ -19,7 +19,7 @@ maybe = st.none() | words
 orders = st.builds(
     MountArgs, mountpoint=words, local=st.booleans(), local_root=maybe, state_dir=maybe, base_url=maybe,
     durability=st.sampled_from([None, "remote", "local", "strict"]), options=st.lists(words, max_size=3).map(tuple),
-    config_file=maybe,
+    config_file=maybe, profile=maybe,
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from remotefs.config import Config, Secret
 from remotefs.errors import RemotefsError, UsageError
 from remotefs.setting_kinds import Kind
-from remotefs.setting_sources import OTHER_VARIABLES, kinds_of, load, variable_of
+from remotefs.setting_sources import OTHER_VARIABLES, PROFILE_VARIABLE, kinds_of, load, variable_of
 
 SETTINGS = [(section, field) for section in Config.__struct_fields__ for field in kinds_of(section)]
 # None of these can be any setting, but for a flag, an id or a pattern, each of which has its own below.
@@ -211,7 +211,7 @@ def test_an_unknown_variable_is_refused_with_the_names_that_are_near(name: str, 
 
 
 def test_variables_of_our_own_tools_are_let_through() -> None:
-    assert load(dict.fromkeys(OTHER_VARIABLES, "1"), None, {}) == Config()
+    assert load(dict.fromkeys(OTHER_VARIABLES - {PROFILE_VARIABLE}, "1"), None, {}) == Config()
 
 
 @pytest.mark.parametrize("variable", ["ANTHROPIC_BASE_URL", "REMOTEFS_SERVICE_BASE_URL"])

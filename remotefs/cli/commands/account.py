@@ -12,6 +12,7 @@ from remotefs.cli.console import notify
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.launch.plan import load_settings
 from remotefs.cli.launch.preflight import check_key
+from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 
 if TYPE_CHECKING:
     from remotefs.mount.ownership import Owner
@@ -25,10 +26,8 @@ def accept_account(
     base_url: Annotated[
         str | None, typer.Option(help="The new address of the service. Default: ANTHROPIC_BASE_URL, else the vendor's.")
     ] = None,
-    config_file: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config."),
-    ] = None,
+    config_file: ConfigChoice = None,
+    profile: ProfileChoice = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Bind a state folder to the address where its account answers now.
@@ -38,7 +37,7 @@ def accept_account(
     only moved, this command shows both addresses and binds the folder to the new one. It never binds a folder to
     another account.
     """
-    settings = load_settings(os.environ, config_file, {"service": {"base_url": base_url}})
+    settings = load_settings(os.environ, config_file, {"service": {"base_url": base_url}}, profile=profile)
     check_key(settings.service)
     from remotefs.mount.moving import accept_account as accept  # noqa: PLC0415 - loads all of a mount
 

@@ -11,10 +11,10 @@ import trio
 import typer
 
 from remotefs.cli.quantities import time_of
+from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.cli.transfer_display import Display, print_transferred
 from remotefs.cli.transfer_place import (
     BaseUrlChoice,
-    ConfigChoice,
     MountChoice,
     StateDirChoice,
     choose_place,
@@ -52,6 +52,7 @@ def get(
     state_dir: StateDirChoice = None,
     base_url: BaseUrlChoice = None,
     config_file: ConfigChoice = None,
+    profile: ProfileChoice = None,
 ) -> None:
     """Fetch files and folders of the service to this machine, with their modes and times.
 
@@ -63,7 +64,7 @@ def get(
     _check(names, generated=generated, since=since)
     around = _common_mount(names) if mount is None else None
     inside = tuple(_name_in(name, around) for name in names)
-    place = around or choose_place(mount, state_dir, base_url, config_file)
+    place = around or choose_place(mount, state_dir, base_url, config_file, profile)
     request = GetRequest(
         inside,
         Path(written).absolute(),

@@ -29,6 +29,7 @@ from remotefs.cli.launch.startup import start_in_background
 from remotefs.cli.launch.state_dirs import prepare_state_dir
 from remotefs.cli.launch.unmount import unmount
 from remotefs.cli.quantities import time_of
+from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.config import Durability
 from remotefs.control.messages.base import Notice
 
@@ -62,9 +63,6 @@ _Durability = Annotated[
 _Options = Annotated[
     list[str] | None, typer.Option("-o", metavar="ro,allow_other,...", help="Mount options, as mount(8) writes them.")
 ]
-_ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config.")
-]
 
 
 def mount(
@@ -77,7 +75,8 @@ def mount(
     base_url: _BaseUrl = None,
     durability: _Durability = None,
     options: _Options = None,
-    config_file: _ConfigFile = None,
+    config_file: ConfigChoice = None,
+    profile: ProfileChoice = None,
 ) -> None:
     """Mount the files of an account on a folder.
 
@@ -93,6 +92,7 @@ def mount(
         durability=durability,
         options=tuple(options or ()),
         config_file=absolute(config_file),
+        profile=profile,
     )
     wanted = args.plan(os.environ, notify)
     if wanted.options.remount is not None:

@@ -10,10 +10,10 @@ import trio
 import typer
 
 from remotefs.cli.quantities import expiry_of, time_of
+from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.cli.transfer_display import Display, print_transferred
 from remotefs.cli.transfer_place import (
     BaseUrlChoice,
-    ConfigChoice,
     MountChoice,
     StateDirChoice,
     choose_place,
@@ -60,6 +60,7 @@ def put(
     state_dir: StateDirChoice = None,
     base_url: BaseUrlChoice = None,
     config_file: ConfigChoice = None,
+    profile: ProfileChoice = None,
 ) -> None:
     """Send files and folders to the service, with their modes and times.
 
@@ -72,7 +73,7 @@ def put(
     around = mount_around(Path(written)) if written and mount is None else None
     is_folder = written.endswith("/")
     destination = Destination(around.path, is_folder or not around.path) if around else tree_path(written)
-    place = around or choose_place(mount, state_dir, base_url, config_file)
+    place = around or choose_place(mount, state_dir, base_url, config_file, profile)
     request = PutRequest(tuple(map(Path, sources)), destination, _attributes(mime_type, expires), timeout)
     with Display() as display:
         done = _put(request, place, display)

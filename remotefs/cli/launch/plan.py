@@ -46,6 +46,7 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     durability: Durability | None = None
     options: tuple[str, ...] = ()
     config_file: str | None = None
+    profile: str | None = None
 
     def plan(self, environ: Mapping[str, str], warn: Callable[[str], None] = lambda _: None) -> MountPlan:
         """Return the plan that the arguments and the settings make; `warn` gets former names. Raises UsageError."""
@@ -56,9 +57,10 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         flags: dict[str, dict[str, Any]] = {"service": {"base_url": self.base_url}}
         flags["writeback"] = {"durability": self.durability}
         local_root = Path(self.local_root) if self.local_root else data_dir() / "local"
+        config_file = Path(self.config_file) if self.config_file else None
         return MountPlan(
             mountpoint=Path(self.mountpoint),
-            config=load_settings(environ, Path(self.config_file) if self.config_file else None, flags, warn),
+            config=load_settings(environ, config_file, flags, warn, self.profile),
             options=parse_options(self.options),
             local_root=local_root if self.local else None,
             state_dir=Path(self.state_dir) if self.state_dir else None,
@@ -91,8 +93,12 @@ def load_settings(
     file: Path | None,
     flags: Mapping[str, Mapping[str, Any]],
     warn: Callable[[str], None] = notify,
+    profile: str | None = None,
 ) -> Config:
-    """Return the settings, from `file` or from their usual place; `warn` gets former names. Raises UsageError."""
+    """Return the settings, from `file` or from their usual place, with those of a profile.
+
+    `warn` gets former names, and keys that do not count. Raises UsageError.
+    """
     if file is not None and not file.is_file():
         raise UsageError(f"--config {file}: there is no such file")
-    return load(environ, file or default_file(), flags, warn)
+    return load(environ, file or default_file(), flags, warn, profile)
