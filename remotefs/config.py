@@ -13,6 +13,9 @@ import msgspec
 
 from remotefs.setting_kinds import (
     Address,
+    CommandLine,
+    CredentialName,
+    FilePath,
     Flag,
     Id,
     Kind,
@@ -45,12 +48,16 @@ DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 
 class Secret:
-    """A string that no repr, log or traceback shows; `reveal()` returns it."""
+    """A string that no repr, log or traceback shows; `reveal()` returns it.
 
-    __slots__ = ("_value",)
+    `origin` is the place that it comes from, for a message: a variable, a file with its line, a command.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_value", "origin")
+
+    def __init__(self, value: str, origin: str | None = None) -> None:
         self._value = value
+        self.origin = origin
 
     def reveal(self) -> str:
         """Return the secret itself, for the header that carries it."""
@@ -121,6 +128,12 @@ class ServiceConfig(Section, frozen=True, kw_only=True):
     api_key: Annotated[Secret | None, SecretText()] = None
     # `Authorization: Bearer`.
     auth_token: Annotated[Secret | None, SecretText()] = None
+    # Other sources of the key, read at the start and after a 401; `remotefs/keys.py`.
+    key_file: Annotated[str | None, FilePath()] = None
+    # Its first line of output is the key. A list, because no shell takes part.
+    key_command: Annotated[tuple[str, ...] | None, CommandLine()] = None
+    # A credential that systemd hands to the process (LoadCredential=); `setting_sources` makes a path of it.
+    key_credential: Annotated[str | None, CredentialName()] = None
     workspace_id: Annotated[str | None, Id()] = None
     # Extra request headers, from ANTHROPIC_CUSTOM_HEADERS; a Secret each, for people put tokens there.
     custom_headers: Annotated[tuple[tuple[str, Secret], ...], Headers()] = ()

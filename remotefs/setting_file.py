@@ -9,6 +9,7 @@ base_url = "https://gateway.example"
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -39,8 +40,12 @@ class Given:
 class SettingFile:
     """The settings of a file, as it was when it was read."""
 
-    def __init__(self, path: Path | None, text: str, content: Mapping[str, Any]) -> None:
-        self._path = path
+    def __init__(
+        self, path: Path | None, text: str, content: Mapping[str, Any], status: os.stat_result | None = None
+    ) -> None:
+        self.path = path
+        # Whose it was and who could read it; None where there is none.
+        self.status = status
         self._text = text
         self._content = content
 
@@ -50,8 +55,9 @@ class SettingFile:
         if path is None:
             return cls(None, "", {})
         try:
-            text = path.read_text(encoding="utf-8-sig")
-            return cls(path, text, tomllib.loads(text))
+            with path.open(encoding="utf-8-sig") as file:
+                status, text = os.fstat(file.fileno()), file.read()
+            return cls(path, text, tomllib.loads(text), status)
         except FileNotFoundError:
             return cls(path, "", {})
         except OSError as error:
@@ -86,7 +92,7 @@ class SettingFile:
 
     def place(self, *keys: str) -> str:
         """Return the file with the line at which a section or a setting begins."""
-        return f"{self._path}, line {_line(self._text, keys)}"
+        return f"{self.path}, line {_line(self._text, keys)}"
 
     def _values(self, sections: Mapping[str, Any], *above: str) -> Iterator[Given]:
         for section, fields in sections.items():

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import shlex
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -16,6 +18,7 @@ from remotefs.units import SIZE_UNITS, TIME_UNITS, parse_size, parse_time, size_
 
 # The most of a wrong value that a message shows.
 _SHOWN_CHARACTERS = 80
+_CREDENTIAL = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
@@ -201,6 +204,55 @@ class Address(Kind):
         if parts.scheme.lower() not in {"http", "https"} or not parts.hostname or parts.port == 0:
             raise ValueError("not an address")
         return text
+
+
+class FilePath(Kind):
+    """The path of a file, which need not be there yet."""
+
+    @property
+    def allowed(self) -> str:
+        """Return its shape."""
+        return "an absolute path, or one that begins with ~/"
+
+    def read(self, value: object) -> str:
+        """Return the path as it is written."""
+        if not isinstance(value, str) or not value.startswith(("/", "~/")) or not value.isprintable():
+            raise ValueError("not a path")
+        return value
+
+
+class CommandLine(Kind):
+    """A program and its arguments, which no shell reads. A wrong one is not shown: it may hold a secret."""
+
+    is_secret = True
+
+    @property
+    def allowed(self) -> str:
+        """Return its shape."""
+        return 'a program and its arguments, such as "pass show remotefs" or ["pass", "show", "remotefs"]'
+
+    def read(self, value: object) -> tuple[str, ...]:
+        """Return the words; a text is split at blanks, with quotes as in a shell."""
+        words = shlex.split(value) if isinstance(value, str) else _list(value)
+        texts = tuple(word for word in words if isinstance(word, str) and "\0" not in word)
+        if not texts or len(texts) != len(words) or not texts[0].strip():
+            raise ValueError("not a command")
+        return texts
+
+
+class CredentialName(Kind):
+    """The name of a credential of systemd."""
+
+    @property
+    def allowed(self) -> str:
+        """Return its shape."""
+        return "a name of letters, digits, `.`, `_` and `-`, as LoadCredential= of the unit has it"
+
+    def read(self, value: object) -> str:
+        """Return the name."""
+        if not isinstance(value, str) or not _CREDENTIAL.fullmatch(value) or value in {".", ".."}:
+            raise ValueError("not the name of a credential")
+        return value
 
 
 class Patterns(Kind):

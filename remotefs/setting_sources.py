@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -25,12 +27,14 @@ from remotefs.config import (
     MountConfig,
     NamesConfig,
     RefreshConfig,
+    Secret,
     Section,
     ServiceConfig,
     UploadConfig,
     WritebackConfig,
 )
 from remotefs.errors import UsageError
+from remotefs.keys import USUAL_CREDENTIAL, check_private
 from remotefs.setting_file import Given, SettingFile
 from remotefs.setting_kinds import Kind
 
@@ -55,7 +59,11 @@ _OF_THE_SERVICE = {
     "ANTHROPIC_CUSTOM_HEADERS": "custom_headers",
 }
 # The settings of [service] that sign requests in.
-_KEYS = frozenset({"api_key", "auth_token"})
+_KEYS = ("api_key", "auth_token", "key_file", "key_command", "key_credential")
+# They may stand together: the first of them wins, as in the vendor's SDKs.
+_TOGETHER = frozenset({"api_key", "auth_token"})
+# Headers of these names carry a secret.
+_SECRET_HEADER = re.compile(r"key|token|secret|auth|cookie", re.IGNORECASE)
 # The place of the chosen profile among the sources, from the weakest: the file's own sections, the variables for all
 # programs of the service, the profile, variables of ours, flags.
 _CHOSEN = 2
@@ -108,18 +116,21 @@ def load(
     written = SettingFile.read(file)
     profiles = {name: written.of_profile(name) for name in written.profiles}
     chosen = _chosen(profiles, profile or environ.get(PROFILE_VARIABLE) or None, file)
+    own, ours = written.own(), _from_environment(environ, kinds)
     for source in profiles.values():
         for given in source:
             _read(_with_present_name(given), kinds)
-    own, shared = written.own(), _of_the_service(environ, kinds["service"])
-    ours = _from_environment(environ, kinds)
-    shared = _beside_profile(shared, chosen, ours, warn)
+    for source in (own, *profiles.values(), ours):
+        _check_one_key(source)
+    shared = _beside_profile(_of_the_service(environ, kinds["service"]), chosen, ours, warn)
     sources = [_with_present_names(source, warn) for source in (own, shared, chosen, ours, _from_flags(overrides))]
     merged: dict[str, dict[str, Any]] = {section: {} for section in _SECTIONS}
     for given in _with_keys_of_one(sources, warn):
         value = _read(given, kinds)
         if given.field:
             merged[given.section][given.field] = value
+    _check_protected(written, [own, *profiles.values()])
+    _find_credential(merged["service"], environ.get("CREDENTIALS_DIRECTORY"))
     sections: dict[str, Any] = {section: kind(**merged[section]) for section, kind in _SECTIONS.items()}
     return Config(**sections)
 
@@ -168,6 +179,44 @@ def _with_keys_of_one(sources: list[list[Given]], warn: Callable[[str], None]) -
     return used
 
 
+def _check_one_key(source: list[Given]) -> None:
+    """Raise UsageError where one source says in two ways where the key is."""
+    found = {given.field: given for given in source if _is_key(given)}
+    if len(found) > 1 and not found.keys() <= _TOGETHER:
+        *_, one, other = found.values()
+        raise UsageError(f"{other.place()}: {other.field} and {one.field} both name a key; give one of them")
+
+
+def _check_protected(written: SettingFile, sources: list[list[Given]]) -> None:
+    """Raise UsageError for a file with a key that others can read, or with a command that others can change."""
+    if written.status is None:
+        return
+    given = [given for source in sources for given in source if given.section == "service"]
+    if any(map(_holds_secret, given)):
+        check_private(str(written.path), written.status, "holds a key")
+    elif written.status.st_mode & 0o022 and any(one.field == "key_command" for one in given):
+        mend = f"chmod go-w {shlex.quote(str(written.path))}"
+        raise UsageError(f"{written.path} names a command to run, and others can change it: {mend}")
+
+
+def _holds_secret(given: Given) -> bool:
+    if given.field == "custom_headers" and isinstance(given.value, list):
+        return any(isinstance(pair, list) and pair and _SECRET_HEADER.search(str(pair[0])) for pair in given.value)
+    return given.field in _TOGETHER
+
+
+def _find_credential(service: dict[str, Any], folder: str | None) -> None:
+    """Set the path of the credential of systemd that is named, or of the usual one where no key is."""
+    if folder is None:
+        return
+    named = service.get("key_credential")
+    usual = None if any(service.get(key) for key in _KEYS) else USUAL_CREDENTIAL
+    if named is not None:
+        service["key_credential"] = str(Path(folder, named))
+    elif usual is not None and Path(folder, usual).exists():
+        service["key_credential"] = str(Path(folder, usual))
+
+
 def _is_key(given: Given) -> bool:
     return given.section == "service" and given.field in _KEYS
 
@@ -186,13 +235,14 @@ def _read(given: Given, kinds: Mapping[str, Mapping[str, Kind]]) -> object:
             f"{given.place()}: there is no setting {given.field} in [{given.section}]{_hint(given, kinds)}"
         )
     try:
-        return kind.read(given.value)
+        value = kind.read(given.value)
     except ValueError:
         # Not chained: the cause may show a secret.
         setting = f"[{given.section}] {given.field}"
         raise UsageError(
             f"{given.place()}: {kind.shown(given.value)} is not valid for {setting}: give {kind.allowed}"
         ) from None
+    return Secret(value.reveal(), given.place()) if isinstance(value, Secret) else value
 
 
 def _hint(given: Given, kinds: Mapping[str, Mapping[str, Kind]]) -> str:

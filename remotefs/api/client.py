@@ -26,6 +26,7 @@ from remotefs.api.transport import timeouts
 from remotefs.api.upload import UploadBody, UploadSource, after_all_sent
 from remotefs.clocks import ServiceClock
 from remotefs.config import MIB, ServiceConfig, Shape
+from remotefs.credentials import KeyRing
 from remotefs.errors import InvalidArgument, RefusedError, RemoteNotFound, ReplyBroken, TransportError
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ _MOST_TOLD = 100
 class Client:
     """The client of the Files API; use it as an async context manager.
 
+    `config` may be a KeyRing, whose key can change: the client looks for another one after a 401.
     `on_account` is called before a reply is handed out, when the reply names another account than the last success did,
     and for the first success even if it names none; an exception from it ends the request. `on_heard` is called
     whenever the service sends something: the head of a reply, a piece of its body. `chance` returns a number in 0..1
@@ -56,7 +58,7 @@ class Client:
 
     def __init__(
         self,
-        config: ServiceConfig,
+        config: ServiceConfig | KeyRing,
         budget: Budget,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -66,10 +68,11 @@ class Client:
         clock: ServiceClock | None = None,
         learned: Shape = "auto",
     ) -> None:
-        self._config = config
+        keys = config if isinstance(config, KeyRing) else KeyRing(config)
+        self._config = config = keys.service
         self._budget = budget
         self._exchange = Exchange(
-            config, budget, transport=transport, on_account=on_account, on_heard=on_heard, chance=chance, clock=clock
+            keys, budget, transport=transport, on_account=on_account, on_heard=on_heard, chance=chance, clock=clock
         )
         self._shape: Shape = learned if config.shape == "auto" else config.shape
         # Whether requests carry the beta header. A gateway may refuse it and page its listing by ids all the same.

@@ -246,7 +246,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     parts.budget = Budget.for_service(service, learned=learned)
     parts.guard = AccountGuard(parts.meta, parts.connectivity, service.base_url, str(state))
     parts.client = Client(
-        service,
+        settings.keys or service,
         parts.budget,
         on_account=parts.guard.check,
         on_heard=parts.connectivity.heard,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from remotefs.config import Config
 from remotefs.control.address import SOCKET_NAME
+from remotefs.credentials import KeyRing
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,16 @@ class FuseOptions:
 
 @dataclass(frozen=True)
 class MountSettings:
-    """The caller has checked the mountpoint and holds the lock of `state_dir`."""
+    """The caller has checked the mountpoint and holds the lock of `state_dir`.
+
+    `keys` has the credentials in use; without it those of `config` are, to the end.
+    """
 
     mountpoint: Path
     state_dir: Path
     config: Config
     options: FuseOptions
+    keys: KeyRing | None = None
 
     @property
     def socket(self) -> Path:

@@ -34,6 +34,7 @@ writeback = { upload_workers = 1 }
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "config.toml"
     path.write_text(FILE, encoding="utf-8")
+    path.chmod(0o600)
     return path
 
 

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from remotefs.cli.console import notify
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.launch.plan import load_settings
-from remotefs.cli.launch.preflight import check_key
+from remotefs.cli.launch.preflight import with_key
 from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def accept_account(
     another account.
     """
     settings = load_settings(os.environ, config_file, {"service": {"base_url": base_url}}, profile=profile)
-    check_key(settings.service)
+    settings = msgspec.structs.replace(settings, service=with_key(settings.service))
     from remotefs.mount.moving import accept_account as accept  # noqa: PLC0415 - loads all of a mount
 
     answered = True

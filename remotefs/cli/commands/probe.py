@@ -14,11 +14,11 @@ from rich.table import Table
 from remotefs.api.probe import questions
 from remotefs.cli.console import notify, printable, progress_shown, result_console
 from remotefs.cli.launch.plan import load_settings
+from remotefs.cli.launch.preflight import with_key
 from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.config import ServiceConfig
 from remotefs.control.messages.base import Notice, Report
-from remotefs.credentials import has_key
-from remotefs.errors import UsageError
+from remotefs.keys import has_key
 
 
 def probe(
@@ -37,8 +37,8 @@ def probe(
     ANTHROPIC_AUTH_TOKEN.
     """
     config = load_settings(os.environ, config_file, {"service": {"base_url": base_url}}, profile=profile).service
-    if not (has_key(config) or config.custom_headers):
-        raise UsageError("no key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN)")
+    if has_key(config) or not config.custom_headers:
+        config = with_key(config)
     with progress_shown("probing") as report:
         found = trio.run(_until_interrupted, config, size_limit, report)
     if found is None:

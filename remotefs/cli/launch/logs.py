@@ -8,14 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from remotefs.cli.console import printable
-from remotefs.config import ServiceConfig
-from remotefs.credentials import hide, secrets_of
+from remotefs.credentials import KeyRing, hide
 
 MAX_LOG_BYTES = 5 << 20
 OLD_LOGS = 3
@@ -25,11 +23,11 @@ QUIET_LOGGERS = ("httpx", "httpcore", "httpx2", "httpcore2", "hpack")
 
 
 class SafeFormatter(logging.Formatter):
-    """The last line of defence: hides the given secrets and escapes control characters, tracebacks included."""
+    """The last line of defence: hides all secrets of a run and escapes control characters, tracebacks included."""
 
-    def __init__(self, secrets: Sequence[str]) -> None:
+    def __init__(self, keys: KeyRing) -> None:
         super().__init__(LINE)
-        self._secrets = secrets
+        self._keys = keys
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a line, and a traceback as indented lines below it.
@@ -42,7 +40,7 @@ class SafeFormatter(logging.Formatter):
         if record.stack_info:
             below = f"{below}\n{self.formatStack(record.stack_info)}"
         lines = [self.formatMessage(record), *(f"  {line}" for line in below.splitlines())]
-        return "\n".join(printable(hide(line, self._secrets)) for line in lines)
+        return "\n".join(printable(hide(line, self._keys.secrets)) for line in lines)
 
 
 class PrivateRotatingFileHandler(RotatingFileHandler):
@@ -57,12 +55,12 @@ class PrivateRotatingFileHandler(RotatingFileHandler):
         return file
 
 
-def start_logging(state_dir: Path, service: ServiceConfig, *, to_stderr: bool) -> Path:
+def start_logging(state_dir: Path, keys: KeyRing, *, to_stderr: bool) -> Path:
     """Send all records from INFO on to the log of `state_dir`; returns its path. Raises OSError."""
     folder = state_dir / "log"
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / "remotefs.log"
-    formatter = SafeFormatter(secrets_of(service))
+    formatter = SafeFormatter(keys)
     handlers: list[logging.Handler] = [PrivateRotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=OLD_LOGS)]
     if to_stderr:
         handlers.append(logging.StreamHandler(sys.stderr))

@@ -13,8 +13,9 @@ import msgspec
 from remotefs.cli.console import notify
 from remotefs.cli.launch.mount_options import MountOptions, parse_options
 from remotefs.cli.launch.state_dirs import data_dir
-from remotefs.config import Config, Durability
+from remotefs.config import Config, Durability, ServiceConfig
 from remotefs.errors import UsageError
+from remotefs.keys import signed
 from remotefs.setting_sources import default_file, load
 
 
@@ -22,7 +23,8 @@ from remotefs.setting_sources import default_file, load
 class MountPlan:
     """`mountpoint` is fit to be mounted on; paths are absolute.
 
-    `local_root` is None for the real service; `state_dir` None for the account's own.
+    `local_root` is None for the real service; `state_dir` None for the account's own. `reread` returns the settings of
+    the service as they are now, with the key from its source.
     """
 
     mountpoint: Path
@@ -30,6 +32,7 @@ class MountPlan:
     options: MountOptions
     local_root: Path | None = None
     state_dir: Path | None = None
+    reread: Callable[[], ServiceConfig] | None = None
 
 
 class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,12 +61,17 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         flags["writeback"] = {"durability": self.durability}
         local_root = Path(self.local_root) if self.local_root else data_dir() / "local"
         config_file = Path(self.config_file) if self.config_file else None
+
+        def load_again(warn: Callable[[str], None] = lambda _: None) -> Config:
+            return load_settings(environ, config_file, flags, warn, self.profile)
+
         return MountPlan(
             mountpoint=Path(self.mountpoint),
-            config=load_settings(environ, config_file, flags, warn, self.profile),
+            config=load_again(warn),
             options=parse_options(self.options),
             local_root=local_root if self.local else None,
             state_dir=Path(self.state_dir) if self.state_dir else None,
+            reread=None if self.local else lambda: signed(load_again().service),
         )
 
     def encode(self) -> str:

@@ -17,13 +17,14 @@ from remotefs.cli.console import describe, notify
 from remotefs.cli.launch.local_server import local_server
 from remotefs.cli.launch.logs import start_logging
 from remotefs.cli.launch.plan import MountPlan
-from remotefs.cli.launch.preflight import check_apart, check_binding, check_key
+from remotefs.cli.launch.preflight import check_apart, check_binding, check_key, with_key
 from remotefs.cli.launch.startup import ReadyPipe, StartupLine, redirect_output
 from remotefs.cli.launch.state_dirs import data_dir, locate_state_dir, prepare_state_dir
 from remotefs.config import Config
 from remotefs.control.lock import Holder
 from remotefs.control.messages.base import Notice, Progress, Ready
 from remotefs.control.takeover import take_state
+from remotefs.credentials import KeyRing
 from remotefs.mount.identity import identify
 from remotefs.mount.settings import FuseOptions, MountSettings
 
@@ -103,19 +104,21 @@ async def serve_mount(plan: MountPlan, reporter: StartupReporter) -> int:
         warning = prepare_state_dir(state_dir)
         holder = Holder(pid=os.getpid(), mountpoint=str(plan.mountpoint))
         async with take_state(state_dir, holder, wait_s=config.mount.takeover_wait_s):
-            path = start_logging(state_dir, config.service, to_stderr=reporter.at_terminal)
+            keys = KeyRing(config.service, plan.reread)
+            path = start_logging(state_dir, keys, to_stderr=reporter.at_terminal)
             reporter.logging_to(path)
             if warning:
                 log.warning("%s", warning)
-            return await _run(plan, config, state_dir, reporter)
+            return await _run(plan, config, state_dir, reporter, keys)
 
 
 @contextlib.asynccontextmanager
 async def _service(plan: MountPlan) -> AsyncIterator[Config]:
     """Yield the settings with the service to use in them, the local one started if the plan has one."""
     if plan.local_root is None:
-        check_key(plan.config.service)
-        yield plan.config
+        # In a thread: a command that gives the key may ask a person, and Ctrl-C ends the wait.
+        service = await trio.to_thread.run_sync(with_key, plan.config.service, abandon_on_cancel=True)
+        yield msgspec.structs.replace(plan.config, service=service)
         return
     async with local_server(plan.local_root) as server:
         service = plan.config.service
@@ -124,6 +127,9 @@ async def _service(plan: MountPlan) -> AsyncIterator[Config]:
             base_url=server.url,
             api_key=server.key or service.api_key,
             auth_token=None,
+            key_file=None,
+            key_command=None,
+            key_credential=None,
             custom_headers=(),
             # Nobody else's requests are counted there: no limit, unless one is set.
             requests_per_minute=service.requests_per_minute or 0,
@@ -140,7 +146,7 @@ async def _state_dir(plan: MountPlan, config: Config) -> Path:
     return await locate_state_dir(data_dir(), config.service, lambda: identify(config), remember=remember)
 
 
-async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter) -> int:
+async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter, keys: KeyRing) -> int:
     from remotefs.mount.session import run_mount  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
 
     options = plan.options
@@ -154,5 +160,6 @@ async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: Start
             extra=options.extra,
             fsname=options.fsname or "remotefs",
         ),
+        keys=keys,
     )
     return await run_mount(settings, report=reporter.progress)
