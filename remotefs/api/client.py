@@ -27,7 +27,15 @@ from remotefs.api.upload import UploadBody, UploadSource, after_all_sent
 from remotefs.clocks import ServiceClock
 from remotefs.config import MIB, ServiceConfig, Shape
 from remotefs.credentials import KeyRing
-from remotefs.errors import InvalidArgument, RefusedError, RemoteNotFound, ReplyBroken, TransportError
+from remotefs.errors import (
+    AuthenticationFailed,
+    InvalidArgument,
+    KeyReplaced,
+    RefusedError,
+    RemoteNotFound,
+    ReplyBroken,
+    TransportError,
+)
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -187,14 +195,18 @@ class Client:
 
         `on_all_sent` is called once, as the last piece goes to the kernel. An upload that is cancelled before that has
         no effect; after it, only the reply tells whether the file exists. Once the kernel has taken the last piece,
-        nothing is sent again and `source` is not read again: the caller repeats after RateLimited and Overloaded.
+        nothing is sent again and `source` is not read again: the caller repeats after RateLimited, Overloaded
+        and KeyReplaced.
         Raises AmbiguousOutcome when the file may exist now (W6), LocalError when the source fails.
         """
         beta = await self._is_beta(priority)
         # Several attempts may reach their last piece; only the first of them reports it.
         tell_once = functools.cache(on_all_sent) if on_all_sent is not None else None
+        generation = self._exchange.generation
 
         async def attempt() -> FileMetadata | RefusedError | TransportError:
+            nonlocal generation
+            generation = self._exchange.generation
             form = upload_form(name, source.mime_type, secrets.token_hex(16), expires_in_s)
             async with aclosing(source.pieces()) as pieces:
                 body = UploadBody(form, source.size_bytes, pieces, tell_once)
@@ -203,6 +215,8 @@ class Client:
         outcome = await self._exchange.retrying(attempt, priority, None)
         if isinstance(outcome, FileMetadata):
             return outcome
+        if isinstance(outcome, AuthenticationFailed) and await self._exchange.is_renewed(generation):
+            outcome = KeyReplaced(f"upload of {name!r}: a new key is in use since it was sent", status=outcome.status)
         raise outcome
 
     @asynccontextmanager

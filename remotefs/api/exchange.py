@@ -161,19 +161,14 @@ class Exchange:
             started = trio.current_time()
             try:
                 with trio.fail_after(math.inf if deadline_s is None else deadline_s - spent_s):
-                    outcome = await attempt()
+                    return await attempt()
             except trio.TooSlowError:
                 failure = DeadlineExceeded(f"{self.base.host} did not answer within {deadline_s:g} s")
             except (RefusedError, TransportError) as error:
                 failure = error
-            else:
-                if isinstance(outcome, AuthenticationFailed):
-                    # An upload that went out whole: its caller sends it again, with the key that is found now.
-                    await self._renewal.is_renewed(generation)
-                return outcome
             spent_s += trio.current_time() - started
             if isinstance(failure, AuthenticationFailed) and not is_renewed:
-                is_renewed = await self._renewal.is_renewed(generation)
+                is_renewed = await self.is_renewed(generation)
                 if is_renewed:
                     continue
             verdict = decide(number, failure, elapsed_s=spent_s, deadline_s=deadline_s, chance=self._chance())
@@ -184,6 +179,18 @@ class Exchange:
                 await trio.sleep(verdict.after_s)
             spent_s += verdict.after_s
         raise failure
+
+    @property
+    def generation(self) -> int:
+        """Return the number of the key in use, for `is_renewed`."""
+        return self._keys.generation
+
+    async def is_renewed(self, generation: int) -> bool:
+        """Return whether another key is in use than `generation`, which was refused; look for one if it is not.
+
+        Raises AccountError.
+        """
+        return await self._renewal.is_renewed(generation)
 
     def request(
         self,

@@ -15,7 +15,7 @@ from remotefs.api.models import Account
 from remotefs.api.upload import BytesSource
 from remotefs.config import Secret, ServiceConfig
 from remotefs.credentials import KeyRing
-from remotefs.errors import AccountError, AuthenticationFailed, UsageError
+from remotefs.errors import AccountError, AuthenticationFailed, KeyReplaced, UsageError
 from tests.api.support import KEY, URGENT, Scripted, beta_page, ga_page, problem, settings, wire_file
 
 NEW = "sk-test-new-0123456789"
@@ -213,7 +213,7 @@ async def test_an_upload_whose_bytes_are_all_sent_is_left_to_its_caller(autojump
     service.revoke(KEY)
     client, _ = client_of(service, source)
     async with client:
-        with pytest.raises(AuthenticationFailed):
+        with pytest.raises(KeyReplaced):
             await client.upload("a.txt", BytesSource(b"hello", "text/plain"), priority=URGENT)
         await client.upload("a.txt", BytesSource(b"hello", "text/plain"), priority=URGENT)
     assert [what for _, what in service.asked].count("POST /v1/files") == 2
