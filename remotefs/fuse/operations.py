@@ -238,10 +238,9 @@ class Operations(pyfuse3.Operations):
         return self._attributes(inode, timeout_s)
 
     def _attributes(self, record: Inode | Entry, timeout_s: float | None = None) -> pyfuse3.EntryAttributes:
-        shown = self._fs.attributes.shown(record)
+        shown, is_lasting = self._fs.attributes.shown(record)
         attributes = entry_attributes(shown, self._timeout_s if timeout_s is None else timeout_s)
-        if shown is not record:
-            # The kernel asks each time: what gives a file its read bits back changes no attribute of it.
+        if not is_lasting:
             attributes.attr_timeout = 0.0
         return attributes
 

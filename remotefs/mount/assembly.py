@@ -423,7 +423,7 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
     files = Files(store, parts.file_writer, lengths, handles, namespace, reading, closing, config.writeback)
     attributes = Attributes(
         store, namespace, files, parts.file_reader, parts.disk, config.service.storage_bytes,
-        config.names.unreadable_mode,
+        config.names.unreadable_mode, settings.options.shown,
     )  # fmt: skip
     xattrs = ExtendedAttributes(
         store, intents, parts.file_reader, parts.in_flight, parts.failures, settings.state_dir / SOCKET_NAME,

@@ -8,16 +8,21 @@ from pathlib import Path
 from remotefs.config import Config
 from remotefs.control.address import SOCKET_NAME
 from remotefs.credentials import KeyRing
+from remotefs.vfs.shown import AS_STORED, ShownAs
 
 
 @dataclass(frozen=True)
 class FuseOptions:
-    """How the kernel mounts it; `extra` in libfuse's own words, `fsname` the source that df(1) shows."""
+    """How the kernel mounts it; `extra` in libfuse's own words, `fsname` the source that df(1) shows.
+
+    `shown` has the owner and the mode that programs see in place of the stored ones.
+    """
 
     read_only: bool = False
     allow_other: bool = False
     extra: tuple[str, ...] = ()
     fsname: str = "remotefs"
+    shown: ShownAs = AS_STORED
 
     @property
     def moves_atime(self) -> bool:

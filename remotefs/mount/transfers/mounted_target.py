@@ -128,7 +128,7 @@ def _kind(place: Path) -> Kind | None:
 
 def _make_folder(place: Path, mode: int) -> None:
     place.mkdir()
-    place.chmod(mode)
+    _set_mode(place, mode)
 
 
 def _make_link(place: Path, target: bytes, temporary: Path) -> None:
@@ -184,9 +184,15 @@ def _dress(place: Path | int, looks: Looks, attributes: Attributes) -> int:
             if error.errno != errno.EINVAL:
                 raise
             raise InvalidArgument(f"{name.decode()} cannot be {value.decode(errors='replace')!r}") from error
-    os.chmod(place, looks.mode & 0o7777)  # noqa: PTH101 - a path or a descriptor
+    _set_mode(place, looks.mode & 0o7777)
     os.utime(place, ns=(looks.atime_ns, looks.mtime_ns))
     return os.stat(place).st_ino  # noqa: PTH116 - see above
+
+
+def _set_mode(place: Path | int, mode: int) -> None:
+    # Refused where the mount shows modes in place of the stored ones: there it has none to take.
+    with suppress(PermissionError):
+        os.chmod(place, mode)  # noqa: PTH101 - a path or a descriptor
 
 
 def _shifted(report: Report, before: int, files: int) -> Report:
