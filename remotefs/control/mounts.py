@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from remotefs.control.apart import ask_apart
@@ -20,11 +20,12 @@ DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 
 @dataclass(frozen=True)
 class MountEntry:
-    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted."""
+    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted, `flags` such as `nosuid`."""
 
     mountpoint: Path
     fstype: str
     source: str
+    flags: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def is_fuse(self) -> bool:
@@ -103,7 +104,8 @@ def real(path: Path) -> Path:
 def _entry(line: str) -> MountEntry:
     left, _, right = line.partition(" - ")
     fstype, source, *_ = right.split(" ")
-    return MountEntry(Path(_unescape(left.split(" ")[4])), fstype, _unescape(source))
+    _id, _parent, _device, _root, mountpoint, flags, *_ = left.split(" ")
+    return MountEntry(Path(_unescape(mountpoint)), fstype, _unescape(source), tuple(flags.split(",")))
 
 
 def _unescape(field: str) -> str:

@@ -88,8 +88,8 @@ class Attributes:
     async def setattr(self, ino: int, change: AttributeChange, fh: int | None) -> Inode:
         """Change attributes; return the inode. Only a new size touches the content, and may wait (A1).
 
-        The content changes last: a change that fails has not cut it. Raises NotPermitted for an owner or a mode where the
-        mount shows others than the stored ones.
+        The content changes last: a change that fails has not cut it. Raises NotPermitted for an owner or a mode if
+        the mount shows others than the stored ones.
         """
         inode = self._tree.get(ino)
         if not self._shown_as.is_stored:

@@ -63,6 +63,6 @@ def check_unchanged(shown: Inode | Entry, *, mode: int | None, uid: int | None, 
     asks_for = ((mode, shown.mode, stat.S_IMODE), (uid, shown.uid, int), (gid, shown.gid, int))
     if any(asked is not None and part(asked) != part(now) for asked, now, part in asks_for):
         raise NotPermitted(
-            f"inode {shown.ino}: this mount shows owners and modes in place of the stored ones (uid=, gid=, umask=), so "
-            "they cannot be changed through it; use a mount without these options"
+            f"inode {shown.ino}: this mount shows owners and modes in place of the stored ones (uid=, gid=, umask=), "
+            "so they cannot be changed through it; use a mount without these options"
         )

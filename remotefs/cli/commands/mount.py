@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -15,18 +13,10 @@ import typer
 from remotefs.cli.choose_mount import IN_A_MOUNT
 from remotefs.cli.console import notify, notify_with_output, progress_shown
 from remotefs.cli.exit_status import EXIT_WORK_LEFT
+from remotefs.cli.launch.begin import checked, start
+from remotefs.cli.launch.mount_options import parse_options
 from remotefs.cli.launch.plan import MountArgs, MountPlan, absolute, load_settings
-from remotefs.cli.launch.preflight import (
-    check_apart,
-    check_fuse,
-    check_key,
-    check_others_allowed,
-    raise_open_files,
-    ready_mountpoint,
-)
 from remotefs.cli.launch.remount import remount
-from remotefs.cli.launch.startup import start_in_background
-from remotefs.cli.launch.state_dirs import prepare_state_dir
 from remotefs.cli.launch.unmount import unmount
 from remotefs.cli.quantities import time_of
 from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
@@ -93,12 +83,11 @@ def mount(
         options=tuple(options or ()),
         config_file=absolute(config_file),
         profile=profile,
-    )
-    wanted = args.plan(os.environ, notify)
-    if wanted.options.remount is not None:
-        remount(mountpoint, wanted.options.remount)
+    ).with_words()
+    if (flags := parse_options(args.options).remount) is not None:
+        remount(mountpoint, flags)
         return
-    plan = _checked(wanted, mountpoint)
+    plan = checked(args.plan(os.environ, notify), mountpoint, notify)
     if foreground:
         _mount_in_foreground(plan)
     _mount_in_background(msgspec.structs.replace(args, mountpoint=str(plan.mountpoint)))
@@ -135,26 +124,6 @@ def umount(
         raise typer.Exit(EXIT_WORK_LEFT)
 
 
-def _checked(plan: MountPlan, typed: Path) -> MountPlan:
-    """Return the plan with its mountpoint ready to be mounted on.
-
-    Raises RemotefsError for everything that can be known before a start.
-    """
-    if plan.local_root is None:
-        check_key(plan.config.service)
-    mountpoint = ready_mountpoint(typed, notify)
-    check_fuse()
-    raise_open_files()
-    if plan.options.lets_others_in:
-        check_others_allowed()
-    for folder, what in ((plan.state_dir, "the state folder"), (plan.local_root, "the local server's folder")):
-        if folder is not None:
-            check_apart(mountpoint, folder, what)
-    if plan.state_dir is not None and (warning := prepare_state_dir(plan.state_dir)):
-        notify(warning)
-    return replace(plan, mountpoint=mountpoint)
-
-
 def _mount_in_foreground(plan: MountPlan) -> NoReturn:
     from remotefs.cli.launch.process import TerminalReporter, run_process  # noqa: PLC0415 - loads all of a mount
 
@@ -162,9 +131,8 @@ def _mount_in_foreground(plan: MountPlan) -> NoReturn:
 
 
 def _mount_in_background(args: MountArgs) -> None:
-    command = [sys.executable, "-m", "remotefs.cli.launch.background", args.encode()]
     with progress_shown(f"mounting {args.mountpoint}") as report:
-        last = start_in_background(command, lambda text: report(Notice(text=text)), notify)
+        last = start(args, lambda text: report(Notice(text=text)), notify)
     if last.error is not None:
         notify_with_output(last.error)
         raise typer.Exit(last.exit)

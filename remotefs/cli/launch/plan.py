@@ -50,6 +50,28 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     options: tuple[str, ...] = ()
     config_file: str | None = None
     profile: str | None = None
+    # Words of -o that are not known are passed over, as mount(8) asks for by -s.
+    sloppy: bool = False
+
+    def with_words(self) -> MountArgs:
+        """Return the arguments with what `-o` says of settings in fields of its own, paths absolute.
+
+        Raises UsageError for an option that cannot be, and where a flag says another value than `-o`.
+        """
+        words = parse_options(self.options, sloppy=self.sloppy).settings
+        given = {
+            "profile": words.profile,
+            "config_file": absolute(Path(words.config)) if words.config else None,
+            "state_dir": absolute(Path(words.state_dir)) if words.state_dir else None,
+            "base_url": words.base_url,
+            "durability": words.durability,
+        }
+        for field, value in given.items():
+            said = getattr(self, field)
+            if value is not None and said is not None and said != value:
+                flag = f"--{field.removesuffix('_file').replace('_', '-')}"
+                raise UsageError(f"{flag} says {said} and -o says {value}: give one of them")
+        return msgspec.structs.replace(self, **{field: value for field, value in given.items() if value is not None})
 
     def plan(self, environ: Mapping[str, str], warn: Callable[[str], None] = lambda _: None) -> MountPlan:
         """Return the plan that the arguments and the settings make; `warn` gets former names. Raises UsageError."""
@@ -68,7 +90,7 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return MountPlan(
             mountpoint=Path(self.mountpoint),
             config=load_again(warn),
-            options=parse_options(self.options),
+            options=parse_options(self.options, sloppy=self.sloppy),
             local_root=local_root if self.local else None,
             state_dir=Path(self.state_dir) if self.state_dir else None,
             reread=None if self.local else lambda: signed(load_again().service),

@@ -159,6 +159,7 @@ async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: Start
             allow_other=options.allow_other,
             extra=options.extra,
             fsname=options.fsname or "remotefs",
+            shown=options.shown,
         ),
         keys=keys,
     )

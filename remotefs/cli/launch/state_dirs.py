@@ -76,6 +76,22 @@ def account_dir(data: Path, account: Account, base_url: str) -> Path:
     return data / "accounts" / _folder_name(account, base_url)
 
 
+def folders_by_name(data: Path) -> dict[str, tuple[Path, ...]]:
+    """Return the state folders of accounts on this machine by every name that one has.
+
+    That is the name of the folder, and where the service has named the account `ORGANIZATION` and
+    `ORGANIZATION/WORKSPACE`. The organization alone may stand for several.
+    """
+    accounts = data / "accounts"
+    found = {path.name: {path} for path in accounts.iterdir() if path.is_dir()} if accounts.is_dir() else {}
+    for key, account in _read(data / "accounts.json").accounts.items():
+        folder = account_dir(data, account, key.split(" ")[0])
+        if account.organization is not None and folder.is_dir():
+            for name in {account.organization, "/".join(filter(None, (account.organization, account.workspace)))}:
+                found.setdefault(name, set()).add(folder)
+    return {name: tuple(sorted(folders)) for name, folders in found.items()}
+
+
 def fingerprint(service: ServiceConfig) -> str:
     """Return what decides the account: the base URL, the workspace, and the key, of which only a hash is shown."""
     secret = service.api_key or service.auth_token
