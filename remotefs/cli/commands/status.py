@@ -5,26 +5,27 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT, NOTHING_MOUNTED, all_mounts
+from remotefs.cli.choose_mount import IN_A_MOUNT, ask_mounts, finders_of
 from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import notify, print_table, progress_shown, result_console
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
 from remotefs.cli.quantities import time_of
-from remotefs.control.find import FoundMount, find_mount, find_mount_at
-from remotefs.control.messages.base import Count, DrainResult, Leftover, Nothing
+from remotefs.control.find import FoundMount
+from remotefs.control.messages.base import DrainResult, Leftover, Nothing
 from remotefs.control.messages.status import FLUSH, RETRY, STATUS, FlushParams, PathParams, Status
 from remotefs.errors import RemotefsError, UsageError
 
 T = TypeVar("T")
 
 STATUS_TIMEOUT_S = 10.0
+# Between two displays: one that hangs is not to hold up the others for longer each time.
+WATCH_TIMEOUT_S = 2.0
 WATCH_EVERY_S = 1.0
 # After the time given to the mount, for its answer to arrive.
 GRACE_S = 10.0
@@ -44,16 +45,16 @@ def status(
     Shows whether it is online, or why not; pending, running and failed uploads, with the reasons; the content on this
     disk; and the last errors.
     """
-    while True:
-        answers = dict(_ask_each(paths, _status_of))
-        if as_json:
-            typer.echo(b"\n".join(map(_status_line, answers, answers.values())))
-        else:
-            _show_status(answers, clear=watch)
-        if not watch:
-            break
+    while watch:
+        _show_status(dict(_ask_status(paths, WATCH_TIMEOUT_S)), as_json=as_json)
         time.sleep(WATCH_EVERY_S)
-    _fail_if_any(answers.values())
+    failed = False
+    # Each is printed as it comes: one that hangs holds up none of the others.
+    for index, (path, answer) in enumerate(_ask_status(paths, STATUS_TIMEOUT_S)):
+        _print_status(path, answer, index, as_json=as_json)
+        failed |= isinstance(answer, RemotefsError)
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def retry(
@@ -66,7 +67,7 @@ def retry(
 
     Changes that the service refused are tried again automatically too, but less and less often, down to once an hour.
     """
-    answers = dict(_ask_each(paths, _retry_at))
+    answers = dict(ask_mounts(paths, RETRY, lambda found: PathParams(found.path), timeout_s=STATUS_TIMEOUT_S))
     counts = [answer.count for answer in answers.values() if not isinstance(answer, RemotefsError)]
     if counts:
         notify(f"{sum(counts):,} changes are tried again; `remotefs status` shows the result")
@@ -98,12 +99,8 @@ def flush(
     _fail_if_any(answers.values())
 
 
-def _status_of(found: FoundMount) -> Status:
-    return found.control.call(STATUS, Nothing(), timeout_s=STATUS_TIMEOUT_S)
-
-
-def _retry_at(found: FoundMount) -> Count:
-    return found.control.call(RETRY, PathParams(found.path), timeout_s=STATUS_TIMEOUT_S)
+def _ask_status(paths: Sequence[Path] | None, timeout_s: float) -> Iterator[tuple[Path, Status | RemotefsError]]:
+    return ask_mounts(paths, STATUS, lambda _: Nothing(), timeout_s=timeout_s)
 
 
 def _flush_at(found: FoundMount, timeout_s: float) -> DrainResult:
@@ -117,16 +114,11 @@ def _flush_at(found: FoundMount, timeout_s: float) -> DrainResult:
 
 
 def _ask_each(paths: Sequence[Path] | None, ask: Callable[[FoundMount], T]) -> Iterator[tuple[Path, T | RemotefsError]]:
-    """Ask the mount of each path, or every mount of this machine; one that fails does not hide the others (H3).
+    """Ask the mount of each path, or every mount of this machine, one after the other, with their progress shown (H3).
 
     A path that was given and is wrong raises UsageError at once.
     """
-    finders = {path: partial(find_mount, path) for path in paths or ()}
-    if not finders:
-        finders = {mountpoint: partial(find_mount_at, mountpoint) for mountpoint in all_mounts()}
-    if not finders:
-        raise UsageError(NOTHING_MOUNTED)
-    for path, find in finders.items():
+    for path, find in finders_of(paths).items():
         try:
             yield path, ask(find())
         except UsageError:
@@ -141,15 +133,22 @@ def _status_line(path: Path, answer: Status | RemotefsError) -> bytes:
     return msgspec.json.encode(answer)
 
 
-def _show_status(answers: Mapping[Path, Status | RemotefsError], *, clear: bool) -> None:
-    if clear and sys.stdout.isatty():
+def _show_status(answers: Mapping[Path, Status | RemotefsError], *, as_json: bool) -> None:
+    if not as_json and sys.stdout.isatty():
         result_console().clear()
-    for index, (path, answer) in enumerate(answers.items()):
-        typer.echo("\n" * bool(index), nl=False)
-        if isinstance(answer, RemotefsError):
-            print_table([("mount", str(path)), ("error", str(answer))], "<*")
-        else:
-            print_table(status_rows(answer), "<*")
+    for index, path in enumerate(sorted(answers)):
+        _print_status(path, answers[path], index, as_json=as_json)
+
+
+def _print_status(path: Path, answer: Status | RemotefsError, index: int, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(_status_line(path, answer))
+        return
+    typer.echo("\n" * bool(index), nl=False)
+    if isinstance(answer, RemotefsError):
+        print_table([("mount", str(path)), ("error", str(answer))], "<*")
+    else:
+        print_table(status_rows(answer), "<*")
 
 
 def _print_failures(answers: Mapping[Path, object]) -> None:
