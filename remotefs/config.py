@@ -19,9 +19,11 @@ from remotefs.setting_kinds import (
     Flag,
     Id,
     Kind,
+    ListenAddress,
     Number,
     Part,
     Patterns,
+    Rate,
     Size,
     Time,
     Times,
@@ -33,6 +35,8 @@ Shape = Literal["auto", "ga", "beta"]
 Durability = Literal["remote", "local", "strict"]
 TextType = Literal["plain", "exact"]
 UnreadableMode = Literal["stored", "no-read"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["plain", "json", "journald"]
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -149,6 +153,9 @@ class ServiceConfig(Section, frozen=True, kw_only=True):
     read_wait_s: Annotated[float, Time(0.1, DAY_S)] = 10.0
     # None: the limit of the shape (500 in GA, 100 in beta); 0: no limit.
     requests_per_minute: Annotated[int | None, Number(0, 1_000_000)] = None
+    # The bytes of files alone, headers and listings not counted: a file server shares its link with others.
+    upload_rate: Annotated[int, Rate()] = 0
+    download_rate: Annotated[int, Rate()] = 0
     # The service refuses more with 413; whether its MB are 10^6 or 2^20 is not documented.
     max_file_bytes: Annotated[int, Size(1, TIB)] = 500 * MIB
     # What an organization may store, by the vendor's guide; no reply tells. `df` shows no more free. 0: no bound.
@@ -274,6 +281,24 @@ class MountConfig(Section, frozen=True, kw_only=True):
     takeover_wait_s: Annotated[float, Time(0, HOUR_S)] = 10.0
 
 
+class LogConfig(Section, frozen=True, kw_only=True):
+    """What a mount writes down of itself (H4)."""
+
+    # `info` tells a life: start, connection, refusals, a summary each hour, end.
+    level: Annotated[LogLevel, Word(get_args(LogLevel))] = "info"
+    # `json`: an object a line. `journald`: to the journal, and in plain lines to the file.
+    format: Annotated[LogFormat, Word(get_args(LogFormat))] = "plain"
+    # A line for each request of the kernel, in a file of its own.
+    access: Annotated[bool, Flag()] = False
+
+
+class MetricsConfig(Section, frozen=True, kw_only=True):
+    """Figures for Prometheus (H5)."""
+
+    # Empty: nowhere. They name the account and how much it holds, so only this machine may ask.
+    listen: Annotated[str, ListenAddress()] = ""
+
+
 class Config(Section, frozen=True, kw_only=True):
     """All sections."""
 
@@ -284,3 +309,5 @@ class Config(Section, frozen=True, kw_only=True):
     refresh: RefreshConfig = RefreshConfig()
     names: NamesConfig = NamesConfig()
     mount: MountConfig = MountConfig()
+    log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()

@@ -6,12 +6,14 @@ from the environment or a flag.
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 import math
 import re
 import shlex
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from remotefs.units import SIZE_UNITS, TIME_UNITS, parse_size, parse_time, size_text, time_text
@@ -19,6 +21,8 @@ from remotefs.units import SIZE_UNITS, TIME_UNITS, parse_size, parse_time, size_
 # The most of a wrong value that a message shows.
 _SHOWN_CHARACTERS = 80
 _CREDENTIAL = re.compile(r"[A-Za-z0-9._-]{1,255}")
+# Slower ones would make every piece of a file wait for seconds.
+_LEAST_RATE, _MOST_RATE = 1 << 10, 1 << 40
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
@@ -97,6 +101,22 @@ class Size(Kind):
         if self.power_of_two and size & (size - 1):
             raise ValueError("not a power of two")
         return int(_within(size, self.least, self.most))
+
+
+class Rate(Kind):
+    """Bytes per second; 0 for no limit."""
+
+    @property
+    def allowed(self) -> str:
+        """Return the range and the units."""
+        least, most = size_text(_LEAST_RATE), size_text(_MOST_RATE)
+        return f"bytes per second from {least} to {most}, such as 10M or 10M/s, or 0 for no limit ({SIZE_UNITS})"
+
+    def read(self, value: object) -> int:
+        """Return the bytes per second."""
+        text = value.strip().removesuffix("/s") if isinstance(value, str) else None
+        rate = _whole(value if text is None else parse_size(text))
+        return rate and int(_within(rate, _LEAST_RATE, _MOST_RATE))
 
 
 @dataclass(frozen=True)
@@ -253,6 +273,41 @@ class CredentialName(Kind):
         if not isinstance(value, str) or not _CREDENTIAL.fullmatch(value) or value in {".", ".."}:
             raise ValueError("not the name of a credential")
         return value
+
+
+class ListenAddress(Kind):
+    """A place on this machine that others can connect to, or none."""
+
+    @property
+    def allowed(self) -> str:
+        """Return their shapes."""
+        return (
+            "unix:PATH (a name without / is in the state folder), or an address of this machine alone with its port, "
+            "such as 127.0.0.1:9464; empty for none"
+        )
+
+    def read(self, value: object) -> str:
+        """Return the address as it is written."""
+        if not isinstance(value, str):
+            raise ValueError("not a text")  # noqa: TRY004 - the caller's only error
+        if value:
+            listen_address(value)
+        return value
+
+
+def listen_address(text: str) -> Path | tuple[str, int]:
+    """Return the path of a unix socket, or the loopback address and the port, that `text` names. Raises ValueError."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if not path.isprintable() or path in {"", ".", ".."} or ("/" in path and not path.startswith("/")):
+            raise ValueError("not a path")
+        return Path(path)
+    host, _, port = text.rpartition(":")
+    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+    # It raises ValueError for a name, which another machine might have.
+    if not ipaddress.ip_address(host).is_loopback:
+        raise ValueError("not of this machine alone")
+    return host, int(_within(_whole(port), 1, 65_535))
 
 
 class Patterns(Kind):

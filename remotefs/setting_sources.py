@@ -24,6 +24,8 @@ import platformdirs
 from remotefs.config import (
     CacheConfig,
     Config,
+    LogConfig,
+    MetricsConfig,
     MountConfig,
     NamesConfig,
     RefreshConfig,
@@ -75,6 +77,8 @@ _SECTIONS: dict[str, type[Section]] = {
     "refresh": RefreshConfig,
     "names": NamesConfig,
     "mount": MountConfig,
+    "log": LogConfig,
+    "metrics": MetricsConfig,
 }
 
 

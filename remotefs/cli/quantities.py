@@ -1,4 +1,4 @@
-"""Reads the times and sizes of options, with their units, as the settings take them."""
+"""Reads the times, sizes, rates and addresses of options, with their units, as the settings take them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 import typer
 
 from remotefs.config import EXPIRY
-from remotefs.setting_kinds import Kind, Size, Time
+from remotefs.setting_kinds import Kind, ListenAddress, Rate, Size, Time
 
 _DAY_S = 86_400.0
 
@@ -34,3 +34,5 @@ days_of = partial(_read, Time(0, 36_500 * _DAY_S, plain_s=_DAY_S))
 expiry_of = partial(_read, EXPIRY)
 size_of = partial(_read, Size(0, 1 << 60))
 some_bytes_of = partial(_read, Size(1, 1 << 60))
+rate_of = partial(_read, Rate())
+listen_of = partial(_read, ListenAddress())

@@ -55,6 +55,17 @@ REFUSED = {
     "FilePath": ["", "key", "./key", "~other/key", "/a\nb"],
     "CommandLine": ["", " ", "'open", "''", "''  pass"],
     "CredentialName": ["", "a/b", "..", ".", "a b", "ü"],
+REFUSED = {
+    **dict.fromkeys(("Time", "Size", "Number", "Part"), NEVER),
+    "Rate": [*NEVER, "1023", "2T", "10M/min"],
+    "ListenAddress": [
+        "9464", ":9464", "0.0.0.0:9464", "[::]:9464", "192.168.1.7:9464", "example.com:9464", "127.0.0.1:0",
+        "127.0.0.1:70000", "127.0.0.1", "unix:", "unix:a/b", "unix:..", "http://127.0.0.1:9464",
+    ],
+    "Times": [*NEVER, "0", "5 5", "15 5", "1 2 3 4 5 6 7 8 9 10 11"],
+    **dict.fromkeys(("Word", "Flag"), ["", "maybe", "REMOTE!", "2", "nan"]),
+    "Id": ["", "a b", "a\nb", "ü"],
+    "SecretText": [""],
     "Headers": ["no colon", ": no name"],
     "Patterns": ["*", "**", "a/b"],
     "TimesByPattern": ["a", "=1h", "a=", "a/b=1h", "a=59m", "a=91d", "a=1h b", "a=nan"],
@@ -63,6 +74,11 @@ REFUSED = {
         "https://h#f", "https://h:99999", "https://h:0", "https://h h", "https://[::1", "https://a\nb",
     ],
 }  # fmt: skip
+
+
+def refused(section: str, field: str) -> list[str]:
+    """Texts that the setting cannot be."""
+    return REFUSED[type(kinds_of(section)[field]).__name__]
 
 
 @pytest.mark.parametrize(("section", "field"), SETTINGS)
@@ -115,6 +131,9 @@ def test_a_chunk_is_a_power_of_two_within_its_range(value: str) -> None:
         ("writeback", "reupload_wait_s", "5m", 300.0), ("refresh", "walk_every_s", "2h", 7200.0),
         ("refresh", "trash_days", "30d", 30.0), ("refresh", "trash_days", "36h", 1.5), ("refresh", "trash_days", "7", 7.0),
         ("refresh", "poll_in_use_s", "1.5", 1.5), ("service", "requests_per_minute", "0", 0),
+        ("service", "upload_rate", "10M", 10 << 20), ("service", "download_rate", "500KB/s", 500_000),
+        ("service", "upload_rate", "0", 0), ("metrics", "listen", "[::1]:9464", "[::1]:9464"),
+        ("metrics", "listen", "unix:/run/m.sock", "unix:/run/m.sock"), ("log", "access", "true", True),
         ("writeback", "replace_downloadable", "True", True), ("names", "temporary", "", ()),
         ("service", "base_url", "http://[::1]:8080/base/", "http://[::1]:8080/base/"),
     ],

@@ -18,9 +18,9 @@ from remotefs.cli.launch.mount_options import parse_options
 from remotefs.cli.launch.plan import MountArgs, MountPlan, absolute, load_settings
 from remotefs.cli.launch.remount import remount
 from remotefs.cli.launch.unmount import unmount
-from remotefs.cli.quantities import time_of
+from remotefs.cli.quantities import listen_of, rate_of, time_of
 from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
-from remotefs.config import Durability
+from remotefs.config import Durability, LogFormat, LogLevel
 from remotefs.control.messages.base import Notice
 
 _Foreground = Annotated[
@@ -50,6 +50,29 @@ _Durability = Annotated[
         "disk; strict: as remote, but an error after 10 s."
     ),
 ]
+_UploadRate = Annotated[
+    int | None,
+    typer.Option(
+        parser=rate_of, metavar="RATE", help="Upload at most this many bytes a second, such as 10M; 0: no limit."
+    ),
+]
+_DownloadRate = Annotated[
+    int | None,
+    typer.Option(parser=rate_of, metavar="RATE", help="Download at most this many bytes a second, such as 10M."),
+]
+_LogLevel = Annotated[LogLevel | None, typer.Option(help="The least severe messages that the log has. Default: info.")]
+_LogFormat = Annotated[
+    LogFormat | None,
+    typer.Option(
+        help="plain lines, a JSON object a line, or the journal (and plain lines in the file). Default: plain."
+    ),
+]
+_Metrics = Annotated[
+    str | None,
+    typer.Option(
+        parser=listen_of, metavar="ADDRESS", help="Serve metrics for Prometheus at unix:PATH or 127.0.0.1:PORT."
+    ),
+]
 _Options = Annotated[
     list[str] | None, typer.Option("-o", metavar="ro,allow_other,...", help="Mount options, as mount(8) writes them.")
 ]
@@ -64,6 +87,11 @@ def mount(
     state_dir: _StateDir = None,
     base_url: _BaseUrl = None,
     durability: _Durability = None,
+    upload_rate: _UploadRate = None,
+    download_rate: _DownloadRate = None,
+    log_level: _LogLevel = None,
+    log_format: _LogFormat = None,
+    metrics: _Metrics = None,
     options: _Options = None,
     config_file: ConfigChoice = None,
     profile: ProfileChoice = None,
@@ -80,6 +108,11 @@ def mount(
         state_dir=absolute(state_dir),
         base_url=base_url,
         durability=durability,
+        upload_rate=upload_rate,
+        download_rate=download_rate,
+        log_level=log_level,
+        log_format=log_format,
+        metrics=metrics,
         options=tuple(options or ()),
         config_file=absolute(config_file),
         profile=profile,

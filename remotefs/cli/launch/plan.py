@@ -13,7 +13,7 @@ import msgspec
 from remotefs.cli.console import notify
 from remotefs.cli.launch.mount_options import MountOptions, parse_options
 from remotefs.cli.launch.state_dirs import data_dir
-from remotefs.config import Config, Durability, ServiceConfig
+from remotefs.config import Config, Durability, LogFormat, LogLevel, ServiceConfig
 from remotefs.errors import UsageError
 from remotefs.keys import signed
 from remotefs.setting_sources import default_file, load
@@ -47,6 +47,11 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state_dir: str | None = None
     base_url: str | None = None
     durability: Durability | None = None
+    upload_rate: int | None = None
+    download_rate: int | None = None
+    log_level: LogLevel | None = None
+    log_format: LogFormat | None = None
+    metrics: str | None = None
     options: tuple[str, ...] = ()
     config_file: str | None = None
     profile: str | None = None
@@ -79,8 +84,16 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise UsageError("--local and --base-url exclude each other: the local server has its own address")
         if self.local_root is not None and not self.local:
             raise UsageError("--local-root says where the local server keeps its files; it needs --local")
-        flags: dict[str, dict[str, Any]] = {"service": {"base_url": self.base_url}}
-        flags["writeback"] = {"durability": self.durability}
+        flags: dict[str, dict[str, Any]] = {
+            "service": {
+                "base_url": self.base_url,
+                "upload_rate": self.upload_rate,
+                "download_rate": self.download_rate,
+            },
+            "writeback": {"durability": self.durability},
+            "log": {"level": self.log_level, "format": self.log_format},
+            "metrics": {"listen": self.metrics},
+        }
         local_root = Path(self.local_root) if self.local_root else data_dir() / "local"
         config_file = Path(self.config_file) if self.config_file else None
 
