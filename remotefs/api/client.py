@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar
 
 from remotefs.api import models
-from remotefs.api.budget import BETA_LIMIT_PER_MINUTE, Budget
-from remotefs.api.download import Download, Floor, range_header, shows_ranges, span_of
+from remotefs.api.bandwidth import Bandwidth
+from remotefs.api.budget import BETA_LIMIT_PER_MINUTE, Budget, Ticket
+from remotefs.api.download import Download, Floor, Turns, range_header, shows_ranges, span_of
 from remotefs.api.exchange import Call, Exchange, OnAccount, Whom, even_chance
 from remotefs.api.http import httpx
 from remotefs.api.models import Account, FileMetadata, Page, check_id
@@ -60,6 +61,8 @@ class Client:
     that spreads the waits between retries; `clock` learns the service's time. `learned` is the `asked_shape` that an
     earlier run found out; it counts where the setting is `auto`.
 
+    `uploads` and `downloads` have the limits of bandwidth, which can be changed at any time.
+
     Every method raises RefusedError or TransportError of `remotefs.errors`, after the retries of `retry.decide`. The
     constructor raises UsageError for settings that cannot work.
     """
@@ -82,6 +85,8 @@ class Client:
         self._exchange = Exchange(
             keys, budget, transport=transport, on_account=on_account, on_heard=on_heard, chance=chance, clock=clock
         )
+        self.uploads = Bandwidth(config.upload_rate)
+        self.downloads = Bandwidth(config.download_rate)
         self._shape: Shape = learned if config.shape == "auto" else config.shape
         # Whether requests carry the beta header. A gateway may refuse it and page its listing by ids all the same.
         self._asks_beta = self._shape == "beta"
@@ -209,7 +214,7 @@ class Client:
             generation = self._exchange.generation
             form = upload_form(name, source.mime_type, secrets.token_hex(16), expires_in_s)
             async with aclosing(source.pieces()) as pieces:
-                body = UploadBody(form, source.size_bytes, pieces, tell_once)
+                body = UploadBody(form, source.size_bytes, pieces, tell_once, self.uploads)
                 return await self._send_upload(name, body, beta=beta)
 
         outcome = await self._exchange.retrying(attempt, priority, None)
@@ -235,13 +240,14 @@ class Client:
         whole = offset == 0 and length is None
         wanted = None if whole else range_header(offset, length)
         call = Call("GET", f"/v1/files/{check_id(file_id)}/content", f"download of {file_id}")
-        beta = await self._is_beta(priority)
+        ticket = priority if isinstance(priority, Ticket) else Ticket(priority)
+        beta = await self._is_beta(ticket)
 
         async def attempt() -> Download:
-            return await self._open_download(call, wanted, offset, beta=beta)
+            return await self._open_download(call, wanted, offset, Turns(self.downloads, ticket), beta=beta)
 
         async with aclosing(
-            await self._exchange.retrying(attempt, priority, self._config.request_deadline_s)
+            await self._exchange.retrying(attempt, ticket, self._config.request_deadline_s)
         ) as download:
             yield download
 
@@ -350,7 +356,9 @@ class Client:
                 raise
             return after_all_sent(error)
 
-    async def _open_download(self, call: Call, wanted: str | None, offset: int, *, beta: bool) -> Download:
+    async def _open_download(
+        self, call: Call, wanted: str | None, offset: int, turns: Turns, *, beta: bool
+    ) -> Download:
         """Make one attempt at a download, up to the head of the reply; return the body still to be read.
 
         Raises ReplyBroken when the head does not say which bytes follow.
@@ -370,7 +378,7 @@ class Client:
             raise
         ranges = shows_ranges(reply.status, reply.headers, asked="range" in headers)
         floor = Floor(self._config.io_timeout_s)
-        return Download(span, reply.headers.get("content-type"), reply.pieces, floor, ranges)
+        return Download(span, reply.headers.get("content-type"), reply.pieces, floor, turns, ranges)
 
 
 def _call_before_headers(request: httpx.Request, before_sending: Callable[[], None]) -> None:
