@@ -85,6 +85,8 @@ class Bandwidth:
         self._turns: list[_Turn] = []
         self._came = 0
         self._granted = 0
+        # The bytes of files that have flowed so far.
+        self.flowed_bytes = 0
 
     @property
     def rate(self) -> int:

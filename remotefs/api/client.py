@@ -23,6 +23,7 @@ from remotefs.api.http import httpx
 from remotefs.api.models import Account, FileMetadata, Page, check_id
 from remotefs.api.multipart import upload_form
 from remotefs.api.pagination import Walk
+from remotefs.api.traffic import Traffic
 from remotefs.api.transport import timeouts
 from remotefs.api.upload import UploadBody, UploadSource, after_all_sent
 from remotefs.clocks import ServiceClock
@@ -111,6 +112,11 @@ class Client:
     def clock(self) -> ServiceClock:
         """Return the service's clock, as learned from the Date headers of replies."""
         return self._exchange.clock
+
+    @property
+    def traffic(self) -> Traffic:
+        """Return the counts of the requests so far."""
+        return self._exchange.traffic
 
     @property
     def shape(self) -> Shape:

@@ -223,7 +223,9 @@ class Turns:
         """Return what `read` returns for a stream that has had `had` bytes, once it is its turn."""
         bandwidth = self._bandwidth
         if not bandwidth.rate:
-            return await read()
+            piece = await read()
+            bandwidth.flowed_bytes += len(piece)
+            return piece
         size = bandwidth.slice_bytes
         with self._ticket.waiting():
             await bandwidth.take(size, had=had)
@@ -233,6 +235,7 @@ class Turns:
             got = len(piece)
         finally:
             bandwidth.correct(got - size)
+            bandwidth.flowed_bytes += got
         return piece
 
 

@@ -27,6 +27,7 @@ from remotefs.api.models import Account, account_of
 from remotefs.api.refusals import refusal
 from remotefs.api.renewal import KeyRenewal
 from remotefs.api.retry import GiveUp, decide
+from remotefs.api.traffic import NO_REPLY, Kind, Traffic, kind_of
 from remotefs.api.transport import FILES_BETA, base_url, identity_headers, lost_request, make_http_client
 from remotefs.api.upload import UploadBody
 from remotefs.clocks import Machine, ServiceClock, SteadyClock
@@ -67,6 +68,11 @@ class Call(msgspec.Struct, frozen=True):
     path: str
     action: str
     params: tuple[tuple[str, str | int], ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """Return its kind, for the counters."""
+        return kind_of(self.method, self.path)
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -125,6 +131,7 @@ class Exchange:
         config = keys.service
         self.base = base_url(config)
         self.account: Account | None = None
+        self.traffic = Traffic()
         self.clock = clock or ServiceClock(machine := Machine(), SteadyClock(machine))
         self._budget = budget
         self._keys = keys
@@ -166,6 +173,7 @@ class Exchange:
                 failure = DeadlineExceeded(f"{self.base.host} did not answer within {deadline_s:g} s")
             except (RefusedError, TransportError) as error:
                 failure = error
+            self.traffic.failed(failure)
             spent_s += trio.current_time() - started
             if isinstance(failure, AuthenticationFailed) and not is_renewed:
                 is_renewed = await self.is_renewed(generation)
@@ -282,6 +290,8 @@ class Exchange:
     async def _send(self, call: Call, request: httpx.Request, body: UploadBody | None) -> httpx.Response:
         failure: TransportError
         crashpoints.reached("request goes out", call.action)
+        began = trio.current_time()
+        status = NO_REPLY
         try:
             response = await self._http.send(request, stream=True)
         except httpx.RequestError as error:
@@ -294,8 +304,11 @@ class Exchange:
             )
         else:
             crashpoints.reached("reply has begun", call.action)
+            status = response.status_code
             self._on_heard()
             return response
+        finally:
+            self.traffic.replied(call.kind, status, trio.current_time() - began)
         raise failure
 
     def _learn_clock(self, headers: Mapping[str, str]) -> None:

@@ -140,7 +140,11 @@ class UploadBody(httpx.AsyncByteStream):
         return piece
 
     async def _next_piece(self) -> bytes:
-        piece = await self._next_slice(self._bandwidth) if self._bandwidth else await self._read()
+        if self._bandwidth is None:
+            piece = await self._read()
+        else:
+            piece = await self._next_slice(self._bandwidth)
+            self._bandwidth.flowed_bytes += len(piece)
         self._left -= len(piece)
         return piece
 

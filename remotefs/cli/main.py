@@ -37,6 +37,7 @@ COMMANDS = {
     "export": ("check", "export"),
     "backup": ("check", "backup"),
     "check": ("check", "check"),
+    "log": ("log", "log"),
     "trash": ("trash", "trash"),
     "accept-removals": ("trash", "accept_removals"),
     "accept-account": ("account", "accept_account"),

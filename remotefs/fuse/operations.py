@@ -2,6 +2,7 @@
 
 pyfuse3 answers only a FUSEError; any other exception ends its main loop and leaves the request without an answer. So
 `answering` wraps every handler: it turns an exception into an errno by the one table and lets `trio.Cancelled` pass.
+It also has `Requests` count each request, and write a line for it while the access log is on.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
 from typing import TypeVar
 
 import pyfuse3
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
 from remotefs.errors import NotFound
+from remotefs.fuse.requests import Requests
 from remotefs.fuse.translate import absent_entry, attribute_change, entry_attributes, errno_of, statvfs
 from remotefs.names import COMPONENT_BYTES
 from remotefs.store.records import Entry, Inode
@@ -30,17 +33,29 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[object]])
 def answering(handler: Handler) -> Handler:
     """Wrap a handler so that every exception becomes an errno; log those that a person should know about."""
 
+    name = handler.__name__
+
     @functools.wraps(handler)
-    async def wrapped(*arguments: object) -> object:
+    async def wrapped(operations: Operations, *arguments: object) -> object:
+        line = operations.requests.begin(name, arguments) if operations.requests.is_logging else None
+        answer: object = None
+        number, began = 0, perf_counter()
         try:
-            return await handler(*arguments)
-        except pyfuse3.FUSEError:
+            answer = await handler(operations, *arguments)
+        except pyfuse3.FUSEError as error:
+            number = error.errno
             raise
         except Exception as error:
             number, level = errno_of(error)
             unexpected = level >= logging.ERROR
-            _log.log(level, "%s: %s", handler.__name__, error, exc_info=error if unexpected else None)
+            _log.log(level, "%s: %s", name, error, exc_info=error if unexpected else None)
             raise pyfuse3.FUSEError(number) from None
+        finally:
+            took_s = perf_counter() - began
+            operations.requests.timings[name].note(took_s, failed=number != 0)
+            if line is not None:
+                operations.requests.end(line, answer, number, took_s)
+        return answer
 
     return wrapped  # type: ignore[return-value]  # the same signature, which functools.wraps cannot express
 
@@ -49,7 +64,7 @@ class Operations(pyfuse3.Operations):
     """The handlers, one method for each kind of request.
 
     `timeout_s` is how long the kernel may use names and attributes without asking again. `note_use` is called when a
-    request shows that somebody uses the mount.
+    request shows that somebody uses the mount. `requests` counts them.
     """
 
     supports_dot_lookup = True
@@ -57,9 +72,12 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = False
 
-    def __init__(self, fs: FileSystem, *, timeout_s: float, note_use: Callable[[], None]) -> None:
+    def __init__(
+        self, fs: FileSystem, *, timeout_s: float, note_use: Callable[[], None], requests: Requests | None = None
+    ) -> None:
         super().__init__()
         self._fs = fs
+        self.requests = requests or Requests(fs.handles)
         self._timeout_s = timeout_s
         self._note_use = note_use
 

@@ -15,6 +15,7 @@ from remotefs.api.reconnect import Reconnect
 from remotefs.clocks import Machine, ServiceClock, SteadyClock
 from remotefs.config import Config, Shape, WritebackConfig
 from remotefs.control.address import SOCKET_NAME
+from remotefs.credentials import secrets_of
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
 from remotefs.data.download.concurrency import StreamConcurrency
@@ -96,6 +97,8 @@ from remotefs.data.writeback.workers import Workers
 from remotefs.data.writeback.writeback import Writeback
 from remotefs.errors import LocalError
 from remotefs.fuse.notify import KernelNotifier
+from remotefs.fuse.requests import Requests
+from remotefs.mount.access_log import AccessLog
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
 from remotefs.store.copies import COPIES_NAME, Copies
@@ -142,6 +145,8 @@ class Components:
     in_flight: UploadsInFlight
     locks: InodeLocks
     notifier: KernelNotifier
+    requests: Requests
+    access_log: AccessLog
     budget: Budget
     guard: AccountGuard
     client: Client
@@ -186,6 +191,10 @@ class Components:
         found = (self.tree.find(ino) for ino, _ in sorted(self.staging.sums.damaged))
         current = (inode for inode in found if inode is not None and inode.nlink and self.locator.is_damaged(inode))
         return [self.intents.paths.shown(inode) for inode in current]
+
+    def path_of(self, ino: int) -> str | None:
+        """Return the oldest path of an inode, empty for the root; None where it has no name."""
+        return next(self.tree.each_path_of(ino), None)
 
     async def ask_service(self) -> None:
         """Send the smallest request that there is, to see whether the service answers.
@@ -233,6 +242,10 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.in_flight = UploadsInFlight()
     parts.locks = InodeLocks()
     parts.notifier = KernelNotifier(parts.handles.is_known)
+    parts.requests = Requests(parts.handles, parts.path_of)
+    parts.access_log = AccessLog(
+        settings.state_dir / "log", parts.requests, secrets_of(config.service), config.log.format
+    )
     _build_service(parts, settings)
     _build_data(parts, config)
     parts.fs = _build_fs(parts, config, settings)

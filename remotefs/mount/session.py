@@ -20,6 +20,7 @@ from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.commands.groups import command_groups
+from remotefs.mount.commands.log import LogControl
 from remotefs.mount.greeting import Greeting
 from remotefs.mount.life_log import LifeLog
 from remotefs.mount.opening import count_left, opened_database, put_away, save_notes
@@ -36,15 +37,17 @@ _LAST_ANSWERS_S = 1.0
 _NAMED = 5
 
 
-async def run_mount(settings: MountSettings, *, report: Callable[[Progress], None]) -> int:
+async def run_mount(
+    settings: MountSettings, *, report: Callable[[Progress], None], log: LogControl | None = None
+) -> int:
     """Mount, serve until unmounted, drain. Return the exit status: 3 when work is left for the next mount.
 
-    Raises RemotefsError when it cannot mount.
+    `log` is what `remotefs log` changes. Raises RemotefsError when it cannot mount.
     """
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with opened_database(settings.state_dir, report) as database:
         parts = assemble(settings, database)
-        status = await MountSession(settings, parts, report).run()
+        status = await MountSession(settings, parts, report, log).run()
     await parts.supervisor.guard("copying the database", partial(trio.to_thread.run_sync, parts.copies.make_of_closed))
     return status
 
@@ -52,7 +55,14 @@ async def run_mount(settings: MountSettings, *, report: Callable[[Progress], Non
 class MountSession:
     """One mount from start to end."""
 
-    def __init__(self, settings: MountSettings, parts: Components, report: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        settings: MountSettings,
+        parts: Components,
+        report: Callable[[Progress], None],
+        log: LogControl | None = None,
+    ) -> None:
+        self._log = log
         self._settings = settings
         self._config = settings.config
         self._greeting = Greeting(parts, settings.config.refresh, report)
@@ -87,23 +97,33 @@ class MountSession:
             nursery.start_soon(keep, "summing up files that wait", parts.summing.run)
             nursery.start_soon(keep, "copying the database", parts.copies.run)
             nursery.start_soon(keep, "writing the log", LifeLog(self._settings, parts).run)
-            commands = command_groups(self._settings, parts, stop=self._end, yield_state=self._yield_state)
+            commands = command_groups(
+                self._settings, parts, stop=self._end, yield_state=self._yield_state, log=self._log
+            )
             await nursery.start(ControlServer(self._settings.socket, commands.all()).run)
             await nursery.start(self._heed_signals)
+            if self._config.log.access:
+                await parts.supervisor.guard("opening the access log", self._log_access)
             async with self._mounted():
                 await self._serve()
             left = await self._drain_after_unmount()
             self._report_left(left)
             nursery.cancel_scope.cancel()
+        await trio.to_thread.run_sync(parts.access_log.finish)
         is_put_away = await parts.supervisor.guard("putting the state folder away", partial(put_away, parts))
         return 0 if is_put_away and not left else EXIT_WORK_LEFT
+
+    async def _log_access(self) -> None:
+        self._parts.access_log.turn_on()
 
     # -- the kernel
 
     @asynccontextmanager
     async def _mounted(self) -> AsyncIterator[None]:
         timeout_s = self._config.mount.entry_timeout_s
-        operations = Operations(self._parts.fs, timeout_s=timeout_s, note_use=self._parts.refresh.note_use)
+        operations = Operations(
+            self._parts.fs, timeout_s=timeout_s, note_use=self._parts.refresh.note_use, requests=self._parts.requests
+        )
         _spare_the_collector()
         try:
             pyfuse3.init(operations, str(self._settings.mountpoint), kernel_options(self._settings.options))

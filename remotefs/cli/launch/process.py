@@ -15,7 +15,7 @@ import trio
 
 from remotefs.cli.console import describe, notify
 from remotefs.cli.launch.local_server import local_server
-from remotefs.cli.launch.logs import start_logging
+from remotefs.cli.launch.logs import MountLog, start_logging
 from remotefs.cli.launch.plan import MountPlan
 from remotefs.cli.launch.preflight import check_apart, check_binding, check_key, with_key
 from remotefs.cli.launch.startup import ReadyPipe, StartupLine, redirect_output
@@ -110,6 +110,17 @@ async def serve_mount(plan: MountPlan, reporter: StartupReporter) -> int:
             if warning:
                 log.warning("%s", warning)
             return await _run(plan, config, state_dir, reporter, keys)
+            mount_log = start_logging(
+                state_dir,
+                config.service,
+                to_stderr=reporter.at_terminal,
+                config=config.log,
+                mountpoint=str(plan.mountpoint),
+            )
+            reporter.logging_to(mount_log.path)
+            if warning:
+                log.warning("%s", warning)
+            return await _run(plan, config, state_dir, reporter, mount_log)
 
 
 @contextlib.asynccontextmanager
@@ -147,6 +158,7 @@ async def _state_dir(plan: MountPlan, config: Config) -> Path:
 
 
 async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter, keys: KeyRing) -> int:
+async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter, mount_log: MountLog) -> int:
     from remotefs.mount.session import run_mount  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
 
     options = plan.options
@@ -163,4 +175,4 @@ async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: Start
         ),
         keys=keys,
     )
-    return await run_mount(settings, report=reporter.progress)
+    return await run_mount(settings, report=reporter.progress, log=mount_log)

@@ -183,6 +183,10 @@ class Fetch:
         streams = self._waited_for(request)
         return bool(streams) and all(stream.is_held for stream in streams)
 
+    def tickets(self, request: ReadRequest) -> list[Ticket]:
+        """Return the tickets of the streams that a request waits for."""
+        return [stream.ticket for stream in self._waited_for(request)]
+
     def give_up(self, request: ReadRequest, now: float) -> None:
         """Mark the streams that a request has waited for in vain, except those that this side holds back."""
         for stream in self._waited_for(request):

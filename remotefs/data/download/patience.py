@@ -10,7 +10,7 @@ waits `TURN_S` for it.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from remotefs.api.connectivity import Connectivity
 from remotefs.data.download.fetch import Fetch
 from remotefs.data.download.read_request import ReadRequest
 from remotefs.errors import DeadlineExceeded, NotAsked, SilentService, Unreachable
+from remotefs.waits import listening, waiting_for
 
 T = TypeVar("T")
 
@@ -90,7 +91,7 @@ class Patience:
     @asynccontextmanager
     async def turn(self, limit: trio.CapacityLimiter) -> AsyncIterator[None]:
         """Wait for a place among the reads that may wait for the network. Raises DeadlineExceeded."""
-        with trio.move_on_after(TURN_S) as waiting:
+        with waiting_for("turn"), trio.move_on_after(TURN_S) as waiting:
             await limit.acquire()
         if waiting.cancelled_caught:
             raise DeadlineExceeded(f"{limit.borrowed_tokens} other reads have waited for the network for {TURN_S:g} s")
@@ -105,7 +106,7 @@ class Patience:
         Raises DeadlineExceeded, and the errors of the request.
         """
         question = Question(self._silence_s)
-        with question.scope:
+        with question.scope, noting_wait(lambda: [question]):
             return await request(question)
         raise _held(subject) if question.was_held else self._silent(subject, question.fresh_at)
 
@@ -150,6 +151,24 @@ class ReadWait:
             raise _held(self._fetch.file_id)
         self._fetch.give_up(self._request, now)
         raise self._silent(self._fetch.file_id, fresh_at)
+
+
+@contextmanager
+def noting_wait(tickets: Callable[[], Sequence[Ticket]]) -> Iterator[None]:
+    """Note that the block waits for what these tickets bring: for their turn as long as they are held back here."""
+    waits = listening()
+    if waits is None:
+        yield
+        return
+    began = trio.current_time()
+    held = [(ticket, ticket.held_s(began)) for ticket in tickets()]
+    try:
+        yield
+    finally:
+        now = trio.current_time()
+        turn_s = max((ticket.held_s(now) - before for ticket, before in held), default=0.0)
+        waits.add("turn", turn_s)
+        waits.add("service", now - began - turn_s)
 
 
 def _held(subject: str) -> DeadlineExceeded:

@@ -12,6 +12,7 @@ from remotefs.mount.commands.check import CheckCommands
 from remotefs.mount.commands.dedupe import DedupeCommands
 from remotefs.mount.commands.entries import Entries
 from remotefs.mount.commands.get import GetCommands
+from remotefs.mount.commands.log import LogCommands, LogControl
 from remotefs.mount.commands.ls import LsCommands
 from remotefs.mount.commands.mount import MountCommands
 from remotefs.mount.commands.paths import PathCommands
@@ -41,23 +42,29 @@ class CommandGroups:
     check: CheckCommands
     put: PutCommands
     get: GetCommands
+    log: LogCommands
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
         groups = (
             self.mount, self.status, self.paths, self.ls, self.pin, self.cache, self.trash, self.sync, self.retype,
-            self.dedupe, self.check, self.put, self.get,
+            self.dedupe, self.check, self.put, self.get, self.log,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
 
 def command_groups(
-    settings: MountSettings, parts: Components, *, stop: Callable[[], None], yield_state: Callable[[], bool]
+    settings: MountSettings,
+    parts: Components,
+    *,
+    stop: Callable[[], None],
+    yield_state: Callable[[], bool],
+    log: LogControl | None = None,
 ) -> CommandGroups:
     """Return the commands of a mount.
 
     `stop` ends the serving of the kernel before it returns; `yield_state` lets go of the state folder, if the mount
-    has nothing left to do but drain, and returns whether it does.
+    has nothing left to do but drain, and returns whether it does. `log` is the log of this process.
     """
     store, intents, reader = parts.store, parts.intents, parts.file_reader
     reasons = PendingReasons(parts.journal, intents.paths, parts.failures, parts.closer, parts.connectivity)
@@ -83,4 +90,5 @@ def command_groups(
         check=CheckCommands(settings, parts),
         put=PutCommands(parts),
         get=GetCommands(parts),
+        log=LogCommands(log, parts.access_log),
     )  # fmt: skip
