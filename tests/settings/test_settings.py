@@ -46,16 +46,6 @@ def test_a_default_is_what_its_kind_allows(section: str, field: str) -> None:
 
 # Texts that a setting of each kind cannot be.
 REFUSED = {
-    "Time": NEVER, "Size": NEVER, "Number": NEVER, "Part": NEVER,
-    "Times": [*NEVER, "0", "5 5", "15 5", "1 2 3 4 5 6 7 8 9 10 11"],
-    "Word": ["", "maybe", "REMOTE!", "2", "nan"],
-    "Flag": ["", "maybe", "REMOTE!", "2", "nan"],
-    "Id": ["", "a b", "a\nb", "ü"],
-    "SecretText": [""],
-    "FilePath": ["", "key", "./key", "~other/key", "/a\nb"],
-    "CommandLine": ["", " ", "'open", "''", "''  pass"],
-    "CredentialName": ["", "a/b", "..", ".", "a b", "ü"],
-REFUSED = {
     **dict.fromkeys(("Time", "Size", "Number", "Part"), NEVER),
     "Rate": [*NEVER, "1023", "2T", "10M/min"],
     "ListenAddress": [
@@ -67,6 +57,9 @@ REFUSED = {
     "Flag": ["", "maybe", "2", "nan"],
     "Id": ["", "a b", "a\nb", "ü"],
     "SecretText": [""],
+    "FilePath": ["", "key", "./key", "~other/key", "/a\nb"],
+    "CommandLine": ["", " ", "'open", "''", "''  pass"],
+    "CredentialName": ["", "a/b", "..", ".", "a b", "ü"],
     "Headers": ["no colon", ": no name"],
     "Patterns": ["*", "**", "a/b"],
     "TimesByPattern": ["a", "=1h", "a=", "a/b=1h", "a=59m", "a=91d", "a=1h b", "a=nan"],

@@ -105,14 +105,9 @@ async def serve_mount(plan: MountPlan, reporter: StartupReporter) -> int:
         holder = Holder(pid=os.getpid(), mountpoint=str(plan.mountpoint))
         async with take_state(state_dir, holder, wait_s=config.mount.takeover_wait_s):
             keys = KeyRing(config.service, plan.reread)
-            path = start_logging(state_dir, keys, to_stderr=reporter.at_terminal)
-            reporter.logging_to(path)
-            if warning:
-                log.warning("%s", warning)
-            return await _run(plan, config, state_dir, reporter, keys)
             mount_log = start_logging(
                 state_dir,
-                config.service,
+                keys,
                 to_stderr=reporter.at_terminal,
                 config=config.log,
                 mountpoint=str(plan.mountpoint),
@@ -120,7 +115,7 @@ async def serve_mount(plan: MountPlan, reporter: StartupReporter) -> int:
             reporter.logging_to(mount_log.path)
             if warning:
                 log.warning("%s", warning)
-            return await _run(plan, config, state_dir, reporter, mount_log)
+            return await _run(plan, config, state_dir, reporter, keys, mount_log)
 
 
 @contextlib.asynccontextmanager
@@ -157,8 +152,9 @@ async def _state_dir(plan: MountPlan, config: Config) -> Path:
     return await locate_state_dir(data_dir(), config.service, lambda: identify(config), remember=remember)
 
 
-async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter, keys: KeyRing) -> int:
-async def _run(plan: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter, mount_log: MountLog) -> int:
+async def _run(
+    plan: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter, keys: KeyRing, mount_log: MountLog
+) -> int:
     from remotefs.mount.session import run_mount  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
 
     options = plan.options
