@@ -31,7 +31,7 @@ def accept_account(
     profile: ProfileChoice = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Bind a state folder to the address where its account answers now.
+    """Bind a state folder to a new address of its account.
 
     A state folder belongs to the account that the replies of the service name, or to the address of the service where
     they name none. Another account is refused, because the files here would be taken for deleted. If the service has

@@ -23,7 +23,10 @@ from remotefs.control.messages.trash import (
 # Listing a large account.
 LONG_S = 3600.0
 SHORT_S = 30.0
-trash = typer.Typer(no_args_is_help=True, help="Files that were removed elsewhere, whose bytes only this machine has.")
+trash = typer.Typer(
+    no_args_is_help=True,
+    help="Show, put back and remove files that were removed elsewhere, whose bytes only this machine has.",
+)
 
 
 @trash.command("list")
