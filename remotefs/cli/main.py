@@ -92,6 +92,7 @@ SECTIONS = {
         "dedupe": Command("dedupe", "dedupe", "Remove copies that have piled up under one name."),
     },
     "Repair": {
+        "doctor": Command("doctor", "doctor", "Look for what keeps remotefs from working here."),
         "check": Command("check", "check", "Compare the parts of a mount with each other."),
         "trash": Command("trash", "trash", "Show, put back and remove files that were removed elsewhere."),
         "accept-removals": Command("trash", "accept_removals", "Accept a listing in which many files are missing."),

@@ -1,0 +1,123 @@
+"""The settings, the key and where it comes from, and the proxies; no secret gets out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from remotefs.api.proxies import proxies_in_environment
+from remotefs.cli.doctor.findings import Finding, ok, problem, warning
+from remotefs.cli.launch.plan import load_settings
+from remotefs.config import Config
+from remotefs.credentials import check_headers, has_key
+from remotefs.errors import UsageError
+from remotefs.setting_sources import default_file
+
+# The variables that hold a key, the strongest first.
+KEY_VARIABLES = (
+    "REMOTEFS_SERVICE_API_KEY",
+    "REMOTEFS_SERVICE_AUTH_TOKEN",
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+)
+CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingFacts:
+    """What the settings say; `config` is None where they are refused, and `refusal` says why."""
+
+    file: Path
+    is_there: bool = False
+    config: Config | None = None
+    refusal: str = ""
+    told: tuple[str, ...] = ()
+    key_variables: tuple[str, ...] = ()
+    # Why the key can be sent in no header.
+    unsendable: str = ""
+    # The proxy that requests to the service go through, without its user and password.
+    proxy: str | None = None
+    missing_certificates: tuple[str, ...] = ()
+
+
+def look(environ: Mapping[str, str], file: Path | None, profile: str | None) -> SettingFacts:
+    """Return what the settings say."""
+    told: list[str] = []
+    used = file or default_file()
+    try:
+        config = load_settings(environ, file, {}, told.append, profile)
+    except UsageError as error:
+        return SettingFacts(file=used, is_there=used.is_file(), refusal=str(error))
+    return SettingFacts(
+        file=used,
+        is_there=used.is_file(),
+        config=config,
+        told=tuple(told),
+        key_variables=tuple(name for name in KEY_VARIABLES if environ.get(name)),
+        unsendable=_why_unsendable(config),
+        proxy=proxy_for(config.service.base_url),
+        missing_certificates=tuple(
+            f"{name}={environ[name]}"
+            for name in CERTIFICATE_VARIABLES
+            if name in environ and not Path(environ[name]).exists()
+        ),
+    )
+
+
+def judge(facts: SettingFacts) -> Iterator[Finding]:
+    """Yield what is to say of the settings: pure."""
+    if facts.config is None:
+        yield problem("settings", facts.refusal, "correct that place; docs/configuration.md has all settings")
+        return
+    yield ok("settings", f"{facts.file}" if facts.is_there else f"defaults (there is no {facts.file})")
+    for sentence in facts.told:
+        yield warning("settings", sentence)
+    yield from _key(facts, facts.config)
+    yield ok("service", facts.config.service.base_url)
+    if facts.proxy is not None:
+        yield ok("proxy", f"requests go through {facts.proxy}, as the variables say; NO_PROXY can except addresses")
+    for given in facts.missing_certificates:
+        yield problem("certificates", f"{given} does not exist", "name a file of certificate authorities, or unset it")
+
+
+def _key(facts: SettingFacts, config: Config) -> Iterator[Finding]:
+    service = config.service
+    if not has_key(service):
+        advice = "set ANTHROPIC_API_KEY, or use `remotefs mount --local` for a server of your own"
+        yield warning("key", "there is no key", advice)
+        return
+    what = "key" if service.api_key is not None else "token"
+    where = facts.key_variables[0] if facts.key_variables else str(facts.file)
+    if facts.unsendable:
+        yield problem("key", facts.unsendable, f"set it again (source: {where})")
+        return
+    yield ok("key", f"a {what} from {where} (not shown)")
+    if len(facts.key_variables) > 1:
+        others = ", ".join(facts.key_variables[1:])
+        yield warning("key", f"{others} hold one too, which is not used", "unset those that are not meant")
+
+
+def _why_unsendable(config: Config) -> str:
+    try:
+        check_headers(config.service)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def proxy_for(base_url: str) -> str | None:
+    """Return the proxy of an address as httpx would choose it, without a user and a password."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    proxies = proxies_in_environment()
+    excepted = [pattern.removeprefix("all://").lstrip("*") for pattern, proxy in proxies.items() if proxy is None]
+    if host in _LOOPBACK or any(host == name or host.endswith(f".{name.lstrip('.')}") for name in excepted):
+        return None
+    proxy = proxies.get(f"{parts.scheme}://") or proxies.get("all://")
+    if proxy is None:
+        return None
+    address = urlsplit(proxy)
+    return f"{address.scheme}://{address.hostname or '?'}{f':{address.port}' if address.port else ''}"
