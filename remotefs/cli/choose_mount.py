@@ -27,7 +27,8 @@ NOTHING_MOUNTED = "nothing is mounted: there is no remotefs mount on this machin
 class _Untouched(click.Path):
     """A path that is not looked at while the command line is read.
 
-    click asks for the status of each path, and would wait for ever for that of a mount that hangs (H3).
+    click asks for the status of each path, and would wait for ever for that of a mount that hangs (H3). An empty one is
+    refused: a variable of a script that is not set would stand for the current folder.
     """
 
     def convert(
@@ -36,12 +37,16 @@ class _Untouched(click.Path):
         param: click.Parameter | None,  # noqa: ARG002 - click's signature
         ctx: click.Context | None,  # noqa: ARG002 - click's signature
     ) -> Path:
-        """Return the path as it is written."""
+        """Return the path as it is written. Raises BadParameter where it is empty."""
+        if not os.fspath(value):
+            raise typer.BadParameter("'' is not valid: give a path that is not empty")
         return Path(value)
 
 
 # For the `click_type` of an argument that lies in a mount.
 IN_A_MOUNT = _Untouched()
+# For that of any other path.
+A_PATH = IN_A_MOUNT
 MountOption = Annotated[
     Path | None,
     typer.Option("--mount", click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The mount, where there are several."),

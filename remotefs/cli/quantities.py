@@ -7,7 +7,7 @@ from functools import partial
 import typer
 
 from remotefs.config import EXPIRY
-from remotefs.setting_kinds import Kind, ListenAddress, Rate, Size, Time
+from remotefs.setting_kinds import Kind, ListenAddress, Number, Rate, Size, Time
 
 _DAY_S = 86_400.0
 
@@ -36,3 +36,5 @@ size_of = partial(_read, Size(0, 1 << 60))
 some_bytes_of = partial(_read, Size(1, 1 << 60))
 rate_of = partial(_read, Rate())
 listen_of = partial(_read, ListenAddress())
+number_of = partial(_read, Number(1, 1 << 53))
+port_of = partial(_read, Number(0, 65_535))

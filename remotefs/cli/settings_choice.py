@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from remotefs.cli.choose_mount import A_PATH
 from remotefs.errors import UsageError
 from remotefs.setting_sources import default_file, profiles_of
 
@@ -22,7 +23,9 @@ def _names(context: typer.Context, incomplete: str) -> list[str]:
 
 ConfigChoice = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config."),
+    typer.Option(
+        "--config", click_type=A_PATH, metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config."
+    ),
 ]
 ProfileChoice = Annotated[
     str | None,

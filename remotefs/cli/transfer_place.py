@@ -15,7 +15,7 @@ import trio
 import typer
 
 from remotefs.api.models import Account
-from remotefs.cli.choose_mount import IN_A_MOUNT, all_mounts, chosen_mount
+from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT, all_mounts, chosen_mount
 from remotefs.cli.console import notify
 from remotefs.cli.launch.logs import start_logging
 from remotefs.cli.launch.plan import load_settings
@@ -43,11 +43,15 @@ MountChoice = Annotated[
 StateDirChoice = Annotated[
     Path | None,
     typer.Option(
-        "--state-dir", metavar="DIR", help="The state folder to use. Default: the one of the account of the key."
+        "--state-dir",
+        click_type=A_PATH,
+        metavar="DIR",
+        help="The state folder to use. Default: the one of the account of the key.",
     ),
 ]
 BaseUrlChoice = Annotated[
-    str | None, typer.Option(help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's.")
+    str | None,
+    typer.Option(metavar="URL", help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's."),
 ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
+from remotefs.cli.choose_mount import A_PATH
 from remotefs.cli.console import notify
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.launch.plan import load_settings
@@ -22,10 +23,16 @@ if TYPE_CHECKING:
 def accept_account(
     *,
     state_dir: Annotated[
-        Path, typer.Option("--state-dir", metavar="DIR", help="The state folder of a mount that is not running.")
+        Path,
+        typer.Option(
+            "--state-dir", click_type=A_PATH, metavar="DIR", help="The state folder of a mount that is not running."
+        ),
     ],
     base_url: Annotated[
-        str | None, typer.Option(help="The new address of the service. Default: ANTHROPIC_BASE_URL, else the vendor's.")
+        str | None,
+        typer.Option(
+            metavar="URL", help="The new address of the service. Default: ANTHROPIC_BASE_URL, else the vendor's."
+        ),
     ] = None,
     config_file: ConfigChoice = None,
     profile: ProfileChoice = None,

@@ -92,7 +92,13 @@ def trim(
     *,
     to: Annotated[
         int,
-        typer.Option("--to", parser=size_of, metavar="SIZE", help="How much may stay, such as 500M or 2G (1024 each)."),
+        typer.Option(
+            "--to",
+            parser=size_of,
+            metavar="SIZE",
+            show_default=False,
+            help="How much may stay, such as 500M or 2G (1024 each). Default: nothing.",
+        ),
     ] = 0,
     mount: MountOption = None,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT, chosen_mount
+from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT, chosen_mount
 from remotefs.cli.console import human_size, notify, notify_first, progress_shown
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.launch.plan import load_settings
@@ -31,7 +31,9 @@ from remotefs.errors import NotFound, UsageError
 LONG_S = 7 * 86_400.0
 _StateDir = Annotated[
     Path | None,
-    typer.Option("--state-dir", metavar="DIR", help="The state folder of a mount that is not running."),
+    typer.Option(
+        "--state-dir", click_type=A_PATH, metavar="DIR", help="The state folder of a mount that is not running."
+    ),
 ]
 
 
@@ -95,7 +97,7 @@ def export(
 
 
 def backup(
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new or an empty folder.")],
+    destination: Annotated[Path, typer.Argument(click_type=A_PATH, metavar="DEST", help="A new or an empty folder.")],
     mountpoint: Annotated[
         Path | None,
         typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="Default: the only remotefs mount."),

@@ -17,7 +17,9 @@ LONG_S = 3600.0
 
 
 def dedupe(
-    path: Annotated[Path, typer.Argument(click_type=IN_A_MOUNT, help="A mount, or a folder or file in it.")],
+    path: Annotated[
+        Path, typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="A mount, or a folder or file in it.")
+    ],
     *,
     keep: Annotated[Literal["newest", "oldest"], typer.Option(help="Which of several equal copies stays.")] = "newest",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the copies.")] = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from remotefs import __version__
-from remotefs.cli.choose_mount import IN_A_MOUNT
+from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT
 from remotefs.cli.console import printable
 from remotefs.cli.doctor.bundle import check_target, write_bundle
 from remotefs.cli.doctor.examination import Examination
@@ -29,7 +29,7 @@ def doctor(
         Path | None,
         typer.Option(
             "--bundle",
-            click_type=IN_A_MOUNT,
+            click_type=A_PATH,
             metavar="FILE",
             help="Also write FILE, a .tar.gz for a bug report: findings, states of mounts, the end of logs, settings. "
             "Names of files and keys are left out. Lists what is in it.",
@@ -39,7 +39,7 @@ def doctor(
         Path | None,
         typer.Option(
             "--state-dir",
-            click_type=IN_A_MOUNT,
+            click_type=A_PATH,
             metavar="DIR",
             help="The state folder to look at. Default: those of all mounts and accounts.",
         ),

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import msgspec
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT
+from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT
 from remotefs.cli.console import notify, notify_with_output, progress_shown
 from remotefs.cli.exit_status import EXIT_WORK_LEFT
 from remotefs.cli.launch.begin import checked, start
@@ -31,17 +31,24 @@ _Local = Annotated[
 ]
 _LocalRoot = Annotated[
     Path | None,
-    typer.Option(help="With --local: where that server keeps its files. Default: in the user's data folder."),
+    typer.Option(
+        click_type=A_PATH,
+        metavar="DIR",
+        help="With --local: where that server keeps its files. Default: in the user's data folder.",
+    ),
 ]
 _StateDir = Annotated[
     Path | None,
     typer.Option(
+        click_type=A_PATH,
+        metavar="DIR",
         help="Where the tree, pending changes and content are kept. Default: in the user's data folder, one for each "
-        "account."
+        "account.",
     ),
 ]
 _BaseUrl = Annotated[
-    str | None, typer.Option(help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's.")
+    str | None,
+    typer.Option(metavar="URL", help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's."),
 ]
 _Durability = Annotated[
     Durability | None,
@@ -74,7 +81,7 @@ _Metrics = Annotated[
     ),
 ]
 _Options = Annotated[
-    list[str] | None, typer.Option("-o", metavar="ro,allow_other,...", help="Mount options, as mount(8) writes them.")
+    list[str] | None, typer.Option("-o", metavar="OPTION,...", help="Mount options, as mount(8) writes them.")
 ]
 
 

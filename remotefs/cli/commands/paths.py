@@ -11,7 +11,7 @@ import typer
 
 from remotefs.api.usable import Kind
 from remotefs.cli.arrival import arrived
-from remotefs.cli.choose_mount import IN_A_MOUNT, MountOption, chosen_mount
+from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT, MountOption, chosen_mount
 from remotefs.cli.commands.handover import (
     content_block,
     counted,
@@ -64,15 +64,25 @@ def identify(
     title: Annotated[bool, typer.Option("--title", help="With --json, give documents their path as title.")] = False,
     citations: Annotated[bool, typer.Option("--citations", help="With --json, let documents be cited.")] = False,
     lock: Annotated[
-        Path | None, typer.Option("--lock", metavar="FILE", help="Write path, id and sum of each file to FILE too.")
+        Path | None,
+        typer.Option(
+            "--lock", click_type=A_PATH, metavar="FILE", help="Write path, id and sum of each file to FILE too."
+        ),
     ] = None,
     check: Annotated[
         Path | None,
-        typer.Option("--check", metavar="FILE", help="Print nothing, but what is no longer as FILE has it."),
+        typer.Option(
+            "--check", click_type=A_PATH, metavar="FILE", help="Print nothing, but what is no longer as FILE has it."
+        ),
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option(parser=time_of, metavar="TIME", help="How long to wait until the service has a file, such as 5m."),
+        typer.Option(
+            parser=time_of,
+            metavar="TIME",
+            show_default=False,
+            help="How long to wait until the service has a file, such as 5m. Default: 1m.",
+        ),
     ] = 60.0,
 ) -> None:
     """Print the file ids of files, and of all files below folders.

@@ -53,7 +53,12 @@ def put(
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option(parser=time_of, metavar="TIME", help="How long to wait while nothing gets through, such as 5m."),
+        typer.Option(
+            parser=time_of,
+            metavar="TIME",
+            show_default=False,
+            help="How long to wait while nothing gets through, such as 5m. Default: 1m.",
+        ),
     ] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each file, a line each.")] = False,
     mount: MountChoice = None,

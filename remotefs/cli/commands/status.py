@@ -82,7 +82,13 @@ def flush(
     ] = None,
     *,
     timeout: Annotated[
-        float, typer.Option(parser=time_of, metavar="TIME", help="How long to wait for each path, such as 30s or 5m.")
+        float,
+        typer.Option(
+            parser=time_of,
+            metavar="TIME",
+            show_default=False,
+            help="How long to wait for each path, such as 30s or 1h. Default: 5m.",
+        ),
     ] = 300.0,
 ) -> None:
     """Wait until the service has what was written.

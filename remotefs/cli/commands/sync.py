@@ -17,7 +17,7 @@ LONG_S = 3600.0
 
 
 def sync(
-    path: Annotated[Path, typer.Argument(click_type=IN_A_MOUNT, help="A file or a folder of a mount.")],
+    path: Annotated[Path, typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="A file or a folder of a mount.")],
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cost.")] = False,

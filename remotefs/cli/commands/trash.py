@@ -9,7 +9,7 @@ import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.console import human_size, notify, print_name, print_table
-from remotefs.cli.quantities import days_of
+from remotefs.cli.quantities import days_of, number_of
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.trash import (
     ACCEPT_REMOVALS,
@@ -45,7 +45,9 @@ def list_trash(*, mount: MountOption = None) -> None:
 
 @trash.command("restore")
 def restore(
-    number: Annotated[int, typer.Argument(help="The number that `trash list` shows.")],
+    number: Annotated[
+        int, typer.Argument(parser=number_of, metavar="NUMBER", help="The number that `trash list` shows.")
+    ],
     *,
     to: Annotated[
         str | None, typer.Option("--to", metavar="PATH", help="Path in the mount. Default: where the file was.")
@@ -61,7 +63,13 @@ def restore(
 def empty(
     *,
     older_than_days: Annotated[
-        float, typer.Option(parser=days_of, metavar="DAYS", help="Only files that were removed earlier.")
+        float,
+        typer.Option(
+            parser=days_of,
+            metavar="DAYS",
+            show_default=False,
+            help="Only files that were removed earlier. Default: all.",
+        ),
     ] = 0.0,
     mount: MountOption = None,
 ) -> None:
