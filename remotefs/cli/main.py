@@ -19,36 +19,6 @@ if TYPE_CHECKING:
 
 ABOUT = "Anthropic's Files API as a directory: mount it, copy into it, read from it."
 DEBUG_VARIABLE = "REMOTEFS_DEBUG"
-# Each command with its module and its function (or its group of commands) there, in the order of --help. Only the
-# module of the called command is loaded: some need all of a mount, most need next to nothing and answer at once.
-COMMANDS = {
-    "mount": ("mount", "mount"),
-    "umount": ("mount", "umount"),
-    "status": ("status", "status"),
-    "flush": ("status", "flush"),
-    "retry": ("status", "retry"),
-    "put": ("put", "put"),
-    "get": ("get", "get"),
-    "id": ("paths", "identify"),
-    "path": ("paths", "path_of"),
-    "ls": ("ls", "ls"),
-    "warm": ("cache", "warm"),
-    "pin": ("cache", "pin"),
-    "unpin": ("cache", "unpin"),
-    "cache": ("cache", "cache"),
-    "export": ("check", "export"),
-    "backup": ("check", "backup"),
-    "check": ("check", "check"),
-    "log": ("log", "log"),
-    "trash": ("trash", "trash"),
-    "accept-removals": ("trash", "accept_removals"),
-    "accept-account": ("account", "accept_account"),
-    "sync": ("sync", "sync"),
-    "retype": ("retype", "retype"),
-    "dedupe": ("dedupe", "dedupe"),
-    "serve": ("serve", "serve"),
-    "generate": ("serve", "generate"),
-    "probe": ("probe", "probe"),
 HELP_OPTIONS = ("-h", "--help")
 VERSION_OPTIONS = ("-V", "--version")
 
@@ -94,6 +64,7 @@ SECTIONS = {
     "Repair": {
         "doctor": Command("doctor", "doctor", "Look for what keeps remotefs from working here."),
         "check": Command("check", "check", "Compare the parts of a mount with each other."),
+        "log": Command("log", "log", "Show where a running mount logs, and change what."),
         "trash": Command("trash", "trash", "Show, put back and remove files that were removed elsewhere."),
         "accept-removals": Command("trash", "accept_removals", "Accept a listing in which many files are missing."),
         "accept-account": Command("account", "accept_account", "Bind a state folder to a new address of its account."),
