@@ -3,8 +3,8 @@
 They are for `remotefs check --repair`, when the database itself is damaged. A copy lacks the changes since it was made,
 so the repair takes the rows that can still be read from the database first (`rescue`).
 
-A database whose format a newer version changes is copied before that too (`migration`). That copy is for the way back to
-the older version, and is kept for 30 days.
+A database whose format a newer version changes is copied before that too (`migration`). That copy is for the way back
+to the older version, and is kept for 30 days.
 
     state.db ── VACUUM INTO ──► copies/state-8.new ── rename ──► copies/state-8.db     state-7.db     state-6.db
 """

@@ -25,6 +25,7 @@ from remotefs.store.schema import MIGRATIONS
 # The newest format that this version reads.
 FORMAT = len(MIGRATIONS)
 WRITTEN_BY = "written_by"
+_NOTE = f"INSERT OR REPLACE INTO meta (key, value) VALUES ('{WRITTEN_BY}', '{__version__}');"  # noqa: S608 - both ours
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 # Where a database file has its `user_version`: https://www.sqlite.org/fileformat.html, "The Database Header".
 _USER_VERSION = slice(60, 64)
@@ -43,7 +44,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> Upgrade | None:
     """Bring the database to this version's format; return the change, or None if nothing was to be done.
 
     A crash leaves each migration done or not begun, and the next call goes on. Raises StateUnusable if the database is
-    of a newer version, OutOfSpace before anything is changed if there is no room for the copy, LocalError, sqlite3.Error.
+    of a newer version, OutOfSpace before anything is changed if there is no room for the copy, LocalError and
+    sqlite3.Error.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > FORMAT:
@@ -64,9 +66,6 @@ def migrate(connection: sqlite3.Connection, path: Path) -> Upgrade | None:
             ) from error
         raise
     return Upgrade(version, FORMAT, copy) if copy is not None else None
-
-
-_NOTE = f"INSERT OR REPLACE INTO meta (key, value) VALUES ('{WRITTEN_BY}', '{__version__}');"
 
 
 def format_of(path: Path) -> int:

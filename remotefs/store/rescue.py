@@ -134,8 +134,8 @@ def _has_types(values: tuple[Value, ...], types: Sequence[type | UnionType]) -> 
 def rebuild(path: Path, copies: Sequence[Path]) -> Rebuilt:
     """Put a new database in the place of a damaged one, keep the damaged files beside it, and return the sources.
 
-    `copies` are older copies of it, the newest first; those that a newer version of remotefs wrote are left alone. The caller holds the lock of the state folder. Raises
-    StateUnusable, OSError.
+    `copies` are older copies of it, the newest first; those that a newer version of remotefs wrote are left alone. The
+    caller holds the lock of the state folder. Raises StateUnusable, OSError.
     """
     log = path.with_name(path.name + "-wal")
     found = salvage(_bytes_of(path), _bytes_of(log))

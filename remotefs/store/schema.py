@@ -8,9 +8,9 @@ inode ──< dentry     a directory entry; `cookie` orders a directory and surv
   └────── intent     pending remote work: at most one UPLOAD or REUPLOAD an inode, one DELETE a remote file
 meta                 account, shape, times of polls; the version of remotefs that made the format
 
-`PRAGMA user_version` counts the migrations that a database has had: its format. An older remotefs refuses a database that
-has had more than it knows. The format stands for the whole state folder: a change of its other files that an older
-remotefs would not understand takes a migration as well, if an empty one.
+`PRAGMA user_version` counts the migrations that a database has had: its format. An older remotefs refuses a database
+that has had more than it knows. The format stands for the whole state folder: a change of its other files that an
+older remotefs would not understand takes a migration as well, if an empty one.
 """
 
 from __future__ import annotations
