@@ -132,10 +132,8 @@ def _newer(connection: sqlite3.Connection, path: Path, version: int) -> str:
     if former:
         copy = path.with_name(COPIES_NAME) / former_name(former[-1])
         way_back = f"; to go back, put {copy} in its place as docs/upgrading.md says"
-    return (
-        f"{path} was written by a newer remotefs ({_writer(connection)}its format is {version}; {__version__} reads up "
-        f"to {FORMAT}); update remotefs, or use another --state-dir{way_back}"
-    )
+    facts = f"{_writer(connection)}its format is {version}; {__version__} reads up to {FORMAT}"
+    return f"{path} was written by a newer remotefs ({facts}); update remotefs, or use another --state-dir{way_back}"
 
 
 def _writer(connection: sqlite3.Connection) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from remotefs import __version__
 from remotefs.cli.console import human_duration, human_files, human_size
 from remotefs.control.messages.status import (
     ExpiringFiles,
@@ -27,6 +28,8 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     yield "account", _account(status)
     yield "state", status.state_dir
     yield "process", str(status.pid)
+    if status.version != __version__:
+        yield "version", f"{status.version or 'an older one'}; {__version__} is installed, and the next mount uses it"
     yield "connection", _connection(status)
     yield "files", f"{status.files:,}"
     yield from _lines("pending", [_pending(kind) for kind in status.pending if kind.count] or ["nothing"])

@@ -88,6 +88,8 @@ class Status(Message, frozen=True, kw_only=True):
     state_dir: str
     base_url: str
     pid: int
+    # Of remotefs, when the mount was started.
+    version: str = ""
     organization: str | None = None
     workspace: str | None = None
     read_only: bool = False

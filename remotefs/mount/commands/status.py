@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import trio
 
+from remotefs import __version__
 from remotefs.control.messages.base import Command, Count, DrainResult, Nothing, Report
 from remotefs.control.messages.status import (
     FLUSH,
@@ -90,6 +91,7 @@ class StatusReport:
             state_dir=str(self._settings.state_dir),
             base_url=self._settings.config.service.base_url,
             pid=os.getpid(),
+            version=__version__,
             organization=facts.organization,
             workspace=facts.workspace,
             read_only=self._settings.options.read_only,
