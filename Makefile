@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times, so its bytecode is compiled once and kept.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance soak clean
+.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance soak dist clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -66,6 +66,9 @@ soak: setup-dev      ## let two mounts work on a faulty service for an hour; wri
 	@scripts/install.sh $(BIN)/python requirements-bench.lock
 	$(BIN)/python scripts/soak.py --to docs/benchmarks/soak.md $(ARGS); result=$$?; \
 	$(BIN)/python scripts/soak_plot.py docs/benchmarks/soak.csv && exit $$result
+
+dist: setup          ## build the wheel and the archive of the sources in dist/
+	$(BIN)/python -m hatchling build -d dist
 
 clean: stop      ## remove everything that make created
 	rm -rf .venv .envs .run .mypy_cache .ruff_cache .pytest_cache .hypothesis
