@@ -61,8 +61,7 @@ class Requests:
     """Counts all requests; while `write` is set, hands it a record of each.
 
     `path_of` returns the path of an inode, None where it has no name. The line is made in the loop, because only there
-    the path is that of the
-    moment; `write` must not wait for a disk.
+    the path is that of the moment; `write` must not wait for a disk.
     """
 
     def __init__(self, handles: Handles, path_of: Callable[[int], str | None] = lambda _: None) -> None:

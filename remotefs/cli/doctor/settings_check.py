@@ -11,8 +11,9 @@ from remotefs.api.proxies import proxies_in_environment
 from remotefs.cli.doctor.findings import Finding, ok, problem, warning
 from remotefs.cli.launch.plan import load_settings
 from remotefs.config import Config
-from remotefs.credentials import check_headers, has_key
+from remotefs.credentials import check_headers
 from remotefs.errors import UsageError
+from remotefs.keys import has_key, signed
 from remotefs.setting_sources import default_file
 
 # The variables that hold a key, the strongest first.
@@ -36,7 +37,7 @@ class SettingFacts:
     refusal: str = ""
     told: tuple[str, ...] = ()
     key_variables: tuple[str, ...] = ()
-    # Why the key can be sent in no header.
+    # Why the key cannot be used, or be sent in a header.
     unsendable: str = ""
     # The proxy that requests to the service go through, without its user and password.
     proxy: str | None = None
@@ -89,8 +90,8 @@ def _key(facts: SettingFacts, config: Config) -> Iterator[Finding]:
         advice = "set ANTHROPIC_API_KEY, or use `remotefs mount --local` for a server of your own"
         yield warning("key", "there is no key", advice)
         return
-    what = "key" if service.api_key is not None else "token"
-    where = facts.key_variables[0] if facts.key_variables else str(facts.file)
+    what = "token" if service.auth_token is not None and service.api_key is None else "key"
+    where = _source(facts, config)
     if facts.unsendable:
         yield problem("key", facts.unsendable, f"set it again (source: {where})")
         return
@@ -100,9 +101,22 @@ def _key(facts: SettingFacts, config: Config) -> Iterator[Finding]:
         yield warning("key", f"{others} hold one too, which is not used", "unset those that are not meant")
 
 
+def _source(facts: SettingFacts, config: Config) -> str:
+    service = config.service
+    if service.key_file is not None:
+        return service.key_file
+    if service.key_command is not None:
+        return f"the command {service.key_command[0]}, which was not run"
+    if service.key_credential is not None:
+        return f"the credential {service.key_credential}"
+    return facts.key_variables[0] if facts.key_variables else str(facts.file)
+
+
 def _why_unsendable(config: Config) -> str:
+    service = config.service
     try:
-        check_headers(config.service)
+        # A command may ask a person for a password.
+        check_headers(service if service.key_command is not None else signed(service))
     except UsageError as error:
         return str(error)
     return ""
