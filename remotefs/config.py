@@ -241,11 +241,12 @@ class RefreshConfig(Section, frozen=True, kw_only=True):
 
 
 class NamesConfig(Section, frozen=True, kw_only=True):
-    """The two lists of N6, as shell patterns on one name, and the mode of files that cannot be read here (M8)."""
+    """The two lists of N6, as shell patterns on one name, what is hidden, and the mode of unreadable files (M8)."""
 
     # `no-read`: without read bits. Then the kernel refuses `user.*` attributes of such a file to all but root.
     unreadable_mode: Annotated[UnreadableMode, Word(get_args(UnreadableMode))] = "stored"
-
+    # Names that the mount does not show. Nothing is changed or removed because of it, and none can be made there.
+    hidden: Annotated[tuple[str, ...], Patterns()] = ()
     never_uploaded: Annotated[tuple[str, ...], Patterns()] = (
         ".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".directory", ".nfs*", ".fuse_hidden*", ".Trash-*",
     )  # fmt: skip

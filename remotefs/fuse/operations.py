@@ -8,30 +8,39 @@ It also has `Requests` count each request, and write a line for it while the acc
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyfuse3
+import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
 from remotefs.errors import NotFound
 from remotefs.fuse.requests import Requests
 from remotefs.fuse.translate import absent_entry, attribute_change, entry_attributes, errno_of, statvfs
 from remotefs.names import COMPONENT_BYTES
-from remotefs.store.records import Entry, Inode
+from remotefs.store.records import ROOT_INO, Entry, Inode
 from remotefs.store.tree import COOKIES_BELOW
 from remotefs.vfs.filesystem import FileSystem
 from remotefs.vfs.handles import OpenFile
 
 _log = logging.getLogger(__name__)
 
+# The annotation of a number of an inode, as it is written: pyfuse3's types are plain numbers when the program runs.
+_INODE = "InodeT"
+
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[object]])
 
 
 def answering(handler: Handler) -> Handler:
-    """Wrap a handler so that every exception becomes an errno; log those that a person should know about."""
+    """Wrap a handler so that every exception becomes an errno; log those that a person should know about.
+
+    A handler of the mount gets the tree's number of the mount's root where the kernel says its own, ROOT_INO.
+    """
+    inodes = _places_of_inodes(handler)
 
     name = handler.__name__
 
@@ -44,6 +53,11 @@ def answering(handler: Handler) -> Handler:
             answer = await handler(operations, *arguments)
         except pyfuse3.FUSEError as error:
             number = error.errno
+
+    async def wrapped(*arguments: Any) -> object:
+        try:
+            return await handler(*(arguments[0].in_tree(arguments, inodes) if inodes else arguments))
+        except pyfuse3.FUSEError:
             raise
         except Exception as error:
             number, level = errno_of(error)
@@ -58,6 +72,12 @@ def answering(handler: Handler) -> Handler:
         return answer
 
     return wrapped  # type: ignore[return-value]  # the same signature, which functools.wraps cannot express
+
+
+def _places_of_inodes(handler: Callable[..., object]) -> frozenset[int]:
+    """Return the positions of the arguments that are numbers of inodes."""
+    parameters = inspect.signature(handler).parameters.values()
+    return frozenset(place for place, parameter in enumerate(parameters) if parameter.annotation == _INODE)
 
 
 class Operations(pyfuse3.Operations):
@@ -98,7 +118,8 @@ class Operations(pyfuse3.Operations):
         # FORGET has no reply, so no error can be answered; one bad inode must not spoil the others of the batch.
         for ino, count in inode_list:
             try:
-                self._fs.namespace.forget(ino, count)
+                [tree_ino] = self.in_tree([ino], {0})
+                self._fs.namespace.forget(tree_ino, count)
             except Exception:
                 _log.exception("forget of inode %d", ino)
 
@@ -159,14 +180,18 @@ class Operations(pyfuse3.Operations):
 
     @answering
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        for entry in self._fs.namespace.readdir(fh, start_id):
-            attributes = self._attributes(entry)
-            if not pyfuse3.readdir_reply(token, FileNameT(entry.name.encode()), attributes, entry.cookie):
-                # The reply is full, and this entry is not in it: the kernel asks again from the last cookie.
-                return
-            if entry.cookie > COOKIES_BELOW:
-                # An entry of a listing counts as a lookup, `.` and `..` do not.
-                self._fs.handles.looked_up(entry.ino)
+        for page in self._fs.namespace.pages(fh, start_id):
+            for entry in page:
+                attributes = self._attributes(entry)
+                if not pyfuse3.readdir_reply(token, FileNameT(entry.name.encode()), attributes, entry.cookie):
+                    # The reply is full, and this entry is not in it: the kernel asks again from the last cookie.
+                    return
+                if entry.cookie > COOKIES_BELOW:
+                    # An entry of a listing counts as a lookup, `.` and `..` do not.
+                    self._fs.handles.looked_up(entry.ino)
+            if not page:
+                # Thousands of hidden names are no reason for the others to wait (H8).
+                await trio.lowlevel.checkpoint()
 
     @answering
     async def releasedir(self, fh: FileHandleT) -> None:
@@ -250,6 +275,15 @@ class Operations(pyfuse3.Operations):
     async def release(self, fh: FileHandleT) -> None:
         await self._fs.files.release(fh)
 
+    # -- the root of the mount, which may be a folder of the tree
+
+    def in_tree(self, arguments: Sequence[Any], inodes: Collection[int]) -> Sequence[Any]:
+        """Return the arguments with the tree's number for the mount's root; `inodes` are the places of numbers."""
+        root = self._fs.view.root_ino
+        if root == ROOT_INO:
+            return arguments
+        return [root if place in inodes and given == ROOT_INO else given for place, given in enumerate(arguments)]
+
     def _known(self, inode: Inode, timeout_s: float | None = None) -> pyfuse3.EntryAttributes:
         # Invariant: each entry in a reply to the kernel counts one lookup, which a forget takes back.
         self._fs.handles.looked_up(inode.ino)
@@ -260,6 +294,8 @@ class Operations(pyfuse3.Operations):
         attributes = entry_attributes(shown, self._timeout_s if timeout_s is None else timeout_s)
         if not is_lasting:
             attributes.attr_timeout = 0.0
+        if record.ino == self._fs.view.root_ino:
+            attributes.st_ino = InodeT(ROOT_INO)
         return attributes
 
 

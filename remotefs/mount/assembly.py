@@ -119,6 +119,7 @@ from remotefs.vfs.handles import Handles
 from remotefs.vfs.namespace import Namespace
 from remotefs.vfs.policy import NamePolicy
 from remotefs.vfs.reading import Reading
+from remotefs.vfs.view import View
 from remotefs.vfs.xattrs import ExtendedAttributes
 from remotefs.wakeup import Wakeup
 
@@ -140,6 +141,7 @@ class Components:
     viewed_folders: ViewedFolders
     handles: Handles
     naming: NamePolicy
+    view: View
     connectivity: Connectivity
     wakeup: Wakeup
     in_flight: UploadsInFlight
@@ -237,6 +239,7 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.viewed_folders = ViewedFolders(parts.tree, parts.remotes)
     parts.handles = Handles(parts.viewed_folders.note_listing)
     parts.naming = NamePolicy(config.names)
+    parts.view = View(parts.tree, parts.naming.hidden)
     parts.connectivity = Connectivity(vouched=False)
     parts.wakeup = Wakeup()
     parts.in_flight = UploadsInFlight()
@@ -246,6 +249,7 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.access_log = AccessLog(
         settings.state_dir / "log", parts.requests, secrets_of(config.service), config.log.format
     )
+    parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
     _build_service(parts, settings)
     _build_data(parts, config)
     parts.fs = _build_fs(parts, config, settings)
@@ -421,7 +425,8 @@ def _build_uploader(parts: Components, config: WritebackConfig, churn: Churn) ->
 
 def _build_fs(parts: Components, config: Config, settings: MountSettings) -> FileSystem:
     store, intents, handles = parts.store, parts.intents, parts.handles
-    namespace = Namespace(store, intents, parts.sweeper, handles, ById(parts.tree, parts.remotes))
+    byid = ById(parts.tree, parts.remotes, parts.view)
+    namespace = Namespace(store, intents, parts.sweeper, handles, byid, parts.view)
     lengths = Lengths(store, parts.content, parts.downloader, parts.resizer, parts.reported_missing.report)
     scans = Scans(parts.tree, parts.file_reader.prefetch, lambda: parts.budget.limit_per_minute)
     reading = Reading(
@@ -439,7 +444,7 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
         config.names.unreadable_mode, settings.options.shown,
     )  # fmt: skip
     xattrs = ExtendedAttributes(
-        store, intents, parts.file_reader, parts.in_flight, parts.failures, settings.state_dir / SOCKET_NAME,
-        parts.service_clock.now_ns,
+        store, intents, parts.file_reader, parts.in_flight, parts.failures, parts.view,
+        settings.state_dir / SOCKET_NAME, parts.service_clock.now_ns,
     )  # fmt: skip
-    return FileSystem(namespace, files, attributes, xattrs, handles)
+    return FileSystem(namespace, files, attributes, xattrs, handles, parts.view)

@@ -61,6 +61,8 @@ class LifeLog:
             ("ro" if options.read_only else "rw", True),
             ("allow_other", options.allow_other),
             *((word, True) for word in options.extra),
+            *((word, True) for word in options.shown.words()),
+            (f"subdir={options.subdir}", bool(options.subdir)),
             (f"durability={self._settings.config.writeback.durability}", True),
         ]
 

@@ -25,6 +25,7 @@ from remotefs.mount.greeting import Greeting
 from remotefs.mount.life_log import LifeLog
 from remotefs.mount.opening import count_left, opened_database, put_away, save_notes
 from remotefs.mount.settings import FuseOptions, MountSettings
+from remotefs.mount.subdir import begin_view
 
 _log = logging.getLogger(__name__)
 EXIT_WORK_LEFT = 3
@@ -89,6 +90,7 @@ class MountSession:
                 parts.timekeeper.note()
             self._greeting.tell_leftovers()
             await self._greeting.greet_service()
+            self._begin_view()
             await nursery.start(parts.writeback.run)
             nursery.start_soon(keep, "listing the service", parts.refresh.run)
             nursery.start_soon(keep, "asking whether the service is there", parts.reconnect.run)
@@ -115,6 +117,12 @@ class MountSession:
 
     async def _log_access(self) -> None:
         self._parts.access_log.turn_on()
+
+    def _begin_view(self) -> None:
+        options = self._settings.options
+        if begin_view(self._parts.tree, self._parts.view, options.subdir, makes=not options.read_only):
+            _log.info("made the folder %s, which is the root of the mount", options.subdir)
+            self._report(Notice(text=f"subdir={options.subdir}: there was no such folder in the tree: made it"))
 
     # -- the kernel
 

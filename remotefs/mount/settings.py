@@ -15,7 +15,8 @@ from remotefs.vfs.shown import AS_STORED, ShownAs
 class FuseOptions:
     """How the kernel mounts it; `extra` in libfuse's own words, `fsname` the source that df(1) shows.
 
-    `shown` has the owner and the mode that programs see in place of the stored ones.
+    `shown` has the owner and the mode that programs see in place of the stored ones, `subdir` the path of the folder of
+    the tree that is the mount's root.
     """
 
     read_only: bool = False
@@ -23,6 +24,7 @@ class FuseOptions:
     extra: tuple[str, ...] = ()
     fsname: str = "remotefs"
     shown: ShownAs = AS_STORED
+    subdir: str = ""
 
     @property
     def moves_atime(self) -> bool:

@@ -32,6 +32,12 @@ class ShownAs:
         """Return whether everything is shown as it is stored."""
         return self == AS_STORED
 
+    def words(self) -> list[str]:
+        """Return it as mount options."""
+        masks = {"fmask": self.file_mask, "dmask": self.dir_mask}
+        owners = [f"{name}={number}" for name, number in (("uid", self.uid), ("gid", self.gid)) if number is not None]
+        return owners + [f"{name}={mask:03o}" for name, mask in masks.items() if mask is not None]
+
     def of(self, record: Inode | Entry) -> Inode | Entry:
         """Return an inode or an entry as it is shown."""
         if self.is_stored:

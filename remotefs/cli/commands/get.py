@@ -83,7 +83,7 @@ def _get(request: GetRequest, place: FoundMount | MountSettings, display: Displa
         from remotefs.mount.transfers.without_mount import get_from_folder  # noqa: PLC0415 - loads all of a mount
 
         return work_in_folder(place, lambda: get_from_folder(request, place, display.report, display.stage))
-    return trio.run(partial(get_from_mount, request, place.mountpoint, place.control, display.stage))
+    return trio.run(partial(get_from_mount, request, place, display.stage))
 
 
 def _check(names: list[str], *, generated: bool, since: float | None) -> None:
@@ -109,5 +109,5 @@ def _name_in(name: str, around: FoundMount | None) -> str:
         return tree_path(name).path
     inside = mount_around(Path(name))
     # An id may be written while a folder of the mount is the current one.
-    is_there = inside is not None and os.path.lexists(inside.mountpoint / inside.path)
+    is_there = inside is not None and os.path.lexists(inside.place_of(inside.path) or "")
     return inside.path if inside is not None and is_there else name

@@ -22,7 +22,7 @@ from remotefs.cli.commands.handover import (
 )
 from remotefs.cli.commands.lock_file import differences, locked, read_lock, write_lock
 from remotefs.cli.commands.ls_filters import use_as
-from remotefs.cli.console import json_text, notify, notify_first, print_name, print_names
+from remotefs.cli.console import json_text, notify, notify_first, print_names
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.listing import Listed, Place, listed_below, places_of
 from remotefs.cli.local_bytes import sums_of
@@ -124,10 +124,9 @@ def path_of(
     """Print the path of each file id, a line each."""
     found = chosen_mount(mount)
     result = found.control.call(PATHS, PathsParams(tuple(file_ids)), timeout_s=SHORT_S)
-    for path in result.paths:
-        if path is not None:
-            print_name(str(found.mountpoint / path))
-    missing = [file_id for file_id, path in zip(file_ids, result.paths, strict=True) if path is None]
+    places = [None if path is None else found.place_of(path) for path in result.paths]
+    print_names(str(place) for place in places if place is not None)
+    missing = [file_id for file_id, place in zip(file_ids, places, strict=True) if place is None]
     if missing:
         raise NotFound(f"{', '.join(missing)}: not in this mount")
 

@@ -77,7 +77,7 @@ def put(
     sources, written = _split(arguments, to)
     around = mount_around(Path(written)) if written and mount is None else None
     is_folder = written.endswith("/")
-    destination = Destination(around.path, is_folder or not around.path) if around else tree_path(written)
+    destination = Destination(around.path, is_folder or around.is_all) if around else tree_path(written)
     place = around or choose_place(mount, state_dir, base_url, config_file, profile)
     request = PutRequest(tuple(map(Path, sources)), destination, _attributes(mime_type, expires), timeout)
     with Display() as display:
@@ -93,7 +93,7 @@ def _put(request: PutRequest, place: FoundMount | MountSettings, display: Displa
         from remotefs.mount.transfers.without_mount import put_into_folder  # noqa: PLC0415 - loads all of a mount
 
         return work_in_folder(place, lambda: put_into_folder(request, place, display.report, display.stage))
-    return trio.run(partial(put_into_mount, request, place.mountpoint, place.control, display.stage))
+    return trio.run(partial(put_into_mount, request, place, display.stage))
 
 
 def _check_sources(sources: tuple[Path, ...], place: Path) -> None:

@@ -109,14 +109,27 @@ def _ask_status(paths: Sequence[Path] | None, timeout_s: float) -> Iterator[tupl
     return ask_mounts(paths, STATUS, lambda _: Nothing(), timeout_s=timeout_s)
 
 
+def _status_of(found: FoundMount) -> Status:
+    return found.control.call(STATUS, Nothing(), timeout_s=STATUS_TIMEOUT_S)
+
+
+def _retry_at(found: FoundMount) -> Count:
+    return found.control.call(RETRY, PathParams(_part(found)), timeout_s=STATUS_TIMEOUT_S)
+
+
 def _flush_at(found: FoundMount, timeout_s: float) -> DrainResult:
     with progress_shown("flushing") as report:
         return found.control.call(
             FLUSH,
-            FlushParams(path=found.path, timeout_s=timeout_s),
+            FlushParams(path=_part(found), timeout_s=timeout_s),
             timeout_s=timeout_s + GRACE_S,
             report=report,
         )
+
+
+def _part(found: FoundMount) -> str:
+    """Return the path to work on. A whole mount is everything, with removals, which lie in no folder."""
+    return "" if found.is_all else found.path
 
 
 def _ask_each(paths: Sequence[Path] | None, ask: Callable[[FoundMount], T]) -> Iterator[tuple[Path, T | RemotefsError]]:

@@ -24,6 +24,8 @@ ERRORS_SHOWN = 3
 def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     """Yield the name and the value of each line; lines without content are left out."""
     yield "mount", f"{status.mountpoint}{' (read-only)' if status.read_only else ''}"
+    if status.subdir:
+        yield "shows", f"{status.subdir}, a part of the tree; paths below are those of the tree"
     yield "service", status.base_url
     yield "account", _account(status)
     yield "state", status.state_dir

@@ -168,6 +168,7 @@ async def _run(
             extra=options.extra,
             fsname=options.fsname or "remotefs",
             shown=options.shown,
+            subdir=options.subdir,
         ),
         keys=keys,
     )

@@ -93,6 +93,8 @@ class Status(Message, frozen=True, kw_only=True):
     organization: str | None = None
     workspace: str | None = None
     read_only: bool = False
+    # The path in the tree of the folder that is the mount's root.
+    subdir: str = ""
     online: bool
     # Why it is offline, or why all intents stand still.
     trouble: str | None = None

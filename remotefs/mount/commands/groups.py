@@ -77,8 +77,10 @@ def command_groups(
     return CommandGroups(
         mount=mount,
         status=StatusCommands(report, parts.tree, drain, parts.drainer, mount.is_ending),
-        paths=PathCommands(store, intents.paths, drain),
-        ls=LsCommands(store, parts.fs.xattrs, parts.content, parts.locator, reader, parts.service_clock.now_ns),
+        paths=PathCommands(store, intents.paths, drain, parts.view),
+        ls=LsCommands(
+            store, parts.fs.xattrs, parts.content, parts.locator, reader, parts.view, parts.service_clock.now_ns,
+        ),
         pin=PinCommands(parts.tree, intents.paths, parts.content, parts.promoter, warmer, sole),
         cache=CacheCommands(
             parts.tree, parts.handles, parts.content, parts.promoter, parts.staging, parts.disk, sole,
@@ -86,7 +88,7 @@ def command_groups(
         trash=TrashCommands(store, parts.trash, parts.refresh, parts.file_writer, entries),
         sync=SyncCommands(parts.tree, intents, parts.locator, reader),
         retype=RetypeCommands(store, intents, reader),
-        dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries),
+        dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries, parts.view),
         check=CheckCommands(settings, parts),
         put=PutCommands(parts),
         get=GetCommands(parts),

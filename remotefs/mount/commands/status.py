@@ -95,6 +95,7 @@ class StatusReport:
             organization=facts.organization,
             workspace=facts.workspace,
             read_only=self._settings.options.read_only,
+            subdir=parts.view.path,
             online=link.online,
             trouble=link.suspended or link.reason,
             draining=draining,
