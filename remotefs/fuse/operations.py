@@ -40,12 +40,11 @@ def answering(handler: Handler) -> Handler:
 
     A handler of the mount gets the tree's number of the mount's root where the kernel says its own, ROOT_INO.
     """
-    inodes = _places_of_inodes(handler)
-
-    name = handler.__name__
+    name, inodes = handler.__name__, _places_of_inodes(handler)
 
     @functools.wraps(handler)
-    async def wrapped(operations: Operations, *arguments: object) -> object:
+    async def wrapped(operations: Operations, *arguments: Any) -> object:
+        arguments = operations.in_tree(arguments, inodes) if inodes else arguments
         line = operations.requests.begin(name, arguments) if operations.requests.is_logging else None
         answer: object = None
         number, began = 0, perf_counter()
@@ -53,11 +52,6 @@ def answering(handler: Handler) -> Handler:
             answer = await handler(operations, *arguments)
         except pyfuse3.FUSEError as error:
             number = error.errno
-
-    async def wrapped(*arguments: Any) -> object:
-        try:
-            return await handler(*(arguments[0].in_tree(arguments, inodes) if inodes else arguments))
-        except pyfuse3.FUSEError:
             raise
         except Exception as error:
             number, level = errno_of(error)
@@ -75,8 +69,8 @@ def answering(handler: Handler) -> Handler:
 
 
 def _places_of_inodes(handler: Callable[..., object]) -> frozenset[int]:
-    """Return the positions of the arguments that are numbers of inodes."""
-    parameters = inspect.signature(handler).parameters.values()
+    """Return the positions of the arguments, after the object itself, that are numbers of inodes."""
+    _, *parameters = inspect.signature(handler).parameters.values()
     return frozenset(place for place, parameter in enumerate(parameters) if parameter.annotation == _INODE)
 
 
@@ -118,7 +112,7 @@ class Operations(pyfuse3.Operations):
         # FORGET has no reply, so no error can be answered; one bad inode must not spoil the others of the batch.
         for ino, count in inode_list:
             try:
-                [tree_ino] = self.in_tree([ino], {0})
+                [tree_ino] = self.in_tree((ino,), {0})
                 self._fs.namespace.forget(tree_ino, count)
             except Exception:
                 _log.exception("forget of inode %d", ino)
@@ -277,12 +271,13 @@ class Operations(pyfuse3.Operations):
 
     # -- the root of the mount, which may be a folder of the tree
 
-    def in_tree(self, arguments: Sequence[Any], inodes: Collection[int]) -> Sequence[Any]:
+    def in_tree(self, arguments: tuple[Any, ...], inodes: Collection[int]) -> tuple[Any, ...]:
         """Return the arguments with the tree's number for the mount's root; `inodes` are the places of numbers."""
         root = self._fs.view.root_ino
         if root == ROOT_INO:
             return arguments
-        return [root if place in inodes and given == ROOT_INO else given for place, given in enumerate(arguments)]
+        numbered = enumerate(arguments)
+        return tuple(root if place in inodes and given == ROOT_INO else given for place, given in numbered)
 
     def _known(self, inode: Inode, timeout_s: float | None = None) -> pyfuse3.EntryAttributes:
         # Invariant: each entry in a reply to the kernel counts one lookup, which a forget takes back.

@@ -195,8 +195,9 @@ class Components:
         return [self.intents.paths.shown(inode) for inode in current]
 
     def path_of(self, ino: int) -> str | None:
-        """Return the oldest path of an inode, empty for the root; None where it has no name."""
-        return next(self.tree.each_path_of(ino), None)
+        """Return the oldest path of an inode below the mount's root, empty for that; None where it has no name."""
+        path = next(self.tree.each_path_of(ino), None)
+        return None if path is None else self.view.inside(path)
 
     async def ask_service(self) -> None:
         """Send the smallest request that there is, to see whether the service answers.

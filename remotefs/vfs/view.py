@@ -37,6 +37,10 @@ class View:
         start = f"{self.path}/" if self.path else ""
         return path.startswith(start) and not any(map(self.hides, path.removeprefix(start).split("/")))
 
+    def inside(self, path: str) -> str:
+        """Return a path of the tree that is shown as it is below the mount's root."""
+        return path.removeprefix(self.path).removeprefix("/") if self.path else path
+
     def shows_inode(self, ino: int) -> bool:
         """Return whether one of the names of an inode is shown."""
         return any(map(self.shows, self._tree.each_path_of(ino)))

@@ -53,7 +53,9 @@ def desktop(home: Path) -> Iterator[Display]:
     runtime.mkdir(parents=True, mode=0o700)
     display = Display(home, _environment(home, runtime))
     try:
-        number = _told(display, lambda fd: ("Xvfb", "-displayfd", fd, "-screen", 0, f"{SIZE}x24", "-nolisten", "tcp", "-noreset"))
+        number = _told(
+            display, lambda fd: ("Xvfb", "-displayfd", fd, "-screen", 0, f"{SIZE}x24", "-nolisten", "tcp", "-noreset")
+        )
         display.env["DISPLAY"] = f":{number}"
         bus = _told(display, lambda fd: ("dbus-daemon", "--session", "--nofork", f"--print-address={fd}"))
         display.env["DBUS_SESSION_BUS_ADDRESS"] = bus

@@ -39,7 +39,9 @@ class Program:
 
     def titles(self) -> dict[str, str]:
         """The titles of its windows by their numbers."""
-        found = self.display.run("xdotool", "search", "--all", "--onlyvisible", "--pid", self.process.pid, "--name", ".", check=False)
+        found = self.display.run(
+            "xdotool", "search", "--all", "--onlyvisible", "--pid", self.process.pid, "--name", ".", check=False
+        )
         return {number: self._title(number) for number in found.split()}
 
     def _title(self, number: str) -> str:
@@ -49,7 +51,8 @@ class Program:
         """What is on the screen of all its windows, as far as it has a name."""
         listed = self.display.run(SYSTEM_PYTHON, "-W", "ignore", ACCESSIBLE, self.process.pid, check=False)
         return [
-            Shown(each["role"], each["name"], frozenset(each["states"]), tuple(each["box"])) for each in json.loads(listed or "[]")
+            Shown(each["role"], each["name"], frozenset(each["states"]), tuple(each["box"]))
+            for each in json.loads(listed or "[]")
         ]
 
     def find(self, *names: str, role: str | None = None, last: bool = False) -> Shown | None:
@@ -82,9 +85,7 @@ class Program:
         """Type a text into the active window."""
         self.display.run("xdotool", "type", "--delay", _TYPING_MS, text)
 
-    def click(
-        self, *names: str, role: str | None = None, last: bool = False, button: int = 1, times: int = 1
-    ) -> None:
+    def click(self, *names: str, role: str | None = None, last: bool = False, button: int = 1, times: int = 1) -> None:
         """Click on a thing with one of the names, once it is there."""
         x, y, width, height = self.wait_for(*names, role=role, last=last).box
         where = (x + min(width // 2, 40), y + height // 2)

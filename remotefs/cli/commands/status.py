@@ -67,7 +67,7 @@ def retry(
 
     Changes that the service refused are tried again automatically too, but less and less often, down to once an hour.
     """
-    answers = dict(ask_mounts(paths, RETRY, lambda found: PathParams(found.path), timeout_s=STATUS_TIMEOUT_S))
+    answers = dict(ask_mounts(paths, RETRY, lambda found: PathParams(_part(found)), timeout_s=STATUS_TIMEOUT_S))
     counts = [answer.count for answer in answers.values() if not isinstance(answer, RemotefsError)]
     if counts:
         notify(f"{sum(counts):,} changes are tried again; `remotefs status` shows the result")
@@ -107,14 +107,6 @@ def flush(
 
 def _ask_status(paths: Sequence[Path] | None, timeout_s: float) -> Iterator[tuple[Path, Status | RemotefsError]]:
     return ask_mounts(paths, STATUS, lambda _: Nothing(), timeout_s=timeout_s)
-
-
-def _status_of(found: FoundMount) -> Status:
-    return found.control.call(STATUS, Nothing(), timeout_s=STATUS_TIMEOUT_S)
-
-
-def _retry_at(found: FoundMount) -> Count:
-    return found.control.call(RETRY, PathParams(_part(found)), timeout_s=STATUS_TIMEOUT_S)
 
 
 def _flush_at(found: FoundMount, timeout_s: float) -> DrainResult:
