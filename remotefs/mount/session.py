@@ -24,6 +24,7 @@ from remotefs.mount.commands.log import LogControl
 from remotefs.mount.greeting import Greeting
 from remotefs.mount.life_log import LifeLog
 from remotefs.mount.opening import count_left, opened_database, put_away, save_notes
+from remotefs.mount.service_status import ServiceStatus
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.mount.subdir import begin_view
 
@@ -106,6 +107,10 @@ class MountSession:
             await nursery.start(self._heed_signals)
             if self._config.log.access:
                 await parts.supervisor.guard("opening the access log", self._log_access)
+            if self._settings.manager is not None:
+                is_ending = partial(self._is_ending, commands.mount.is_ending)
+                status = ServiceStatus(self._settings.manager, parts, is_ending)
+                nursery.start_soon(keep, "telling the service manager", status.run)
             async with self._mounted():
                 await self._serve()
             left = await self._drain_after_unmount()
@@ -175,8 +180,18 @@ class MountSession:
         Those that were taken are answered.
         """
         self._stop.set()
+        self._tell_end()
         if self._is_serving:
             pyfuse3.terminate()
+
+    def _is_ending(self, is_unmounting: Callable[[], bool]) -> bool:
+        """Return whether it drains before its end: a signal came, it was unmounted, or `remotefs umount` is at work."""
+        return self._first_drain is not None or self._last_drain is not None or is_unmounting()
+
+    def _tell_end(self) -> None:
+        """Tell the service manager that the mount ends, for certain."""
+        if self._settings.manager is not None:
+            self._settings.manager.stopping()
 
     async def _heed_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Drain and end at the first signal; at another one, or one in the drain after an unmount, end at once."""
@@ -192,6 +207,7 @@ class MountSession:
 
     async def _drain_and_end(self, scope: trio.CancelScope) -> None:
         drain_s = self._config.mount.signal_drain_s
+        self._tell_end()
         self._report(
             Notice(text=f"asked to end: sending what is left for at most {drain_s:g} s; once more ends at once")
         )
@@ -230,6 +246,7 @@ class MountSession:
     async def _drain_after_unmount(self) -> int:
         """Drain after an unmount from outside; `remotefs umount` has drained already. Return the intents left."""
         if not self._stop.is_set():
+            self._tell_end()
             drain = partial(self._drain, self._config.mount.signal_drain_s)
             with trio.CancelScope() as self._last_drain:
                 await self._parts.supervisor.guard("draining", drain)

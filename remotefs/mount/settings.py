@@ -8,6 +8,7 @@ from pathlib import Path
 from remotefs.config import Config
 from remotefs.control.address import SOCKET_NAME
 from remotefs.credentials import KeyRing
+from remotefs.mount.notify_socket import NotifySocket
 from remotefs.vfs.shown import AS_STORED, ShownAs
 
 
@@ -36,7 +37,8 @@ class FuseOptions:
 class MountSettings:
     """The caller has checked the mountpoint and holds the lock of `state_dir`.
 
-    `keys` has the credentials in use; without it those of `config` are, to the end.
+    `keys` has the credentials in use; without it those of `config` are, to the end. `manager` is the service manager
+    that started the mount and is told how it is doing.
     """
 
     mountpoint: Path
@@ -44,6 +46,7 @@ class MountSettings:
     config: Config
     options: FuseOptions
     keys: KeyRing | None = None
+    manager: NotifySocket | None = None
 
     @property
     def socket(self) -> Path:

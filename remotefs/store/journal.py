@@ -130,6 +130,11 @@ class Journal:
         rows = {kind: self._db.one("SELECT count(*) FROM intent WHERE kind = ?", (kind,)) for kind in IntentKind}
         return {kind: row[0] for kind, row in rows.items() if row and row[0]}
 
+    def upload_bytes(self) -> int:
+        """Return the bytes of all files that are to be uploaded; looks at each."""
+        row = self._db.one("SELECT total(size) FROM intent JOIN inode USING (ino) WHERE kind != 'delete'")
+        return int(row[0]) if row else 0
+
     def replacing_count(self) -> int:
         """Return the number of uploads after which ids are deleted that they replace."""
         row = self._db.one("SELECT count(*) FROM intent WHERE replaces != '[]'")

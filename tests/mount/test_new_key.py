@@ -125,6 +125,7 @@ def test_a_command_gives_the_key_and_the_next_one(tmp_path: Path) -> None:
         assert "from the output of cat (key_command)" in mount.log()
 
 
+@pytest.mark.long
 def test_a_mount_whose_command_gives_no_key_says_why(tmp_path: Path) -> None:
     (tmp_path / "mnt").mkdir()
     with faulty_server(tmp_path / "server") as server:

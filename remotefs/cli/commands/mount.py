@@ -165,9 +165,9 @@ def umount(
 
 
 def _mount_in_foreground(plan: MountPlan) -> NoReturn:
-    from remotefs.cli.launch.process import TerminalReporter, run_process  # noqa: PLC0415 - loads all of a mount
+    from remotefs.cli.launch.process import run_in_foreground  # noqa: PLC0415 - loads all of a mount
 
-    raise typer.Exit(run_process(plan, TerminalReporter()))
+    raise typer.Exit(run_in_foreground(plan, os.environ))
 
 
 def _mount_in_background(args: MountArgs) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ import trio
 from remotefs.cli.console import describe, notify
 from remotefs.cli.launch.local_server import local_server
 from remotefs.cli.launch.logs import MountLog, start_logging
+from remotefs.cli.launch.mount_options import MountOptions
 from remotefs.cli.launch.plan import MountPlan
 from remotefs.cli.launch.preflight import check_apart, check_binding, check_key, with_key
 from remotefs.cli.launch.startup import ReadyPipe, StartupLine, redirect_output
@@ -26,6 +27,7 @@ from remotefs.control.messages.base import Notice, Progress, Ready
 from remotefs.control.takeover import take_state
 from remotefs.credentials import KeyRing
 from remotefs.mount.identity import identify
+from remotefs.mount.notify_socket import NotifySocket
 from remotefs.mount.settings import FuseOptions, MountSettings
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,33 @@ class TerminalReporter:
         notify("mounted; Ctrl-C drains and unmounts" if isinstance(progress, Ready) else describe(progress))
 
 
+class ManagedReporter:
+    """The reporter of a mount that a service manager started: it is told, beside the terminal, which is the journal."""
+
+    at_terminal = True
+    # Each step of the start asks for this much more time.
+    _EXTENSION_S = 60.0
+
+    def __init__(self, manager: NotifySocket) -> None:
+        self._manager = manager
+        self._terminal = TerminalReporter()
+        self._is_ready = False
+
+    def logging_to(self, path: Path) -> None:
+        """Print where the log is."""
+        self._terminal.logging_to(path)
+
+    def progress(self, progress: Progress) -> None:
+        """Print each step, and tell the service manager."""
+        self._terminal.progress(progress)
+        if isinstance(progress, Ready):
+            self._is_ready = True
+            self._manager.ready()
+        elif not self._is_ready:
+            self._manager.status(f"starting: {describe(progress)}")
+            self._manager.extend(self._EXTENSION_S)
+
+
 class ParentReporter:
     """The reporter of a mount in the background."""
 
@@ -84,16 +113,27 @@ class ParentReporter:
                 self._pipe.write(StartupLine(progress=describe(progress)))
 
 
-def run_process(plan: MountPlan, reporter: StartupReporter) -> int:
+def run_in_foreground(plan: MountPlan, environ: MutableMapping[str, str]) -> int:
+    """Run the mount in this process, for a terminal or a service manager, and return the exit status.
+
+    Raises as serve_mount does.
+    """
+    manager = NotifySocket.of(environ)
+    if manager is None:
+        return run_process(plan, TerminalReporter())
+    return run_process(plan, ManagedReporter(manager), manager)
+
+
+def run_process(plan: MountPlan, reporter: StartupReporter, manager: NotifySocket | None = None) -> int:
     """Run the mount in this process and return the exit status. Raises as serve_mount does."""
     check_binding()
     os.umask(0o077)
     # The key is in this process' memory, and so it would be in its core (A6).
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return trio.run(serve_mount, plan, reporter)
+    return trio.run(serve_mount, plan, reporter, manager)
 
 
-async def serve_mount(plan: MountPlan, reporter: StartupReporter) -> int:
+async def serve_mount(plan: MountPlan, reporter: StartupReporter, manager: NotifySocket | None = None) -> int:
     """Mount, serve until unmounted, drain, and return the exit status.
 
     Raises RemotefsError, possibly within an exception group, when it cannot mount.
@@ -116,6 +156,8 @@ async def serve_mount(plan: MountPlan, reporter: StartupReporter) -> int:
             if warning:
                 log.warning("%s", warning)
             return await _run(plan, config, state_dir, reporter, keys, mount_log)
+            settings = MountSettings(plan.mountpoint, state_dir, config, _fuse_options(plan.options), keys, manager)
+            return await _run(settings, reporter)
 
 
 @contextlib.asynccontextmanager
@@ -173,3 +215,18 @@ async def _run(
         keys=keys,
     )
     return await run_mount(settings, report=reporter.progress, log=mount_log)
+
+
+def _fuse_options(options: MountOptions) -> FuseOptions:
+    return FuseOptions(
+        read_only=options.read_only,
+        allow_other=options.allow_other,
+        extra=options.extra,
+        fsname=options.fsname or "remotefs",
+    )
+
+
+async def _run(settings: MountSettings, reporter: StartupReporter) -> int:
+    from remotefs.mount.session import run_mount  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
+
+    return await run_mount(settings, report=reporter.progress)
