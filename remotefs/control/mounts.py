@@ -22,10 +22,16 @@ DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 class MountEntry:
     """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted, `flags` such as `nosuid`."""
 
+    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted.
+
+    `owner` is the user who mounted it, None where the kernel does not tell.
+    """
+
     mountpoint: Path
     fstype: str
     source: str
     flags: tuple[str, ...] = field(default=(), compare=False)
+    owner: int | None = None
 
     @property
     def is_fuse(self) -> bool:
@@ -106,6 +112,10 @@ def _entry(line: str) -> MountEntry:
     fstype, source, *_ = right.split(" ")
     _id, _parent, _device, _root, mountpoint, flags, *_ = left.split(" ")
     return MountEntry(Path(_unescape(mountpoint)), fstype, _unescape(source), tuple(flags.split(",")))
+    fstype, source, *options = right.split(" ")
+    owner = re.search(r"(?:^|,)user_id=(\d+)", " ".join(options))
+    mountpoint = Path(_unescape(left.split(" ")[4]))
+    return MountEntry(mountpoint, fstype, _unescape(source), int(owner[1]) if owner else None)
 
 
 def _unescape(field: str) -> str:

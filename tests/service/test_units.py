@@ -184,7 +184,9 @@ def test_h2_the_helper_is_linked_and_nothing_else_is_overwritten(tmp_path: Path)
 
 
 @pytest.fixture
-def as_ordinary_user() -> Iterator[None]:
+def as_ordinary_user(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # Its own settings, as root's are not for it to read.
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/nonexistent")
     before = os.geteuid()
     if before == 0:
         os.seteuid(NOBODY)

@@ -18,10 +18,13 @@ from remotefs.cli.launch.mount_options import parse_options
 from remotefs.cli.launch.plan import MountArgs, MountPlan, absolute, load_settings
 from remotefs.cli.launch.remount import remount
 from remotefs.cli.launch.unmount import unmount
+from remotefs.cli.launch.unmount_all import mounts_of, unmount_all
 from remotefs.cli.quantities import listen_of, rate_of, time_of
 from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.config import Durability, LogFormat, LogLevel
 from remotefs.control.messages.base import Notice
+from remotefs.control.mounts import read_mounts
+from remotefs.errors import UsageError
 
 _Foreground = Annotated[
     bool, typer.Option("--foreground", "-f", help="Run in the foreground and log to the terminal; Ctrl-C unmounts.")
@@ -135,9 +138,13 @@ def mount(
 
 def umount(
     mountpoint: Annotated[
-        Path, typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The folder that it is mounted on.")
-    ],
+        Path | None,
+        typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The folder that it is mounted on."),
+    ] = None,
     *,
+    all_of_them: Annotated[
+        bool, typer.Option("--all", "-a", help="Unmount every remotefs mount of yours; as root, everybody's.")
+    ] = False,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -152,7 +159,19 @@ def umount(
 
     Changes that do not reach the service in time are kept and go on with the next mount. The exit status is 3 then.
     """
+    if (mountpoint is None) != all_of_them:
+        raise UsageError("say which mount to end: MOUNTPOINT, or --all for all of yours")
     timeout_s = load_settings(os.environ, None, {}).mount.umount_drain_s if timeout is None else timeout
+    if mountpoint is not None:
+        _unmount_one(mountpoint, timeout_s)
+        return
+    mounts = mounts_of(os.geteuid(), read_mounts())
+    if not mounts:
+        notify("nothing is mounted")
+    raise typer.Exit(unmount_all(mounts, timeout_s, notify))
+
+
+def _unmount_one(mountpoint: Path, timeout_s: float) -> None:
     with progress_shown(f"unmounting {mountpoint}") as report:
         result = unmount(mountpoint, timeout_s, report=report, notify=notify)
     if result.left:
