@@ -109,13 +109,16 @@ def real(path: Path) -> Path:
 
 def _entry(line: str) -> MountEntry:
     left, _, right = line.partition(" - ")
-    fstype, source, *_ = right.split(" ")
-    _id, _parent, _device, _root, mountpoint, flags, *_ = left.split(" ")
-    return MountEntry(Path(_unescape(mountpoint)), fstype, _unescape(source), tuple(flags.split(",")))
     fstype, source, *options = right.split(" ")
+    _id, _parent, _device, _root, mountpoint, flags, *_ = left.split(" ")
     owner = re.search(r"(?:^|,)user_id=(\d+)", " ".join(options))
-    mountpoint = Path(_unescape(left.split(" ")[4]))
-    return MountEntry(mountpoint, fstype, _unescape(source), int(owner[1]) if owner else None)
+    return MountEntry(
+        Path(_unescape(mountpoint)),
+        fstype,
+        _unescape(source),
+        tuple(flags.split(",")),
+        int(owner[1]) if owner else None,
+    )
 
 
 def _unescape(field: str) -> str:

@@ -245,7 +245,6 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.wakeup = Wakeup()
     parts.in_flight = UploadsInFlight()
     parts.locks = InodeLocks()
-    parts.notifier = KernelNotifier(parts.handles.is_known)
     parts.requests = Requests(parts.handles, parts.path_of)
     parts.access_log = AccessLog(
         settings.state_dir / "log", parts.requests, secrets_of(config.service), config.log.format

@@ -155,9 +155,8 @@ async def serve_mount(plan: MountPlan, reporter: StartupReporter, manager: Notif
             reporter.logging_to(mount_log.path)
             if warning:
                 log.warning("%s", warning)
-            return await _run(plan, config, state_dir, reporter, keys, mount_log)
             settings = MountSettings(plan.mountpoint, state_dir, config, _fuse_options(plan.options), keys, manager)
-            return await _run(settings, reporter)
+            return await _run(settings, reporter, mount_log)
 
 
 @contextlib.asynccontextmanager
@@ -194,39 +193,18 @@ async def _state_dir(plan: MountPlan, config: Config) -> Path:
     return await locate_state_dir(data_dir(), config.service, lambda: identify(config), remember=remember)
 
 
-async def _run(
-    plan: MountPlan, config: Config, state_dir: Path, reporter: StartupReporter, keys: KeyRing, mount_log: MountLog
-) -> int:
-    from remotefs.mount.session import run_mount  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
-
-    options = plan.options
-    settings = MountSettings(
-        mountpoint=plan.mountpoint,
-        state_dir=state_dir,
-        config=config,
-        options=FuseOptions(
-            read_only=options.read_only,
-            allow_other=options.allow_other,
-            extra=options.extra,
-            fsname=options.fsname or "remotefs",
-            shown=options.shown,
-            subdir=options.subdir,
-        ),
-        keys=keys,
-    )
-    return await run_mount(settings, report=reporter.progress, log=mount_log)
-
-
 def _fuse_options(options: MountOptions) -> FuseOptions:
     return FuseOptions(
         read_only=options.read_only,
         allow_other=options.allow_other,
         extra=options.extra,
         fsname=options.fsname or "remotefs",
+        shown=options.shown,
+        subdir=options.subdir,
     )
 
 
-async def _run(settings: MountSettings, reporter: StartupReporter) -> int:
+async def _run(settings: MountSettings, reporter: StartupReporter, mount_log: MountLog) -> int:
     from remotefs.mount.session import run_mount  # noqa: PLC0415 - loads pyfuse3, which the other commands do without
 
-    return await run_mount(settings, report=reporter.progress)
+    return await run_mount(settings, report=reporter.progress, log=mount_log)
