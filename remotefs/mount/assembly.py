@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import cast
 
@@ -147,6 +148,9 @@ class Components:
     in_flight: UploadsInFlight
     locks: InodeLocks
     notifier: KernelNotifier
+    # When the parts were built: in seconds since the epoch, and of the monotonic clock.
+    began_s: float
+    began_monotonic_s: float
     requests: Requests
     access_log: AccessLog
     budget: Budget
@@ -245,6 +249,8 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.wakeup = Wakeup()
     parts.in_flight = UploadsInFlight()
     parts.locks = InodeLocks()
+    parts.notifier = KernelNotifier(parts.handles.is_known)
+    parts.began_s, parts.began_monotonic_s = time.time(), time.monotonic()
     parts.requests = Requests(parts.handles, parts.path_of)
     parts.access_log = AccessLog(
         settings.state_dir / "log", parts.requests, secrets_of(config.service), config.log.format

@@ -8,11 +8,12 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import pyfuse3
 import trio
 
-from remotefs.control.messages.base import Notice, Progress, Ready
+from remotefs.control.messages.base import Nothing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
 from remotefs.errors import LocalError
 from remotefs.fuse.connection import abort, number_of, raise_background_limit, raise_readahead
@@ -21,12 +22,14 @@ from remotefs.fuse.operations import Operations
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.commands.groups import command_groups
 from remotefs.mount.commands.log import LogControl
+from remotefs.mount.commands.status import StatusCommands
 from remotefs.mount.greeting import Greeting
 from remotefs.mount.life_log import LifeLog
 from remotefs.mount.opening import count_left, opened_database, put_away, save_notes
 from remotefs.mount.service_status import ServiceStatus
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.mount.subdir import begin_view
+from remotefs.setting_kinds import listen_address
 
 _log = logging.getLogger(__name__)
 EXIT_WORK_LEFT = 3
@@ -104,6 +107,8 @@ class MountSession:
                 self._settings, parts, stop=self._end, yield_state=self._yield_state, log=self._log
             )
             await nursery.start(ControlServer(self._settings.socket, commands.all()).run)
+            if self._config.metrics.listen:
+                nursery.start_soon(keep, "serving metrics", partial(self._serve_metrics, commands.status))
             await nursery.start(self._heed_signals)
             if self._config.log.access:
                 await parts.supervisor.guard("opening the access log", self._log_access)
@@ -128,6 +133,19 @@ class MountSession:
         if begin_view(self._parts.tree, self._parts.view, options.subdir, makes=not options.read_only):
             _log.info("made the folder %s, which is the root of the mount", options.subdir)
             self._report(Notice(text=f"subdir={options.subdir}: there was no such folder in the tree: made it"))
+
+    async def _serve_metrics(self, commands: StatusCommands) -> None:
+        # Loaded here, because few mounts serve metrics.
+        from remotefs.mount.exposition import MetricsServer  # noqa: PLC0415
+        from remotefs.mount.metrics import exposition  # noqa: PLC0415
+
+        async def scrape(accept: str) -> tuple[bytes, str]:
+            return exposition(accept, await commands.status(Nothing(), lambda _: None))
+
+        address = listen_address(self._config.metrics.listen)
+        # A name without a folder is one in the state folder.
+        address = self._settings.state_dir / address if isinstance(address, Path) else address
+        await MetricsServer(address, scrape).run()
 
     # -- the kernel
 

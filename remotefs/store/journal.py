@@ -135,6 +135,17 @@ class Journal:
         row = self._db.one("SELECT total(size) FROM intent JOIN inode USING (ino) WHERE kind != 'delete'")
         return int(row[0]) if row else 0
 
+    def upload_bytes(self, at_most: int) -> int:
+        """Return the bytes of the files to upload. Of more than `at_most` of them, the mean size of those counts."""
+        row = self._db.one(
+            "SELECT count(*), coalesce(sum(size), 0) FROM (SELECT inode.size FROM intent JOIN inode USING (ino) "
+            "WHERE kind != 'delete' LIMIT ?)",
+            (at_most,),
+        )
+        assert row is not None
+        added, size = int(row[0]), int(row[1])
+        return size if added < at_most else size * (self.count() // max(added, 1))
+
     def replacing_count(self) -> int:
         """Return the number of uploads after which ids are deleted that they replace."""
         row = self._db.one("SELECT count(*) FROM intent WHERE replaces != '[]'")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 import msgspec
 import typer
 
 from remotefs.cli.choose_mount import IN_A_MOUNT, ask_mounts, finders_of
+from remotefs.cli.commands.status_rates import rate_rows, rates_between
 from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import notify, print_table, progress_shown, result_console
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
@@ -27,6 +29,8 @@ STATUS_TIMEOUT_S = 10.0
 # Between two displays: one that hangs is not to hold up the others for longer each time.
 WATCH_TIMEOUT_S = 2.0
 WATCH_EVERY_S = 1.0
+# The displays over which rates are taken: a single second says little.
+_RATES_OVER = 5
 # After the time given to the mount, for its answer to arrive.
 GRACE_S = 10.0
 
@@ -38,16 +42,17 @@ def status(
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each mount, a line each.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every second, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again every second, with its rates, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Show the state of a mount.
 
     Shows whether it is online, or why not; pending, running and failed uploads, with the reasons; the content on this
     disk; and the last errors.
     """
-    while watch:
-        _show_status(dict(_ask_status(paths, WATCH_TIMEOUT_S)), as_json=as_json)
-        time.sleep(WATCH_EVERY_S)
+    if watch:
+        _watch_status(paths, as_json=as_json)
     failed = False
     # Each is printed as it comes: one that hangs holds up none of the others.
     for index, (path, answer) in enumerate(_ask_status(paths, STATUS_TIMEOUT_S)):
@@ -144,11 +149,22 @@ def _status_line(path: Path, answer: Status | RemotefsError) -> bytes:
     return msgspec.json.encode(answer)
 
 
-def _show_status(answers: Mapping[Path, Status | RemotefsError], *, as_json: bool) -> None:
-    if not as_json and sys.stdout.isatty():
-        result_console().clear()
-    for index, path in enumerate(sorted(answers)):
-        _print_status(path, answers[path], index, as_json=as_json)
+def _watch_status(paths: Sequence[Path] | None, *, as_json: bool) -> NoReturn:
+    """Show each mount again every second, with its rates over the last displays."""
+    earlier: defaultdict[Path, deque[Status]] = defaultdict(lambda: deque(maxlen=_RATES_OVER))
+    while True:
+        answers = dict(_ask_status(paths, WATCH_TIMEOUT_S))
+        if not as_json and sys.stdout.isatty():
+            result_console().clear()
+        for index, path in enumerate(sorted(answers)):
+            answer = answers[path]
+            _print_status(path, answer, index, as_json=as_json)
+            if isinstance(answer, Status):
+                rates = rates_between(earlier[path][0], answer) if earlier[path] else None
+                if rates is not None and not as_json:
+                    print_table(rate_rows(rates), "<*")
+                earlier[path].append(answer)
+        time.sleep(WATCH_EVERY_S)
 
 
 def _print_status(path: Path, answer: Status | RemotefsError, index: int, *, as_json: bool) -> None:

@@ -30,9 +30,13 @@ from remotefs.data.writeback.drainer import Drainer
 from remotefs.mount.assembly import Components
 from remotefs.mount.commands.lookup import NAMED, files_at
 from remotefs.mount.commands.pending import Drain, PendingReasons
+from remotefs.mount.counting import counters_of
 from remotefs.mount.settings import MountSettings
 from remotefs.store.records import Intent
 from remotefs.store.tree import Tree
+
+# The sizes of so many pending files are added up; of more, their mean counts for the others (H8).
+_MOST_ADDED_UP = 10_000
 
 
 class StatusCommands:
@@ -101,6 +105,7 @@ class StatusReport:
             draining=draining,
             files=listings.known_files,
             pending=self._kinds(),
+            pending_bytes=parts.journal.upload_bytes(_MOST_ADDED_UP),
             uploading=self._uploading(),
             failed=tuple(self._reasons.failed(NAMED)),
             renamed=tuple(path for ino in parts.store.renames.folders(NAMED) for path in parts.tree.paths_of(ino)),
@@ -120,6 +125,7 @@ class StatusReport:
             ),
             requests=self._requests(),
             in_memory=self._in_memory(),
+            counters=counters_of(parts),
             last_poll_at=listings.polled_s or None,
             last_walk_at=listings.walked_s or None,
         )
