@@ -46,6 +46,10 @@ def answering(handler: Handler) -> Handler:
     async def wrapped(operations: Operations, *arguments: Any) -> object:
         arguments = operations.in_tree(arguments, inodes) if inodes else arguments
         line = operations.requests.begin(name, arguments) if operations.requests.is_logging else None
+
+    async def wrapped(operations: Operations, *arguments: object) -> object:
+        requests = operations.requests
+        line = requests.begin(name, arguments) if requests.write is not None else None
         answer: object = None
         number, began = 0, perf_counter()
         try:
@@ -60,9 +64,9 @@ def answering(handler: Handler) -> Handler:
             raise pyfuse3.FUSEError(number) from None
         finally:
             took_s = perf_counter() - began
-            operations.requests.timings[name].note(took_s, failed=number != 0)
+            requests.timings[name].note(took_s, failed=number != 0)
             if line is not None:
-                operations.requests.end(line, answer, number, took_s)
+                requests.end(line, answer, number, took_s)
         return answer
 
     return wrapped  # type: ignore[return-value]  # the same signature, which functools.wraps cannot express

@@ -70,11 +70,6 @@ class Requests:
         self.timings: defaultdict[str, Timings] = defaultdict(Timings)
         self.write: Callable[[RequestRecord], None] | None = None
 
-    @property
-    def is_logging(self) -> bool:
-        """Return whether each request gets a line."""
-        return self.write is not None
-
     def begin(self, operation: str, arguments: tuple[object, ...]) -> Line:
         """Return the line of a request that comes in; its waits are noted from now on. `end` has to follow."""
         path, target = self._paths(operation, arguments)

@@ -118,6 +118,9 @@ class MountSession:
                 nursery.start_soon(keep, "telling the service manager", status.run)
             async with self._mounted():
                 await self._serve()
+            _log.info(
+                "unmounted%s", "" if self._stop.is_set() else " from outside: draining", extra={"event": "unmounted"}
+            )
             left = await self._drain_after_unmount()
             self._report_left(left)
             nursery.cancel_scope.cancel()

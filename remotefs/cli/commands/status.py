@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from remotefs.cli.choose_mount import IN_A_MOUNT, ask_mounts, finders_of
-from remotefs.cli.commands.status_rates import rate_rows, rates_between
+from remotefs.cli.commands.status_rates import Rates, rate_rows, rates_between
 from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import notify, print_table, progress_shown, result_console
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
@@ -157,17 +157,17 @@ def _watch_status(paths: Sequence[Path] | None, *, as_json: bool) -> NoReturn:
         if not as_json and sys.stdout.isatty():
             result_console().clear()
         for index, path in enumerate(sorted(answers)):
-            answer = answers[path]
-            _print_status(path, answer, index, as_json=as_json)
+            answer, rates = answers[path], None
             if isinstance(answer, Status):
                 rates = rates_between(earlier[path][0], answer) if earlier[path] else None
-                if rates is not None and not as_json:
-                    print_table(rate_rows(rates), "<*")
                 earlier[path].append(answer)
+            _print_status(path, answer, index, as_json=as_json, rates=rates)
         time.sleep(WATCH_EVERY_S)
 
 
-def _print_status(path: Path, answer: Status | RemotefsError, index: int, *, as_json: bool) -> None:
+def _print_status(
+    path: Path, answer: Status | RemotefsError, index: int, *, as_json: bool, rates: Rates | None = None
+) -> None:
     if as_json:
         typer.echo(_status_line(path, answer))
         return
@@ -175,7 +175,7 @@ def _print_status(path: Path, answer: Status | RemotefsError, index: int, *, as_
     if isinstance(answer, RemotefsError):
         print_table([("mount", str(path)), ("error", str(answer))], "<*")
     else:
-        print_table(status_rows(answer), "<*")
+        print_table([*status_rows(answer), *(rate_rows(rates) if rates is not None else [])], "<*")
 
 
 def _print_failures(answers: Mapping[Path, object]) -> None:
