@@ -228,6 +228,7 @@ class Client:
             return outcome
         if isinstance(outcome, AuthenticationFailed) and await self._exchange.is_renewed(generation):
             outcome = KeyReplaced(f"upload of {name!r}: a new key is in use since it was sent", status=outcome.status)
+        self.traffic.failed(outcome)
         raise outcome
 
     @asynccontextmanager
@@ -384,7 +385,9 @@ class Client:
             raise
         ranges = shows_ranges(reply.status, reply.headers, asked="range" in headers)
         floor = Floor(self._config.io_timeout_s)
-        return Download(span, reply.headers.get("content-type"), reply.pieces, floor, turns, ranges)
+        return Download(
+            span, reply.headers.get("content-type"), reply.pieces, floor, turns, self.traffic.failed, ranges
+        )
 
 
 def _call_before_headers(request: httpx.Request, before_sending: Callable[[], None]) -> None:

@@ -247,7 +247,7 @@ class Download:
     the reply does not say.
 
     Iterating raises ReplyBroken when the body ends before its announced length or runs past it, and DeadlineExceeded
-    when it brings too little for too long (`Floor`).
+    when it brings too little for too long (`Floor`); `on_failed` is called with either.
     """
 
     def __init__(
@@ -257,6 +257,7 @@ class Download:
         pieces: Pieces,
         floor: Floor,
         turns: Turns,
+        on_failed: Callable[[Exception], None],
         ranges: bool | None = None,
     ) -> None:
         self.offset = span.offset
@@ -268,11 +269,19 @@ class Download:
         self._pieces = pieces
         self._floor = floor
         self._turns = turns
+        self._on_failed = on_failed
 
     def __aiter__(self) -> Download:
         return self
 
     async def __anext__(self) -> bytes:
+        try:
+            return await self._next()
+        except TransportError as error:
+            self._on_failed(error)
+            raise
+
+    async def _next(self) -> bytes:
         announced = self._span.body_bytes
         self._pieces.read_at_most(self._turns.slice_bytes)
         try:

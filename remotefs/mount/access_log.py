@@ -126,7 +126,9 @@ def as_json(record: RequestRecord) -> str:
         "error": record.error,
         "waited_ms": {cause: round(seconds * 1000, 3) for cause, seconds in record.waited.items()} or None,
     }
-    return msgspec.json.encode({name: value for name, value in facts.items() if value is not None}).decode()
+    known = {name: value for name, value in facts.items() if value is not None}
+    text = msgspec.json.encode(known).decode()
+    return text if text.isprintable() else json.dumps(known)
 
 
 def _emit(file: PrivateRotatingFileHandler, line: str) -> None:
