@@ -20,9 +20,7 @@ DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 
 @dataclass(frozen=True)
 class MountEntry:
-    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted, `flags` such as `nosuid`."""
-
-    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted.
+    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted, `flags` such as `nosuid`.
 
     `owner` is the user who mounted it, None where the kernel does not tell.
     """

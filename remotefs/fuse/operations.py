@@ -45,9 +45,6 @@ def answering(handler: Handler) -> Handler:
     @functools.wraps(handler)
     async def wrapped(operations: Operations, *arguments: Any) -> object:
         arguments = operations.in_tree(arguments, inodes) if inodes else arguments
-        line = operations.requests.begin(name, arguments) if operations.requests.is_logging else None
-
-    async def wrapped(operations: Operations, *arguments: object) -> object:
         requests = operations.requests
         line = requests.begin(name, arguments) if requests.write is not None else None
         answer: object = None

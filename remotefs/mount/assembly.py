@@ -249,7 +249,6 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.wakeup = Wakeup()
     parts.in_flight = UploadsInFlight()
     parts.locks = InodeLocks()
-    parts.notifier = KernelNotifier(parts.handles.is_known)
     parts.began_s, parts.began_monotonic_s = time.time(), time.monotonic()
     parts.requests = Requests(parts.handles, parts.path_of)
     parts.access_log = AccessLog(

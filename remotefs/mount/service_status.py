@@ -97,7 +97,7 @@ class ServiceStatus:
 
     def _bytes_left(self) -> int:
         sent = sum(upload.sent_bytes for upload in self._parts.in_flight.under_way.values())
-        return max(0, self._parts.journal.upload_bytes() - sent)
+        return max(0, self._parts.journal.upload_bytes(_MOST_SUMMED) - sent)
 
     def _eta_s(self, work: Work) -> float | None:
         left = work.size_bytes or work.files + work.others

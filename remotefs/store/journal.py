@@ -130,11 +130,6 @@ class Journal:
         rows = {kind: self._db.one("SELECT count(*) FROM intent WHERE kind = ?", (kind,)) for kind in IntentKind}
         return {kind: row[0] for kind, row in rows.items() if row and row[0]}
 
-    def upload_bytes(self) -> int:
-        """Return the bytes of all files that are to be uploaded; looks at each."""
-        row = self._db.one("SELECT total(size) FROM intent JOIN inode USING (ino) WHERE kind != 'delete'")
-        return int(row[0]) if row else 0
-
     def upload_bytes(self, at_most: int) -> int:
         """Return the bytes of the files to upload. Of more than `at_most` of them, the mean size of those counts."""
         row = self._db.one(
@@ -144,7 +139,10 @@ class Journal:
         )
         assert row is not None
         added, size = int(row[0]), int(row[1])
-        return size if added < at_most else size * (self.count() // max(added, 1))
+        if added < at_most:
+            return size
+        uploads = self.count() - self.counts().get(IntentKind.DELETE, 0)
+        return size * uploads // added
 
     def replacing_count(self) -> int:
         """Return the number of uploads after which ids are deleted that they replace."""
