@@ -23,6 +23,10 @@ _SHOWN_CHARACTERS = 80
 _CREDENTIAL = re.compile(r"[A-Za-z0-9._-]{1,255}")
 # Slower ones would make every piece of a file wait for seconds.
 _LEAST_RATE, _MOST_RATE = 1 << 10, 1 << 40
+_PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+# int() reads no more digits than these of a text.
+_WHOLE = re.compile(r"\d{1,4000}", re.ASCII)
+_MOST_BITS = 1000
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
@@ -185,6 +189,21 @@ class Flag(Kind):
         if word not in (*_TRUE, *_FALSE):
             raise ValueError("neither of the two")
         return word in _TRUE
+
+
+class Text(Kind):
+    """A text that is not empty."""
+
+    @property
+    def allowed(self) -> str:
+        """Return its shape."""
+        return "a text that is not empty"
+
+    def read(self, value: object) -> str:
+        """Return the text."""
+        if not isinstance(value, str) or not value:
+            raise ValueError("no text")
+        return value
 
 
 class Id(Kind):
@@ -385,11 +404,7 @@ class TimesByPattern(Kind):
 
 
 def _is_plain(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return _PLAIN.fullmatch(text.strip()) is not None
 
 
 def _is_pattern(pattern: str) -> bool:
@@ -399,14 +414,18 @@ def _is_pattern(pattern: str) -> bool:
 def _number(value: object) -> int | float:
     """Return a number as it is, or read from a text. Raises ValueError for everything else, nan among it."""
     if isinstance(value, str):
-        value = float(value)
+        # float() takes digits of all scripts, and underscores between them.
+        value = float(value) if _is_plain(value) else math.nan
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # nan alone
         raise ValueError("not a number")
+    # Larger than any setting, and than what a float can hold.
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ValueError("a huge number")
     return value
 
 
 def _whole(value: object) -> int:
-    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else _number(value)
+    number = int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) else _number(value)
     if isinstance(number, float) and not (math.isfinite(number) and number.is_integer()):
         raise ValueError("not a whole number")
     return int(number)

@@ -1,5 +1,7 @@
 """Reads the times, sizes, rates and addresses of options, with their units, as the settings take them."""
 
+"""Reads the values of options as the settings take them: times and sizes with their units, numbers, ids."""
+
 from __future__ import annotations
 
 from functools import partial
@@ -7,7 +9,7 @@ from functools import partial
 import typer
 
 from remotefs.config import EXPIRY
-from remotefs.setting_kinds import Kind, ListenAddress, Number, Rate, Size, Time
+from remotefs.setting_kinds import Id, Kind, ListenAddress, Number, Rate, Size, Text, Time
 
 _DAY_S = 86_400.0
 
@@ -37,4 +39,6 @@ some_bytes_of = partial(_read, Size(1, 1 << 60))
 rate_of = partial(_read, Rate())
 listen_of = partial(_read, ListenAddress())
 number_of = partial(_read, Number(1, 1 << 53))
+text_of = partial(_read, Text())
+id_of = partial(_read, Id())
 port_of = partial(_read, Number(0, 65_535))

@@ -85,5 +85,5 @@ def _bad_value(error: Any) -> str:
     choices = getattr(error.param.type, "choices", None) if error.param is not None else None
     if choices and message.startswith("'"):
         given = message.split("'")[1]
-        return f"{given!r} is not valid: give one of {', '.join(map(str, choices))}{did_you_mean(given, choices)}"
+        return f"'{given}' is not valid: give one of {', '.join(map(str, choices))}{did_you_mean(given, choices)}"
     return message

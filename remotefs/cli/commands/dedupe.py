@@ -9,6 +9,7 @@ import typer
 
 from remotefs.cli.choose_mount import IN_A_MOUNT
 from remotefs.cli.console import human_size, notify, print_table
+from remotefs.cli.quantities import id_of
 from remotefs.control.find import find_mount
 from remotefs.control.messages.dedupe import DEDUPE, DedupeParams
 
@@ -24,7 +25,8 @@ def dedupe(
     keep: Annotated[Literal["newest", "oldest"], typer.Option(help="Which of several equal copies stays.")] = "newest",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the copies.")] = False,
     delete: Annotated[
-        list[str] | None, typer.Option("--delete", metavar="ID", help="Delete this copy, even if its content differs.")
+        list[str] | None,
+        typer.Option("--delete", parser=id_of, metavar="ID", help="Delete this copy, even if its content differs."),
     ] = None,
 ) -> None:
     """Remove copies that have piled up under one name.

@@ -10,7 +10,7 @@ from typing import Annotated
 import trio
 import typer
 
-from remotefs.cli.quantities import time_of
+from remotefs.cli.quantities import text_of, time_of
 from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.cli.transfer_display import Display, print_transferred
 from remotefs.cli.transfer_place import (
@@ -33,6 +33,7 @@ def get(
     arguments: Annotated[
         list[str],
         typer.Argument(
+            parser=text_of,
             metavar="(ID|PATH)... DEST",
             help="File ids, paths in a mount or paths of the tree (`.` for all), then a folder or a new name on this "
             "machine.",

@@ -27,11 +27,11 @@ from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.listing import Listed, Place, listed_below, places_of
 from remotefs.cli.local_bytes import sums_of
 from remotefs.cli.looking import looks_at
-from remotefs.cli.quantities import time_of
+from remotefs.cli.quantities import id_of, time_of
 from remotefs.control.find import FoundMount, find_mounts
 from remotefs.control.messages.ls import ListedFile
 from remotefs.control.messages.paths import PATHS, PathsParams
-from remotefs.errors import NotFound, UsageError
+from remotefs.errors import InvalidArgument, NotFound, UsageError
 
 SHORT_S = 30.0
 # The most lines about single files.
@@ -98,7 +98,7 @@ def identify(
         _check(check, paths)
         return
     if mount_path is not None:
-        resources([], mount_path)  # a path that cannot be is refused at once
+        _check_mount_path(mount_path)
     wanted = _wanted(paths, null=null)
     files = arrived(places_of(wanted, find_mounts(wanted)), timeout)
     # Whatever may be refused comes before the first output.
@@ -117,7 +117,7 @@ def identify(
 
 
 def path_of(
-    file_ids: Annotated[list[str], typer.Argument(metavar="ID", help="File ids of the service.")],
+    file_ids: Annotated[list[str], typer.Argument(parser=id_of, metavar="ID", help="File ids of the service.")],
     *,
     mount: MountOption = None,
 ) -> None:
@@ -129,6 +129,14 @@ def path_of(
     missing = [file_id for file_id, place in zip(file_ids, places, strict=True) if place is None]
     if missing:
         raise NotFound(f"{', '.join(missing)}: not in this mount")
+
+
+def _check_mount_path(mount_path: str) -> None:
+    """Raise UsageError at once for a path that no session can have."""
+    try:
+        resources([], mount_path)
+    except InvalidArgument as error:
+        raise UsageError(f"--resources: {error}") from None
 
 
 def _wanted(paths: Sequence[Path] | None, *, null: bool) -> list[Path]:

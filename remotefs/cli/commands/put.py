@@ -9,7 +9,8 @@ from typing import Annotated
 import trio
 import typer
 
-from remotefs.cli.quantities import expiry_of, time_of
+from remotefs.api.mime import parse_mime_type
+from remotefs.cli.quantities import expiry_of, text_of, time_of
 from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.cli.transfer_display import Display, print_transferred
 from remotefs.cli.transfer_place import (
@@ -29,10 +30,20 @@ from remotefs.mount.transfers.put import PutRequest, put_into_mount
 from remotefs.mount.transfers.records import Attributes, Transferred
 
 
+def _type_of(text: str) -> str:
+    """Return a MIME type as it is written. Raises BadParameter where it is none."""
+    try:
+        parse_mime_type(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text[:80]!r} is not valid: give a MIME type, such as text/plain") from None
+    return text
+
+
 def put(
     arguments: Annotated[
         list[str],
         typer.Argument(
+            parser=text_of,
             metavar="SOURCE... [DEST]",
             help="Files or folders of this machine, then the destination: a path in a mount, or a path of the tree, "
             "such as reports/2026. Default: the root of the tree.",
@@ -40,10 +51,12 @@ def put(
     ],
     *,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="DEST", help="The destination; then every argument is a source.")
+        str | None,
+        typer.Option("--to", parser=text_of, metavar="DEST", help="The destination; then every argument is a source."),
     ] = None,
     mime_type: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="The MIME type of the files, such as text/plain.")
+        str | None,
+        typer.Option("--type", parser=_type_of, metavar="TYPE", help="The MIME type of the files, such as text/plain."),
     ] = None,
     expires: Annotated[
         float | None,

@@ -12,7 +12,7 @@ import typer
 
 from remotefs.cli.choose_mount import A_PATH
 from remotefs.cli.console import notify
-from remotefs.cli.quantities import number_of, port_of, some_bytes_of
+from remotefs.cli.quantities import number_of, port_of, some_bytes_of, text_of
 from remotefs.server import ApiError, Root, ServerError, Settings, Store
 
 _MIB = 1 << 20
@@ -30,7 +30,7 @@ RootOption = Annotated[
 
 def serve(
     root: RootOption,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(parser=text_of, metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(parser=port_of, metavar="PORT", help="Port to listen on; 0: any that is free.")
     ] = 0,
@@ -94,17 +94,20 @@ def serve(
 
 def generate(
     root: RootOption,
-    files: Annotated[
-        list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, metavar="FILE", help="Files to add.")
-    ],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Filename to give, for a single file.")] = None,
+    files: Annotated[list[Path], typer.Argument(click_type=A_PATH, metavar="FILE", help="Files to add.")],
+    name: Annotated[
+        str | None, typer.Option(parser=text_of, metavar="NAME", help="Filename to give, for a single file.")
+    ] = None,
 ) -> None:
     """Add files to a local server as the code execution tool makes them: downloadable, also with --faithful.
 
     Works while the server runs and while it does not. Prints the id of each file.
     """
     if name is not None and len(files) != 1:
-        raise typer.BadParameter("is for a single file", param_hint="--name")
+        raise typer.BadParameter("several files cannot have one name: give one FILE", param_hint="--name")
+    for file in files:
+        if not file.is_file():
+            raise typer.BadParameter(f"{str(file)!r} is not a file: give a file that is there", param_hint="FILE")
     try:
         store = Store(Root(root).path)
         try:

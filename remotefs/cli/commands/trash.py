@@ -9,7 +9,7 @@ import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.console import human_size, notify, print_name, print_table
-from remotefs.cli.quantities import days_of, number_of
+from remotefs.cli.quantities import days_of, number_of, text_of
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.trash import (
     ACCEPT_REMOVALS,
@@ -50,7 +50,8 @@ def restore(
     ],
     *,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="PATH", help="Path in the mount. Default: where the file was.")
+        str | None,
+        typer.Option("--to", parser=text_of, metavar="PATH", help="Path in the mount. Default: where the file was."),
     ] = None,
     mount: MountOption = None,
 ) -> None:
