@@ -76,6 +76,7 @@ SECTIONS = {
         "probe": Command("probe", "probe", "Ask a server what the documents leave open."),
         "serve": Command("serve", "serve", "Run a local server of the Files API."),
         "generate": Command("serve", "generate", "Add files to a local server."),
+        "completion": Command("completion", "completion", "Print the completion script of a shell."),
     },
 }
 COMMANDS = {name: command for commands in SECTIONS.values() for name, command in commands.items()}

@@ -8,6 +8,7 @@
     trash      trash …, accept-removals
     sync, retype, dedupe                     put, get   put, get (through a mount, or without one)
     check      check, export, backup         doctor     doctor
+                                             completion completion
 
 A group has the same name here, in `control/messages/` (the records that cross the socket) and in `mount/commands/`
 (the handlers in the mount's process). The commands of the right column can do without the socket. Pure modules stand
