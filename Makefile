@@ -5,6 +5,7 @@ BIN := .venv/bin
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
 .PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance soak dist clean
+.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint reference lock bench conformance soak clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -49,6 +50,9 @@ lint: setup-dev      ## check format, lint, types and import layers without rewr
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+reference: setup-dev ## rewrite the man pages and docs/cli.md from the commands themselves
+	$(BIN)/python scripts/reference.py
 
 lock: setup-dev      ## resolve the dependencies again and rewrite the lock files
 	@scripts/lock.sh
