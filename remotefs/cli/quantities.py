@@ -1,6 +1,4 @@
-"""Reads the times, sizes, rates and addresses of options, with their units, as the settings take them."""
-
-"""Reads the values of options as the settings take them: times and sizes with their units, numbers, ids."""
+"""Reads the values of options as the settings take them: times and sizes with units, rates, addresses, numbers, ids."""
 
 from __future__ import annotations
 
