@@ -5,6 +5,7 @@ BIN := .venv/bin
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
 .PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance soak dist reference clean
+.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance soak dist deb clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -72,6 +73,9 @@ soak: setup-dev      ## let two mounts work on a faulty service for an hour; wri
 
 dist: setup          ## build the wheel and the archive of the sources in dist/
 	$(BIN)/python -m hatchling build -d dist
+
+deb: setup           ## build a Debian package for the release of Debian that runs this, in dist/
+	@python3 scripts/deb.py
 
 clean: stop      ## remove everything that make created
 	rm -rf .venv .envs .run .mypy_cache .ruff_cache .pytest_cache .hypothesis
