@@ -131,7 +131,7 @@ def commands_of(script: str) -> Iterator[list[str]]:
 
 def refusal(words: list[str]) -> str:
     """Return why remotefs does not take a command line; empty where it does. Runs nothing."""
-    command: Any = typer.main.get_command(whole_app())
+    command = whole_command()
     try:
         context = command.make_context("remotefs", [*words])
         while hasattr(command, "resolve_command"):
@@ -147,8 +147,8 @@ def refusal(words: list[str]) -> str:
 
 
 @functools.cache
-def whole_app() -> typer.Typer:
-    return build_app()
+def whole_command() -> Any:
+    return typer.main.get_command(build_app())
 
 
 @pytest.mark.parametrize(

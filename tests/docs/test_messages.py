@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
 import pytest
 
-from tests.docs.support import DOCS, REPOSITORY, sentences_of
+from remotefs.fuse.translate import ERRNO_TABLE
+from tests.docs.support import DOCS, REPOSITORY, rows, sections, sentences_of
 
 QUOTES = re.findall(r"^> (.+)$", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
 
@@ -26,6 +29,17 @@ def test_there_are_quotes() -> None:
 def test_a_quoted_message_is_in_the_code(said: list[str], quote: str) -> None:
     """A quote stands in a block of its own, with … for what varies: `> the mountpoint … is not a folder`."""
     assert any(quote in sentence for sentence in said)
+
+
+def test_every_errno_that_a_program_can_get_is_explained_by_its_text() -> None:
+    told = rows(sections((DOCS / "troubleshooting.md").read_text(encoding="utf-8"), 2)["By errno"])
+    texts = {name: text for cells in told for name, text in zip(_names(cells[0]), cells[1].split(", "), strict=True)}
+    assert {errno.errorcode[number].replace("ENOTSUP", "EOPNOTSUPP") for _, number, _ in ERRNO_TABLE} <= set(texts)
+    assert texts == {name: os.strerror(getattr(errno, name)) for name in texts}
+
+
+def _names(cell: str) -> list[str]:
+    return re.findall(r"`(\w+)`", cell)
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/troubleshooting.md", "docs/configuration.md", "CONTRIBUTING.md"])
