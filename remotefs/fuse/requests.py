@@ -11,7 +11,6 @@ from contextvars import Token
 from dataclasses import dataclass
 
 import msgspec
-import pyfuse3
 
 from remotefs.counters import Timings
 from remotefs.errors import RemotefsError
@@ -137,7 +136,8 @@ def _size(operation: str, answer: object) -> int | None:
 
 
 def _error(operation: str, answer: object, number: int) -> str | None:
-    if operation == "lookup" and isinstance(answer, pyfuse3.EntryAttributes) and answer.st_ino == 0:
+    # Without a look at the type: the parts of a mount are put together where pyfuse3 is missing, too.
+    if operation == "lookup" and getattr(answer, "st_ino", None) == 0:
         # The kernel caches the answer that a name is missing.
         number = errno.ENOENT
     return errno.errorcode.get(number, str(number)) if number else None
