@@ -29,7 +29,7 @@ class MountEntry:
     fstype: str
     source: str
     flags: tuple[str, ...] = field(default=(), compare=False)
-    owner: int | None = None
+    owner: int | None = field(default=None, compare=False)
 
     @property
     def is_fuse(self) -> bool:

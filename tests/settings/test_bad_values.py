@@ -55,6 +55,11 @@ NO_ADDRESS = [
     "", "example.com", "ftp://h", "https://", "https://user:hush@h", "https://h?q=1", "https://h#f", "https://h:99999",
     "https://h h", "https://[::1", "https://a\nb", "javascript:alert(1)",
 ]  # fmt: skip
+NO_RATE = [*NO_NUMBER, "1023", "2T", "10M/min"]
+NO_PLACE_TO_LISTEN = [
+    "9464", ":9464", "0.0.0.0:9464", "[::]:9464", "192.168.1.7:9464", "example.com:9464", "127.0.0.1:0",
+    "127.0.0.1:70000", "127.0.0.1", "unix:", "unix:a/b", "unix:..", "http://127.0.0.1:9464",
+]  # fmt: skip
 NO_ID = ["", " ", "a b", "a\nb", "ü", "\u202e"]
 # By the kind of a setting.
 BY_KIND = {
@@ -72,6 +77,11 @@ BY_KIND = {
     "Patterns": ["*", "**", "a/b", "ok a/b"],
     "TimesByPattern": ["a", "=1h", "a=", "a/b=1h", "a=59m", "a=91d", "a=nan", "a=1h b"],
     "Address": NO_ADDRESS,
+    "Rate": NO_RATE,
+    "ListenAddress": NO_PLACE_TO_LISTEN,
+    "FilePath": ["", "key", "./key", "~other/key", "/a\nb"],
+    "CommandLine": ["", " ", "'open", "''", "''  pass"],
+    "CredentialName": ["", "a/b", "..", ".", "a b", "ü"],
 }
 # What no file has for any setting, as TOML.
 IN_FILE = ["nan", "inf", "[[]]", "1979-05-27", "-1", "1" + "0" * 400, '["", ""]', '"\\u202e"', "{ a = { b = 1 } }"]
@@ -145,6 +155,8 @@ BY_METAVAR = {
     "NAME": [""],
     "PATTERN": [""],
     "ADDRESS": [""],
+    "LISTEN": NO_PLACE_TO_LISTEN,
+    "RATE": NO_RATE,
     "TYPE": ["", "nonsense", "a/", "ü/x"],
     "SHELL": ["", "tcsh"],
 }
@@ -223,7 +235,7 @@ def test_a_bad_value_of_an_option_is_one_line(words: str, command: Any, paramete
     [
         (["mount", "m", "--base-url", "ftp://h"], "--base-url: the value (not shown) is not valid for [service] base_url: give an address such as "),
         (["mount", "m", "--base-url", "https://me:hush@h"], "--base-url: the value (not shown) is not valid"),
-        (["mount", "--local", "m", "-o", "bogus"], "-o bogus: no such option; known are "),
+        (["mount", "--local", "m", "-o", "bogus"], "-o bogus: there is no such option. Known are "),
         (["id", "--resources", "data", "a"], "--resources: data: the path in a session's container begins with /"),
         (["umount", "m", "--timeout", "3\x1b[31my"], "--timeout: '3\\x1b[31my' is not valid: give a time from "),
     ],

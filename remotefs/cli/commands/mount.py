@@ -80,7 +80,7 @@ _LogFormat = Annotated[
 _Metrics = Annotated[
     str | None,
     typer.Option(
-        parser=listen_of, metavar="ADDRESS", help="Serve metrics for Prometheus at unix:PATH or 127.0.0.1:PORT."
+        parser=listen_of, metavar="LISTEN", help="Serve metrics for Prometheus at unix:PATH or 127.0.0.1:PORT."
     ),
 ]
 _Options = Annotated[
