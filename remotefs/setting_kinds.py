@@ -273,7 +273,7 @@ class CommandLine(Kind):
     def read(self, value: object) -> tuple[str, ...]:
         """Return the words; a text is split at blanks, with quotes as in a shell."""
         words = shlex.split(value) if isinstance(value, str) else _list(value)
-        texts = tuple(word for word in words if isinstance(word, str) and "\0" not in word)
+        texts = tuple(word for word in words if isinstance(word, str) and word.isprintable())
         if not texts or len(texts) != len(words) or not texts[0].strip():
             raise ValueError("not a command")
         return texts

@@ -12,7 +12,7 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT
+from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT
 from remotefs.cli.console import notify
 from remotefs.cli.launch.mount_options import parse_options
 from remotefs.cli.launch.plan import absolute, load_settings
@@ -44,14 +44,21 @@ def unit(
     profile: ProfileChoice = None,
     config_file: ConfigChoice = None,
     state_dir: Annotated[
-        Path | None, typer.Option("--state-dir", metavar="DIR", help="The state folder. Default: the account's own.")
+        Path | None,
+        typer.Option(
+            "--state-dir", click_type=A_PATH, metavar="DIR", help="The state folder. Default: the account's own."
+        ),
     ] = None,
     options: Annotated[
-        list[str] | None, typer.Option("-o", metavar="ro,allow_other,...", help="Mount options, as for remotefs mount.")
+        list[str] | None, typer.Option("-o", metavar="OPTION,...", help="Mount options, as for remotefs mount.")
     ] = None,
     credential: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A file with the key, which systemd hands to the mount (LoadCredential=)."),
+        typer.Option(
+            click_type=A_PATH,
+            metavar="FILE",
+            help="A file with the key, which systemd hands to the mount (LoadCredential=).",
+        ),
     ] = None,
     only_print: Annotated[bool, typer.Option("--print", help="Print the unit and install nothing.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the unit of this mountpoint.")] = False,
