@@ -109,7 +109,7 @@ def mount(
     """Mount the files of an account on a folder.
 
     Returns once the mount answers, or with what went wrong. The key comes from ANTHROPIC_API_KEY (or
-    ANTHROPIC_AUTH_TOKEN).
+    ANTHROPIC_AUTH_TOKEN), or from a file or a command that the settings name.
     """
     args = MountArgs(
         mountpoint=absolute(mountpoint) or "",

@@ -60,7 +60,8 @@ def _start(path: Path, timeout_s: float) -> subprocess.Popen[str]:
 def _result(path: Path, process: subprocess.Popen[str], notify: Callable[[str], None]) -> int:
     _, said = process.communicate()
     for line in filter(None, said.splitlines()):
-        notify(f"{path}: {line.removeprefix(_PREFIX)}")
+        text = line.removeprefix(_PREFIX)
+        notify(text if text.startswith(str(path)) else f"{path}: {text}")
     if process.returncode == 0:
         notify(f"{path}: unmounted")
     return process.returncode
