@@ -8,7 +8,7 @@ or a version such as `1`; hiding it would garble every text that holds that char
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from remotefs.config import Secret, ServiceConfig
 from remotefs.errors import UsageError
@@ -20,6 +20,12 @@ _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
+def has_key(service: ServiceConfig) -> bool:
+    """Return whether there is a source of a key or a token to sign in with."""
+    given = (service.api_key, service.auth_token, service.key_file, service.key_command, service.key_credential)
+    return any(one is not None for one in given)
+
+
 class KeyRing:
     """The credentials in use, and every secret that this process has seen: those of before stay hidden too.
 
@@ -29,7 +35,7 @@ class KeyRing:
     def __init__(self, service: ServiceConfig, reread: Callable[[], ServiceConfig] | None = None) -> None:
         self._service = service
         self._reread = reread
-        self._secrets = secrets_of(service)
+        self._secrets = list(secrets_of(service))
         # How many times another key was taken into use.
         self.generation = 0
 
@@ -39,8 +45,11 @@ class KeyRing:
         return self._service
 
     @property
-    def secrets(self) -> tuple[str, ...]:
-        """Return the texts that no message, log or file may show now."""
+    def secrets(self) -> Sequence[str]:
+        """Return the texts that no message, log or file may show: the same list always, to which later keys are added.
+
+        So those who hide them are given it once.
+        """
         return self._secrets
 
     @property
@@ -55,7 +64,7 @@ class KeyRing:
         service: it is not for the one of this run.
         """
         found = self._reread() if self._reread is not None else self._service
-        self._secrets = _longest_first({*self._secrets, *secrets_of(found)})
+        self._secrets[:] = _longest_first({*self._secrets, *secrets_of(found)})
         if _signs(found) == _signs(self._service):
             return None
         if (found.base_url, found.workspace_id) != (self._service.base_url, self._service.workspace_id):

@@ -32,12 +32,6 @@ _LONG_WORD = re.compile(r"[\w+/=-]{16,}")
 _ASSIGNMENT = re.compile(r"(export\s+)?\w*(KEY|TOKEN)\w*\s*=")
 
 
-def has_key(service: ServiceConfig) -> bool:
-    """Return whether there is a source of a key or a token to sign in with."""
-    given = (service.api_key, service.auth_token, service.key_file, service.key_command, service.key_credential)
-    return any(one is not None for one in given)
-
-
 def check_key_file(service: ServiceConfig) -> None:
     """Raise UsageError for a key file or a credential that cannot be used; a command is not run for that."""
     if service.key_command is None:

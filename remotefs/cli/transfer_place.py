@@ -28,9 +28,8 @@ from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.status import STATUS
 from remotefs.control.mounts import mount_of, read_mounts, real_apart
 from remotefs.control.takeover import take_state
-from remotefs.credentials import KeyRing
+from remotefs.credentials import KeyRing, has_key
 from remotefs.errors import RemotefsError, UsageError
-from remotefs.keys import has_key
 from remotefs.mount.settings import FuseOptions, MountSettings
 
 T = TypeVar("T")
@@ -114,7 +113,8 @@ def work_in_folder(settings: MountSettings, work: Callable[[], Awaitable[T]]) ->
 async def _work(settings: MountSettings, work: Callable[[], Awaitable[T]]) -> T:
     holder = Holder.here(f"nowhere, by a command on {settings.state_dir}")
     async with take_state(settings.state_dir, holder, wait_s=settings.config.mount.takeover_wait_s):
-        start_logging(settings.state_dir, settings.keys or KeyRing(settings.config.service), to_stderr=False)
+        keys = settings.keys or KeyRing(settings.config.service)
+        start_logging(settings.state_dir, keys.secrets, to_stderr=False)
         return await work()
 
 

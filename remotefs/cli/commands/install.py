@@ -19,8 +19,8 @@ from remotefs.cli.launch.plan import absolute, load_settings
 from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.cli.units_text import Unit, is_name_too_long, is_unchanged, unit_text
 from remotefs.config import Config
+from remotefs.credentials import has_key
 from remotefs.errors import LocalError, UsageError
-from remotefs.keys import has_key
 from remotefs.setting_sources import PREFIX
 
 install = typer.Typer(help="Install a unit for a mount, or the helper for mount(8).", no_args_is_help=True)

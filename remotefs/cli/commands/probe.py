@@ -18,7 +18,7 @@ from remotefs.cli.launch.preflight import with_key
 from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.config import ServiceConfig
 from remotefs.control.messages.base import Notice, Report
-from remotefs.keys import has_key
+from remotefs.credentials import has_key
 
 
 def probe(

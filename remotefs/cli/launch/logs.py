@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,11 +25,11 @@ QUIET_LOGGERS = ("httpx", "httpcore", "httpx2", "httpcore2", "hpack")
 
 
 class SafeFormatter(logging.Formatter):
-    """The last line of defence: hides all secrets of a run and escapes control characters, tracebacks included."""
+    """The last line of defence: hides the given secrets and escapes control characters, tracebacks included."""
 
-    def __init__(self, keys: KeyRing) -> None:
+    def __init__(self, secrets: Sequence[str]) -> None:
         super().__init__(LINE)
-        self._keys = keys
+        self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a line, and a traceback as indented lines below it.
@@ -41,7 +42,7 @@ class SafeFormatter(logging.Formatter):
         if record.stack_info:
             below = f"{below}\n{self.formatStack(record.stack_info)}"
         lines = [self.formatMessage(record), *(f"  {line}" for line in below.splitlines())]
-        return "\n".join(printable(hide(line, self._keys.secrets)) for line in lines)
+        return "\n".join(printable(hide(line, self._secrets)) for line in lines)
 
 
 class MessageFormatter(SafeFormatter):
@@ -140,6 +141,20 @@ def start_logging(
     folder = state_dir / "log"
     folder.mkdir(mode=0o700, exist_ok=True)
     log = MountLog(folder / "remotefs.log", keys, config, mountpoint, to_stderr=to_stderr)
+
+
+def start_logging(state_dir: Path, secrets: Sequence[str], *, to_stderr: bool) -> Path:
+    """Send all records from INFO on to the log of `state_dir`; returns its path. Raises OSError."""
+    folder = state_dir / "log"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    path = folder / "remotefs.log"
+    formatter = SafeFormatter(secrets)
+    handlers: list[logging.Handler] = [PrivateRotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=OLD_LOGS)]
+    if to_stderr:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    for handler in handlers:
+        handler.setFormatter(formatter)
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
     logging.captureWarnings(capture=True)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)

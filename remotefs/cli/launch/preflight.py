@@ -17,8 +17,9 @@ from remotefs.control.find import find_mount
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.status import STATUS
 from remotefs.control.mounts import MountEntry, is_dead, mount_at, read_mounts, real, real_apart
+from remotefs.credentials import has_key
 from remotefs.errors import LocalError, RemotefsError, TransportError, UsageError
-from remotefs.keys import check_key_file, has_key, signed
+from remotefs.keys import check_key_file, signed
 
 FUSE_DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")

@@ -153,6 +153,8 @@ async def serve_mount(plan: MountPlan, reporter: StartupReporter, manager: Notif
                 mountpoint=str(plan.mountpoint),
             )
             reporter.logging_to(mount_log.path)
+            path = start_logging(state_dir, keys.secrets, to_stderr=reporter.at_terminal)
+            reporter.logging_to(path)
             if warning:
                 log.warning("%s", warning)
             settings = MountSettings(plan.mountpoint, state_dir, config, _fuse_options(plan.options), keys, manager)
