@@ -30,12 +30,20 @@ class KeyRing:
     """The credentials in use, and every secret that this process has seen: those of before stay hidden too.
 
     `reread` returns the settings as they are now, with the key from its source (blocking); None: the key cannot change.
+    `remember` notes that the second settings are for the account of the first (blocking).
     """
 
-    def __init__(self, service: ServiceConfig, reread: Callable[[], ServiceConfig] | None = None) -> None:
+    def __init__(
+        self,
+        service: ServiceConfig,
+        reread: Callable[[], ServiceConfig] | None = None,
+        remember: Callable[[ServiceConfig, ServiceConfig], None] = lambda _, __: None,
+    ) -> None:
         self._service = service
         self._reread = reread
+        self._remember = remember
         self._secrets = list(secrets_of(service))
+        self._former = service
         # How many times another key was taken into use.
         self.generation = 0
 
@@ -73,8 +81,12 @@ class KeyRing:
 
     def take(self, found: ServiceConfig) -> None:
         """Use the credentials that `read_again` has found from now on."""
-        self._service = found
+        self._service, self._former = found, self._service
         self.generation += 1
+
+    def note_taken(self) -> None:
+        """Note for the next run whose the key in use is, after `take`. Blocking. Raises LocalError."""
+        self._remember(self._former, self._service)
 
 
 def _signs(service: ServiceConfig) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ import trio
 
 from remotefs.config import ServiceConfig
 from remotefs.credentials import KeyRing
-from remotefs.errors import AccountError, RemotefsError
+from remotefs.errors import AccountError, LocalError, RemotefsError
 
 _log = logging.getLogger(__name__)
 # The shortest time between two looks at a file, and between two runs of a command, which may ask a person.
@@ -60,4 +60,9 @@ class KeyRenewal:
             _log.warning("the key was refused, and there is no other: %s", error)
             return
         self._keys.take(found)
-        _log.info("the service takes a new key, from %s", found.api_key and found.api_key.origin)
+        key = found.api_key or found.auth_token
+        _log.info("the service takes a new key, from %s", key and key.origin)
+        try:
+            await trio.to_thread.run_sync(self._keys.note_taken)
+        except LocalError as error:
+            _log.warning("the next start has to ask whose the new key is: %s", error)

@@ -15,7 +15,7 @@ from remotefs.api.models import Account
 from remotefs.api.upload import BytesSource
 from remotefs.config import Secret, ServiceConfig
 from remotefs.credentials import KeyRing
-from remotefs.errors import AccountError, AuthenticationFailed, KeyReplaced, UsageError
+from remotefs.errors import AccountError, AuthenticationFailed, KeyReplaced, StateUnusable, UsageError
 from tests.api.support import KEY, URGENT, Scripted, beta_page, ga_page, problem, settings, wire_file
 
 NEW = "sk-test-new-0123456789"
@@ -206,6 +206,24 @@ async def test_a_source_that_cannot_be_read_now_is_read_again_later(autojump_clo
         source.error = None
         await trio.sleep(5)
         await ask(client)
+
+
+async def test_what_the_next_run_has_to_know_is_noted(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    noted: list[tuple[ServiceConfig, ServiceConfig]] = []
+
+    def remember(former: ServiceConfig, present: ServiceConfig) -> None:
+        noted.append((former, present))
+        raise StateUnusable("a full disk")
+
+    service, source = Service(**{NEW: "org-1"}), Source(NEW)
+    service.revoke(KEY)
+    keys = KeyRing(settings(), source, remember)
+    async with Client(keys, Budget(None), transport=Scripted(service), chance=lambda: 0.0) as client:
+        await ask(client)
+    assert noted == [(settings(), settings(api_key=Secret(NEW)))]
+    assert "the next start has to ask whose the new key is: a full disk" in caplog.text
 
 
 async def test_an_upload_whose_bytes_are_all_sent_is_left_to_its_caller(autojump_clock: MockClock) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 from collections.abc import AsyncIterator, MutableMapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from remotefs.cli.launch.mount_options import MountOptions
 from remotefs.cli.launch.plan import MountPlan
 from remotefs.cli.launch.preflight import check_apart, check_binding, check_key, with_key
 from remotefs.cli.launch.startup import ReadyPipe, StartupLine, redirect_output
-from remotefs.cli.launch.state_dirs import data_dir, locate_state_dir, prepare_state_dir
+from remotefs.cli.launch.state_dirs import data_dir, locate_state_dir, prepare_state_dir, remember_new_key
 from remotefs.config import Config
 from remotefs.control.lock import Holder
 from remotefs.control.messages.base import Notice, Progress, Ready
@@ -153,6 +154,7 @@ async def serve_mount(plan: MountPlan, reporter: StartupReporter, manager: Notif
                 mountpoint=str(plan.mountpoint),
             )
             reporter.logging_to(mount_log.path)
+            keys = KeyRing(config.service, plan.reread, partial(remember_new_key, data_dir()))
             path = start_logging(state_dir, keys.secrets, to_stderr=reporter.at_terminal)
             reporter.logging_to(path)
             if warning:

@@ -71,6 +71,17 @@ async def locate_state_dir(data: Path, service: ServiceConfig, identify: Identif
     return account_dir(data, account, service.base_url)
 
 
+def remember_new_key(data: Path, former: ServiceConfig, present: ServiceConfig) -> None:
+    """Note that a key is of the account of a former one, so that the next start finds the folder offline too (A2).
+
+    Raises StateUnusable.
+    """
+    book = data / "accounts.json"
+    account = _read(book).accounts.get(fingerprint(former))
+    if account is not None:
+        _remember(book, fingerprint(present), account)
+
+
 def account_dir(data: Path, account: Account, base_url: str) -> Path:
     """Return the state folder of `account`; the base URL stands in where the replies name no organization."""
     return data / "accounts" / _folder_name(account, base_url)
