@@ -16,7 +16,7 @@ from pathlib import Path
 from remotefs.cli.console import printable
 from remotefs.cli.launch.journal import journal_handler
 from remotefs.config import LogConfig, LogFormat, LogLevel
-from remotefs.credentials import KeyRing, hide
+from remotefs.credentials import hide
 from remotefs.log_files import MAX_LOG_BYTES, OLD_LOGS, PrivateRotatingFileHandler
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -73,7 +73,7 @@ class JsonFormatter(SafeFormatter):
 
     def _safe(self, text: str) -> str:
         # Escaped twice where it has to be: a reader that prints the message prints no control character.
-        return printable(hide(text, self._keys.secrets))
+        return printable(hide(text, self._secrets))
 
 
 # What each record has by itself.
@@ -83,12 +83,14 @@ _STANDARD = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime", "
 class MountLog:
     """The log of one process: its level and its format can be changed at any time. Its file is always written."""
 
-    def __init__(self, path: Path, keys: KeyRing, config: LogConfig, mountpoint: str, *, to_stderr: bool) -> None:
+    def __init__(
+        self, path: Path, secrets: Sequence[str], config: LogConfig, mountpoint: str, *, to_stderr: bool
+    ) -> None:
         """Raises OSError when the file cannot be made."""
         self.path = path
         self.level: LogLevel = config.level
         self.format: LogFormat = config.format
-        self._keys = keys
+        self._secrets = secrets
         self._mountpoint = mountpoint
         self._to_stderr = to_stderr
         self._file = PrivateRotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=OLD_LOGS)
@@ -105,11 +107,11 @@ class MountLog:
         self._install()
 
     def _install(self) -> None:
-        plain = SafeFormatter(self._keys)
-        self._file.setFormatter(JsonFormatter(self._keys) if self.format == "json" else plain)
+        plain = SafeFormatter(self._secrets)
+        self._file.setFormatter(JsonFormatter(self._secrets) if self.format == "json" else plain)
         journal = journal_handler(self._mountpoint) if self.format == "journald" else None
         if journal is not None:
-            journal.setFormatter(MessageFormatter(self._keys))
+            journal.setFormatter(MessageFormatter(self._secrets))
         terminal = logging.StreamHandler(sys.stderr)
         terminal.setFormatter(plain)
         # Under systemd stderr is the journal, which would have each line twice.
@@ -131,7 +133,7 @@ class MountLog:
 
 def start_logging(
     state_dir: Path,
-    keys: KeyRing,
+    secrets: Sequence[str],
     *,
     to_stderr: bool,
     config: LogConfig = LogConfig(),  # noqa: B008 - frozen
@@ -140,21 +142,7 @@ def start_logging(
     """Send all records of the level and above to the log of `state_dir`; return that log. Raises OSError."""
     folder = state_dir / "log"
     folder.mkdir(mode=0o700, exist_ok=True)
-    log = MountLog(folder / "remotefs.log", keys, config, mountpoint, to_stderr=to_stderr)
-
-
-def start_logging(state_dir: Path, secrets: Sequence[str], *, to_stderr: bool) -> Path:
-    """Send all records from INFO on to the log of `state_dir`; returns its path. Raises OSError."""
-    folder = state_dir / "log"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / "remotefs.log"
-    formatter = SafeFormatter(secrets)
-    handlers: list[logging.Handler] = [PrivateRotatingFileHandler(path, maxBytes=MAX_LOG_BYTES, backupCount=OLD_LOGS)]
-    if to_stderr:
-        handlers.append(logging.StreamHandler(sys.stderr))
-    for handler in handlers:
-        handler.setFormatter(formatter)
-    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    log = MountLog(folder / "remotefs.log", secrets, config, mountpoint, to_stderr=to_stderr)
     logging.captureWarnings(capture=True)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)

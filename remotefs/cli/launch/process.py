@@ -145,18 +145,15 @@ async def serve_mount(plan: MountPlan, reporter: StartupReporter, manager: Notif
         warning = prepare_state_dir(state_dir)
         holder = Holder(pid=os.getpid(), mountpoint=str(plan.mountpoint))
         async with take_state(state_dir, holder, wait_s=config.mount.takeover_wait_s):
-            keys = KeyRing(config.service, plan.reread)
+            keys = KeyRing(config.service, plan.reread, partial(remember_new_key, data_dir()))
             mount_log = start_logging(
                 state_dir,
-                keys,
+                keys.secrets,
                 to_stderr=reporter.at_terminal,
                 config=config.log,
                 mountpoint=str(plan.mountpoint),
             )
             reporter.logging_to(mount_log.path)
-            keys = KeyRing(config.service, plan.reread, partial(remember_new_key, data_dir()))
-            path = start_logging(state_dir, keys.secrets, to_stderr=reporter.at_terminal)
-            reporter.logging_to(path)
             if warning:
                 log.warning("%s", warning)
             settings = MountSettings(plan.mountpoint, state_dir, config, _fuse_options(plan.options), keys, manager)
