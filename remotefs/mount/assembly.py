@@ -251,9 +251,8 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.locks = InodeLocks()
     parts.began_s, parts.began_monotonic_s = time.time(), time.monotonic()
     parts.requests = Requests(parts.handles, parts.path_of)
-    parts.access_log = AccessLog(
-        settings.state_dir / "log", parts.requests, secrets_of(config.service), config.log.format
-    )
+    secrets = secrets_of(config.service) if settings.keys is None else settings.keys.secrets
+    parts.access_log = AccessLog(settings.state_dir / "log", parts.requests, secrets, config.log.format)
     parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
     _build_service(parts, settings)
     _build_data(parts, config)

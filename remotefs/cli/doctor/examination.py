@@ -22,8 +22,8 @@ from remotefs.control.find import find_mount, find_mount_at
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.status import STATUS, Status
 from remotefs.control.mounts import read_mounts
+from remotefs.credentials import has_key
 from remotefs.errors import DeadlineExceeded, LocalError, RemotefsError
-from remotefs.keys import has_key
 
 # A mount that lives answers at once, unless the machine is very busy.
 MOUNTS_S = 2.0

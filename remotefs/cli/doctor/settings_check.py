@@ -11,9 +11,9 @@ from remotefs.api.proxies import proxies_in_environment
 from remotefs.cli.doctor.findings import Finding, ok, problem, warning
 from remotefs.cli.launch.plan import load_settings
 from remotefs.config import Config
-from remotefs.credentials import check_headers
+from remotefs.credentials import check_headers, has_key
 from remotefs.errors import UsageError
-from remotefs.keys import has_key, signed
+from remotefs.keys import signed
 from remotefs.setting_sources import default_file
 
 # The variables that hold a key, the strongest first.
