@@ -22,7 +22,7 @@ from remotefs.cli.console import Notify, printable
 from remotefs.cli.exit_status import EXIT_USAGE, sentence
 from remotefs.cli.launch.begin import checked, start
 from remotefs.cli.launch.mount_options import parse_options
-from remotefs.cli.launch.mount_source import with_source
+from remotefs.cli.launch.mount_source import as_written, with_source
 from remotefs.cli.launch.option_values import READERS
 from remotefs.cli.launch.plan import MountArgs, MountPlan, absolute
 from remotefs.cli.launch.remount import remount
@@ -123,12 +123,13 @@ def mount_args(call: Call) -> MountArgs:
     The SOURCE is also what the table of mounts shows. By that `mount -a` knows that the line of fstab is mounted.
     """
     args = MountArgs(mountpoint=absolute(call.folder) or "", options=call.options, sloppy=call.is_sloppy).with_words()
+    source = as_written(args, call.source)
     try:
-        READERS["fsname"](call.source or "remotefs")
+        READERS["fsname"](source or "remotefs")
     except ValueError:
-        raise UsageError(f"SOURCE {call.source!r} cannot have a comma, a backslash or control characters") from None
-    args = with_source(args, call.source)
-    return msgspec.structs.replace(args, options=(f"fsname={call.source or 'remotefs'}", *call.options))
+        raise UsageError(f"SOURCE {source!r} cannot have a comma, a backslash or control characters") from None
+    args = with_source(args, source)
+    return msgspec.structs.replace(args, options=(f"fsname={source or 'remotefs'}", *call.options))
 
 
 def path_with_system(environ: Mapping[str, str]) -> str:

@@ -150,6 +150,19 @@ def test_the_table_of_mounts_shows_the_source_unless_it_is_told() -> None:
         mount_args(Call("http://x/a,b", Path("/mnt"), ()))
 
 
+def test_a_name_that_mount_8_made_a_path_of_is_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("work", "one", "none", "other"):
+        (tmp_path / name).mkdir()
+    assert mount_args(Call(str(tmp_path / "work"), Path("/mnt"), ())).profile == "work"
+    assert mount_args(Call(str(tmp_path / "none"), Path("/mnt"), ())).plan({}).options.fsname == "none"
+    with pytest.raises(UsageError, match="is not known"):
+        mount_args(Call(str(tmp_path / "other"), Path("/mnt"), ()))
+    monkeypatch.chdir("/")
+    with pytest.raises(UsageError, match="is not known"):
+        mount_args(Call(str(tmp_path / "work"), Path("/mnt"), ()))
+
+
 def test_programs_are_found_without_a_path() -> None:
     assert path_with_system({}).split(":") == list(SYSTEM_PATH)
     assert path_with_system({"PATH": "/opt/bin:/usr/bin"}).startswith("/opt/bin:/usr/bin:/usr/local/sbin:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,14 @@ DEFAULTS = frozenset({"", "remotefs", "none"})
 _ADDRESSES = ("http://", "https://")
 
 
+def as_written(args: MountArgs, source: str) -> str:
+    """Return a SOURCE as it was written: mount(8) makes a path of a name that a file of the current folder has, too."""
+    if not source.startswith("/"):
+        return source
+    names = {*DEFAULTS - {""}, *profiles_of(_settings_file(args)), *folders_by_name(data_dir())}
+    return next((name for name in sorted(names) if os.path.realpath(name) == source), source)
+
+
 def with_source(args: MountArgs, source: str) -> MountArgs:
     """Return the arguments of a mount with those that its SOURCE stands for.
 
@@ -25,8 +34,7 @@ def with_source(args: MountArgs, source: str) -> MountArgs:
         return args
     if source.lower().startswith(_ADDRESSES):
         return _with(args, "base_url", source, source)
-    settings_file = Path(args.config_file) if args.config_file else default_file()
-    profiles = profiles_of(settings_file)
+    profiles = profiles_of(_settings_file(args))
     if source in profiles:
         return _with(args, "profile", source, source)
     folders = folders_by_name(data_dir())
@@ -37,9 +45,13 @@ def with_source(args: MountArgs, source: str) -> MountArgs:
             names = ", ".join(name for name in folders if name.startswith(f"{source}/"))
             raise UsageError(f"SOURCE {source!r} stands for several accounts: give one of {names}")
     raise UsageError(
-        f"SOURCE {source!r} is not known: give a profile of {settings_file} ({_named(profiles)}), an address such as "
-        f"https://api.anthropic.com, an account that was mounted here ({_named(folders)}), or `remotefs`"
+        f"SOURCE {source!r} is not known: give a profile of {_settings_file(args)} ({_named(profiles)}), an address "
+        f"such as https://api.anthropic.com, an account that was mounted here ({_named(folders)}), or `remotefs`"
     )
+
+
+def _settings_file(args: MountArgs) -> Path:
+    return Path(args.config_file) if args.config_file else default_file()
 
 
 def _with(args: MountArgs, field: str, value: str, source: str) -> MountArgs:
