@@ -13,6 +13,8 @@ import trio
 
 # The time that a slice takes at the limit: short, so that others get their turn and no timeout of a server is near.
 _SLICE_S = 0.05
+# What may be made up for when a busy machine lets a slice come late.
+_SAVED_S = 0.2
 _LEAST_SLICE_BYTES = 4 * 1024
 _MOST_SLICE_BYTES = 512 * 1024
 # A stream that has had fewer bytes is early: a reader waits for a whole small file, or looks at a large one.
@@ -27,7 +29,7 @@ class ByteBucket:
     """The pace: `rate` bytes a second, 0 for no limit. A slice may be taken while the bucket owes nothing.
 
     Times are seconds of one clock. `_owed` is what is left, at `_stamp`, of the slices that were taken.
-    Invariant: `_owed` is at least minus one slice, which is saved up while no stream is there.
+    Invariant: `_owed` is at least minus `_SAVED_S` of the rate, which is saved up while no stream takes anything.
     """
 
     def __init__(self, rate: int, now: float) -> None:
@@ -55,10 +57,10 @@ class ByteBucket:
     def take(self, size: int, now: float) -> None:
         """Take `size` bytes; what follows waits until they have had their time. Less than 0 gives bytes back."""
         self._settle(now)
-        self._owed = max(self._owed + size, -self.slice_bytes) if self.rate else 0.0
+        self._owed = max(self._owed + size, -_SAVED_S * self.rate) if self.rate else 0.0
 
     def _settle(self, now: float) -> None:
-        self._owed = max(self._owed - (now - self._stamp) * self.rate, -self.slice_bytes) if self.rate else 0.0
+        self._owed = max(self._owed - (now - self._stamp) * self.rate, -_SAVED_S * self.rate) if self.rate else 0.0
         self._stamp = now
 
 
