@@ -95,6 +95,7 @@ def test_every_option_of_every_command_is_in_every_script(place: Path) -> None:
                 assert f"-l {name[2:]}" in fish if name.startswith("--") else f"-s {name[1:]}" in fish
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
 def test_fish_offers_the_same(place: Path) -> None:
     def fish(line: str) -> list[str]:
@@ -115,6 +116,7 @@ def test_fish_offers_the_same(place: Path) -> None:
     assert "--offline" in fish("remotefs doctor --")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 def test_zsh_reads_the_script(place: Path) -> None:
     script = f"autoload -U compinit; compinit -u -D; . {place}/script.zsh; print $_comps[remotefs]"

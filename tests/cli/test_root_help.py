@@ -13,6 +13,7 @@ import typer.main
 
 from remotefs import __version__
 from remotefs.cli.main import COMMANDS, HELP_OPTIONS, SECTIONS, VERSION_OPTIONS, build_app
+from remotefs.cli.spec import all_commands, leaves
 
 # What the library that reads options takes to load is most of the time that a help may take.
 HEAVY = {"typer", "rich", "trio", "httpx", "msgspec", "difflib", "remotefs.config"}
@@ -97,3 +98,16 @@ def test_h_is_help_for_every_command(words: tuple[str, ...]) -> None:
     assert short.returncode == 0
     assert short.stdout == long.stdout
     assert short.stdout.startswith(f"Usage: remotefs {' '.join(words)} [OPTIONS]")
+
+
+# They print no facts, or JSON alone.
+WITHOUT_JSON = {"mount", "umount", "generate", "serve", "completion", "install"}
+
+
+def test_every_command_that_prints_facts_prints_json() -> None:
+    silent = [
+        " ".join(command.words)
+        for command in leaves(all_commands())
+        if command.words[0] not in WITHOUT_JSON and not any("--json" in option.names for option in command.options)
+    ]
+    assert silent == []

@@ -33,6 +33,7 @@ def test_every_setting_is_in_its_page_with_what_may_stand_there() -> None:
             assert variable_of(section, field) in told
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("man") is None, reason="man is not installed")
 def test_man_shows_every_page_without_a_warning() -> None:
     done = subprocess.run(
@@ -45,6 +46,7 @@ def test_man_shows_every_page_without_a_warning() -> None:
     assert all(page.stem.upper() in done.stdout for page in PAGES)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
 def test_mandoc_has_nothing_to_say() -> None:
     done = subprocess.run(

@@ -12,6 +12,7 @@ import typer
 from remotefs.cli.choose_mount import A_PATH
 from remotefs.cli.console import notify
 from remotefs.cli.exit_status import EXIT_FAILED
+from remotefs.cli.json_output import JsonChoice, print_object
 from remotefs.cli.launch.plan import load_settings
 from remotefs.cli.launch.preflight import with_key
 from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
@@ -37,6 +38,7 @@ def accept_account(
     config_file: ConfigChoice = None,
     profile: ProfileChoice = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: JsonChoice = False,
 ) -> None:
     """Bind a state folder to a new address of its account.
 
@@ -58,7 +60,10 @@ def accept_account(
         answered = yes or typer.confirm("Are these the same files?", err=True)
         return answered
 
-    if accept(state_dir.absolute(), settings, confirm):
+    moved = accept(state_dir.absolute(), settings, confirm)
+    if as_json and answered:
+        print_object({"state_dir": str(state_dir), "moved": moved})
+    elif moved:
         notify(f"{state_dir} belongs to it from now on")
     elif answered:
         notify(f"{state_dir} belongs to the account that answers already")

@@ -24,6 +24,7 @@ from remotefs.cli.commands.lock_file import differences, locked, read_lock, writ
 from remotefs.cli.commands.ls_filters import use_as
 from remotefs.cli.console import json_text, notify, notify_first, print_names
 from remotefs.cli.exit_status import EXIT_FAILED
+from remotefs.cli.json_output import JsonLinesChoice, print_objects
 from remotefs.cli.listing import Listed, Place, listed_below, places_of
 from remotefs.cli.local_bytes import sums_of
 from remotefs.cli.looking import looks_at
@@ -119,6 +120,7 @@ def identify(
 def path_of(
     file_ids: Annotated[list[str], typer.Argument(parser=id_of, metavar="ID", help="File ids of the service.")],
     *,
+    as_json: JsonLinesChoice = False,
     mount: MountOption = None,
 ) -> None:
     """Print the path of each file id, a line each."""
@@ -127,6 +129,12 @@ def path_of(
     places = [None if path is None else found.place_of(path) for path in result.paths]
     print_names(str(place) for place in places if place is not None)
     missing = [file_id for file_id, place in zip(file_ids, places, strict=True) if place is None]
+    shown = [None if path is None else str(found.mountpoint / path) for path in result.paths]
+    if as_json:
+        print_objects({"id": file_id, "path": path} for file_id, path in zip(file_ids, shown, strict=True))
+    else:
+        print_names(path for path in shown if path is not None)
+    missing = [file_id for file_id, path in zip(file_ids, result.paths, strict=True) if path is None]
     if missing:
         raise NotFound(f"{', '.join(missing)}: not in this mount")
 

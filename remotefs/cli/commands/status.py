@@ -17,6 +17,7 @@ from remotefs.cli.commands.status_rates import Rates, rate_rows, rates_between
 from remotefs.cli.commands.status_table import status_rows
 from remotefs.cli.console import notify, print_table, progress_shown, result_console
 from remotefs.cli.exit_status import EXIT_FAILED, EXIT_WORK_LEFT
+from remotefs.cli.json_output import JsonChoice, print_object
 from remotefs.cli.quantities import time_of
 from remotefs.control.find import FoundMount
 from remotefs.control.messages.base import DrainResult, Leftover, Nothing
@@ -67,6 +68,8 @@ def retry(
         list[Path] | None,
         typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="Files or folders. Default: every remotefs mount."),
     ] = None,
+    *,
+    as_json: JsonChoice = False,
 ) -> None:
     """Try changes that failed again now.
 
@@ -74,7 +77,9 @@ def retry(
     """
     answers = dict(ask_mounts(paths, RETRY, lambda found: PathParams(_part(found)), timeout_s=STATUS_TIMEOUT_S))
     counts = [answer.count for answer in answers.values() if not isinstance(answer, RemotefsError)]
-    if counts:
+    if as_json:
+        print_object({"count": sum(counts), "errors": _errors(answers)})
+    elif counts:
         notify(f"{sum(counts):,} changes are tried again; `remotefs status` shows the result")
     _print_failures(answers)
     _fail_if_any(answers.values())
@@ -95,6 +100,7 @@ def flush(
             help="How long to wait for each path, such as 30s or 1h. Default: 5m.",
         ),
     ] = 300.0,
+    as_json: JsonChoice = False,
 ) -> None:
     """Wait until the service has what was written.
 
@@ -104,8 +110,12 @@ def flush(
     _print_failures(answers)
     results = [answer for answer in answers.values() if not isinstance(answer, RemotefsError)]
     left = sum(result.left for result in results)
+    leftovers = [leftover for result in results for leftover in result.leftovers]
+    if as_json:
+        print_object({"left": left, "leftovers": leftovers, "errors": _errors(answers)})
+    elif left:
+        _print_leftovers(left, leftovers)
     if left:
-        _print_leftovers(left, [leftover for result in results for leftover in result.leftovers])
         raise typer.Exit(EXIT_WORK_LEFT)
     _fail_if_any(answers.values())
 
@@ -182,6 +192,15 @@ def _print_failures(answers: Mapping[Path, object]) -> None:
     for path, answer in answers.items():
         if isinstance(answer, RemotefsError):
             notify(f"{path}: {answer}")
+
+
+def _errors(answers: Mapping[Path, object]) -> list[dict[str, str]]:
+    """Return the paths whose mounts could not be asked, with the errors, for JSON."""
+    return [
+        {"path": str(path), "error": str(answer)}
+        for path, answer in answers.items()
+        if isinstance(answer, RemotefsError)
+    ]
 
 
 def _fail_if_any(answers: Iterable[object]) -> None:

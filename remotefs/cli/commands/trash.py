@@ -9,6 +9,7 @@ import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.console import human_size, notify, print_name, print_table
+from remotefs.cli.json_output import JsonChoice, JsonLinesChoice, print_object, print_objects
 from remotefs.cli.quantities import days_of, number_of, text_of
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.trash import (
@@ -30,9 +31,12 @@ trash = typer.Typer(
 
 
 @trash.command("list")
-def list_trash(*, mount: MountOption = None) -> None:
+def list_trash(*, as_json: JsonLinesChoice = False, mount: MountOption = None) -> None:
     """List the local trash."""
     listing = chosen_mount(mount).control.call(TRASH_LIST, Nothing(), timeout_s=SHORT_S)
+    if as_json:
+        print_objects(listing.entries)
+        return
     if not listing.entries:
         notify("the trash is empty")
         return
@@ -53,11 +57,15 @@ def restore(
         str | None,
         typer.Option("--to", parser=text_of, metavar="PATH", help="Path in the mount. Default: where the file was."),
     ] = None,
+    as_json: JsonChoice = False,
     mount: MountOption = None,
 ) -> None:
     """Put a file back; it is uploaded as a new file with a new id."""
     result = chosen_mount(mount).control.call(TRASH_RESTORE, RestoreParams(number, to), timeout_s=LONG_S)
-    print_name(result.path)
+    if as_json:
+        print_object(result)
+    else:
+        print_name(result.path)
 
 
 @trash.command("empty")
@@ -72,14 +80,18 @@ def empty(
             help="Only files that were removed earlier. Default: all.",
         ),
     ] = 0.0,
+    as_json: JsonChoice = False,
     mount: MountOption = None,
 ) -> None:
     """Remove the files of the trash for good."""
     result = chosen_mount(mount).control.call(TRASH_EMPTY, EmptyParams(older_than_days), timeout_s=LONG_S)
+    if as_json:
+        print_object(result)
+        return
     notify(f"{result.count:,} files removed from the trash")
 
 
-def accept_removals(*, mount: MountOption = None) -> None:
+def accept_removals(*, as_json: JsonChoice = False, mount: MountOption = None) -> None:
     """Accept a listing in which many files are missing.
 
     Files stay here when a listing lacks more of them than were likely deleted, or when as many expire unexpectedly: the
@@ -87,6 +99,9 @@ def accept_removals(*, mount: MountOption = None) -> None:
     removes them here too. Bytes that only this machine has go to the trash.
     """
     result = chosen_mount(mount).control.call(ACCEPT_REMOVALS, Nothing(), timeout_s=LONG_S)
+    if as_json:
+        print_object(result)
+        return
     notify(f"{result.count:,} files that are gone at the service were removed here")
 
 
