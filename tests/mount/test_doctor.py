@@ -9,12 +9,15 @@ import tarfile
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.cli.test_doctor import doctor, found
 from tests.faults import KEY
 from tests.mount.conftest import MakeMount
 from tests.mount.support import detach
 
 
+@pytest.mark.long
 def test_dead_and_hung_mounts_hide_nothing_and_the_bundle_has_no_names(tmp_path: Path, make_mount: MakeMount) -> None:
     hung = make_mount(settings={"REMOTEFS_MOUNT_ENTRY_TIMEOUT_S": "0"})
     dead, alive = make_mount(), make_mount()

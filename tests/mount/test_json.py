@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
+
+import pytest
 
 from tests.mount.support import Mounted, remotefs
 
@@ -18,14 +21,23 @@ def objects(*words: object, env: dict[str, str], status: int = 0) -> list[Any]:
 def test_facts_are_printed_as_objects(mount: Mounted) -> None:
     file = mount.path / "a.txt"
     file.write_text("some text")
-    [flushed] = objects("flush", mount.path, env=mount.env)
-    assert flushed == {"left": 0, "leftovers": [], "errors": []}
-    file_id = objects("ls", mount.path, env=mount.env)[0]["id"]
+    assert objects("check", mount.path, "--offline", env=mount.env) == [{"count": 0, "repaired": 0, "findings": []}]
+    file_id = os.getxattr(file, "user.remotefs.id").decode()
     found = objects("path", file_id, "file_011CNvxoj286tYUAZFiZMf1U", "--mount", mount.path, env=mount.env, status=1)
     assert found == [
         {"id": file_id, "path": str(file)},
         {"id": "file_011CNvxoj286tYUAZFiZMf1U", "path": None},
     ]
+    [examined] = objects("doctor", mount.path, "--offline", env=mount.env)
+    assert examined["problems"] == 0
+    assert f"{mount.path}: online, 1 file, nothing pending" in [one["found"] for one in examined["findings"]]
+
+
+@pytest.mark.long
+def test_so_are_those_of_the_other_commands(mount: Mounted) -> None:
+    file = mount.path / "a.txt"
+    file.write_text("some text")
+    assert objects("flush", mount.path, env=mount.env) == [{"left": 0, "leftovers": [], "errors": []}]
     assert objects("retry", mount.path, env=mount.env) == [{"count": 0, "errors": []}]
     assert objects("trash", "list", "--mount", mount.path, env=mount.env) == []
     [cached] = objects("cache", "info", "--mount", mount.path, env=mount.env)
@@ -35,6 +47,5 @@ def test_facts_are_printed_as_objects(mount: Mounted) -> None:
     assert objects("sync", mount.path, env=mount.env)[0]["files"] == 0
     assert objects("retype", mount.path, env=mount.env)[0]["files"] == 0
     assert objects("dedupe", mount.path, "--dry-run", env=mount.env)[0]["copies"] == []
-    assert objects("check", mount.path, "--offline", env=mount.env) == [{"count": 0, "repaired": 0, "findings": []}]
     [copied] = objects("export", file, mount.state.parent / "out.txt", env=mount.env)
     assert (copied["files"], copied["bytes"], copied["failed"]) == (1, 9, [])
