@@ -127,14 +127,12 @@ def path_of(
     found = chosen_mount(mount)
     result = found.control.call(PATHS, PathsParams(tuple(file_ids)), timeout_s=SHORT_S)
     places = [None if path is None else found.place_of(path) for path in result.paths]
-    print_names(str(place) for place in places if place is not None)
-    missing = [file_id for file_id, place in zip(file_ids, places, strict=True) if place is None]
-    shown = [None if path is None else str(found.mountpoint / path) for path in result.paths]
+    shown = [None if place is None else str(place) for place in places]
     if as_json:
         print_objects({"id": file_id, "path": path} for file_id, path in zip(file_ids, shown, strict=True))
     else:
         print_names(path for path in shown if path is not None)
-    missing = [file_id for file_id, path in zip(file_ids, result.paths, strict=True) if path is None]
+    missing = [file_id for file_id, place in zip(file_ids, places, strict=True) if place is None]
     if missing:
         raise NotFound(f"{', '.join(missing)}: not in this mount")
 
