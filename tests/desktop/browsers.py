@@ -182,7 +182,7 @@ class PCManFM(Browser):
 
     def show_trash(self) -> None:
         self._click_place("Trash Can")
-        self.wait_for_title("Trash Can")
+        self.wait_for_title("trash:///")
 
     def restore(self, name: str) -> None:
         self.click(name, role="table cell", button=3)

@@ -10,7 +10,7 @@ import pytest
 from tests.desktop.browsers import BROWSERS, Browser
 from tests.desktop.display import Display, desktop
 from tests.faults import KEY, FaultyServer, faulty_server
-from tests.mount.support import Mounted, eventually, mounted, ops, stored
+from tests.mount.support import Mounted, eventually, ids, mounted, ops, stored
 
 _TOOLS = Path(__file__).parents[2] / "scripts" / "desktop-tools.sh"
 # As people have them, where it decides what is uploaded and what is not.
@@ -59,6 +59,10 @@ class Desk:
         """What the service has: content by path."""
         self.mount.flush()
         return stored(self.server)
+
+    def ids(self) -> dict[str, str]:
+        """The id of each file at the service by its path."""
+        return {name.replace("\uff0f", "/"): file_id for name, file_id in ids(self.server).items()}
 
     def write(self, name: str, content: bytes = b"first\n") -> str:
         """A file of ours, here and at the service; its id."""

@@ -69,8 +69,14 @@ class Program:
 
     def wait_for_title(self, title: str, timeout: float = PATIENCE_S) -> str:
         """Wait for a window of this title (or with a program's name behind it); its number."""
-        eventually(lambda: self._window(title) is not None, timeout)
-        return self._window(title) or ""
+        end = time.monotonic() + timeout
+        while (number := self._window(title)) is None:
+            assert time.monotonic() < end, f"no window is called {title}: {self.titles()}"
+        return number
+
+    def wait_for_another_window(self) -> None:
+        """Wait for a dialog, or any window beside the first."""
+        eventually(lambda: len(self.titles()) > 1)
 
     def _window(self, title: str) -> str | None:
         return next((n for n, name in self.titles().items() if name == title or name.startswith(f"{title} - ")), None)

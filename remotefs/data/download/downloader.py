@@ -234,7 +234,7 @@ class Downloader:
         return self._fetches[key]
 
     async def _obtain(self, fetch: Fetch, request: ReadRequest, ahead: int = 0) -> None:
-        wait = self._patience.begin_wait(fetch, request)
+        wait = self._patience.begin_wait(fetch, request, heard_at=self._transfer.heard_at)
         fetch.requests.add(request)
         try:
             with self._content.hold(fetch.file_id):

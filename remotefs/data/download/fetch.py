@@ -174,6 +174,10 @@ class Fetch:
         self._heard_at = now
         stream.heard(now)
 
+    def was_heard_since(self, at: float) -> bool:
+        """Return whether a byte came from any stream at that time or later (trio's time)."""
+        return self._heard_at >= at
+
     def fresh_at(self, request: ReadRequest) -> float:
         """Return when the streams that a request waits for last made progress (trio's time); -inf for never."""
         return max((stream.fresh_at for stream in self._waited_for(request)), default=-math.inf)

@@ -5,6 +5,10 @@ a reader waits `silence_s` without a byte. The next read of the same bytes does 
 from the kernel, which asks twice. The request goes on, and its bytes are here for the next try. A request that has not
 gone out yet, because of the request limit or because too many downloads run, says nothing about the service; a reader
 waits `TURN_S` for it.
+
+A service may hang with contents only, and go on to list. A file browser that looks into each file of a folder would then
+be frozen for `silence_s` times their number. So each file that was waited for in vain cuts the waits for other files to
+a quarter, until a byte of any file comes.
 """
 
 from __future__ import annotations
@@ -27,6 +31,11 @@ T = TypeVar("T")
 
 # The longest that a reader waits for its request to go out (A1).
 TURN_S = 60.0
+# How much shorter the wait is after each file that was waited for in vain, and the shortest wait.
+_SHORTER = 4
+_SHORTEST_S = 0.1
+# After this time a wait in vain says nothing about the service any more.
+_REMEMBERED_S = 60.0
 
 
 class Question(Ticket):
@@ -63,6 +72,8 @@ class Patience:
     def __init__(self, silence_s: float = math.inf, connectivity: Connectivity | None = None) -> None:
         self._silence_s = silence_s
         self._connectivity = connectivity or Connectivity()
+        # By file id, when a reader last waited for it in vain (trio's time).
+        self._in_vain: dict[str, float] = {}
 
     @property
     def is_lost(self) -> bool:
@@ -110,13 +121,27 @@ class Patience:
             return await request(question)
         raise _held(subject) if question.was_held else self._silent(subject, question.fresh_at)
 
-    def begin_wait(self, fetch: Fetch, request: ReadRequest) -> ReadWait:
-        """Return the wait of a reader that begins now."""
-        return ReadWait(fetch, request, self._silence_s if request.is_urgent else math.inf, self._silent)
+    def begin_wait(self, fetch: Fetch, request: ReadRequest, *, heard_at: float = -math.inf) -> ReadWait:
+        """Return the wait of a reader that begins now; `heard_at` is when a byte of any file last came."""
+        silence_s = self._silence_s if request.is_urgent else math.inf
+        first_s = max(silence_s / _SHORTER ** self._others_in_vain(fetch.file_id, heard_at), _SHORTEST_S)
+        return ReadWait(fetch, request, silence_s, min(silence_s, first_s), self._silent)
+
+    def _others_in_vain(self, file_id: str, heard_at: float) -> int:
+        """Return for how many other files readers have waited in vain since a byte of any file came."""
+        since = max(heard_at, trio.current_time() - _REMEMBERED_S)
+        self._in_vain = {other: at for other, at in self._in_vain.items() if at > since}
+        return len(self._in_vain.keys() - {file_id})
 
     def _silent(self, subject: str, since: float) -> DeadlineExceeded:
-        error = DeadlineExceeded(f"{subject}: the service has sent nothing for {self._silence_s:g} s")
-        self._connectivity.unheard(error, since=since)
+        now = trio.current_time()
+        error = DeadlineExceeded(f"{subject}: the service has sent nothing for {round(now - since, 1):g} s")
+        # A wait that was cut short is no proof that the service is gone.
+        self._connectivity.unheard(error, since=min(since, now - self._silence_s))
+        self._in_vain[subject] = now
+        if self.is_lost:
+            # Nobody waits from now on, and once the service is back everybody waits as usual.
+            self._in_vain.clear()
         return error
 
 
@@ -124,25 +149,32 @@ class ReadWait:
     """The wait of one reader. At `check_at` (trio's time) its owner calls `check`, which ends a vain wait."""
 
     def __init__(
-        self, fetch: Fetch, request: ReadRequest, silence_s: float, silent: Callable[[str, float], DeadlineExceeded]
+        self,
+        fetch: Fetch,
+        request: ReadRequest,
+        silence_s: float,
+        first_s: float,
+        silent: Callable[[str, float], DeadlineExceeded],
     ) -> None:
         self._fetch = fetch
         self._request = request
         self._silence_s = silence_s
+        self._first_s = first_s
         self._silent = silent
         self._began = trio.current_time()
-        self.check_at = self._began + silence_s
+        self.check_at = self._began + first_s
 
     def check(self) -> None:
         """Return to go on waiting until the next `check_at`. Raises DeadlineExceeded, or the failure of the request."""
         now, fresh_at = trio.current_time(), max(self._began, self._fetch.fresh_at(self._request))
         is_held = self._fetch.is_held(self._request)
-        due = fresh_at + (TURN_S if is_held else self._silence_s)
+        silence_s = self._silence_s if self._fetch.was_heard_since(self._began) else self._first_s
+        due = fresh_at + (TURN_S if is_held else silence_s)
         if self._request.has_news:
             self._request.take_news()  # it came at the same moment
         elif now < due:
             # Check again before that: if the request goes out meanwhile, the shorter limit applies to it.
-            self.check_at = min(due, now + self._silence_s)
+            self.check_at = min(due, now + silence_s)
         else:
             self._give_up(now, fresh_at, is_held=is_held)
 

@@ -1,0 +1,80 @@
+"""What it costs to look at a folder in a file browser: types, thumbnails, free space; and what it shows of others."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+from tests.content import paged
+from tests.desktop.browsers import Browser, Thunar
+from tests.desktop.conftest import Desk
+from tests.desktop.pictures import png
+from tests.mount.support import eventually
+
+LARGE = paged(1 << 20, seed=5)
+
+
+def requested(desk: Desk) -> Counter[str]:
+    """How often the content of each file was asked for since `begin`, by its name."""
+    names = {record_id: name for name, record_id in desk.ids().items()}
+    contents = [r for r in desk.server.script.requests()[desk.since :] if r.op == "content"]
+    return Counter(names[r.path.split("/")[-2]] for r in contents)
+
+
+def test_a_folder_of_200_mixed_files_costs_a_look_where_the_name_tells_no_type(desk: Desk, browser: Browser) -> None:
+    """Of what the name tells the type nothing is read; of the others the beginning, at most once."""
+    told = [f"mixed/{n}.{kind}" for n in range(60) for kind in ("txt", "pdf", "json")]
+    untold = [f"mixed/result{n}" for n in range(20)]
+    for name in told:
+        desk.server.store.add_generated(name.replace("/", "\uff0f"), b"text\n")
+    for name in untold:
+        desk.server.store.add_generated(name.replace("/", "\uff0f"), LARGE)
+    eventually(lambda: len(os.listdir(desk.mount.path / "mixed") if (desk.mount.path / "mixed").exists() else []) == 200)
+    desk.begin()
+    browser.go(desk.mount.path / "mixed")
+    eventually(lambda: browser.sees_status("200 "))
+    eventually(lambda: set(requested(desk)) >= set(untold) or isinstance(browser, Thunar))
+    asked = requested(desk)
+    assert set(asked) <= set(untold)
+    assert max(asked.values(), default=0) <= 1
+    assert set(desk.ops()) <= {"content"}
+    looks = [r.headers.get("range") for r in desk.server.script.requests()[desk.since :] if r.op == "content"]
+    assert set(looks) <= {"bytes=0-262143"}, "a look, not the file"
+
+
+def test_thumbnails_read_each_picture_once(desk: Desk, browser: Browser) -> None:
+    names = [f"album/{n}.png" for n in range(4)]
+    for number, name in enumerate(names):
+        desk.server.store.add_generated(name.replace("/", "\uff0f"), png(400, number), mime_type="image/png")
+    eventually((desk.mount.path / names[-1]).exists)
+    desk.begin()
+    browser.go(desk.mount.path / "album")
+    thumbnails = desk.display.home / ".cache/thumbnails"
+    eventually(lambda: len([*thumbnails.rglob("*.png")]) == 4)
+    before = requested(desk)
+    assert set(before) == set(names)
+    assert sum(before.values()) <= len(names) + 1, "the first is read in two requests, until its length was told"
+    browser.go(desk.disk)
+    browser.go(desk.mount.path / "album")
+    browser.wait_for_file("3.png")
+    assert requested(desk) == before, "thumbnails are kept"
+
+
+def test_what_arrives_from_the_service_is_shown_after_a_reload(desk: Desk, browser: Browser) -> None:
+    """No notice comes from the mount (yet): the list is as it was until it is read again."""
+    desk.write("here.txt")
+    browser.wait_for_file("here.txt")
+    desk.foreign("arrived.txt")
+    browser.reload()
+    browser.wait_for_file("arrived.txt")
+
+
+def test_free_space_is_that_of_the_mount(desk: Desk, browser: Browser) -> None:
+    """Free space decides whether a copy begins: it is what the mount tells, not that of the disk below the mountpoint."""
+    space = os.statvfs(desk.mount.path)
+    browser.reload()
+    gigabytes = space.f_bavail * space.f_frsize / 2**30
+    shown = {f"Free space: {gigabytes + d / 10:.1f}" for d in range(-30, 31)}
+    eventually(lambda: any(browser.sees_status(text) for text in shown))
+
+
