@@ -34,16 +34,12 @@ PYTHON = "/usr/bin/python3"
 # The programs that people and mount(8) call; those of other packages are not installed.
 PROGRAMS = {"remotefs": "usr/bin", "mount.fuse.remotefs": "usr/sbin"}
 SUMMARY = "Anthropic's Files API as a directory"
-DESCRIPTION = (
-    (
-        "remotefs mounts the files of an account as a directory. Editors, cp and git work in it as on a disk. A file is "
-        "uploaded when it is closed, and nothing is lost when the network goes down."
-    ),
-    (
-        "The package has an environment of its own in /usr/lib/remotefs, with the versions of all libraries that remotefs "
-        "was tested with."
-    ),
-)
+# A paragraph a line.
+DESCRIPTION = """\
+remotefs mounts the files of an account as a directory. Editors, cp and git work in it as on a disk. A file is \
+uploaded when it is closed, and nothing is lost when the network goes down.
+The package has an environment of its own in /usr/lib/remotefs, with the versions of all libraries that remotefs \
+was tested with."""
 # Why lintian is not obeyed.
 OVERRIDES = """\
 # An environment of its own, whose bytecode is compiled once: no program has to write into /usr for that.
@@ -87,7 +83,9 @@ class Facts:
 def control(facts: Facts, installed_kib: int) -> str:
     """Return the control file."""
     depends = ", ".join((f"python{facts.python}", "fuse3", "media-types | mime-support", *sorted(facts.libraries)))
-    paragraphs = (textwrap.fill(part, 78, initial_indent=" ", subsequent_indent=" ") for part in DESCRIPTION)
+    paragraphs = (
+        textwrap.fill(part, 78, initial_indent=" ", subsequent_indent=" ") for part in DESCRIPTION.splitlines()
+    )
     description = "\n .\n".join(paragraphs)
     fields = {
         "Package": "remotefs",

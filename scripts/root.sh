@@ -6,8 +6,8 @@ set -euo pipefail
 suite=$1 root=$2 given=$3
 shift 3
 if [ ! -e "$root/.made" ]; then
-    mirror=$(sed -nE 's/^URIs: *(\S+).*/\1/p; s/^deb +(\[[^]]*\] +)?(\S+).*/\2/p' /etc/apt/sources.list \
-        /etc/apt/sources.list.d/* 2>/dev/null | grep -m 1 '/debian/*$')
+    mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources} 2>/dev/null |
+        sed -nE 's/^URIs: *(\S+).*/\1/p; s/^deb +(\[[^]]*\] +)?(\S+).*/\2/p' | sed -n '/\/debian\/*$/{p;q}') || true
     rm -rf "$root"
     mkdir -p "$root"
     # What a machine has on which somebody develops; remotefs itself installs the rest.

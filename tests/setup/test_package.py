@@ -84,7 +84,9 @@ def test_the_sources_are_whole_and_nothing_lies_about_in_them(dist: Path) -> Non
         pytest.skip("without git nobody knows which files belong to the project")
     (sources,) = (path for path in dist.iterdir() if path.is_dir())
     there = {str(path.relative_to(sources)) for path in sources.rglob("*") if path.is_file()}
-    tracked = run("git", "ls-files", env=os.environ, cwd=REPOSITORY).splitlines()
+    tracked = run(
+        "git", "ls-files", "--cached", "--others", "--exclude-standard", env=os.environ, cwd=REPOSITORY
+    ).splitlines()
     wanted = {name for name in tracked if not name.startswith(".ci/") and (REPOSITORY / name).exists()}
     assert there - wanted == {"PKG-INFO"}
     assert wanted - there == set()
