@@ -29,7 +29,9 @@ def test_a_folder_of_200_mixed_files_costs_a_look_where_the_name_tells_no_type(d
         desk.server.store.add_generated(name.replace("/", "\uff0f"), b"text\n")
     for name in untold:
         desk.server.store.add_generated(name.replace("/", "\uff0f"), LARGE)
-    eventually(lambda: len(os.listdir(desk.mount.path / "mixed") if (desk.mount.path / "mixed").exists() else []) == 200)
+    eventually(
+        lambda: len(os.listdir(desk.mount.path / "mixed") if (desk.mount.path / "mixed").exists() else []) == 200
+    )
     desk.begin()
     browser.go(desk.mount.path / "mixed")
     eventually(lambda: browser.sees_status("200 "))
@@ -76,5 +78,3 @@ def test_free_space_is_that_of_the_mount(desk: Desk, browser: Browser) -> None:
     gigabytes = space.f_bavail * space.f_frsize / 2**30
     shown = {f"Free space: {gigabytes + d / 10:.1f}" for d in range(-30, 31)}
     eventually(lambda: any(browser.sees_status(text) for text in shown))
-
-

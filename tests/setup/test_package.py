@@ -63,7 +63,10 @@ def test_it_brings_the_command(wheel: zipfile.ZipFile) -> None:
     (path,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     entries = configparser.ConfigParser()
     entries.read_string(wheel.read(path).decode())
-    assert dict(entries["console_scripts"]) == {"remotefs": "remotefs.cli.main:main"}
+    assert dict(entries["console_scripts"]) == {
+        "remotefs": "remotefs.cli.main:main",
+        "mount.fuse.remotefs": "remotefs.cli.mount_helper:main",
+    }
 
 
 def test_it_has_a_description_that_can_be_read_anywhere_and_the_licence(

@@ -6,8 +6,8 @@ from the kernel, which asks twice. The request goes on, and its bytes are here f
 gone out yet, because of the request limit or because too many downloads run, says nothing about the service; a reader
 waits `TURN_S` for it.
 
-A service may hang with contents only, and go on to list. A file browser that looks into each file of a folder would then
-be frozen for `silence_s` times their number. So each file that was waited for in vain cuts the waits for other files to
+A service may hang with contents only, and go on to list. A file browser that looks into each file of a folder would
+then be frozen for `silence_s` times their number. So each file that was waited for in vain cuts the waits for other files to
 a quarter, until a byte of any file comes.
 """
 

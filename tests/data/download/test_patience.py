@@ -258,9 +258,7 @@ async def test_many_files_that_hang_hold_up_a_reader_of_all_little_longer_than_o
     service, link = Service({f"f{n}": BIG for n in range(1, 40)}, latency_s=math.inf), Connectivity()
     async with waiting(tmp_path, service, link) as bench, trio.open_nursery() as nursery:
         nursery.start_soon(_keep_hearing, link)
-        took = [
-            await timed(lambda n=n: bench.read(0, READ, None, f"f{n}"), DeadlineExceeded) for n in range(1, 30)
-        ]
+        took = [await timed(lambda n=n: bench.read(0, READ, None, f"f{n}"), DeadlineExceeded) for n in range(1, 30)]
         assert took[:4] == [WAIT_S, WAIT_S / 4, WAIT_S / 16, WAIT_S / 64]
         assert sum(took) < 2 * WAIT_S
         assert link.is_up
