@@ -64,6 +64,8 @@ class Attributes:
         self._storage_bytes = storage_bytes
         self._hides_read_bits = unreadable_mode == "no-read"
         self._shown_as = shown_as
+        # Asked for each entry of each listing.
+        self._shows_stored = shown_as.is_stored
 
     def getattr(self, ino: int) -> Inode:
         """Return the inode. Raises NotFound."""
@@ -74,7 +76,7 @@ class Attributes:
 
         It may not where `unreadable_mode` takes read bits away: nothing tells the kernel when a file gets them back.
         """
-        shown = self._shown_as.of(record)
+        shown = record if self._shows_stored else self._shown_as.of(record)
         if not self._hides_read_bits:
             return shown, True
         inode = record if isinstance(record, Inode) else self._tree.find(record.ino)
@@ -92,7 +94,7 @@ class Attributes:
         the mount shows others than the stored ones.
         """
         inode = self._tree.get(ino)
-        if not self._shown_as.is_stored:
+        if not self._shows_stored:
             check_unchanged(self.shown(inode)[0], mode=change.mode, uid=change.uid, gid=change.gid)
             change = replace(change, mode=None, uid=None, gid=None)
         columns: dict[str, int] = {}

@@ -118,9 +118,9 @@ def _unknown(word: str, name: str) -> UsageError:
     if name in known:
         return UsageError(f"-o {word}: {name} takes no value")
     near = difflib.get_close_matches(name.lower().replace("-", "_"), known | READERS.keys(), n=2, cutoff=0.6)
-    question = f"; did you mean {' or '.join(near)}?" if near else "."
+    question = f"; did you mean {' or '.join(near)}?" if near else ""
     words = sorted(known | {f"{key}=" for key in READERS})
-    return UsageError(f"-o {word}: there is no such option{question} Known are {', '.join(words)}")
+    return UsageError(f"-o {word}: no such option{question or ';'} known are {', '.join(words)}")
 
 
 def _with_flags(flags: Sequence[str]) -> MountOptions:
