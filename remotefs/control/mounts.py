@@ -23,6 +23,8 @@ class MountEntry:
     """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted, `flags` such as `nosuid`.
 
     `owner` is the user who mounted it, None where the kernel does not tell.
+    `owner` is the user who mounted it, None where the kernel does not tell. `flags` are such as `nosuid` and `sync`:
+    those of the file system, then those of this mount of it.
     """
 
     mountpoint: Path
@@ -117,6 +119,9 @@ def _entry(line: str) -> MountEntry:
         tuple(flags.split(",")),
         int(owner[1]) if owner else None,
     )
+    user = int(owner[1]) if owner else None
+    all_flags = (*",".join(options).split(","), *flags.split(","))
+    return MountEntry(Path(_unescape(mountpoint)), fstype, _unescape(source), user, all_flags)
 
 
 def _unescape(field: str) -> str:

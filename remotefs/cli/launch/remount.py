@@ -21,7 +21,8 @@ def remount(mountpoint: Path, flags: Sequence[str]) -> None:
     if entry is None or not entry.is_remotefs:
         raise UsageError(f"-o remount: {mountpoint} is not a mount of remotefs")
     # With a line in fstab mount(8) would clear the flags that neither the line nor the caller names, `nosuid` too.
-    kept = [flag for flag in entry.flags if flag in REMOUNT_FLAGS]
+    # It is writable unless the file system or this mount of it is read-only.
+    kept = ["rw", *(flag for flag in entry.flags if flag in REMOUNT_FLAGS and flag != "rw")]
     # -i: without a helper for the type of the file system. One would start a second mount.
     command = ["/bin/mount", "-i", "-o", ",".join(["remount", *last_of_pairs([*kept, *flags])]), str(mountpoint)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 -- checked flags
