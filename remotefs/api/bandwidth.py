@@ -96,6 +96,11 @@ class Bandwidth:
         return self._bucket.rate
 
     @property
+    def waiting(self) -> int:
+        """Return the number of streams that wait for their turn."""
+        return len(self._turns)
+
+    @property
     def slice_bytes(self) -> int:
         """Return how many bytes a stream should send or read at a time."""
         return self._bucket.slice_bytes

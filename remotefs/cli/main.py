@@ -76,6 +76,37 @@ SECTIONS = {
         "generate": Command("serve", "generate", "Add files to a local server."),
         "completion": Command("completion", "completion", "Print the completion script of a shell."),
     },
+# Each command with its module and its function (or its group of commands) there, in the order of --help. Only the
+# module of the called command is loaded: some need all of a mount, most need next to nothing and answer at once.
+COMMANDS = {
+    "mount": ("mount", "mount"),
+    "umount": ("mount", "umount"),
+    "status": ("status", "status"),
+    "flush": ("status", "flush"),
+    "retry": ("status", "retry"),
+    "put": ("put", "put"),
+    "get": ("get", "get"),
+    "id": ("paths", "identify"),
+    "path": ("paths", "path_of"),
+    "ls": ("ls", "ls"),
+    "warm": ("cache", "warm"),
+    "pin": ("cache", "pin"),
+    "unpin": ("cache", "unpin"),
+    "cache": ("cache", "cache"),
+    "export": ("check", "export"),
+    "backup": ("check", "backup"),
+    "check": ("check", "check"),
+    "log": ("log", "log"),
+    "limit": ("limit", "limit"),
+    "trash": ("trash", "trash"),
+    "accept-removals": ("trash", "accept_removals"),
+    "accept-account": ("account", "accept_account"),
+    "sync": ("sync", "sync"),
+    "retype": ("retype", "retype"),
+    "dedupe": ("dedupe", "dedupe"),
+    "serve": ("serve", "serve"),
+    "generate": ("serve", "generate"),
+    "probe": ("probe", "probe"),
 }
 COMMANDS = {name: command for commands in SECTIONS.values() for name, command in commands.items()}
 

@@ -18,7 +18,9 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from remotefs.control.address import short_address
+from remotefs.control.address import SOCKET_NAME, short_address
+from remotefs.control.client import ControlClient
+from remotefs.control.messages.limit import LIMIT, LimitParams
 from tests.faults import FaultyServer, Hold
 from tests.mount.conftest import MakeMount
 from tests.mount.support import Mounted, detach, eventually, remotefs
@@ -91,6 +93,17 @@ def _hang_with(mount: Mounted, server: FaultyServer, files: int) -> None:
     for number in range(files):
         (mount.path / f"f{number}").write_bytes(b"x")
     assert mount.status().pending[0].count == files
+
+
+def test_a_limit_of_bandwidth_is_taken_off_while_an_upload_crawls(make_mount: MakeMount) -> None:
+    mount = make_mount("--upload-rate", "1K", "--durability", "local")
+    (mount.path / "a").write_bytes(bytes(300_000))
+    control = ControlClient(mount.state / SOCKET_NAME)
+    eventually(lambda: control.call(LIMIT, LimitParams(), timeout_s=30).uploads_waiting == 1)
+    assert mount.status().pending[0].count == 1
+    shown = remotefs("limit", mount.path, "--upload-rate", "0", "--download-rate", "2M").stdout
+    assert shown.split("\n")[:2] == ["upload    no limit", "download  2.0 MiB/s"]
+    mount.flush()
 
 
 @pytest.mark.timeout(600)

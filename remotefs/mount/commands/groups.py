@@ -12,6 +12,7 @@ from remotefs.mount.commands.check import CheckCommands
 from remotefs.mount.commands.dedupe import DedupeCommands
 from remotefs.mount.commands.entries import Entries
 from remotefs.mount.commands.get import GetCommands
+from remotefs.mount.commands.limit import LimitCommands
 from remotefs.mount.commands.log import LogCommands, LogControl
 from remotefs.mount.commands.ls import LsCommands
 from remotefs.mount.commands.mount import MountCommands
@@ -43,12 +44,14 @@ class CommandGroups:
     put: PutCommands
     get: GetCommands
     log: LogCommands
+    limit: LimitCommands
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
         groups = (
             self.mount, self.status, self.paths, self.ls, self.pin, self.cache, self.trash, self.sync, self.retype,
             self.dedupe, self.check, self.put, self.get, self.log,
+            self.limit,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
@@ -93,4 +96,5 @@ def command_groups(
         put=PutCommands(parts),
         get=GetCommands(parts),
         log=LogCommands(log, parts.access_log),
+        limit=LimitCommands(parts.client.uploads, parts.client.downloads),
     )  # fmt: skip
