@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,6 @@ import typer
 from remotefs import __version__
 from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT
 from remotefs.cli.console import printable
-from remotefs.cli.doctor.bundle import check_target, write_bundle
 from remotefs.cli.doctor.examination import Examination
 from remotefs.cli.doctor.findings import Finding, Findings, State, lines_of, summary_of
 from remotefs.cli.exit_status import EXIT_FAILED
@@ -58,9 +58,8 @@ def doctor(
 
     The exit status is 1 when there is a problem. Warnings do not count.
     """
-    if bundle is not None:
-        check_target(bundle)
     examination = Examination(mountpoint, state_dir, config_file, profile, offline)
+    write = _bundle_writer(bundle, examination) if bundle is not None else None
     findings: list[Finding] = []
     for finding in examination.findings():
         findings.append(finding)
@@ -68,7 +67,15 @@ def doctor(
             typer.echo("\n".join(map(printable, lines_of(finding))))
     whole = Findings.of(findings, __version__)
     typer.echo(whole.encode() if as_json else summary_of(findings))
-    if bundle is not None:
-        write_bundle(bundle, whole, examination)
+    if write is not None:
+        write(whole)
     if any(finding.state is State.PROBLEM for finding in findings):
         raise typer.Exit(EXIT_FAILED)
+
+
+def _bundle_writer(target: Path, examination: Examination) -> Callable[[Findings], None]:
+    """Return what writes the bundle in the end. Raises UsageError where it cannot have that name."""
+    from remotefs.cli.doctor.bundle import check_target, write_bundle  # noqa: PLC0415 - few need it
+
+    check_target(target)
+    return lambda findings: write_bundle(target, findings, examination)

@@ -19,7 +19,6 @@ from remotefs.control.apart import ask_apart
 from remotefs.control.lock import holder_of
 from remotefs.control.mounts import mount_of, read_mounts, real
 from remotefs.errors import DeadlineExceeded, LocalError, StateUnusable
-from remotefs.store.database import RESCUE_ADVICE
 from remotefs.store.disk import Disk
 from remotefs.store.glance import Glance, glance
 
@@ -109,7 +108,7 @@ def _sync_text(facts: FolderFacts) -> str:
 
 def _database(facts: FolderFacts) -> Iterator[Finding]:
     if facts.damage is not None:
-        yield problem("database", facts.damage, RESCUE_ADVICE)
+        yield problem("database", facts.damage, _rescue())
         return
     found = facts.database
     if found is None:
@@ -118,12 +117,18 @@ def _database(facts: FolderFacts) -> Iterator[Finding]:
     if found.form > found.newest_form:
         yield problem("database", f"{place} was written by a newer remotefs", "update remotefs, or take another folder")
     elif found.fault is not None:
-        yield problem("database", f"{place}: {found.fault}", RESCUE_ADVICE)
+        yield problem("database", f"{place}: {found.fault}", _rescue())
     else:
         size = human_size(found.bytes)
         part = "no fault found" if found.whole else "too large to be read whole here: `remotefs check` does"
         older = ", the next mount brings it to the newest form" if found.form < found.newest_form else ""
         yield ok("database", f"{place}: {size}, form {found.form}{older}; {part}")
+
+
+def _rescue() -> str:
+    from remotefs.store.database import RESCUE_ADVICE  # noqa: PLC0415 - loads trio, which takes a tenth of a second
+
+    return RESCUE_ADVICE
 
 
 def _look(path: Path, cache: CacheConfig) -> FolderFacts:
