@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from tests.desktop.display import Display
 from tests.desktop.window import Program
@@ -13,35 +14,38 @@ from tests.mount.support import PATIENCE_S, eventually
 
 _XFCONF = """<?xml version="1.0" encoding="UTF-8"?>
 <channel name="thunar" version="1.0">
-  <property name="last-view" type="string" value="ThunarDetailsView"/>
+  <property name="last-view" type="string" value="{view}"/>
   <property name="last-window-width" type="int" value="860"/>
   <property name="last-window-height" type="int" value="500"/>
 </channel>
 """
 _PCMANFM = """[ui]
-view_mode=list
+view_mode={view}
 win_width=860
 win_height=500
 """
 
 
 class Browser(Program):
-    """A file browser with one window. Its lists show columns, which is how the tests find a file's row."""
+    """A file browser with one window. It lists files in rows, which the tests can read; or it shows icons."""
 
-    # Where a setting of the program is kept below the home, and that setting.
+    # Where the program keeps its settings below the home, and what it is given there.
     settings: ClassVar[tuple[str, str]]
+    # What it calls its views.
+    rows: ClassVar[str]
+    icons: ClassVar[str]
     # Keys that show the home.
     home_keys = "alt+Home"
     # The buttons that confirm what a dialog asks.
     confirm: ClassVar[tuple[str, ...]]
 
     @classmethod
-    def at(cls, display: Display, folder: Path) -> Browser:
+    def at(cls, display: Display, folder: Path, *, icons: bool = False) -> Self:
         """Start the browser with a window on `folder`."""
         place, text = cls.settings
         path = display.home / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text.format(view=cls.icons if icons else cls.rows))
         browser = cls(display, display.start(cls.__name__.lower(), folder))
         browser.wait_for_title(folder.name)
         browser.activate()
@@ -58,13 +62,13 @@ class Browser(Program):
         self.write(str(folder))
         self._press_until("Return", lambda: self._window(folder.name) is not None)
 
-    def _press_until(self, key: str, is_done: object) -> None:
+    def _press_until(self, key: str, is_done: Callable[[], bool]) -> None:
         # The first Return may only choose what was offered to complete the path.
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             self.keys(key)
             with suppress(AssertionError):
-                eventually(is_done, 3)  # type: ignore[arg-type]
+                eventually(is_done, 3)
                 return
         raise AssertionError(f"{key} did nothing: {self.titles()}")
 
@@ -145,6 +149,7 @@ class Browser(Program):
 
 class Thunar(Browser):
     settings = (".config/xfce4/xfconf/xfce-perchannel-xml/thunar.xml", _XFCONF)
+    rows, icons = "ThunarDetailsView", "ThunarIconView"
     confirm = ("Delete",)
 
     def trash(self, name: str) -> None:
@@ -173,6 +178,7 @@ class Thunar(Browser):
 
 class PCManFM(Browser):
     settings = (".config/pcmanfm/default/pcmanfm.conf", _PCMANFM)
+    rows, icons = "list", "icon"
     confirm = ("Yes",)
 
     def trash(self, name: str) -> None:
@@ -194,4 +200,4 @@ class PCManFM(Browser):
         self.click("Yes", role="push button")
 
 
-BROWSERS = {"thunar": Thunar, "pcmanfm": PCManFM}
+BROWSERS: dict[str, type[Browser]] = {"thunar": Thunar, "pcmanfm": PCManFM}

@@ -9,8 +9,8 @@ import pytest
 
 from tests.desktop.browsers import BROWSERS, Browser
 from tests.desktop.display import Display, desktop
-from tests.faults import KEY, FaultyServer, faulty_server
-from tests.mount.support import Mounted, eventually, ids, mounted, ops, stored
+from tests.faults import KEY, FaultyServer, Request, faulty_server
+from tests.mount.support import Mounted, eventually, ids, mounted, ops, remote, stored
 
 _TOOLS = Path(__file__).parents[2] / "scripts" / "desktop-tools.sh"
 # As people have them, where it decides what is uploaded and what is not.
@@ -50,6 +50,10 @@ class Desk:
         self.mount.flush()
         self.since = self.server.script.count()
 
+    def requests(self, op: str) -> list[Request]:
+        """The requests of one operation since `begin`."""
+        return [request for request in self.server.script.requests()[self.since :] if request.op == op]
+
     def ops(self) -> list[str]:
         """What the service was asked for since `begin`, once nothing is pending; listings left out."""
         self.mount.flush()
@@ -78,7 +82,7 @@ class Desk:
 
     def foreign(self, name: str, content: bytes = b"theirs\n", mime_type: str | None = None) -> str:
         """A file that others made, whose bytes are not here; its id."""
-        record = self.server.store.add_generated(name.replace("/", "\uff0f"), content, mime_type=mime_type)
+        record = self.server.store.add_generated(remote(name), content, mime_type=mime_type)
         eventually((self.mount.path / name).exists)
         return record.id
 

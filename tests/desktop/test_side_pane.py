@@ -12,9 +12,7 @@ from tests.mount.support import eventually, is_mounted, is_running, stored
 @pytest.fixture
 def thunar(desk: Desk) -> Thunar:
     """PCManFM lists volumes alone, and a FUSE mount is none."""
-    browser = Thunar.at(desk.display, desk.disk)
-    assert isinstance(browser, Thunar)
-    return browser
+    return Thunar.at(desk.display, desk.disk)
 
 
 def test_an_eject_unmounts_and_loses_nothing(desk: Desk, thunar: Thunar) -> None:
