@@ -40,6 +40,12 @@ remotefs mounts the files of an account as a directory. Editors, cp and git work
 uploaded when it is closed, and nothing is lost when the network goes down.
 The package has an environment of its own in /usr/lib/remotefs, with the versions of all libraries that remotefs \
 was tested with."""
+# The shells, and the places where they look for completion.
+COMPLETIONS = {
+    "bash": "usr/share/bash-completion/completions/remotefs",
+    "zsh": "usr/share/zsh/vendor-completions/_remotefs",
+    "fish": "usr/share/fish/vendor_completions.d/remotefs.fish",
+}
 # Why lintian is not obeyed.
 OVERRIDES = """\
 # An environment of its own, whose bytecode is compiled once: no program has to write into /usr for that.
@@ -196,6 +202,18 @@ def settle_environment(tree: Path) -> None:
         shutil.rmtree(home / "share")
 
 
+def put_completions(tree: Path) -> None:
+    """Put in what `remotefs completion SHELL` prints; say so if it prints nothing."""
+    for shell, place in COMPLETIONS.items():
+        program = (tree / HOME / "bin" / "python", "-m", "remotefs", "completion", shell)
+        printed = subprocess.run(program, capture_output=True, text=True, check=False)
+        if printed.returncode:
+            print(f"the package has no completion for {shell}: {printed.stderr.strip()}", file=sys.stderr)
+            continue
+        (tree / place).parent.mkdir(parents=True, exist_ok=True)
+        (tree / place).write_text(printed.stdout, encoding="utf-8")
+
+
 def compile_bytecode(tree: Path) -> None:
     """Compile all modules, so that nobody compares the bytecode with the sources or writes it again."""
     site = tree / HOME / "lib"
@@ -338,6 +356,7 @@ def main() -> None:
         put_environment(tree, Path(folder))
         facts = facts_here(tree)
         put_documents(tree, facts)
+        put_completions(tree)
         compile_bytecode(tree)
         print(pack(tree, facts, options.to.absolute()), file=sys.stdout)
 

@@ -28,6 +28,24 @@ echo "some words" >/mnt/files/a
 remotefs id /mnt/files/a
 [ "$(find /usr/lib/remotefs -newer /root/clone/"$package" -type f)" = "" ]
 
+if [ -e /usr/sbin/mount.fuse.remotefs ]; then
+    echo "== a line of fstab"
+    # The key and the service of the running mount, as another machine would have them.
+    mkdir -p /mnt/boot
+    url=$(sed -E 's/.*"url": ?"([^"]*)".*/\1/' /root/service/server.json)
+    install -m 600 /root/service/api-key /root/key
+    mkdir -p /root/.config/remotefs
+    printf '[service]\nbase_url = "%s"\napi_key = "%s"\n' "$url" "$(cat /root/key)" >/root/.config/remotefs/config.toml
+    chmod 600 /root/.config/remotefs/config.toml
+    echo "$url /mnt/boot fuse.remotefs state_dir=/root/state-boot,config=/root/.config/remotefs/config.toml,_netdev,nofail 0 0" >>/etc/fstab
+    said=$(mount -a 2>&1)
+    [ "$said" = "" ]
+    [ "$(cat /mnt/boot/a)" = "some words" ]
+    umount /mnt/boot
+    sed -i '/fuse.remotefs/d' /etc/fstab
+    rm -rf /root/.config/remotefs /root/key /root/state-boot
+fi
+
 echo "== removed under the mount"
 pid=$(remotefs status /mnt/files --json | python3 -c 'import json, sys; print(json.loads(sys.stdin.read().strip().splitlines()[0])["pid"])')
 apt-get remove -y -qq remotefs >/dev/null

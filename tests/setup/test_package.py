@@ -48,7 +48,11 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
 def test_it_has_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "remotefs").rglob("*.py")}
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert names == modules | {"remotefs/py.typed"}
+    manuals = {
+        f"remotefs-{PROJECT['version']}.data/data/share/man/man{page.suffix[1:]}/{page.name}"
+        for page in (REPOSITORY / "docs" / "man").glob("*.[1-8]")
+    }
+    assert names == modules | {"remotefs/py.typed"} | manuals
 
 
 def test_it_brings_what_a_mount_needs_and_the_server_as_an_extra(metadata: Message) -> None:
@@ -67,6 +71,7 @@ def test_it_brings_the_command(wheel: zipfile.ZipFile) -> None:
         "remotefs": "remotefs.cli.main:main",
         "mount.fuse.remotefs": "remotefs.cli.mount_helper:main",
     }
+    assert dict(entries["console_scripts"]) == PROJECT["scripts"]
 
 
 def test_it_has_a_description_that_can_be_read_anywhere_and_the_licence(
