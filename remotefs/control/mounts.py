@@ -20,9 +20,8 @@ DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 
 @dataclass(frozen=True)
 class MountEntry:
-    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted, `flags` such as `nosuid`.
+    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted.
 
-    `owner` is the user who mounted it, None where the kernel does not tell.
     `owner` is the user who mounted it, None where the kernel does not tell. `flags` are such as `nosuid` and `sync`:
     those of the file system, then those of this mount of it.
     """
@@ -30,8 +29,8 @@ class MountEntry:
     mountpoint: Path
     fstype: str
     source: str
-    flags: tuple[str, ...] = field(default=(), compare=False)
     owner: int | None = field(default=None, compare=False)
+    flags: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def is_fuse(self) -> bool:
@@ -112,13 +111,6 @@ def _entry(line: str) -> MountEntry:
     fstype, source, *options = right.split(" ")
     _id, _parent, _device, _root, mountpoint, flags, *_ = left.split(" ")
     owner = re.search(r"(?:^|,)user_id=(\d+)", " ".join(options))
-    return MountEntry(
-        Path(_unescape(mountpoint)),
-        fstype,
-        _unescape(source),
-        tuple(flags.split(",")),
-        int(owner[1]) if owner else None,
-    )
     user = int(owner[1]) if owner else None
     all_flags = (*",".join(options).split(","), *flags.split(","))
     return MountEntry(Path(_unescape(mountpoint)), fstype, _unescape(source), user, all_flags)

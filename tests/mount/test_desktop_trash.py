@@ -82,5 +82,3 @@ def test_a_trashed_folder_comes_back_whole(scene: Scene) -> None:
     assert scene.stored() == at_service
     assert scene.ops() == before
     eventually(lambda: scene.state("album/deep/two.txt") == "clean")
-
-

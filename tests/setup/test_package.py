@@ -67,10 +67,6 @@ def test_it_brings_the_command(wheel: zipfile.ZipFile) -> None:
     (path,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     entries = configparser.ConfigParser()
     entries.read_string(wheel.read(path).decode())
-    assert dict(entries["console_scripts"]) == {
-        "remotefs": "remotefs.cli.main:main",
-        "mount.fuse.remotefs": "remotefs.cli.mount_helper:main",
-    }
     assert dict(entries["console_scripts"]) == PROJECT["scripts"]
 
 
