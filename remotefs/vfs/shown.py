@@ -40,6 +40,8 @@ class ShownAs:
 
     def of(self, record: Inode | Entry) -> Inode | Entry:
         """Return an inode or an entry as it is shown."""
+        if self.is_stored:
+            return record
         uid = record.uid if self.uid is None else self.uid
         gid = record.gid if self.gid is None else self.gid
         return record._replace(mode=self._mode(record.mode), uid=uid, gid=gid)
