@@ -145,7 +145,9 @@ def test_sixteen_mounts_of_which_one_is_dead_and_one_hangs_answer_at_once(make_m
         assert asking.wait() == 1
         others = [ends[str(mount.path)] for mount in mounts[1:]]
         print(f"the others: {min(others):.2f} to {max(others):.2f} s; all: {time.monotonic() - began:.2f} s")
-        assert max(others) < 4.0 < ends[str(hung.path)] < 12.0
+        # The one that hangs is given up after 5 s; the others did not wait for that.
+        assert max(others) < ends[str(hung.path)] - 2.0
+        assert ends[str(hung.path)] - min(others) < 8.0
     finally:
         hung.signal(signal.SIGCONT)
         detach(mounts[1].path)
