@@ -5,6 +5,7 @@ BIN := .venv/bin
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
 .PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance soak dist reference deb clean
+.PHONY: help setup setup-dev run stop test coverage test-user test-desktop test-long check format lint lock bench conformance soak clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -24,7 +25,7 @@ stop:            ## unmount ./mnt and stop the local server
 test: setup-dev      ## run every test but the long ones, including those on real mounts
 	@scripts/test-tools.sh
 	@scripts/test-envs.sh
-	$(PYTEST) -m "not long" -n 3 --dist worksteal $(ARGS)
+	$(PYTEST) -m "not long and not desktop" -n 3 --dist worksteal $(ARGS)
 
 coverage: setup-dev  ## the same at half the speed, and list the branches that no test takes, also in mounts' processes
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*
@@ -32,6 +33,10 @@ coverage: setup-dev  ## the same at half the speed, and list the branches that n
 
 test-long: setup-dev ## run for hours: random runs against the model, every crash point, outages, ten thousand faulty uploads
 	$(PYTEST) -m long --timeout 3600 $(ARGS)
+
+test-desktop: setup-dev ## use a mount in Thunar and PCManFM, by keys and mouse on a screen in memory
+	@scripts/desktop-tools.sh
+	$(PYTEST) -m desktop tests/desktop $(ARGS)
 
 test-user: setup-dev ## run `make run` and a sample of the tests as an ordinary user; root creates one for that
 	@scripts/test-as-user.sh $(ARGS)

@@ -43,7 +43,7 @@ class Display:
 
     def picture(self, path: Path) -> None:
         """Save what is on the screen as a small PNG."""
-        self.run("import", "-silent", "-window", "root", "-colors", "64", "-strip", path)
+        self.run("import", "-silent", "-window", "root", "+dither", "-colors", "48", "-strip", path)
 
 
 @contextmanager
