@@ -41,5 +41,6 @@ def test_every_sentence_has_its_proof_or_says_that_it_has_none(rule: str) -> Non
 
 
 def test_every_test_that_is_named_exists() -> None:
-    named = {proof: REPOSITORY / proof[0] for proof in PROOF.findall(TEXT)}
+    text = TEXT + (DOCS / "desktop.md").read_text(encoding="utf-8")
+    named = {proof: REPOSITORY / proof[0] for proof in PROOF.findall(text)}
     assert sorted("::".join(proof) for proof, source in named.items() if proof[1] not in functions_of(source)) == []
