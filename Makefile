@@ -4,8 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times, so its bytecode is compiled once and kept.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance soak dist reference deb clean
-.PHONY: help setup setup-dev run stop test coverage test-user test-desktop test-long check format lint lock bench conformance soak clean
+.PHONY: help setup setup-dev run stop test coverage test-user test-desktop test-long check format lint reference lock bench conformance soak dist deb clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14

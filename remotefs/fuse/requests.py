@@ -136,9 +136,6 @@ def _size(operation: str, answer: object) -> int | None:
 
 
 def _error(operation: str, answer: object, number: int) -> str | None:
-    # Without a look at the type: the parts of a mount are put together where pyfuse3 is missing, too.
-    if operation == "lookup" and getattr(answer, "st_ino", None) == 0:
-        # The kernel caches the answer that a name is missing.
     if operation == "lookup" and getattr(answer, "st_ino", None) == 0:
         # The kernel caches the answer that a name is missing. (pyfuse3 may not be here: `put` works without it.)
         number = errno.ENOENT

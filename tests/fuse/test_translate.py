@@ -103,10 +103,6 @@ def test_the_numbers_that_the_contract_names(kind: type[errors.RemotefsError], n
 # -- handlers
 
 
-class Host:
-    """Handlers as far as `answering` looks at their object."""
-
-
 class Handlers:
     """Handlers as the kernel's are: methods of an object that counts requests."""
 
@@ -124,7 +120,6 @@ class Handlers:
         await trio.sleep_forever()
 
 
-handler = Host().handler
 handler = Handlers().handler
 
 
@@ -163,7 +158,6 @@ async def test_a_fuse_error_stays_what_it_is() -> None:
 async def test_a_cancellation_passes() -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
-        await Host().waiting()
         await Handlers().waiting()
     assert scope.cancelled_caught
 

@@ -9,8 +9,6 @@ waits `TURN_S` for it.
 A service may hang with contents only, and go on to list. A file browser that looks into each file of a folder would
 then be frozen for `silence_s` times their number. So each file that was waited for in vain cuts the waits for other
 files to a quarter, until a byte of any file comes.
-then be frozen for `silence_s` times their number. So each file that was waited for in vain cuts the waits for other files
-to a quarter, until a byte of any file comes.
 """
 
 from __future__ import annotations
