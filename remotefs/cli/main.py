@@ -38,7 +38,7 @@ SECTIONS = {
         "mount": Command("mount", "mount", "Mount the files of an account on a folder."),
         "umount": Command("mount", "umount", "Bring pending changes to the service, then unmount."),
         "status": Command("status", "status", "Show the state of a mount."),
-        "limit": Command("limit", "limit", "Show the limits of bandwidth of a running mount, and change them."),
+        "limit": Command("limit", "limit", "Show and change the bandwidth limits of a running mount."),
         "flush": Command("status", "flush", "Wait until the service has what was written."),
         "retry": Command("status", "retry", "Try changes that failed again now."),
     },

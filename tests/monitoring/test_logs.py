@@ -15,6 +15,7 @@ import pytest
 from remotefs.cli.launch.journal import JournalHandler, PrefixHandler, encode, journal_handler, priority
 from remotefs.cli.launch.logs import MountLog, start_logging
 from remotefs.config import LogConfig, Secret, ServiceConfig
+from remotefs.credentials import secrets_of
 
 SERVICE = ServiceConfig(api_key=Secret("sk-hush"))
 ODD = "a\n2026-01-01 ERROR forged\r\x1b[31m\u2028 sk-hush"
@@ -35,7 +36,7 @@ def root_logger() -> Iterator[logging.Logger]:
 
 
 def started(folder: Path, **config: str) -> MountLog:
-    return start_logging(folder, SERVICE, to_stderr=False, config=LogConfig(**config), mountpoint="/mnt/x")  # type: ignore[arg-type]
+    return start_logging(folder, secrets_of(SERVICE), to_stderr=False, config=LogConfig(**config), mountpoint="/mnt/x")  # type: ignore[arg-type]
 
 
 def test_json_is_an_object_a_line_with_the_time_the_fields_and_the_traceback(tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_a_bad_value_of_an_option_is_one_line(words: str, command: Any, paramete
     [
         (["mount", "m", "--base-url", "ftp://h"], "--base-url: the value (not shown) is not valid for [service] base_url: give an address such as "),
         (["mount", "m", "--base-url", "https://me:hush@h"], "--base-url: the value (not shown) is not valid"),
-        (["mount", "--local", "m", "-o", "bogus"], "-o bogus: there is no such option. Known are "),
+        (["mount", "--local", "m", "-o", "bogus"], "-o bogus: no such option; known are "),
         (["id", "--resources", "data", "a"], "--resources: data: the path in a session's container begins with /"),
         (["umount", "m", "--timeout", "3\x1b[31my"], "--timeout: '3\\x1b[31my' is not valid: give a time from "),
     ],

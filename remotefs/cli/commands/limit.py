@@ -32,7 +32,7 @@ def limit(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Show the limits of bandwidth of a running mount, and change them.
+    """Show and change the bandwidth limits of a running mount.
 
     A change holds at once, also for transfers under way, and lasts until the mount ends.
     """
