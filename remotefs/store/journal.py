@@ -143,6 +143,8 @@ class Journal:
             return size
         uploads = self.count() - self.counts().get(IntentKind.DELETE, 0)
         return size * uploads // added
+        uploads = sum(count for kind, count in self.counts().items() if kind is not IntentKind.DELETE)
+        return size * uploads // max(added, 1)
 
     def replacing_count(self) -> int:
         """Return the number of uploads after which ids are deleted that they replace."""

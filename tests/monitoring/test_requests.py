@@ -166,3 +166,14 @@ async def test_a_disk_that_is_too_slow_costs_lines_and_no_request(
         lines = await _logged(host, lambda handlers: handlers.statfs(context))
         assert lines == []
         assert counters_of(host.parts).unlogged == 1
+
+
+async def test_bytes_to_upload_are_added_up_and_of_very_many_files_estimated(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    async with running(tmp_path, server, working=False, durability="local") as host:
+        assert host.parts.journal.upload_bytes(100) == 0
+        for number in range(8):
+            await host.write(f"f{number}", TEXT)
+        assert host.parts.journal.upload_bytes(100) == 8 * len(TEXT)
+        assert host.parts.journal.upload_bytes(5) == 8 * len(TEXT)

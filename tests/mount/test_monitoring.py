@@ -139,9 +139,10 @@ def test_sixteen_mounts_of_which_one_is_dead_and_one_hangs_answer_at_once(make_m
             [sys.executable, "-m", "remotefs", "status", "--json", *(str(mount.path) for mount in mounts)],
             stdout=subprocess.PIPE, text=True, env=hung.env,
         )  # fmt: skip
-        assert asking.stdout is not None
-        for line in asking.stdout:
-            ends[json.loads(line)["mountpoint"]] = time.monotonic() - began
+        with asking:
+            assert asking.stdout is not None
+            for line in asking.stdout:
+                ends[json.loads(line)["mountpoint"]] = time.monotonic() - began
         assert asking.wait() == 1
         others = [ends[str(mount.path)] for mount in mounts[1:]]
         print(f"the others: {min(others):.2f} to {max(others):.2f} s; all: {time.monotonic() - began:.2f} s")
