@@ -142,12 +142,15 @@ async def _ask(config: Config) -> Reply:
     from remotefs.api.budget import Budget, Priority  # noqa: PLC0415 - see above
     from remotefs.api.client import Client  # noqa: PLC0415 - see above
     from remotefs.errors import RemotefsError  # noqa: PLC0415 - see above
+    from remotefs.keys import signed  # noqa: PLC0415 - see above
 
     budget = Budget.for_service(config.service)
     begun = time.monotonic()
     try:
+        # A command may give the key: it has the time of this process for that.
+        service = signed(config.service)
         with trio.fail_after(PATIENCE_S):
-            async with Client(config.service, budget) as client:
+            async with Client(service, budget) as client:
                 await client.list_page(None, priority=Priority.FIRST_LISTING, limit=1)
     except (RemotefsError, trio.TooSlowError) as error:
         return Reply(seconds=time.monotonic() - begun, error=str(error) or f"no answer within {PATIENCE_S:g} s")

@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 from remotefs.api.proxies import proxies_in_environment
 from remotefs.cli.doctor.findings import Finding, ok, problem, warning
 from remotefs.cli.launch.plan import load_settings
-from remotefs.config import Config
+from remotefs.config import Config, ServiceConfig
 from remotefs.credentials import check_headers, has_key
 from remotefs.errors import UsageError
 from remotefs.keys import signed
+from remotefs.keys import check_key_file
 from remotefs.setting_sources import default_file
 
 # The variables that hold a key, the strongest first.
@@ -39,6 +40,9 @@ class SettingFacts:
     key_variables: tuple[str, ...] = ()
     # Why the key cannot be used, or be sent in a header.
     unsendable: str = ""
+    # Where the key comes from, and why it cannot be used.
+    key_source: str = ""
+    key_trouble: str = ""
     # The proxy that requests to the service go through, without its user and password.
     proxy: str | None = None
     missing_certificates: tuple[str, ...] = ()
@@ -57,8 +61,8 @@ def look(environ: Mapping[str, str], file: Path | None, profile: str | None) -> 
         is_there=used.is_file(),
         config=config,
         told=tuple(told),
-        key_variables=tuple(name for name in KEY_VARIABLES if environ.get(name)),
-        unsendable=_why_unsendable(config),
+        key_source=_source_of(config.service, environ, used),
+        key_trouble=_trouble_with_key(config),
         proxy=proxy_for(config.service.base_url),
         missing_certificates=tuple(
             f"{name}={environ[name]}"
@@ -94,11 +98,11 @@ def _key(facts: SettingFacts, config: Config) -> Iterator[Finding]:
     where = _source(facts, config)
     if facts.unsendable:
         yield problem("key", facts.unsendable, f"set it again (source: {where})")
+    if facts.key_trouble:
+        yield problem("key", facts.key_trouble, f"correct its source: {facts.key_source}")
         return
-    yield ok("key", f"a {what} from {where} (not shown)")
-    if len(facts.key_variables) > 1:
-        others = ", ".join(facts.key_variables[1:])
-        yield warning("key", f"{others} hold one too, which is not used", "unset those that are not meant")
+    what = "a token" if service.api_key is None and service.auth_token is not None else "a key"
+    yield ok("key", f"{what} from {facts.key_source} (not shown)")
 
 
 def _source(facts: SettingFacts, config: Config) -> str:
@@ -117,6 +121,22 @@ def _why_unsendable(config: Config) -> str:
     try:
         # A command may ask a person for a password.
         check_headers(service if service.key_command is not None else signed(service))
+def _source_of(service: ServiceConfig, environ: Mapping[str, str], file: Path) -> str:
+    """Return where the key comes from."""
+    if service.key_file is not None:
+        return service.key_file
+    if service.key_command is not None:
+        return f"the command {service.key_command[0]}"
+    if service.key_credential is not None:
+        return f"the credential {service.key_credential}"
+    return next((name for name in KEY_VARIABLES if environ.get(name)), str(file))
+
+
+def _trouble_with_key(config: Config) -> str:
+    """Return why the key cannot be used; empty where nothing is known against it. Runs no command."""
+    try:
+        check_headers(config.service)
+        check_key_file(config.service)
     except UsageError as error:
         return str(error)
     return ""
