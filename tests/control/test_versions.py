@@ -10,8 +10,10 @@ import pytest
 import trio
 
 from remotefs import __version__
+from remotefs.cli.commands.status_table import status_rows
 from remotefs.control.client import ControlClient
 from remotefs.control.messages.base import Endpoint, Message, Nothing, Notice, Progress, Report
+from remotefs.control.messages.status import Status
 from remotefs.control.server import ControlServer
 from remotefs.errors import InvalidArgument, ReplyBroken
 
@@ -107,3 +109,10 @@ async def test_an_answer_of_another_version_is_said_to_be_one(path: Path) -> Non
     wanted = f"was started by another version of remotefs, whose answer {__version__} cannot read .*mount again"
     with pytest.RaisesGroup(pytest.RaisesExc(ReplyBroken, match=wanted), flatten_subgroups=True):
         await asked(path, older, Old("a"), Short, Nothing())
+
+
+@pytest.mark.parametrize(("version", "shown"), [(__version__, None), ("0.0.9", "0.0.9; "), ("", "an older one; ")])
+def test_status_names_the_version_of_a_mount_that_another_one_started(version: str, shown: str | None) -> None:
+    status = Status(mountpoint="/m", state_dir="/s", base_url="http://x", pid=1, online=True, version=version)
+    row = dict(status_rows(status)).get("version")
+    assert row == (shown and f"{shown}{__version__} is installed, and the next mount uses it")
