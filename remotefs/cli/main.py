@@ -71,7 +71,7 @@ SECTIONS = {
         "accept-account": Command("account", "accept_account", "Bind a state folder to a new address of its account."),
     },
     "Tools": {
-        "install": Command("install", "install", "Install a unit for a mount, or the helper for mount(8)."),
+        "install": Command("install", "install", "Install a service for a mount, or the helper for mount(8)."),
         "probe": Command("probe", "probe", "Ask a server what the documents leave open."),
         "serve": Command("serve", "serve", "Run a local server of the Files API."),
         "generate": Command("serve", "generate", "Add files to a local server."),

@@ -141,8 +141,6 @@ class Journal:
         added, size = int(row[0]), int(row[1])
         if added < at_most:
             return size
-        uploads = self.count() - self.counts().get(IntentKind.DELETE, 0)
-        return size * uploads // added
         uploads = sum(count for kind, count in self.counts().items() if kind is not IntentKind.DELETE)
         return size * uploads // max(added, 1)
 

@@ -23,7 +23,6 @@ from remotefs.credentials import has_key
 from remotefs.errors import LocalError, UsageError
 from remotefs.setting_sources import PREFIX
 
-install = typer.Typer(help="Install a unit for a mount, or the helper for mount(8).", no_args_is_help=True)
 install = typer.Typer(
     help="Install a service for a mount, or the helper for mount(8) and fstab(5).", no_args_is_help=True
 )

@@ -13,7 +13,6 @@ from remotefs.cli.launch.plan import load_settings
 from remotefs.config import Config, ServiceConfig
 from remotefs.credentials import check_headers, has_key
 from remotefs.errors import UsageError
-from remotefs.keys import signed
 from remotefs.keys import check_key_file
 from remotefs.setting_sources import default_file
 
@@ -37,9 +36,6 @@ class SettingFacts:
     config: Config | None = None
     refusal: str = ""
     told: tuple[str, ...] = ()
-    key_variables: tuple[str, ...] = ()
-    # Why the key cannot be used, or be sent in a header.
-    unsendable: str = ""
     # Where the key comes from, and why it cannot be used.
     key_source: str = ""
     key_trouble: str = ""
@@ -94,10 +90,6 @@ def _key(facts: SettingFacts, config: Config) -> Iterator[Finding]:
         advice = "set ANTHROPIC_API_KEY, or use `remotefs mount --local` for a server of your own"
         yield warning("key", "there is no key", advice)
         return
-    what = "token" if service.auth_token is not None and service.api_key is None else "key"
-    where = _source(facts, config)
-    if facts.unsendable:
-        yield problem("key", facts.unsendable, f"set it again (source: {where})")
     if facts.key_trouble:
         yield problem("key", facts.key_trouble, f"correct its source: {facts.key_source}")
         return
@@ -105,22 +97,6 @@ def _key(facts: SettingFacts, config: Config) -> Iterator[Finding]:
     yield ok("key", f"{what} from {facts.key_source} (not shown)")
 
 
-def _source(facts: SettingFacts, config: Config) -> str:
-    service = config.service
-    if service.key_file is not None:
-        return service.key_file
-    if service.key_command is not None:
-        return f"the command {service.key_command[0]}, which was not run"
-    if service.key_credential is not None:
-        return f"the credential {service.key_credential}"
-    return facts.key_variables[0] if facts.key_variables else str(facts.file)
-
-
-def _why_unsendable(config: Config) -> str:
-    service = config.service
-    try:
-        # A command may ask a person for a password.
-        check_headers(service if service.key_command is not None else signed(service))
 def _source_of(service: ServiceConfig, environ: Mapping[str, str], file: Path) -> str:
     """Return where the key comes from."""
     if service.key_file is not None:
