@@ -136,6 +136,12 @@ def test_the_key_and_its_source_are_told_and_never_shown(tmp_path: Path, monkeyp
     assert "SSL_CERT_FILE=/missing does not exist" in text
     [(state, said)] = troubles(settings_check.judge(settings_check.look({"REMOTEFS_UPLOAD_X": "1"}, None, None)))
     assert (state, "REMOTEFS_UPLOAD_X" in said) == ("problem", True)
+    file = tmp_path / "key"
+    file.write_text("sk-hush")
+    file.chmod(0o644)
+    look = settings_check.look({"REMOTEFS_SERVICE_KEY_FILE": str(file)}, None, None)
+    [(state, said)] = [one for one in troubles(settings_check.judge(look)) if "key:" in one[1]]
+    assert (state, f"chmod 600 {file}" in said, "hush" in said) == ("problem", True, False)
     [(_, said)] = troubles(settings_check.judge(settings_check.look({"ANTHROPIC_API_KEY": "a\nb"}, None, None)))
     assert "no header can carry" in said
 

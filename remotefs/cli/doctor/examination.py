@@ -26,7 +26,7 @@ from remotefs.credentials import has_key
 from remotefs.errors import DeadlineExceeded, LocalError, RemotefsError
 
 # A mount that lives answers at once, unless the machine is very busy.
-MOUNTS_S = 2.0
+MOUNTS_S = 5.0
 # State folders that are looked at, the first by name.
 _FOLDERS = 16
 
