@@ -13,7 +13,7 @@ import json
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,10 +34,11 @@ _JOIN_S = 2.0
 class AccessLog:
     """Turns the access log on and off; its file is in `folder`, which is there."""
 
-    def __init__(self, folder: Path, requests: Requests, secrets: Iterable[str], log_format: LogFormat) -> None:
+    def __init__(self, folder: Path, requests: Requests, secrets: Sequence[str], log_format: LogFormat) -> None:
         self.path = folder / ACCESS_LOG_NAME
         self._requests = requests
-        self._secrets = tuple(secrets)
+        # Not copied: a key that comes later is hidden, too.
+        self._secrets = secrets
         self._format: Callable[[RequestRecord], str] = plain
         self._queue: queue.SimpleQueue[RequestRecord | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
