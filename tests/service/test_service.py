@@ -46,6 +46,7 @@ def test_h2_ready_is_told_once_the_mount_answers_then_its_work_then_its_end(
         assert list(stored(server)) == ["f"]
 
 
+@pytest.mark.long
 def test_h2_a_stop_in_the_middle_of_a_copy_loses_nothing(tmp_path: Path, server: FaultyServer) -> None:
     source = tmp_path / "source"
     source.mkdir()
