@@ -204,9 +204,12 @@ def settle_environment(tree: Path) -> None:
 
 def put_completions(tree: Path) -> None:
     """Put in what `remotefs completion SHELL` prints; say so if it prints nothing."""
+    # The environment's own interpreter is found only where it will be installed.
+    (site,) = (tree / HOME / "lib").glob("python3*/site-packages")
+    env = {**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
     for shell, place in COMPLETIONS.items():
-        program = (tree / HOME / "bin" / "python", "-m", "remotefs", "completion", shell)
-        printed = subprocess.run(program, capture_output=True, text=True, check=False)
+        program = (PYTHON, "-m", "remotefs", "completion", shell)
+        printed = subprocess.run(program, env=env, cwd="/", capture_output=True, text=True, check=False)
         if printed.returncode:
             print(f"the package has no completion for {shell}: {printed.stderr.strip()}", file=sys.stderr)
             continue

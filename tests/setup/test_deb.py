@@ -25,6 +25,10 @@ def made_tree(folder: Path) -> Path:
     site = home / "lib" / "python3.11" / "site-packages"
     (site / "small").mkdir(parents=True)
     (site / "small" / "__init__.py").write_text("x = 1\n")
+    (site / "remotefs").mkdir()
+    (site / "remotefs" / "__main__.py").write_text(
+        "import sys\nsys.exit('no such shell') if sys.argv[2] == 'fish' else print(f'# for {sys.argv[2]}')\n"
+    )
     info = site / "small-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(
@@ -47,6 +51,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = made_tree(folder)
     deb.settle_environment(tree)
     deb.put_documents(tree, FACTS)
+    deb.put_completions(tree)
     deb.compile_bytecode(tree)
     return deb.pack(tree, FACTS, folder / "dist")
 
@@ -74,12 +79,14 @@ def test_it_has_its_place_and_its_programs_and_nothing_of_the_machine(package: P
     assert sorted(os.listdir(site / "small-1.0.dist-info")) == ["METADATA"]
     assert not list(out.rglob("direct_url.json"))
     assert (out / "usr/share/man/man1/remotefs.1.gz").exists()
+    assert (out / deb.COMPLETIONS["bash"]).read_text() == "# for bash\n"
+    assert not (out / deb.COMPLETIONS["fish"]).exists()
     assert not [path for path in out.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o022]
 
 
 def test_its_bytecode_is_never_written_again(package: Path, out: Path) -> None:
     """Else a command of root would leave files behind that dpkg does not know."""
-    (code,) = (out / "usr/lib/remotefs").rglob("*.pyc")
+    (code,) = (out / "usr/lib/remotefs").rglob("small/**/*.pyc")
     magic, flags = code.read_bytes()[:4], code.read_bytes()[4:8]
     assert len(magic) == 4
     # PEP 552: by the sum of the source, and not checked.
