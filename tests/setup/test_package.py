@@ -77,7 +77,7 @@ def test_it_has_a_description_that_can_be_read_anywhere_and_the_licence(
     text = str(metadata.get_payload())
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert (metadata["Version"], metadata["License-Expression"]) == (PROJECT["version"], "MIT")
-    assert "- docs/models.md: files for messages" in text
+    assert "\ndocs/installation.md covers" in text
     assert re.findall(r"\]\((?!https://)[^)]*\)", text) == []
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
 
