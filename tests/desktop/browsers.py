@@ -128,10 +128,6 @@ class Browser(Program):
         """Show the desktop's trash."""
         raise NotImplementedError
 
-    def restore(self, name: str) -> None:
-        """Take a file back out of the trash, which is shown."""
-        raise NotImplementedError
-
     def empty_trash(self) -> None:
         """Empty the trash, which is shown."""
         raise NotImplementedError
@@ -161,6 +157,7 @@ class Thunar(Browser):
         self.wait_for_title("Trash")
 
     def restore(self, name: str) -> None:
+        """Take a file back out of the trash, which is shown."""
         self.select(name)
         self.click("Restore Selected Items", role="push button")
 
@@ -189,10 +186,6 @@ class PCManFM(Browser):
     def show_trash(self) -> None:
         self._click_place("Trash Can")
         self.wait_for_title("trash:///")
-
-    def restore(self, name: str) -> None:
-        self.click(name, role="table cell", button=3)
-        self.click("Restore", role="menu item")
 
     def empty_trash(self) -> None:
         self.click("Trash Can", role="table cell", button=3)

@@ -108,10 +108,16 @@ def server(tmp_path: Path) -> Iterator[FaultyServer]:
 
 
 @pytest.fixture
-def desk(tmp_path_factory: pytest.TempPathFactory, server: FaultyServer) -> Iterator[Desk]:
+def settings() -> dict[str, str]:
+    """Of the mount; modules may have others."""
+    return _SETTINGS
+
+
+@pytest.fixture
+def desk(tmp_path_factory: pytest.TempPathFactory, server: FaultyServer, settings: dict[str, str]) -> Iterator[Desk]:
     # Its name is short: it is typed often.
     home = tmp_path_factory.mktemp("home")
-    with mounted(home, server.url, KEY, settings=_SETTINGS) as mount, desktop(home) as display:
+    with mounted(home, server.url, KEY, settings=settings) as mount, desktop(home) as display:
         yield Desk(display, server, mount)
         server.script.clear()
 

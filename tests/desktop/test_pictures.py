@@ -17,6 +17,12 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
+def settings() -> dict[str, str]:
+    """Taking a picture takes a while, and the copy waits."""
+    return {"REMOTEFS_SERVICE_READ_WAIT_S": "60"}
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     path = Path(os.environ.get("DESKTOP_PICTURES", tmp_path)).absolute()
     path.mkdir(parents=True, exist_ok=True)

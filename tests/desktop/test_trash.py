@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from tests.desktop.browsers import Browser
+import pytest
+
+from tests.desktop.browsers import Browser, Thunar
 from tests.desktop.conftest import Desk
 from tests.mount.support import eventually
 
 
-def test_what_was_trashed_stays_at_the_service_and_is_restored_as_it_was(desk: Desk, browser: Browser) -> None:
+@pytest.fixture
+def thunar(desk: Desk) -> Thunar:
+    """The menu of PCManFM does not offer to restore."""
+    return Thunar.at(desk.display, desk.mount.path)
+
+
+def test_what_was_trashed_stays_at_the_service_and_is_restored_as_it_was(desk: Desk, thunar: Thunar) -> None:
     ours = desk.write("ours.txt", b"our words\n")
     theirs = desk.foreign("theirs.txt", b"their words\n")
     at_service = desk.stored()
     desk.begin()
-    browser.reload()
+    thunar.reload()
     for name in ("ours.txt", "theirs.txt"):
-        browser.trash(name)
+        thunar.trash(name)
         eventually(lambda name=name: not (desk.mount.path / name).exists())
         assert desk.mount.xattr(f"{trash(desk)}/{name}", "state") == "alias"
     # A window on a mount that goes away is closed.
-    browser.go(desk.disk)
+    thunar.go(desk.disk)
     desk.mount.remount()
-    browser.show_trash()
+    thunar.show_trash()
     for name in ("ours.txt", "theirs.txt"):
-        browser.restore(name)
+        thunar.restore(name)
         eventually((desk.mount.path / name).exists)
     assert desk.ops() == []
     assert desk.stored() == at_service
@@ -33,13 +41,13 @@ def test_what_was_trashed_stays_at_the_service_and_is_restored_as_it_was(desk: D
     assert desk.ops() == ["content"]
 
 
-def test_a_folder_is_trashed_and_restored_with_all_that_is_in_it(desk: Desk, browser: Browser) -> None:
+def test_a_folder_is_trashed_and_restored_with_all_that_is_in_it(desk: Desk, thunar: Thunar) -> None:
     ids = {name: desk.write(name) for name in ("album/one.txt", "album/deep/two.txt")}
     desk.begin()
-    browser.trash("album")
+    thunar.trash("album")
     eventually(lambda: not (desk.mount.path / "album").exists())
-    browser.show_trash()
-    browser.restore("album")
+    thunar.show_trash()
+    thunar.restore("album")
     eventually((desk.mount.path / "album/deep/two.txt").exists)
     assert desk.ops() == []
     assert {name: desk.mount.xattr(name, "id") for name in ids} == ids
