@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self
@@ -57,20 +56,19 @@ class Browser(Program):
 
     def go(self, folder: Path) -> None:
         """Show a folder by typing its path."""
-        self.keys("ctrl+l")
-        self.keys("ctrl+a")
-        self.write(str(folder))
-        self._press_until("Return", lambda: self._window(folder.name) is not None)
-
-    def _press_until(self, key: str, is_done: Callable[[], bool]) -> None:
-        # The first Return may only choose what was offered to complete the path.
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
-            self.keys(key)
-            with suppress(AssertionError):
-                eventually(is_done, 3)
-                return
-        raise AssertionError(f"{key} did nothing: {self.titles()}")
+            self.keys("ctrl+l")
+            self.keys("ctrl+a")
+            self.write(str(folder))
+            # The first Return may only choose what was offered to complete the path.
+            for _ in range(2):
+                self.keys("Return")
+                with suppress(AssertionError):
+                    self.wait_for_title(folder.name, timeout=4)
+                    return
+            self.keys("Escape")
+        raise AssertionError(f"{folder} is not shown: {self.titles()}")
 
     def reload(self) -> None:
         """Look again: what comes from the service by itself is not announced."""
