@@ -11,15 +11,11 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from remotefs.place_kinds import Address, CommandLine, CredentialName, FilePath, ListenAddress
 from remotefs.setting_kinds import (
-    Address,
-    CommandLine,
-    CredentialName,
-    FilePath,
     Flag,
     Id,
     Kind,
-    ListenAddress,
     Number,
     Part,
     Patterns,

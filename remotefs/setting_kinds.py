@@ -6,21 +6,16 @@ from the environment or a flag.
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 import math
 import re
-import shlex
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
 
 from remotefs.units import SIZE_UNITS, TIME_UNITS, parse_size, parse_time, size_text, time_text
 
 # The most of a wrong value that a message shows.
 _SHOWN_CHARACTERS = 80
-_CREDENTIAL = re.compile(r"[A-Za-z0-9._-]{1,255}")
 # Slower ones would make every piece of a file wait for seconds.
 _LEAST_RATE, _MOST_RATE = 1 << 10, 1 << 40
 _PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -221,114 +216,6 @@ class Id(Kind):
         return value
 
 
-class Address(Kind):
-    """The address of a service. A wrong one is not shown: it may hold a password."""
-
-    is_secret = True
-
-    @property
-    def allowed(self) -> str:
-        """Return its shape."""
-        return "an address such as https://api.anthropic.com, without a user, a password, a query or a fragment"
-
-    def read(self, value: object) -> str:
-        """Return the address as it is written."""
-        if not isinstance(value, str):
-            raise ValueError("not a text")  # noqa: TRY004 - the caller's only error
-        text = value.strip()
-        if not text.isprintable() or any(mark in text for mark in " @?#\\"):
-            raise ValueError("more than an address")
-        parts = urlsplit(text)
-        # The port is read, and so checked, here; urlsplit does not look at it.
-        if parts.scheme.lower() not in {"http", "https"} or not parts.hostname or parts.port == 0:
-            raise ValueError("not an address")
-        return text
-
-
-class FilePath(Kind):
-    """The path of a file, which need not be there yet."""
-
-    @property
-    def allowed(self) -> str:
-        """Return its shape."""
-        return "an absolute path, or one that begins with ~/"
-
-    def read(self, value: object) -> str:
-        """Return the path as it is written."""
-        if not isinstance(value, str) or not value.startswith(("/", "~/")) or not value.isprintable():
-            raise ValueError("not a path")
-        return value
-
-
-class CommandLine(Kind):
-    """A program and its arguments, which no shell reads. A wrong one is not shown: it may hold a secret."""
-
-    is_secret = True
-
-    @property
-    def allowed(self) -> str:
-        """Return its shape."""
-        return 'a program and its arguments, such as "pass show remotefs" or ["pass", "show", "remotefs"]'
-
-    def read(self, value: object) -> tuple[str, ...]:
-        """Return the words; a text is split at blanks, with quotes as in a shell."""
-        words = shlex.split(value) if isinstance(value, str) else _list(value)
-        texts = tuple(word for word in words if isinstance(word, str) and word.isprintable())
-        if not texts or len(texts) != len(words) or not texts[0].strip():
-            raise ValueError("not a command")
-        return texts
-
-
-class CredentialName(Kind):
-    """The name of a credential of systemd."""
-
-    @property
-    def allowed(self) -> str:
-        """Return its shape."""
-        return "a name of letters, digits, `.`, `_` and `-`, as LoadCredential= of the unit has it"
-
-    def read(self, value: object) -> str:
-        """Return the name."""
-        if not isinstance(value, str) or not _CREDENTIAL.fullmatch(value) or value in {".", ".."}:
-            raise ValueError("not the name of a credential")
-        return value
-
-
-class ListenAddress(Kind):
-    """A place on this machine that others can connect to, or none."""
-
-    @property
-    def allowed(self) -> str:
-        """Return their shapes."""
-        return (
-            "unix:PATH (a name without / is in the state folder), or an address of this machine alone with its port, "
-            "such as 127.0.0.1:9464; empty for none"
-        )
-
-    def read(self, value: object) -> str:
-        """Return the address as it is written."""
-        if not isinstance(value, str):
-            raise ValueError("not a text")  # noqa: TRY004 - the caller's only error
-        if value:
-            listen_address(value)
-        return value
-
-
-def listen_address(text: str) -> Path | tuple[str, int]:
-    """Return the path of a unix socket, or the loopback address and the port, that `text` names. Raises ValueError."""
-    if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        if not path.isprintable() or path in {"", ".", ".."} or ("/" in path and not path.startswith("/")):
-            raise ValueError("not a path")
-        return Path(path)
-    host, _, port = text.rpartition(":")
-    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
-    # It raises ValueError for a name, which another machine might have.
-    if not ipaddress.ip_address(host).is_loopback:
-        raise ValueError("not of this machine alone")
-    return host, int(_within(_whole(port), 1, 65_535))
-
-
 class Patterns(Kind):
     """Shell patterns on one name; there may be none."""
 
@@ -339,8 +226,8 @@ class Patterns(Kind):
 
     def read(self, value: object) -> tuple[str, ...]:
         """Return the patterns."""
-        patterns = tuple(pattern for pattern in _list(value) if isinstance(pattern, str))
-        if len(patterns) != len(_list(value)) or not all(map(_is_pattern, patterns)):
+        patterns = tuple(pattern for pattern in list_of(value) if isinstance(pattern, str))
+        if len(patterns) != len(list_of(value)) or not all(map(_is_pattern, patterns)):
             raise ValueError("not patterns")
         return patterns
 
@@ -363,7 +250,7 @@ class Times(Kind):
 
     def read(self, value: object) -> tuple[float, ...]:
         """Return the times in seconds."""
-        times = tuple(map(self.each.read, _list(value)))
+        times = tuple(map(self.each.read, list_of(value)))
         if not 1 <= len(times) <= self.most or any(later <= one for one, later in itertools.pairwise(times)):
             raise ValueError("none, too many, or out of order")
         return times
@@ -389,7 +276,7 @@ class TimesByPattern(Kind):
 
     def read(self, value: object) -> tuple[tuple[str, float], ...]:
         """Return the pairs of a pattern and its seconds."""
-        pairs = list(value.items()) if isinstance(value, dict) else _list(value)
+        pairs = list(value.items()) if isinstance(value, dict) else list_of(value)
         return tuple(map(self._pair, pairs))
 
     def split(self, text: str) -> object:
@@ -437,7 +324,8 @@ def _within(value: int | float, least: float, most: float) -> int | float:
     return value
 
 
-def _list(value: object) -> list[object]:
+def list_of(value: object) -> list[object]:
+    """Return the parts of a value of several. Raises ValueError."""
     if not isinstance(value, list | tuple):
         raise ValueError("not a list")  # noqa: TRY004 - the caller's only error
     return list(value)

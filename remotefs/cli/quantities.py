@@ -7,7 +7,8 @@ from functools import partial
 import typer
 
 from remotefs.config import EXPIRY
-from remotefs.setting_kinds import Id, Kind, ListenAddress, Number, Rate, Size, Text, Time
+from remotefs.place_kinds import ListenAddress
+from remotefs.setting_kinds import Id, Kind, Number, Rate, Size, Text, Time
 
 _DAY_S = 86_400.0
 

@@ -29,7 +29,7 @@ from remotefs.mount.opening import count_left, opened_database, put_away, save_n
 from remotefs.mount.service_status import ServiceStatus
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.mount.subdir import begin_view
-from remotefs.setting_kinds import listen_address
+from remotefs.place_kinds import listen_address
 
 _log = logging.getLogger(__name__)
 EXIT_WORK_LEFT = 3
