@@ -220,8 +220,11 @@ def put_completions(tree: Path) -> None:
 def compile_bytecode(tree: Path) -> None:
     """Compile all modules, so that nobody compares the bytecode with the sources or writes it again."""
     site = tree / HOME / "lib"
+    # Beside the sources, wherever the caller keeps its own.
+    here = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     run(
-        PYTHON, "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", tree, "-p", "/", site
+        PYTHON, "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", tree, "-p", "/", site,
+        env=here,
     )  # fmt: skip
 
 

@@ -93,11 +93,11 @@ class ServiceStatus:
         counts = journal.counts()
         others = counts.get(IntentKind.DELETE, 0)
         files = sum(counts.values()) - others
-        return Work(files, self._bytes_left() if files <= _MOST_SUMMED else None, others)
+        return Work(files, self._bytes_left(files) if files <= _MOST_SUMMED else None, others)
 
-    def _bytes_left(self) -> int:
+    def _bytes_left(self, files: int) -> int:
         sent = sum(upload.sent_bytes for upload in self._parts.in_flight.under_way.values())
-        return max(0, self._parts.journal.upload_bytes(_MOST_SUMMED) - sent)
+        return max(0, self._parts.journal.upload_bytes(_MOST_SUMMED, files) - sent)
 
     def _eta_s(self, work: Work) -> float | None:
         left = work.size_bytes or work.files + work.others

@@ -130,8 +130,8 @@ class Journal:
         rows = {kind: self._db.one("SELECT count(*) FROM intent WHERE kind = ?", (kind,)) for kind in IntentKind}
         return {kind: row[0] for kind, row in rows.items() if row and row[0]}
 
-    def upload_bytes(self, at_most: int) -> int:
-        """Return the bytes of the files to upload. Of more than `at_most` of them, the mean size of those counts."""
+    def upload_bytes(self, at_most: int, uploads: int) -> int:
+        """Return the bytes of the `uploads` files to upload: of more than `at_most`, the mean size of those counts."""
         row = self._db.one(
             "SELECT count(*), coalesce(sum(size), 0) FROM (SELECT inode.size FROM intent JOIN inode USING (ino) "
             "WHERE kind != 'delete' LIMIT ?)",
@@ -139,10 +139,7 @@ class Journal:
         )
         assert row is not None
         added, size = int(row[0]), int(row[1])
-        if added < at_most:
-            return size
-        uploads = sum(count for kind, count in self.counts().items() if kind is not IntentKind.DELETE)
-        return size * uploads // max(added, 1)
+        return size if added < at_most else size * uploads // max(added, 1)
 
     def replacing_count(self) -> int:
         """Return the number of uploads after which ids are deleted that they replace."""

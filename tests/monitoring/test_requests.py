@@ -172,8 +172,8 @@ async def test_bytes_to_upload_are_added_up_and_of_very_many_files_estimated(
     tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
 ) -> None:
     async with running(tmp_path, server, working=False, durability="local") as host:
-        assert host.parts.journal.upload_bytes(100) == 0
+        assert host.parts.journal.upload_bytes(100, 0) == 0
         for number in range(8):
             await host.write(f"f{number}", TEXT)
-        assert host.parts.journal.upload_bytes(100) == 8 * len(TEXT)
-        assert host.parts.journal.upload_bytes(5) == 8 * len(TEXT)
+        assert host.parts.journal.upload_bytes(100, 8) == 8 * len(TEXT)
+        assert host.parts.journal.upload_bytes(5, 8) == 8 * len(TEXT)
