@@ -24,7 +24,7 @@ stop:            ## unmount ./mnt and stop the local server
 test: setup-dev      ## run every test but the long ones, including those on real mounts
 	@scripts/test-tools.sh
 	@scripts/test-envs.sh
-	$(PYTEST) -m "not long and not desktop" -n 3 --dist worksteal $(ARGS)
+	$(PYTEST) -m "not long and not desktop" -n 4 --dist worksteal $(ARGS)
 
 coverage: setup-dev  ## the same at half the speed, and list the branches that no test takes, also in mounts' processes
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,15 +24,16 @@ def test_a_dead_and_a_hung_mount_hide_nothing_of_the_others(make_mount: MakeMoun
     dead.kill()
     hung.signal(signal.SIGSTOP)
     try:
-        listed = remotefs("status", "--json")
+        # Both wait for the hung one: together.
+        with ThreadPoolExecutor() as pool:
+            listed, shown = pool.map(lambda words: remotefs(*words), [("status", "--json"), ("status",)])
         answers = {answer["mountpoint"]: answer for answer in map(json.loads, listed.stdout.splitlines())}
         assert answers[str(alive.path)]["pid"] == alive.pid
         assert "lost its process" in answers[str(dead.path)]["error"]
         assert "hangs" in answers[str(hung.path)]["error"]
         assert listed.returncode == 1
-        shown = remotefs("status").stdout
-        assert all(str(mount.path) in shown for mount in (dead, hung, alive))
-        flushed = remotefs("flush", dead.path, hung.path, alive.path, "--timeout", 5)
+        assert all(str(mount.path) in shown.stdout for mount in (dead, hung, alive))
+        flushed = remotefs("flush", dead.path, hung.path, alive.path, "--timeout", 2)
         assert flushed.returncode == 1
         assert _told(flushed.stderr, dead.path, hung.path) == [True, True]
         assert not _told(flushed.stderr, alive.path)[0]
