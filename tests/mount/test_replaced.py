@@ -77,6 +77,7 @@ def commands(mounted: Mounted, outside: Path) -> list[tuple[object, ...]]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.mount
 def test_h7_a_mount_loads_nothing_after_its_start(
     tmp_path: Path, server: FaultyServer, mounted: Mounted, flag: Path

@@ -15,6 +15,7 @@ from tests.mount.conftest import MakeMount
 from tests.mount.support import detach, is_mounted, remotefs
 
 
+@pytest.mark.long
 def test_a_dead_and_a_hung_mount_hide_nothing_of_the_others(make_mount: MakeMount) -> None:
     """One mount's process was killed, another's stands still, the third works."""
     # The kernel answers nothing of the hung one from its cache.
