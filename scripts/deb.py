@@ -46,6 +46,11 @@ COMPLETIONS = {
     "zsh": "usr/share/zsh/vendor-completions/_remotefs",
     "fish": "usr/share/fish/vendor_completions.d/remotefs.fish",
 }
+UNITS = {"usr/lib/systemd/system/remotefs@.service": True, "usr/lib/systemd/user/remotefs@.service": False}
+PRINT_UNIT = (
+    "from remotefs.cli.units_text import template_text\n"
+    "print(template_text(['/usr/bin/remotefs'], is_system={is_system}), end='')"
+)
 # Why lintian is not obeyed.
 OVERRIDES = """\
 # An environment of its own, whose bytecode is compiled once: no program has to write into /usr for that.
@@ -204,17 +209,27 @@ def settle_environment(tree: Path) -> None:
 
 def put_completions(tree: Path) -> None:
     """Put in what `remotefs completion SHELL` prints; say so if it prints nothing."""
+    for shell, place in COMPLETIONS.items():
+        put_printed(tree, place, "-m", "remotefs", "completion", shell)
+
+
+def put_units(tree: Path) -> None:
+    """Put in the templates of units, for `systemctl enable --now remotefs@PATH` (systemd-escape --path)."""
+    for place, is_system in UNITS.items():
+        put_printed(tree, place, "-c", PRINT_UNIT.format(is_system=is_system))
+
+
+def put_printed(tree: Path, place: str, *words: str) -> None:
+    """Put in what the tree's Python prints; say so if it fails."""
     # The environment's own interpreter is found only where it will be installed.
     (site,) = (tree / HOME / "lib").glob("python3*/site-packages")
     env = {**os.environ, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"}
-    for shell, place in COMPLETIONS.items():
-        program = (PYTHON, "-m", "remotefs", "completion", shell)
-        printed = subprocess.run(program, env=env, cwd="/", capture_output=True, text=True, check=False)
-        if printed.returncode:
-            print(f"the package has no completion for {shell}: {printed.stderr.strip()}", file=sys.stderr)
-            continue
-        (tree / place).parent.mkdir(parents=True, exist_ok=True)
-        (tree / place).write_text(printed.stdout, encoding="utf-8")
+    printed = subprocess.run((PYTHON, *words), env=env, cwd="/", capture_output=True, text=True, check=False)
+    if printed.returncode:
+        print(f"the package lacks {place}: {printed.stderr.strip()}", file=sys.stderr)
+        return
+    (tree / place).parent.mkdir(parents=True, exist_ok=True)
+    (tree / place).write_text(printed.stdout, encoding="utf-8")
 
 
 def compile_bytecode(tree: Path) -> None:
@@ -363,6 +378,7 @@ def main() -> None:
         facts = facts_here(tree)
         put_documents(tree, facts)
         put_completions(tree)
+        put_units(tree)
         compile_bytecode(tree)
         print(pack(tree, facts, options.to.absolute()), file=sys.stdout)
 

@@ -25,7 +25,10 @@ def made_tree(folder: Path) -> Path:
     site = home / "lib" / "python3.11" / "site-packages"
     (site / "small").mkdir(parents=True)
     (site / "small" / "__init__.py").write_text("x = 1\n")
-    (site / "remotefs").mkdir()
+    (site / "remotefs" / "cli").mkdir(parents=True)
+    (site / "remotefs" / "cli" / "units_text.py").write_text(
+        "def template_text(program, *, is_system):\n    return f'{program[0]} for all: {is_system}\\n'\n"
+    )
     (site / "remotefs" / "__main__.py").write_text(
         "import sys\nsys.exit('no such shell') if sys.argv[2] == 'fish' else print(f'# for {sys.argv[2]}')\n"
     )
@@ -52,6 +55,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     deb.settle_environment(tree)
     deb.put_documents(tree, FACTS)
     deb.put_completions(tree)
+    deb.put_units(tree)
     deb.compile_bytecode(tree)
     return deb.pack(tree, FACTS, folder / "dist")
 
@@ -81,6 +85,9 @@ def test_it_has_its_place_and_its_programs_and_nothing_of_the_machine(package: P
     assert (out / "usr/share/man/man1/remotefs.1.gz").exists()
     assert (out / deb.COMPLETIONS["bash"]).read_text() == "# for bash\n"
     assert not (out / deb.COMPLETIONS["fish"]).exists()
+    assert [(out / place).read_text() for place in deb.UNITS] == [
+        f"/usr/bin/remotefs for all: {is_system}\n" for is_system in (True, False)
+    ]
     assert not [path for path in out.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o022]
 
 
