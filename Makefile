@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times, so its bytecode is compiled once and kept.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup setup-dev run stop test coverage test-user test-long check format lint lock bench conformance soak clean
+.PHONY: help setup setup-dev run stop test coverage test-user test-desktop test-long check format lint reference lock bench conformance soak dist deb clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -24,7 +24,7 @@ stop:            ## unmount ./mnt and stop the local server
 test: setup-dev      ## run every test but the long ones, including those on real mounts
 	@scripts/test-tools.sh
 	@scripts/test-envs.sh
-	$(PYTEST) -m "not long" -n 3 --dist worksteal $(ARGS)
+	$(PYTEST) -m "not long and not desktop" -n 4 --dist worksteal $(ARGS)
 
 coverage: setup-dev  ## the same at half the speed, and list the branches that no test takes, also in mounts' processes
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*
@@ -32,6 +32,10 @@ coverage: setup-dev  ## the same at half the speed, and list the branches that n
 
 test-long: setup-dev ## run for hours: random runs against the model, every crash point, outages, ten thousand faulty uploads
 	$(PYTEST) -m long --timeout 3600 $(ARGS)
+
+test-desktop: setup-dev ## use a mount in Thunar and PCManFM, by keys and mouse on a screen in memory
+	@scripts/desktop-tools.sh
+	$(PYTEST) -m desktop tests/desktop $(ARGS)
 
 test-user: setup-dev ## run `make run` and a sample of the tests as an ordinary user; root creates one for that
 	@scripts/test-as-user.sh $(ARGS)
@@ -50,6 +54,9 @@ lint: setup-dev      ## check format, lint, types and import layers without rewr
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+reference: setup-dev ## rewrite the man pages and docs/cli.md from the commands themselves
+	$(BIN)/python scripts/reference.py
+
 lock: setup-dev      ## resolve the dependencies again and rewrite the lock files
 	@scripts/lock.sh
 
@@ -66,6 +73,12 @@ soak: setup-dev      ## let two mounts work on a faulty service for an hour; wri
 	@scripts/install.sh $(BIN)/python requirements-bench.lock
 	$(BIN)/python scripts/soak.py --to docs/benchmarks/soak.md $(ARGS); result=$$?; \
 	$(BIN)/python scripts/soak_plot.py docs/benchmarks/soak.csv && exit $$result
+
+dist: setup          ## build the wheel and the archive of the sources in dist/
+	$(BIN)/python -m hatchling build -d dist
+
+deb: setup           ## build a Debian package for the release of Debian that runs this, in dist/
+	@python3 scripts/deb.py
 
 clean: stop      ## remove everything that make created
 	rm -rf .venv .envs .run .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,14 +11,15 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from remotefs.place_kinds import Address, CommandLine, CredentialName, FilePath, ListenAddress
 from remotefs.setting_kinds import (
-    Address,
     Flag,
     Id,
     Kind,
     Number,
     Part,
     Patterns,
+    Rate,
     Size,
     Time,
     Times,
@@ -30,6 +31,8 @@ Shape = Literal["auto", "ga", "beta"]
 Durability = Literal["remote", "local", "strict"]
 TextType = Literal["plain", "exact"]
 UnreadableMode = Literal["stored", "no-read"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["plain", "json", "journald"]
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -45,12 +48,16 @@ DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 
 class Secret:
-    """A string that no repr, log or traceback shows; `reveal()` returns it."""
+    """A string that no repr, log or traceback shows; `reveal()` returns it.
 
-    __slots__ = ("_value",)
+    `origin` is the place that it comes from, for a message: a variable, a file with its line, a command.
+    """
 
-    def __init__(self, value: str) -> None:
+    __slots__ = ("_value", "origin")
+
+    def __init__(self, value: str, origin: str | None = None) -> None:
         self._value = value
+        self.origin = origin
 
     def reveal(self) -> str:
         """Return the secret itself, for the header that carries it."""
@@ -121,6 +128,12 @@ class ServiceConfig(Section, frozen=True, kw_only=True):
     api_key: Annotated[Secret | None, SecretText()] = None
     # `Authorization: Bearer`.
     auth_token: Annotated[Secret | None, SecretText()] = None
+    # Other sources of the key, read at the start and after a 401; `remotefs/keys.py`.
+    key_file: Annotated[str | None, FilePath()] = None
+    # Its first line of output is the key. A list, because no shell takes part.
+    key_command: Annotated[tuple[str, ...] | None, CommandLine()] = None
+    # A credential that systemd hands to the process (LoadCredential=); `setting_sources` makes a path of it.
+    key_credential: Annotated[str | None, CredentialName()] = None
     workspace_id: Annotated[str | None, Id()] = None
     # Extra request headers, from ANTHROPIC_CUSTOM_HEADERS; a Secret each, for people put tokens there.
     custom_headers: Annotated[tuple[tuple[str, Secret], ...], Headers()] = ()
@@ -136,6 +149,9 @@ class ServiceConfig(Section, frozen=True, kw_only=True):
     read_wait_s: Annotated[float, Time(0.1, DAY_S)] = 10.0
     # None: the limit of the shape (500 in GA, 100 in beta); 0: no limit.
     requests_per_minute: Annotated[int | None, Number(0, 1_000_000)] = None
+    # The bytes of files alone, headers and listings not counted: a file server shares its link with others.
+    upload_rate: Annotated[int, Rate()] = 0
+    download_rate: Annotated[int, Rate()] = 0
     # The service refuses more with 413; whether its MB are 10^6 or 2^20 is not documented.
     max_file_bytes: Annotated[int, Size(1, TIB)] = 500 * MIB
     # What an organization may store, by the vendor's guide; no reply tells. `df` shows no more free. 0: no bound.
@@ -221,11 +237,12 @@ class RefreshConfig(Section, frozen=True, kw_only=True):
 
 
 class NamesConfig(Section, frozen=True, kw_only=True):
-    """The two lists of N6, as shell patterns on one name, and the mode of files that cannot be read here (M8)."""
+    """The two lists of N6, as shell patterns on one name, what is hidden, and the mode of unreadable files (M8)."""
 
     # `no-read`: without read bits. Then the kernel refuses `user.*` attributes of such a file to all but root.
     unreadable_mode: Annotated[UnreadableMode, Word(get_args(UnreadableMode))] = "stored"
-
+    # Names that the mount does not show. Nothing is changed or removed because of it, and none can be made there.
+    hidden: Annotated[tuple[str, ...], Patterns()] = ()
     never_uploaded: Annotated[tuple[str, ...], Patterns()] = (
         ".DS_Store", "._*", "Thumbs.db", "desktop.ini", ".directory", ".nfs*", ".fuse_hidden*", ".Trash-*",
     )  # fmt: skip
@@ -261,6 +278,24 @@ class MountConfig(Section, frozen=True, kw_only=True):
     takeover_wait_s: Annotated[float, Time(0, HOUR_S)] = 10.0
 
 
+class LogConfig(Section, frozen=True, kw_only=True):
+    """What a mount writes down of itself (H4)."""
+
+    # `info` tells a life: start, connection, refusals, a summary each hour, end.
+    level: Annotated[LogLevel, Word(get_args(LogLevel))] = "info"
+    # `json`: an object a line. `journald`: to the journal, and in plain lines to the file.
+    format: Annotated[LogFormat, Word(get_args(LogFormat))] = "plain"
+    # A line for each request of the kernel, in a file of its own.
+    access: Annotated[bool, Flag()] = False
+
+
+class MetricsConfig(Section, frozen=True, kw_only=True):
+    """Figures for Prometheus (H5)."""
+
+    # Empty: nowhere. They name the account and how much it holds, so only this machine may ask.
+    listen: Annotated[str, ListenAddress()] = ""
+
+
 class Config(Section, frozen=True, kw_only=True):
     """All sections."""
 
@@ -271,3 +306,5 @@ class Config(Section, frozen=True, kw_only=True):
     refresh: RefreshConfig = RefreshConfig()
     names: NamesConfig = NamesConfig()
     mount: MountConfig = MountConfig()
+    log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()

@@ -10,6 +10,7 @@
     ├── RefusedError                    the service answered with a refusal
     │   ├── BadRequest                  400: StorageQuotaExceeded, NotDownloadable
     │   ├── AuthenticationFailed        401
+    │   ├── KeyReplaced                 401, and another key is in use since: the same request will do
     │   ├── BillingProblem              402
     │   ├── PermissionRefused           403
     │   ├── RemoteNotFound              404: FileExpired
@@ -166,6 +167,10 @@ class NotDownloadable(BadRequest):
 
 class AuthenticationFailed(RefusedError):
     """401: the key is wrong or missing."""
+
+
+class KeyReplaced(RefusedError):
+    """401 with a key that another one has replaced since: the service has done nothing, and would now."""
 
 
 class BillingProblem(RefusedError):

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from remotefs.units import SIZE_UNITS, TIME_UNITS, parse_size, parse_time, size_text, time_text
 
 # The most of a wrong value that a message shows.
 _SHOWN_CHARACTERS = 80
+# Slower ones would make every piece of a file wait for seconds.
+_LEAST_RATE, _MOST_RATE = 1 << 10, 1 << 40
+_PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+# int() reads no more digits than these of a text.
+_WHOLE = re.compile(r"\d{1,4000}", re.ASCII)
+_MOST_BITS = 1000
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
@@ -96,6 +102,22 @@ class Size(Kind):
         return int(_within(size, self.least, self.most))
 
 
+class Rate(Kind):
+    """Bytes per second; 0 for no limit."""
+
+    @property
+    def allowed(self) -> str:
+        """Return the range and the units."""
+        least, most = size_text(_LEAST_RATE), size_text(_MOST_RATE)
+        return f"bytes per second from {least} to {most}, such as 10M or 10M/s, or 0 for no limit ({SIZE_UNITS})"
+
+    def read(self, value: object) -> int:
+        """Return the bytes per second."""
+        text = value.strip().removesuffix("/s") if isinstance(value, str) else None
+        rate = _whole(value if text is None else parse_size(text))
+        return rate and int(_within(rate, _LEAST_RATE, _MOST_RATE))
+
+
 @dataclass(frozen=True)
 class Number(Kind):
     """A whole number."""
@@ -164,6 +186,21 @@ class Flag(Kind):
         return word in _TRUE
 
 
+class Text(Kind):
+    """A text that is not empty."""
+
+    @property
+    def allowed(self) -> str:
+        """Return its shape."""
+        return "a text that is not empty"
+
+    def read(self, value: object) -> str:
+        """Return the text."""
+        if not isinstance(value, str) or not value:
+            raise ValueError("no text")
+        return value
+
+
 class Id(Kind):
     """An id that a header carries."""
 
@@ -179,30 +216,6 @@ class Id(Kind):
         return value
 
 
-class Address(Kind):
-    """The address of a service. A wrong one is not shown: it may hold a password."""
-
-    is_secret = True
-
-    @property
-    def allowed(self) -> str:
-        """Return its shape."""
-        return "an address such as https://api.anthropic.com, without a user, a password, a query or a fragment"
-
-    def read(self, value: object) -> str:
-        """Return the address as it is written."""
-        if not isinstance(value, str):
-            raise ValueError("not a text")  # noqa: TRY004 - the caller's only error
-        text = value.strip()
-        if not text.isprintable() or any(mark in text for mark in " @?#\\"):
-            raise ValueError("more than an address")
-        parts = urlsplit(text)
-        # The port is read, and so checked, here; urlsplit does not look at it.
-        if parts.scheme.lower() not in {"http", "https"} or not parts.hostname or parts.port == 0:
-            raise ValueError("not an address")
-        return text
-
-
 class Patterns(Kind):
     """Shell patterns on one name; there may be none."""
 
@@ -213,8 +226,8 @@ class Patterns(Kind):
 
     def read(self, value: object) -> tuple[str, ...]:
         """Return the patterns."""
-        patterns = tuple(pattern for pattern in _list(value) if isinstance(pattern, str))
-        if len(patterns) != len(_list(value)) or not all(map(_is_pattern, patterns)):
+        patterns = tuple(pattern for pattern in list_of(value) if isinstance(pattern, str))
+        if len(patterns) != len(list_of(value)) or not all(map(_is_pattern, patterns)):
             raise ValueError("not patterns")
         return patterns
 
@@ -237,7 +250,7 @@ class Times(Kind):
 
     def read(self, value: object) -> tuple[float, ...]:
         """Return the times in seconds."""
-        times = tuple(map(self.each.read, _list(value)))
+        times = tuple(map(self.each.read, list_of(value)))
         if not 1 <= len(times) <= self.most or any(later <= one for one, later in itertools.pairwise(times)):
             raise ValueError("none, too many, or out of order")
         return times
@@ -263,7 +276,7 @@ class TimesByPattern(Kind):
 
     def read(self, value: object) -> tuple[tuple[str, float], ...]:
         """Return the pairs of a pattern and its seconds."""
-        pairs = list(value.items()) if isinstance(value, dict) else _list(value)
+        pairs = list(value.items()) if isinstance(value, dict) else list_of(value)
         return tuple(map(self._pair, pairs))
 
     def split(self, text: str) -> object:
@@ -278,11 +291,7 @@ class TimesByPattern(Kind):
 
 
 def _is_plain(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return _PLAIN.fullmatch(text.strip()) is not None
 
 
 def _is_pattern(pattern: str) -> bool:
@@ -292,14 +301,18 @@ def _is_pattern(pattern: str) -> bool:
 def _number(value: object) -> int | float:
     """Return a number as it is, or read from a text. Raises ValueError for everything else, nan among it."""
     if isinstance(value, str):
-        value = float(value)
+        # float() takes digits of all scripts, and underscores between them.
+        value = float(value) if _is_plain(value) else math.nan
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # nan alone
         raise ValueError("not a number")
+    # Larger than any setting, and than what a float can hold.
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ValueError("a huge number")
     return value
 
 
 def _whole(value: object) -> int:
-    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else _number(value)
+    number = int(value) if isinstance(value, str) and _WHOLE.fullmatch(value.strip()) else _number(value)
     if isinstance(number, float) and not (math.isfinite(number) and number.is_integer()):
         raise ValueError("not a whole number")
     return int(number)
@@ -311,7 +324,8 @@ def _within(value: int | float, least: float, most: float) -> int | float:
     return value
 
 
-def _list(value: object) -> list[object]:
+def list_of(value: object) -> list[object]:
+    """Return the parts of a value of several. Raises ValueError."""
     if not isinstance(value, list | tuple):
         raise ValueError("not a list")  # noqa: TRY004 - the caller's only error
     return list(value)

@@ -53,6 +53,7 @@ LARGE = 24 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 # The most that is asked for at once. A listing may claim any size.
 _READ_BYTES = 64 << 20
+PLAIN = FuseOptions()
 Steps = Callable[[], list[str]]
 
 
@@ -132,6 +133,7 @@ async def running(
     change: Callable[[Config], Config] = lambda config: config,
     wall: Callable[[], int] | None = None,
     machine: Machine | None = None,
+    options: FuseOptions = PLAIN,
     **writeback: Any,
 ) -> AsyncIterator[Host]:
     """The parts on `folder/state`, recovered; with `working` their workers run. At the end all tasks are cancelled.
@@ -143,7 +145,7 @@ async def running(
     state_dir = folder / state
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     chosen = settings(state_dir, server.url, key=key, **writeback)
-    chosen = MountSettings(chosen.mountpoint, state_dir, change(chosen.config), chosen.options)
+    chosen = MountSettings(chosen.mountpoint, state_dir, change(chosen.config), options)
     database = Database(state_dir / "state.db")
     try:
         if wall is not None:

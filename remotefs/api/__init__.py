@@ -34,6 +34,9 @@ The decisions:
   bounds, and a reply that makes no sense is refused whole (ReplyBroken). One odd entry must not keep a listing from
   being read: decoration gets a safe value, and an entry that cannot be used is left out; its page says so, because it
   must not look like a deleted file (S4). Range is undocumented, so a download reports where its body really starts.
+* Bandwidth is shared evenly. Where a limit is set, each stream of a file takes small slices of it in turn
+  (`bandwidth`), one that has had little before the others. The wait for a slice is marked on the ticket as the wait for
+  the budget is, and no timeout of a connection runs meanwhile.
 * Every reply ends. What comes before a body has a bound in bytes and one timeout for all of it (`large_reads`), a JSON
   body the time of a request (`exchange`), a packed body must bring content, and pieces that came together leave other
   tasks their turn (`download`). Only the body of a download may take as long as it makes progress.

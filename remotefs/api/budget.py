@@ -73,12 +73,13 @@ class Ticket:
     such a wait last ended or an answer last came, in seconds of the budget's clock.
     """
 
-    __slots__ = ("_priority", "fresh_at", "is_waiting")
+    __slots__ = ("_held_s", "_held_since", "_priority", "fresh_at", "is_waiting")
 
     def __init__(self, priority: Priority) -> None:
         self._priority = priority
         self.is_waiting = False
         self.fresh_at = -math.inf
+        self._held_s = self._held_since = 0.0
 
     @property
     def priority(self) -> Priority:
@@ -92,12 +93,17 @@ class Ticket:
     @contextmanager
     def waiting(self, clock: Callable[[], float] = trio.current_time) -> Iterator[None]:
         """Mark the request as held back on this side for the duration of the block; set `fresh_at` at its end."""
-        self.is_waiting = True
+        self.is_waiting, self._held_since = True, clock()
         try:
             yield
         finally:
             self.is_waiting = False
             self.fresh_at = clock()
+            self._held_s += self.fresh_at - self._held_since
+
+    def held_s(self, now: float) -> float:
+        """Return the seconds that the request has been held back on this side up to `now`."""
+        return self._held_s + (now - self._held_since if self.is_waiting else 0.0)
 
 
 class TokenBucket:

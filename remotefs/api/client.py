@@ -15,18 +15,29 @@ from types import TracebackType
 from typing import Literal, Self, TypeVar
 
 from remotefs.api import models
-from remotefs.api.budget import BETA_LIMIT_PER_MINUTE, Budget
-from remotefs.api.download import Download, Floor, range_header, shows_ranges, span_of
+from remotefs.api.bandwidth import Bandwidth
+from remotefs.api.budget import BETA_LIMIT_PER_MINUTE, Budget, Ticket
+from remotefs.api.download import Download, Floor, Turns, range_header, shows_ranges, span_of
 from remotefs.api.exchange import Call, Exchange, OnAccount, Whom, even_chance
 from remotefs.api.http import httpx
 from remotefs.api.models import Account, FileMetadata, Page, check_id
 from remotefs.api.multipart import upload_form
 from remotefs.api.pagination import Walk
+from remotefs.api.traffic import Traffic
 from remotefs.api.transport import timeouts
 from remotefs.api.upload import UploadBody, UploadSource, after_all_sent
 from remotefs.clocks import ServiceClock
 from remotefs.config import MIB, ServiceConfig, Shape
-from remotefs.errors import InvalidArgument, RefusedError, RemoteNotFound, ReplyBroken, TransportError
+from remotefs.credentials import KeyRing
+from remotefs.errors import (
+    AuthenticationFailed,
+    InvalidArgument,
+    KeyReplaced,
+    RefusedError,
+    RemoteNotFound,
+    ReplyBroken,
+    TransportError,
+)
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -44,11 +55,14 @@ _MOST_TOLD = 100
 class Client:
     """The client of the Files API; use it as an async context manager.
 
+    `config` may be a KeyRing, whose key can change: the client looks for another one after a 401.
     `on_account` is called before a reply is handed out, when the reply names another account than the last success did,
     and for the first success even if it names none; an exception from it ends the request. `on_heard` is called
     whenever the service sends something: the head of a reply, a piece of its body. `chance` returns a number in 0..1
     that spreads the waits between retries; `clock` learns the service's time. `learned` is the `asked_shape` that an
     earlier run found out; it counts where the setting is `auto`.
+
+    `uploads` and `downloads` have the limits of bandwidth, which can be changed at any time.
 
     Every method raises RefusedError or TransportError of `remotefs.errors`, after the retries of `retry.decide`. The
     constructor raises UsageError for settings that cannot work.
@@ -56,7 +70,7 @@ class Client:
 
     def __init__(
         self,
-        config: ServiceConfig,
+        config: ServiceConfig | KeyRing,
         budget: Budget,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -66,11 +80,14 @@ class Client:
         clock: ServiceClock | None = None,
         learned: Shape = "auto",
     ) -> None:
-        self._config = config
+        keys = config if isinstance(config, KeyRing) else KeyRing(config)
+        self._config = config = keys.service
         self._budget = budget
         self._exchange = Exchange(
-            config, budget, transport=transport, on_account=on_account, on_heard=on_heard, chance=chance, clock=clock
+            keys, budget, transport=transport, on_account=on_account, on_heard=on_heard, chance=chance, clock=clock
         )
+        self.uploads = Bandwidth(config.upload_rate)
+        self.downloads = Bandwidth(config.download_rate)
         self._shape: Shape = learned if config.shape == "auto" else config.shape
         # Whether requests carry the beta header. A gateway may refuse it and page its listing by ids all the same.
         self._asks_beta = self._shape == "beta"
@@ -95,6 +112,11 @@ class Client:
     def clock(self) -> ServiceClock:
         """Return the service's clock, as learned from the Date headers of replies."""
         return self._exchange.clock
+
+    @property
+    def traffic(self) -> Traffic:
+        """Return the counts of the requests so far."""
+        return self._exchange.traffic
 
     @property
     def shape(self) -> Shape:
@@ -184,22 +206,29 @@ class Client:
 
         `on_all_sent` is called once, as the last piece goes to the kernel. An upload that is cancelled before that has
         no effect; after it, only the reply tells whether the file exists. Once the kernel has taken the last piece,
-        nothing is sent again and `source` is not read again: the caller repeats after RateLimited and Overloaded.
+        nothing is sent again and `source` is not read again: the caller repeats after RateLimited, Overloaded
+        and KeyReplaced.
         Raises AmbiguousOutcome when the file may exist now (W6), LocalError when the source fails.
         """
         beta = await self._is_beta(priority)
         # Several attempts may reach their last piece; only the first of them reports it.
         tell_once = functools.cache(on_all_sent) if on_all_sent is not None else None
+        generation = self._exchange.generation
 
         async def attempt() -> FileMetadata | RefusedError | TransportError:
+            nonlocal generation
+            generation = self._exchange.generation
             form = upload_form(name, source.mime_type, secrets.token_hex(16), expires_in_s)
             async with aclosing(source.pieces()) as pieces:
-                body = UploadBody(form, source.size_bytes, pieces, tell_once)
+                body = UploadBody(form, source.size_bytes, pieces, tell_once, self.uploads)
                 return await self._send_upload(name, body, beta=beta)
 
         outcome = await self._exchange.retrying(attempt, priority, None)
         if isinstance(outcome, FileMetadata):
             return outcome
+        if isinstance(outcome, AuthenticationFailed) and await self._exchange.is_renewed(generation):
+            outcome = KeyReplaced(f"upload of {name!r}: a new key is in use since it was sent", status=outcome.status)
+        self.traffic.failed(outcome)
         raise outcome
 
     @asynccontextmanager
@@ -218,13 +247,14 @@ class Client:
         whole = offset == 0 and length is None
         wanted = None if whole else range_header(offset, length)
         call = Call("GET", f"/v1/files/{check_id(file_id)}/content", f"download of {file_id}")
-        beta = await self._is_beta(priority)
+        ticket = priority if isinstance(priority, Ticket) else Ticket(priority)
+        beta = await self._is_beta(ticket)
 
         async def attempt() -> Download:
-            return await self._open_download(call, wanted, offset, beta=beta)
+            return await self._open_download(call, wanted, offset, Turns(self.downloads, ticket), beta=beta)
 
         async with aclosing(
-            await self._exchange.retrying(attempt, priority, self._config.request_deadline_s)
+            await self._exchange.retrying(attempt, ticket, self._config.request_deadline_s)
         ) as download:
             yield download
 
@@ -333,7 +363,9 @@ class Client:
                 raise
             return after_all_sent(error)
 
-    async def _open_download(self, call: Call, wanted: str | None, offset: int, *, beta: bool) -> Download:
+    async def _open_download(
+        self, call: Call, wanted: str | None, offset: int, turns: Turns, *, beta: bool
+    ) -> Download:
         """Make one attempt at a download, up to the head of the reply; return the body still to be read.
 
         Raises ReplyBroken when the head does not say which bytes follow.
@@ -353,7 +385,9 @@ class Client:
             raise
         ranges = shows_ranges(reply.status, reply.headers, asked="range" in headers)
         floor = Floor(self._config.io_timeout_s)
-        return Download(span, reply.headers.get("content-type"), reply.pieces, floor, ranges)
+        return Download(
+            span, reply.headers.get("content-type"), reply.pieces, floor, turns, self.traffic.failed, ranges
+        )
 
 
 def _call_before_headers(request: httpx.Request, before_sending: Callable[[], None]) -> None:

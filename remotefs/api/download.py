@@ -7,12 +7,14 @@ of a reply which bytes follow, whatever was asked for, and `Download` checks the
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
 import trio
 
+from remotefs.api.bandwidth import Bandwidth
 from remotefs.api.bounds import MOST_FILE_BYTES
+from remotefs.api.budget import Ticket
 from remotefs.api.decompression import Unpacker
 from remotefs.api.http import httpx
 from remotefs.api.large_reads import Connection
@@ -161,6 +163,12 @@ class Pieces:
         if isinstance(connection, Connection):
             connection.expect(size)
 
+    def read_at_most(self, size: int) -> None:
+        """Let each piece have at most about `size` bytes."""
+        connection = self._response.extensions.get("network_stream")
+        if isinstance(connection, Connection):
+            connection.read_at_most(size)
+
     async def aclose(self) -> None:
         """Return the connection to the pool when the body was read to its end; close it otherwise."""
         with trio.move_on_after(_CLOSE_WAIT_S, shield=True):
@@ -196,6 +204,41 @@ class Floor:
         raise DeadlineExceeded(f"the service sent less than {LEAST_BYTES} bytes in {self._within_s:g} s")
 
 
+class Turns:
+    """Lets a stream read only when the limit of bandwidth has room for it.
+
+    The wait is marked on the ticket of the request: a reader that watches it must not count the wait as the service's.
+    """
+
+    def __init__(self, bandwidth: Bandwidth, ticket: Ticket) -> None:
+        self._bandwidth = bandwidth
+        self._ticket = ticket
+
+    @property
+    def slice_bytes(self) -> int:
+        """Return how many bytes to read at a time."""
+        return self._bandwidth.slice_bytes
+
+    async def next(self, read: Callable[[], Awaitable[bytes]], *, had: int) -> bytes:
+        """Return what `read` returns for a stream that has had `had` bytes, once it is its turn."""
+        bandwidth = self._bandwidth
+        if not bandwidth.rate:
+            piece = await read()
+            bandwidth.flowed_bytes += len(piece)
+            return piece
+        size = bandwidth.slice_bytes
+        with self._ticket.waiting():
+            await bandwidth.take(size, had=had)
+        got = 0
+        try:
+            piece = await read()
+            got = len(piece)
+        finally:
+            bandwidth.correct(got - size)
+            bandwidth.flowed_bytes += got
+        return piece
+
+
 class Download:
     """The body of a download; iterate it once.
 
@@ -204,11 +247,18 @@ class Download:
     the reply does not say.
 
     Iterating raises ReplyBroken when the body ends before its announced length or runs past it, and DeadlineExceeded
-    when it brings too little for too long (`Floor`).
+    when it brings too little for too long (`Floor`); `on_failed` is called with either.
     """
 
     def __init__(
-        self, span: Span, mime_type: str | None, pieces: Pieces, floor: Floor, ranges: bool | None = None
+        self,
+        span: Span,
+        mime_type: str | None,
+        pieces: Pieces,
+        floor: Floor,
+        turns: Turns,
+        on_failed: Callable[[Exception], None],
+        ranges: bool | None = None,
     ) -> None:
         self.offset = span.offset
         self.total_bytes = span.total_bytes
@@ -218,14 +268,24 @@ class Download:
         self._received = 0
         self._pieces = pieces
         self._floor = floor
+        self._turns = turns
+        self._on_failed = on_failed
 
     def __aiter__(self) -> Download:
         return self
 
     async def __anext__(self) -> bytes:
-        announced = self._span.body_bytes
         try:
-            piece = await self._floor.next(self._pieces)
+            return await self._next()
+        except TransportError as error:
+            self._on_failed(error)
+            raise
+
+    async def _next(self) -> bytes:
+        announced = self._span.body_bytes
+        self._pieces.read_at_most(self._turns.slice_bytes)
+        try:
+            piece = await self._turns.next(lambda: self._floor.next(self._pieces), had=self._received)
         except StopAsyncIteration:
             if announced not in (None, self._received):
                 raise self._wrong_length() from None
@@ -238,7 +298,7 @@ class Download:
     def expect(self, size: int) -> None:
         """Let the next piece wait a moment until it has `size` bytes, when the length of the body is known."""
         if self._span.body_bytes is not None:
-            self._pieces.expect(min(size, self._span.body_bytes - self._received))
+            self._pieces.expect(min(size, self._turns.slice_bytes, self._span.body_bytes - self._received))
 
     async def aclose(self) -> None:
         """Return the connection to the pool when the body was read to its end; close it otherwise."""

@@ -25,16 +25,21 @@ from remotefs.api.download import Pieces
 from remotefs.api.http import httpx
 from remotefs.api.models import Account, account_of
 from remotefs.api.refusals import refusal
+from remotefs.api.renewal import KeyRenewal
 from remotefs.api.retry import GiveUp, decide
+from remotefs.api.traffic import NO_REPLY, Kind, Traffic, kind_of
 from remotefs.api.transport import FILES_BETA, base_url, identity_headers, lost_request, make_http_client
 from remotefs.api.upload import UploadBody
 from remotefs.clocks import Machine, ServiceClock, SteadyClock
 from remotefs.config import MIB, ServiceConfig
-from remotefs.credentials import credential_advice, secrets_of
+from remotefs.credentials import KeyRing, credential_advice
 from remotefs.errors import (
+    AuthenticationFailed,
+    BadRequest,
     DeadlineExceeded,
     RateLimited,
     RefusedError,
+    RemoteNotFound,
     ReplyBroken,
     SpendCapReached,
     TransportError,
@@ -63,6 +68,11 @@ class Call(msgspec.Struct, frozen=True):
     path: str
     action: str
     params: tuple[tuple[str, str | int], ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """Return its kind, for the counters."""
+        return kind_of(self.method, self.path)
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -109,7 +119,7 @@ class Exchange:
 
     def __init__(
         self,
-        config: ServiceConfig,
+        keys: KeyRing,
         budget: Budget,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -118,13 +128,15 @@ class Exchange:
         chance: Callable[[], float] = even_chance,
         clock: ServiceClock | None = None,
     ) -> None:
+        config = keys.service
         self.base = base_url(config)
         self.account: Account | None = None
+        self.traffic = Traffic()
         self.clock = clock or ServiceClock(machine := Machine(), SteadyClock(machine))
         self._budget = budget
+        self._keys = keys
         self._identity = identity_headers(config)
-        self._credential = credential_advice(config)
-        self._secrets = secrets_of(config)
+        self._renewal = KeyRenewal(keys, self._try_key)
         self._http = make_http_client(config, transport)
         self._on_account = on_account
         # The account of the newest success that `on_account` let pass.
@@ -141,15 +153,18 @@ class Exchange:
     async def retrying(self, attempt: Callable[[], Awaitable[T]], whom: Whom, deadline_s: float | None) -> T:
         """Run `attempt` until it succeeds or `retry.decide` gives up; return its result.
 
-        Each run takes one request from the budget. `deadline_s` (seconds, None for none) covers the attempts and the
+        Each run takes one request from the budget. One that was refused for its key is repeated once, if there is a new
+        key. `deadline_s` (seconds, None for none) covers the attempts and the
         waits between them, not the waiting for the budget. Raises the last error (RefusedError or TransportError) when
         it gives up, DeadlineExceeded when the time is over.
         """
         spent_s = 0.0
         ticket = whom if isinstance(whom, Ticket) else Ticket(whom)
         failure: RefusedError | TransportError
+        is_renewed = False
         for number in itertools.count():
             await self._budget.acquire(ticket)
+            generation = self._keys.generation
             started = trio.current_time()
             try:
                 with trio.fail_after(math.inf if deadline_s is None else deadline_s - spent_s):
@@ -158,7 +173,12 @@ class Exchange:
                 failure = DeadlineExceeded(f"{self.base.host} did not answer within {deadline_s:g} s")
             except (RefusedError, TransportError) as error:
                 failure = error
+            self.traffic.failed(failure)
             spent_s += trio.current_time() - started
+            if isinstance(failure, AuthenticationFailed) and not is_renewed:
+                is_renewed = await self.is_renewed(generation)
+                if is_renewed:
+                    continue
             verdict = decide(number, failure, elapsed_s=spent_s, deadline_s=deadline_s, chance=self._chance())
             if isinstance(verdict, GiveUp):
                 break
@@ -168,6 +188,18 @@ class Exchange:
             spent_s += verdict.after_s
         raise failure
 
+    @property
+    def generation(self) -> int:
+        """Return the number of the key in use, for `is_renewed`."""
+        return self._keys.generation
+
+    async def is_renewed(self, generation: int) -> bool:
+        """Return whether another key is in use than `generation`, which was refused; look for one if it is not.
+
+        Raises AccountError.
+        """
+        return await self._renewal.is_renewed(generation)
+
     def request(
         self,
         call: Call,
@@ -176,14 +208,16 @@ class Exchange:
         headers: Mapping[str, str] | None = None,
         timeout: httpx.Timeout | None = None,
         body: UploadBody | None = None,
+        identity: Mapping[str, str] | None = None,
     ) -> httpx.Request:
         """Build the request of one attempt, with the headers that carry the identity and choose the shape."""
+        identity = self._identity if identity is None else identity
         extra = {} if timeout is None else {"timeout": timeout.as_dict()}
         request = self._http.build_request(
             call.method,
             f"{self.base}{call.path}",
             params=call.params or None,
-            headers=self._identity | self._shape_headers(beta=beta) | dict(headers or {}) | _body_headers(body),
+            headers={**identity, **_shape_headers(identity, beta=beta), **(headers or {}), **_body_headers(body)},
             content=body,
             extensions=extra or None,
         )
@@ -194,15 +228,16 @@ class Exchange:
 
     @asynccontextmanager
     async def reply(
-        self, call: Call, request: httpx.Request, body: UploadBody | None = None
+        self, call: Call, request: httpx.Request, body: UploadBody | None = None, *, is_first: bool = False
     ) -> AsyncGenerator[Reply, None]:
         """Send the request and yield its 2xx reply; close the body at the end of the block.
 
+        `is_first`: nothing is known yet of the account that the request's credentials are for.
         Raises RefusedError for any other status, TransportError when no answer comes.
         """
         response = await self._send(call, request, body)
         async with aclosing(Pieces(response, self._on_heard)) as pieces:
-            await self._take_head(call, response, pieces)
+            await self._take_head(call, response, pieces, is_first=is_first)
             yield Reply(response.status_code, response.headers, pieces, self._body_wait_s)
 
     async def open(self, call: Call, headers: Mapping[str, str], *, beta: bool) -> Reply:
@@ -255,6 +290,8 @@ class Exchange:
     async def _send(self, call: Call, request: httpx.Request, body: UploadBody | None) -> httpx.Response:
         failure: TransportError
         crashpoints.reached("request goes out", call.action)
+        began = trio.current_time()
+        status = NO_REPLY
         try:
             response = await self._http.send(request, stream=True)
         except httpx.RequestError as error:
@@ -267,8 +304,11 @@ class Exchange:
             )
         else:
             crashpoints.reached("reply has begun", call.action)
+            status = response.status_code
             self._on_heard()
             return response
+        finally:
+            self.traffic.replied(call.kind, status, trio.current_time() - began)
         raise failure
 
     def _learn_clock(self, headers: Mapping[str, str]) -> None:
@@ -276,10 +316,12 @@ class Exchange:
         if service_ns is not None:
             self.clock.read(service_ns)
 
-    async def _take_head(self, call: Call, response: httpx.Response, pieces: Pieces) -> None:
+    async def _take_head(self, call: Call, response: httpx.Response, pieces: Pieces, *, is_first: bool = False) -> None:
         """Learn limit, account and clock from the headers. Raises the refusal for a status other than 2xx."""
         self._budget.on_reply(response.headers)
-        self._learn_account(account_of(response.headers, self.account), success=response.is_success)
+        known = None if is_first else self.account
+        named = account_of(response.headers, known)
+        self._learn_account(named, success=response.is_success, is_first=is_first)
         if response.is_success:
             # Only for a success: an error may come from a proxy, which has a clock of its own.
             self._learn_clock(response.headers)
@@ -289,14 +331,14 @@ class Exchange:
             response.headers,
             await _reason_of(pieces),
             action=call.action,
-            credential=self._credential,
-            secrets=self._secrets,
+            credential=credential_advice(self._keys.service),
+            secrets=self._keys.secrets,
         )
         if isinstance(error, RateLimited) and not isinstance(error, SpendCapReached):
             self._budget.on_rate_limited(error.retry_after_s)
         raise error
 
-    def _learn_account(self, named: Account | None, *, success: bool) -> None:
+    def _learn_account(self, named: Account | None, *, success: bool, is_first: bool) -> None:
         """Note the account of a reply, and call `on_account` when it differs from the last accepted one.
 
         A refusal that names no account may come from a proxy, so it proves nothing and changes nothing.
@@ -304,17 +346,44 @@ class Exchange:
         if named is None and not success:
             return
         account = named or Account(None, None)
-        if account != self._accepted and self._on_account is not None:
+        if (is_first or account != self._accepted) and self._on_account is not None:
             # It raises to reject the account. `_accepted` then stays, so every later reply of that account raises too.
             self._on_account(account, success)
         if success:
             self._accepted = account
         self.account = named
 
-    def _shape_headers(self, *, beta: bool) -> dict[str, str]:
-        """Return the `anthropic-beta` header of the beta shape; a beta of the user's own stays beside it."""
-        own = self._identity.get("anthropic-beta")
-        return {"anthropic-beta": f"{own},{FILES_BETA}" if own else FILES_BETA} if beta else {}
+    async def _try_key(self, found: ServiceConfig) -> None:
+        """Ask for one file with other credentials, and use them if the service and `on_account` let them pass.
+
+        Raises RefusedError, TransportError; what `on_account` raises.
+        """
+        identity = identity_headers(found)
+        try:
+            await self._ask_for_one(identity, beta=False)
+        except (BadRequest, RemoteNotFound):
+            # As a server answers that has the beta shape alone.
+            await self._ask_for_one(identity, beta=True)
+        self._identity = identity
+
+    async def _ask_for_one(self, identity: Mapping[str, str], *, beta: bool) -> None:
+        await self._budget.acquire(Ticket(Priority.FIRST_LISTING))
+        call = Call("GET", "/v1/files", "listing with a new key", (("limit", 1),))
+        try:
+            with trio.fail_after(self._body_wait_s):
+                async with self.reply(call, self.request(call, beta=beta, identity=identity), is_first=True) as reply:
+                    await reply.read()
+        except trio.TooSlowError:
+            failure = DeadlineExceeded(f"{self.base.host} did not answer within {self._body_wait_s:g} s")
+        else:
+            return
+        raise failure
+
+
+def _shape_headers(identity: Mapping[str, str], *, beta: bool) -> dict[str, str]:
+    """Return the `anthropic-beta` header of the beta shape; a beta of the user's own stays beside it."""
+    own = identity.get("anthropic-beta")
+    return {"anthropic-beta": f"{own},{FILES_BETA}" if own else FILES_BETA} if beta else {}
 
 
 def _check_stranger(call: Call, response: httpx.Response) -> None:

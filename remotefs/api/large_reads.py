@@ -73,11 +73,16 @@ class Connection(httpcore.AsyncNetworkStream):
         self._inner = inner
         self._secure: ssl.SSLObject | None = inner.get_extra_info("ssl_object")
         self._expected = 0
+        self._most = _READ_BYTES
         self._head: _Head | None = _Head()
 
     def expect(self, size: int) -> None:
         """Let the next read wait a moment (20 ms) until `size` bytes have come."""
         self._expected = size
+
+    def read_at_most(self, size: int) -> None:
+        """Let each read bring at most `size` bytes, 512 KiB at most, until the next request."""
+        self._most = min(size, _READ_BYTES)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read and return the next bytes, more than `max_bytes` where they are ready.
@@ -92,7 +97,7 @@ class Connection(httpcore.AsyncNetworkStream):
         if self._secure is None and size > _WORTH_WAITING_BYTES:
             await _gather(self._inner.get_extra_info("socket"), size)
             return await self._inner.read(size, timeout)
-        data = await self._inner.read(max(max_bytes, _READ_BYTES), timeout)
+        data = await self._inner.read(self._most, timeout)
         return data if self._secure is None else data + _decrypted(self._secure)
 
     async def _read_head(self, head: _Head, max_bytes: int, timeout: float | None) -> bytes:
@@ -111,7 +116,7 @@ class Connection(httpcore.AsyncNetworkStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send the bytes (see AsyncNetworkStream)."""
-        self._head, self._expected = _Head(), 0
+        self._head, self._expected, self._most = _Head(), 0, _READ_BYTES
         await self._inner.write(buffer, timeout)
 
     async def aclose(self) -> None:

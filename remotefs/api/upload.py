@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from remotefs import crashpoints
+from remotefs.api.bandwidth import Bandwidth
 from remotefs.api.http import httpx
 from remotefs.api.multipart import Form
 from remotefs.config import MIB
@@ -90,7 +91,8 @@ class UploadBody(httpx.AsyncByteStream):
     `all_sent` turns true when httpx asks for more after the last piece: the kernel has then taken every byte of it.
     Before that the body is shorter than its Content-Length, so the service cannot take the request for a complete one,
     however it ended. `on_all_sent` is called as the last piece is handed over: a cancellation requested before that
-    takes effect before the piece goes out; one requested later may be too late.
+    takes effect before the piece goes out; one requested later may be too late. Where `bandwidth` has a limit, each
+    piece is a slice of it, so that bytes keep flowing and the service does not take the connection for dead.
 
     The class is an iterator and not a generator, because httpcore drops it half read when a request is cut, and trio
     warns of a dropped generator.
@@ -99,7 +101,12 @@ class UploadBody(httpx.AsyncByteStream):
     """
 
     def __init__(
-        self, form: Form, size_bytes: int, pieces: AsyncGenerator[bytes, None], on_all_sent: Callable[[], None] | None
+        self,
+        form: Form,
+        size_bytes: int,
+        pieces: AsyncGenerator[bytes, None],
+        on_all_sent: Callable[[], None] | None,
+        bandwidth: Bandwidth | None = None,
     ) -> None:
         self.content_type = form.content_type
         self.content_length = len(form.prefix) + size_bytes + len(form.suffix)
@@ -109,6 +116,9 @@ class UploadBody(httpx.AsyncByteStream):
         self._pieces = pieces
         self._left = size_bytes
         self._on_all_sent = on_all_sent
+        self._bandwidth = bandwidth
+        # What is left of a piece of the source that goes out in slices.
+        self._rest = memoryview(b"")
 
     def __aiter__(self) -> UploadBody:
         return self
@@ -130,10 +140,29 @@ class UploadBody(httpx.AsyncByteStream):
         return piece
 
     async def _next_piece(self) -> bytes:
+        if self._bandwidth is None:
+            piece = await self._read()
+        else:
+            piece = await self._next_slice(self._bandwidth)
+            self._bandwidth.flowed_bytes += len(piece)
+        self._left -= len(piece)
+        return piece
+
+    async def _next_slice(self, bandwidth: Bandwidth) -> bytes:
+        if not self._rest:
+            piece = await self._read()
+            if not bandwidth.rate:
+                return piece
+            self._rest = memoryview(piece)
+        size = min(bandwidth.slice_bytes, len(self._rest))
+        await bandwidth.take(size, had=self.handed_over_bytes)
+        piece, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        return piece
+
+    async def _read(self) -> bytes:
         piece = await anext(self._pieces, b"")
         if not 0 < len(piece) <= self._left:
             raise LocalError(f"the source of an upload changed: {self._left} bytes were left, {len(piece)} came")
-        self._left -= len(piece)
         return piece
 
 

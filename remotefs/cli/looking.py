@@ -32,6 +32,8 @@ PATIENCE_S = 10.0
 _MOST_PLACES = 3
 # Looks that are kept, some 60 bytes each.
 _MOST_KEPT = 20_000
+# Variables with keys and headers of the service.
+_HIDDEN = ("ANTHROPIC_", "REMOTEFS_")
 # The readers, which the extra `look` brings.
 READERS = ("pypdf", "PIL")
 
@@ -149,9 +151,12 @@ class Looker:
 
 
 def _start() -> subprocess.Popen[bytes]:
+    # Bytes of strangers that get the better of a reader find no key in its environment.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_HIDDEN)}
     return subprocess.Popen(
         [sys.executable, "-m", "remotefs.cli.look_child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env=environment,
     )

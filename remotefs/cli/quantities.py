@@ -1,4 +1,4 @@
-"""Reads the times and sizes of options, with their units, as the settings take them."""
+"""Reads the values of options as the settings take them: times and sizes with units, rates, addresses, numbers, ids."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from functools import partial
 import typer
 
 from remotefs.config import EXPIRY
-from remotefs.setting_kinds import Kind, Size, Time
+from remotefs.place_kinds import ListenAddress
+from remotefs.setting_kinds import Id, Kind, Number, Rate, Size, Text, Time
 
 _DAY_S = 86_400.0
 
@@ -34,3 +35,9 @@ days_of = partial(_read, Time(0, 36_500 * _DAY_S, plain_s=_DAY_S))
 expiry_of = partial(_read, EXPIRY)
 size_of = partial(_read, Size(0, 1 << 60))
 some_bytes_of = partial(_read, Size(1, 1 << 60))
+rate_of = partial(_read, Rate())
+listen_of = partial(_read, ListenAddress())
+number_of = partial(_read, Number(1, 1 << 53))
+text_of = partial(_read, Text())
+id_of = partial(_read, Id())
+port_of = partial(_read, Number(0, 65_535))

@@ -10,15 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
+import msgspec
 import trio
 import typer
 
 from remotefs.api.models import Account
-from remotefs.cli.choose_mount import IN_A_MOUNT, all_mounts, chosen_mount
+from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT, all_mounts, chosen_mount
 from remotefs.cli.console import notify
 from remotefs.cli.launch.logs import start_logging
 from remotefs.cli.launch.plan import load_settings
-from remotefs.cli.launch.preflight import check_key, raise_open_files
+from remotefs.cli.launch.preflight import check_key, raise_open_files, with_key
 from remotefs.cli.launch.state_dirs import account_dir, data_dir, locate_state_dir, prepare_state_dir
 from remotefs.config import Config
 from remotefs.control.find import FoundMount, find_mount, find_mount_at
@@ -27,7 +28,7 @@ from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.status import STATUS
 from remotefs.control.mounts import mount_of, read_mounts, real_apart
 from remotefs.control.takeover import take_state
-from remotefs.credentials import has_key
+from remotefs.credentials import KeyRing, has_key
 from remotefs.errors import RemotefsError, UsageError
 from remotefs.mount.settings import FuseOptions, MountSettings
 
@@ -41,15 +42,15 @@ MountChoice = Annotated[
 StateDirChoice = Annotated[
     Path | None,
     typer.Option(
-        "--state-dir", metavar="DIR", help="The state folder to use. Default: the one of the account of the key."
+        "--state-dir",
+        click_type=A_PATH,
+        metavar="DIR",
+        help="The state folder to use. Default: the one of the account of the key.",
     ),
 ]
 BaseUrlChoice = Annotated[
-    str | None, typer.Option(help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's.")
-]
-ConfigChoice = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config."),
+    str | None,
+    typer.Option(metavar="URL", help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's."),
 ]
 
 
@@ -60,7 +61,11 @@ def mount_around(path: Path) -> FoundMount | None:
 
 
 def choose_place(
-    mount: Path | None, state_dir: Path | None, base_url: str | None, config_file: Path | None
+    mount: Path | None,
+    state_dir: Path | None,
+    base_url: str | None,
+    config_file: Path | None,
+    profile: str | None = None,
 ) -> FoundMount | MountSettings:
     """Return the running mount to go through, or the settings of the state folder to open.
 
@@ -69,9 +74,13 @@ def choose_place(
     """
     if mount is not None:
         return find_mount(mount)
-    config = load_settings(os.environ, config_file, {"service": {"base_url": base_url}})
-    if state_dir is None and not has_key(config.service):
-        return _only_mount(config)
+    read = partial(load_settings, os.environ, config_file, {"service": {"base_url": base_url}}, profile=profile)
+    config = read()
+    if not has_key(config.service):
+        if state_dir is None:
+            return _only_mount(config)
+    else:
+        config = msgspec.structs.replace(config, service=with_key(config.service))
     folder = (state_dir or _folder_of_account(config)).absolute()
     running = _running_mounts(folder)
     if len(running) > 1:
@@ -80,7 +89,12 @@ def choose_place(
     if running:
         return running[0]
     check_key(config.service)
-    return MountSettings(folder, folder, config, FuseOptions())
+    keys = KeyRing(config.service, lambda: with_key(read(warn=_silent).service))
+    return MountSettings(folder, folder, config, FuseOptions(), keys)
+
+
+def _silent(_: str) -> None:
+    """Take a warning that was shown at the start already."""
 
 
 def work_in_folder(settings: MountSettings, work: Callable[[], Awaitable[T]]) -> T:
@@ -99,7 +113,8 @@ def work_in_folder(settings: MountSettings, work: Callable[[], Awaitable[T]]) ->
 async def _work(settings: MountSettings, work: Callable[[], Awaitable[T]]) -> T:
     holder = Holder.here(f"nowhere, by a command on {settings.state_dir}")
     async with take_state(settings.state_dir, holder, wait_s=settings.config.mount.takeover_wait_s):
-        start_logging(settings.state_dir, settings.config.service, to_stderr=False)
+        keys = settings.keys or KeyRing(settings.config.service)
+        start_logging(settings.state_dir, keys.secrets, to_stderr=False)
         return await work()
 
 

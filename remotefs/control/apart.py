@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import os
 import select
+import selectors
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import NoReturn
 
 import msgspec
@@ -38,18 +42,77 @@ def ask_apart(question: Callable[[], bytes], *, patience_s: float = PATIENCE_S) 
     Raises its OSError, DeadlineExceeded after `patience_s`, LocalError where the child fails in another way. Call it
     from a process of one thread: the child is a fork.
     """
+    child, reader = _begin(question)
+    try:
+        answer = _read_all(reader, patience_s)
+    finally:
+        _end(child, reader)
+    return _value(answer)
+
+
+def ask_all_apart(
+    questions: Sequence[Callable[[], bytes]], *, patience_s: float
+) -> Iterator[tuple[int, Callable[[], bytes]]]:
+    """Ask each question in a child process of its own, all at once; yield each number with its answer as it comes.
+
+    The answer is called for its value, and raises as `ask_apart` does. After `patience_s` seconds the children that
+    have not answered are left behind, and their answers raise DeadlineExceeded.
+    """
+    until = time.monotonic() + patience_s
+    with selectors.DefaultSelector() as answers:
+        waiting = {}
+        try:
+            for number, question in enumerate(questions):
+                waiting[number] = _begin(partial(_ask_in_group, question))
+                answers.register(waiting[number][1], selectors.EVENT_READ, (number, bytearray()))
+            while waiting and (ready := answers.select(max(until - time.monotonic(), 0.0))):
+                for key, _ in ready:
+                    number, came = key.data
+                    piece = os.read(key.fd, _PIECE_BYTES)
+                    came += piece
+                    if not piece:
+                        answers.unregister(key.fd)
+                        _end(*waiting.pop(number))
+                        yield number, partial(_value, bytes(came))
+            for number in list(waiting):
+                _end(*waiting.pop(number))
+                yield number, partial(_raise_late, patience_s)
+        finally:
+            for child, reader in waiting.values():
+                _end(child, reader)
+
+
+def _raise_late(patience_s: float) -> NoReturn:
+    raise DeadlineExceeded(f"no answer within {patience_s:g} s")
+
+
+def _begin(question: Callable[[], bytes]) -> tuple[int, int]:
+    """Start a child with a question. Return its process id, and the descriptor that its answer comes from."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
         _answer(question, writer)
     os.close(writer)
-    try:
-        answer = _decoded(_read_all(reader, patience_s))
-    finally:
-        os.close(reader)
-        os.kill(child, signal.SIGKILL)
-        # One that the kernel does not let go is reaped by init after this process has ended.
-        os.waitpid(child, os.WNOHANG)
+    return child, reader
+
+
+def _ask_in_group(question: Callable[[], bytes]) -> bytes:
+    """Ask in a process group of its own, so that the end of this child is the end of the children that it has."""
+    os.setpgid(0, 0)
+    return question()
+
+
+def _end(child: int, reader: int) -> None:
+    os.close(reader)
+    with suppress(ProcessLookupError):  # it has no group of its own
+        os.killpg(child, signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
+    # One that the kernel does not let go is reaped by init after this process has ended.
+    os.waitpid(child, os.WNOHANG)
+
+
+def _value(encoded: bytes) -> bytes:
+    answer = _decoded(encoded)
     if answer.errno:
         raise OSError(answer.errno, os.strerror(answer.errno))
     if answer.failure:

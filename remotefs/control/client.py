@@ -11,9 +11,19 @@ from typing import TypeVar
 
 import msgspec
 
+from remotefs import __version__
 from remotefs.control.address import short_address
 from remotefs.control.messages.base import Endpoint, Progress, Report
-from remotefs.control.protocol import MAX_REPLY_BYTES, Reply, Request, encode, error_of
+from remotefs.control.protocol import (
+    MAX_REPLY_BYTES,
+    MOUNT_AGAIN,
+    Answer,
+    Request,
+    encode,
+    encode_params,
+    error_of,
+    known_progress,
+)
 from remotefs.errors import AmbiguousOutcome, DeadlineExceeded, ReplyBroken, Unreachable
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -41,14 +51,14 @@ class ControlClient:
         """
         with self._connection() as sock:
             deadline = time.monotonic() + timeout_s
-            request = Request(command=endpoint.name, params=msgspec.Raw(msgspec.json.encode(params)))
-            for reply in self._exchange(sock, encode(request), deadline):
-                if reply.progress is not None:
-                    report(reply.progress)
-                elif reply.error is not None:
-                    raise error_of(reply.error)
-                elif reply.result:
-                    return self._decode(reply.result, endpoint.result)
+            request = Request(command=endpoint.name, params=encode_params(params))
+            for answer in self._exchange(sock, encode(request), deadline):
+                if (progress := known_progress(answer.progress)) is not None:
+                    report(progress)
+                elif answer.error is not None:
+                    raise error_of(answer.error)
+                elif answer.result:
+                    return self._decode(answer.result, endpoint.result)
         raise AmbiguousOutcome(f"the mount ended before it answered {endpoint.name!r} (its log: {self._log})")
 
     @property
@@ -66,10 +76,10 @@ class ControlClient:
                 raise Unreachable(f"no mount answers at {self.path}: {error.strerror or error}") from error
             yield sock
 
-    def _exchange(self, sock: socket.socket, request: bytes, deadline: float) -> Iterator[Reply]:
+    def _exchange(self, sock: socket.socket, request: bytes, deadline: float) -> Iterator[Answer]:
         try:
             sock.sendall(request)
-            yield from (self._decode(line, Reply) for line in _lines(sock, deadline))
+            yield from (self._decode(line, Answer) for line in _lines(sock, deadline))
         except TimeoutError as error:
             raise DeadlineExceeded(f"the mount at {self.path} did not answer in time") from error
         except ConnectionError as error:
@@ -78,6 +88,11 @@ class ControlClient:
     def _decode(self, line: bytes | msgspec.Raw, kind: type[R]) -> R:
         try:
             return msgspec.json.decode(line, type=kind)
+        except msgspec.ValidationError as error:
+            raise ReplyBroken(
+                f"the mount at {self.path} was started by another version of remotefs, whose answer {__version__} "
+                f"cannot read ({error}); {MOUNT_AGAIN}"
+            ) from error
         except msgspec.DecodeError as error:
             raise ReplyBroken(f"the mount at {self.path} sent an answer that cannot be read: {error}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from remotefs.control.apart import ask_apart
@@ -15,17 +15,35 @@ from remotefs.errors import BadName, DeadlineExceeded, LocalError, Unreachable, 
 
 # Answered by the mount's root with its socket's path; never listed.
 CONTROL_XATTR = "user.remotefs.control"
+# Answered by a root that is a folder of the tree with its path there.
+SUBDIR_XATTR = "user.remotefs.subdir"
 # A mount answers the look-ups of as many at once, well within the patience of `ask_apart`.
 _PATHS_A_CHILD = 200
 
 
 @dataclass(frozen=True)
 class FoundMount:
-    """A running mount, and the path asked about as the mount's commands take it."""
+    """A running mount, and the path asked about as the mount's commands take it: from the root of the tree.
+
+    `root` is the path in the tree of the folder that the mount shows as its root.
+    """
 
     mountpoint: Path
     control: ControlClient
     path: str
+    root: str = ""
+
+    @property
+    def is_all(self) -> bool:
+        """Return whether the path asked about is the root of the mount."""
+        return self.path == self.root
+
+    def place_of(self, path: str) -> Path | None:
+        """Return where the mount shows a path of the tree; None for one outside of its root."""
+        if path == self.root:
+            return self.mountpoint
+        start = f"{self.root}/" if self.root else ""
+        return self.mountpoint / path.removeprefix(start) if path.startswith(start) else None
 
 
 def find_mount(path: Path) -> FoundMount:
@@ -36,20 +54,20 @@ def find_mount(path: Path) -> FoundMount:
     """
     absolute = real_apart(path)
     entry = _entry_of(path, absolute, read_mounts())
-    return FoundMount(entry.mountpoint, ControlClient(_socket_of(entry, path)), _inside(absolute, entry.mountpoint))
+    return _found(entry, path, _inside(absolute, entry.mountpoint))
 
 
 def find_mounts(paths: Sequence[Path]) -> list[FoundMount]:
     """Return what `find_mount` returns for each path, and ask each mount only once. Raises as that does."""
-    mounts, controls, found = read_mounts(), dict[Path, ControlClient](), list[FoundMount]()
+    mounts, roots, found = read_mounts(), dict[Path, FoundMount](), list[FoundMount]()
     for first in range(0, len(paths), _PATHS_A_CHILD):
         some = paths[first : first + _PATHS_A_CHILD]
         for path, absolute in zip(some, all_real_apart(some), strict=True):
             entry = _entry_of(path, absolute, mounts)
-            if entry.mountpoint not in controls:
-                controls[entry.mountpoint] = ControlClient(_socket_of(entry, path))
-            inside = _inside(absolute, entry.mountpoint)
-            found.append(FoundMount(entry.mountpoint, controls[entry.mountpoint], inside))
+            if entry.mountpoint not in roots:
+                roots[entry.mountpoint] = _found(entry, path, "")
+            inside, root = _inside(absolute, entry.mountpoint), roots[entry.mountpoint]
+            found.append(replace(root, path=_joined(root.root, inside)))
     return found
 
 
@@ -61,7 +79,7 @@ def find_mount_at(mountpoint: Path) -> FoundMount:
     entry = mount_at(mountpoint, read_mounts())
     if entry is None or not entry.is_remotefs:
         raise Unreachable(f"{mountpoint} was unmounted meanwhile")
-    return FoundMount(mountpoint, ControlClient(_socket_of(entry, mountpoint)), "")
+    return _found(entry, mountpoint, "")
 
 
 def _entry_of(path: Path, absolute: Path, mounts: Sequence[MountEntry]) -> MountEntry:
@@ -71,9 +89,32 @@ def _entry_of(path: Path, absolute: Path, mounts: Sequence[MountEntry]) -> Mount
     return entry
 
 
-def _socket_of(entry: MountEntry, path: Path) -> Path:
+def _found(entry: MountEntry, path: Path, inside: str) -> FoundMount:
+    """Return the mount of an entry, and where `inside`, a path below its mountpoint, lies in the tree."""
+    socket, root = _asked(entry, path)
+    return FoundMount(entry.mountpoint, ControlClient(socket), _joined(root, inside), root)
+
+
+def _joined(root: str, inside: str) -> str:
+    return "/".join(filter(None, (root, inside)))
+
+
+def _look(mountpoint: Path) -> bytes:
+    """Return the path of the control socket and that of the mount's root in the tree, with a zero byte between."""
+    socket = os.getxattr(mountpoint, CONTROL_XATTR)
     try:
-        return Path(os.fsdecode(ask_apart(lambda: os.getxattr(entry.mountpoint, CONTROL_XATTR))))
+        return socket + b"\0" + os.getxattr(mountpoint, SUBDIR_XATTR)
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+        return socket + b"\0"
+
+
+def _asked(entry: MountEntry, path: Path) -> tuple[Path, str]:
+    """Return where a mount's socket is, and the path of its root in the tree."""
+    try:
+        socket, _, root = ask_apart(lambda: _look(entry.mountpoint)).partition(b"\0")
+        return Path(os.fsdecode(socket)), root.decode()
     except DeadlineExceeded as error:
         raise Unreachable(f"the mount at {entry.mountpoint} hangs: {error}; see its log, or end its process") from error
     except OSError as error:

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from remotefs.control.apart import ask_apart
@@ -20,11 +20,17 @@ DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
 
 @dataclass(frozen=True)
 class MountEntry:
-    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted."""
+    """One mount. `fstype` is such as `ext4` or `fuse.sshfs`, `source` what was mounted.
+
+    `owner` is the user who mounted it, None where the kernel does not tell. `flags` are such as `nosuid` and `sync`:
+    those of the file system, then those of this mount of it.
+    """
 
     mountpoint: Path
     fstype: str
     source: str
+    owner: int | None = field(default=None, compare=False)
+    flags: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def is_fuse(self) -> bool:
@@ -102,8 +108,12 @@ def real(path: Path) -> Path:
 
 def _entry(line: str) -> MountEntry:
     left, _, right = line.partition(" - ")
-    fstype, source, *_ = right.split(" ")
-    return MountEntry(Path(_unescape(left.split(" ")[4])), fstype, _unescape(source))
+    fstype, source, *options = right.split(" ")
+    _id, _parent, _device, _root, mountpoint, flags, *_ = left.split(" ")
+    owner = re.search(r"(?:^|,)user_id=(\d+)", " ".join(options))
+    user = int(owner[1]) if owner else None
+    all_flags = (*",".join(options).split(","), *flags.split(","))
+    return MountEntry(Path(_unescape(mountpoint)), fstype, _unescape(source), user, all_flags)
 
 
 def _unescape(field: str) -> str:

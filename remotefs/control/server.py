@@ -13,9 +13,18 @@ from pathlib import Path
 import msgspec
 import trio
 
+from remotefs import __version__
 from remotefs.control.address import short_address
 from remotefs.control.messages.base import Command, Progress, Report
-from remotefs.control.protocol import MAX_REQUEST_BYTES, Reply, Request, encode, failure_of
+from remotefs.control.protocol import (
+    MAX_REQUEST_BYTES,
+    MOUNT_AGAIN,
+    Reply,
+    Request,
+    decode_params,
+    encode,
+    failure_of,
+)
 from remotefs.errors import AccessDenied, InvalidArgument, RemotefsError
 
 log = logging.getLogger(__name__)
@@ -85,9 +94,10 @@ class ControlServer:
             command = self._commands.get(request.command)
             if command is None:
                 raise InvalidArgument(
-                    f"this mount knows no command {request.command!r}; it was started by another version of remotefs"
+                    f"this mount was started by remotefs {__version__}, which knows no command {request.command!r}; "
+                    f"{MOUNT_AGAIN}"
                 )
-            return command, msgspec.json.decode(request.params, type=command.params)
+            return command, decode_params(command.name, request.params, command.params)
         except msgspec.DecodeError as error:
             raise InvalidArgument(f"not a control request: {error}") from error
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 
 from remotefs.store.records import ROOT_INO
+from remotefs.vfs.view import View
 
 _log = logging.getLogger(__name__)
 
@@ -21,11 +22,13 @@ _log = logging.getLogger(__name__)
 class KernelNotifier:
     """The Invalidator that the reconciliation calls; sends nothing before `start()` and after `stop()`.
 
-    `is_known` returns whether the kernel knows an inode; of any other there is nothing to invalidate.
+    `is_known` returns whether the kernel knows an inode; of any other there is nothing to invalidate. The kernel's root
+    is the folder at which the view begins.
     """
 
-    def __init__(self, is_known: Callable[[int], bool]) -> None:
+    def __init__(self, is_known: Callable[[int], bool], view: View) -> None:
         self._is_known = is_known
+        self._view = view
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_stopped = False
@@ -59,7 +62,7 @@ class KernelNotifier:
     def entry(self, parent: int, name: str) -> None:
         """Queue the notification that a name in a directory means another file now, or none."""
         if self._is_working and self._is_known_or_root(parent):
-            self._queue.put(partial(self._drop_entry, parent, name))
+            self._queue.put(partial(self._drop_entry, self._in_kernel(parent), name))
 
     def inode(self, ino: int) -> None:
         """Queue the notification that an inode's attributes changed.
@@ -67,14 +70,17 @@ class KernelNotifier:
         The kernel keeps the pages, because the bytes of an inode change only through the kernel.
         """
         if self._is_working and self._is_known_or_root(ino):
-            self._queue.put(partial(self._drop_attributes, ino))
+            self._queue.put(partial(self._drop_attributes, self._in_kernel(ino)))
 
     @property
     def _is_working(self) -> bool:
         return self._thread is not None and not self._is_stopped
 
     def _is_known_or_root(self, ino: int) -> bool:
-        return ino == ROOT_INO or self._is_known(ino)
+        return ino == self._view.root_ino or self._is_known(ino)
+
+    def _in_kernel(self, ino: int) -> int:
+        return ROOT_INO if ino == self._view.root_ino else ino
 
     def _work(self) -> None:
         while (notification := self._queue.get()) is not None and not self._is_stopped:

@@ -2,54 +2,84 @@
 
 pyfuse3 answers only a FUSEError; any other exception ends its main loop and leaves the request without an answer. So
 `answering` wraps every handler: it turns an exception into an errno by the one table and lets `trio.Cancelled` pass.
+It also has `Requests` count each request, and write a line for it while the access log is on.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from time import perf_counter
+from typing import Any, TypeVar
 
 import pyfuse3
+import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
 from remotefs.errors import NotFound
+from remotefs.fuse.requests import Requests
 from remotefs.fuse.translate import absent_entry, attribute_change, entry_attributes, errno_of, statvfs
 from remotefs.names import COMPONENT_BYTES
-from remotefs.store.records import Entry, Inode
+from remotefs.store.records import ROOT_INO, Entry, Inode
 from remotefs.store.tree import COOKIES_BELOW
 from remotefs.vfs.filesystem import FileSystem
 from remotefs.vfs.handles import OpenFile
 
 _log = logging.getLogger(__name__)
 
+# The annotation of a number of an inode, as it is written: pyfuse3's types are plain numbers when the program runs.
+_INODE = "InodeT"
+
 Handler = TypeVar("Handler", bound=Callable[..., Awaitable[object]])
 
 
 def answering(handler: Handler) -> Handler:
-    """Wrap a handler so that every exception becomes an errno; log those that a person should know about."""
+    """Wrap a handler so that every exception becomes an errno; log those that a person should know about.
+
+    A handler of the mount gets the tree's number of the mount's root where the kernel says its own, ROOT_INO.
+    """
+    name, inodes = handler.__name__, _places_of_inodes(handler)
 
     @functools.wraps(handler)
-    async def wrapped(*arguments: object) -> object:
+    async def wrapped(operations: Operations, *arguments: Any) -> object:
+        arguments = operations.in_tree(arguments, inodes) if inodes else arguments
+        requests = operations.requests
+        line = requests.begin(name, arguments) if requests.write is not None else None
+        answer: object = None
+        number, began = 0, perf_counter()
         try:
-            return await handler(*arguments)
-        except pyfuse3.FUSEError:
+            answer = await handler(operations, *arguments)
+        except pyfuse3.FUSEError as error:
+            number = error.errno
             raise
         except Exception as error:
             number, level = errno_of(error)
             unexpected = level >= logging.ERROR
-            _log.log(level, "%s: %s", handler.__name__, error, exc_info=error if unexpected else None)
+            _log.log(level, "%s: %s", name, error, exc_info=error if unexpected else None)
             raise pyfuse3.FUSEError(number) from None
+        finally:
+            took_s = perf_counter() - began
+            requests.timings[name].note(took_s, failed=number != 0)
+            if line is not None:
+                requests.end(line, answer, number, took_s)
+        return answer
 
     return wrapped  # type: ignore[return-value]  # the same signature, which functools.wraps cannot express
+
+
+def _places_of_inodes(handler: Callable[..., object]) -> frozenset[int]:
+    """Return the positions of the arguments, after the object itself, that are numbers of inodes."""
+    _, *parameters = inspect.signature(handler).parameters.values()
+    return frozenset(place for place, parameter in enumerate(parameters) if parameter.annotation == _INODE)
 
 
 class Operations(pyfuse3.Operations):
     """The handlers, one method for each kind of request.
 
     `timeout_s` is how long the kernel may use names and attributes without asking again. `note_use` is called when a
-    request shows that somebody uses the mount.
+    request shows that somebody uses the mount. `requests` counts them.
     """
 
     supports_dot_lookup = True
@@ -57,9 +87,12 @@ class Operations(pyfuse3.Operations):
     enable_writeback_cache = False
     enable_acl = False
 
-    def __init__(self, fs: FileSystem, *, timeout_s: float, note_use: Callable[[], None]) -> None:
+    def __init__(
+        self, fs: FileSystem, *, timeout_s: float, note_use: Callable[[], None], requests: Requests | None = None
+    ) -> None:
         super().__init__()
         self._fs = fs
+        self.requests = requests or Requests(fs.handles)
         self._timeout_s = timeout_s
         self._note_use = note_use
 
@@ -80,7 +113,8 @@ class Operations(pyfuse3.Operations):
         # FORGET has no reply, so no error can be answered; one bad inode must not spoil the others of the batch.
         for ino, count in inode_list:
             try:
-                self._fs.namespace.forget(ino, count)
+                [tree_ino] = self.in_tree((ino,), {0})
+                self._fs.namespace.forget(tree_ino, count)
             except Exception:
                 _log.exception("forget of inode %d", ino)
 
@@ -141,14 +175,18 @@ class Operations(pyfuse3.Operations):
 
     @answering
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        for entry in self._fs.namespace.readdir(fh, start_id):
-            attributes = self._attributes(entry)
-            if not pyfuse3.readdir_reply(token, FileNameT(entry.name.encode()), attributes, entry.cookie):
-                # The reply is full, and this entry is not in it: the kernel asks again from the last cookie.
-                return
-            if entry.cookie > COOKIES_BELOW:
-                # An entry of a listing counts as a lookup, `.` and `..` do not.
-                self._fs.handles.looked_up(entry.ino)
+        for page in self._fs.namespace.pages(fh, start_id):
+            for entry in page:
+                attributes = self._attributes(entry)
+                if not pyfuse3.readdir_reply(token, FileNameT(entry.name.encode()), attributes, entry.cookie):
+                    # The reply is full, and this entry is not in it: the kernel asks again from the last cookie.
+                    return
+                if entry.cookie > COOKIES_BELOW:
+                    # An entry of a listing counts as a lookup, `.` and `..` do not.
+                    self._fs.handles.looked_up(entry.ino)
+            if not page:
+                # Thousands of hidden names are no reason for the others to wait (H8).
+                await trio.lowlevel.checkpoint()
 
     @answering
     async def releasedir(self, fh: FileHandleT) -> None:
@@ -232,17 +270,28 @@ class Operations(pyfuse3.Operations):
     async def release(self, fh: FileHandleT) -> None:
         await self._fs.files.release(fh)
 
+    # -- the root of the mount, which may be a folder of the tree
+
+    def in_tree(self, arguments: tuple[Any, ...], inodes: Collection[int]) -> tuple[Any, ...]:
+        """Return the arguments with the tree's number for the mount's root; `inodes` are the places of numbers."""
+        root = self._fs.view.root_ino
+        if root == ROOT_INO:
+            return arguments
+        numbered = enumerate(arguments)
+        return tuple(root if place in inodes and given == ROOT_INO else given for place, given in numbered)
+
     def _known(self, inode: Inode, timeout_s: float | None = None) -> pyfuse3.EntryAttributes:
         # Invariant: each entry in a reply to the kernel counts one lookup, which a forget takes back.
         self._fs.handles.looked_up(inode.ino)
         return self._attributes(inode, timeout_s)
 
     def _attributes(self, record: Inode | Entry, timeout_s: float | None = None) -> pyfuse3.EntryAttributes:
-        shown = self._fs.attributes.shown(record)
+        shown, is_lasting = self._fs.attributes.shown(record)
         attributes = entry_attributes(shown, self._timeout_s if timeout_s is None else timeout_s)
-        if shown is not record:
-            # The kernel asks each time: what gives a file its read bits back changes no attribute of it.
+        if not is_lasting:
             attributes.attr_timeout = 0.0
+        if record.ino == self._fs.view.root_ino:
+            attributes.st_ino = InodeT(ROOT_INO)
         return attributes
 
 

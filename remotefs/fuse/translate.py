@@ -44,6 +44,7 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.NotDownloadable, errno.EACCES, _SAY),
     (errors.BadRequest, errno.EINVAL, _SAY),
     (errors.AuthenticationFailed, errno.EACCES, _SAY),
+    (errors.KeyReplaced, errno.EAGAIN, _SAY),
     (errors.BillingProblem, errno.EACCES, _SAY),
     (errors.PermissionRefused, errno.EACCES, _SAY),
     (errors.FileExpired, errno.ESTALE, _SAY),

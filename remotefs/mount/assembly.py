@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import cast
 
@@ -15,6 +16,7 @@ from remotefs.api.reconnect import Reconnect
 from remotefs.clocks import Machine, ServiceClock, SteadyClock
 from remotefs.config import Config, Shape, WritebackConfig
 from remotefs.control.address import SOCKET_NAME
+from remotefs.credentials import secrets_of
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
 from remotefs.data.download.concurrency import StreamConcurrency
@@ -96,6 +98,8 @@ from remotefs.data.writeback.workers import Workers
 from remotefs.data.writeback.writeback import Writeback
 from remotefs.errors import LocalError
 from remotefs.fuse.notify import KernelNotifier
+from remotefs.fuse.requests import Requests
+from remotefs.mount.access_log import AccessLog
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
 from remotefs.store.copies import COPIES_NAME, Copies
@@ -116,6 +120,7 @@ from remotefs.vfs.handles import Handles
 from remotefs.vfs.namespace import Namespace
 from remotefs.vfs.policy import NamePolicy
 from remotefs.vfs.reading import Reading
+from remotefs.vfs.view import View
 from remotefs.vfs.xattrs import ExtendedAttributes
 from remotefs.wakeup import Wakeup
 
@@ -137,11 +142,17 @@ class Components:
     viewed_folders: ViewedFolders
     handles: Handles
     naming: NamePolicy
+    view: View
     connectivity: Connectivity
     wakeup: Wakeup
     in_flight: UploadsInFlight
     locks: InodeLocks
     notifier: KernelNotifier
+    # When the parts were built: in seconds since the epoch, and of the monotonic clock.
+    began_s: float
+    began_monotonic_s: float
+    requests: Requests
+    access_log: AccessLog
     budget: Budget
     guard: AccountGuard
     client: Client
@@ -187,6 +198,11 @@ class Components:
         current = (inode for inode in found if inode is not None and inode.nlink and self.locator.is_damaged(inode))
         return [self.intents.paths.shown(inode) for inode in current]
 
+    def path_of(self, ino: int) -> str | None:
+        """Return the oldest path of an inode below the mount's root, empty for that; None where it has no name."""
+        path = next(self.tree.each_path_of(ino), None)
+        return None if path is None else self.view.inside(path)
+
     async def ask_service(self) -> None:
         """Send the smallest request that there is, to see whether the service answers.
 
@@ -228,11 +244,16 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.viewed_folders = ViewedFolders(parts.tree, parts.remotes)
     parts.handles = Handles(parts.viewed_folders.note_listing)
     parts.naming = NamePolicy(config.names)
+    parts.view = View(parts.tree, parts.naming.hidden)
     parts.connectivity = Connectivity(vouched=False)
     parts.wakeup = Wakeup()
     parts.in_flight = UploadsInFlight()
     parts.locks = InodeLocks()
-    parts.notifier = KernelNotifier(parts.handles.is_known)
+    parts.began_s, parts.began_monotonic_s = time.time(), time.monotonic()
+    parts.requests = Requests(parts.handles, parts.path_of)
+    secrets = secrets_of(config.service) if settings.keys is None else settings.keys.secrets
+    parts.access_log = AccessLog(settings.state_dir / "log", parts.requests, secrets, config.log.format)
+    parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
     _build_service(parts, settings)
     _build_data(parts, config)
     parts.fs = _build_fs(parts, config, settings)
@@ -246,7 +267,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     parts.budget = Budget.for_service(service, learned=learned)
     parts.guard = AccountGuard(parts.meta, parts.connectivity, service.base_url, str(state))
     parts.client = Client(
-        service,
+        settings.keys or service,
         parts.budget,
         on_account=parts.guard.check,
         on_heard=parts.connectivity.heard,
@@ -408,7 +429,8 @@ def _build_uploader(parts: Components, config: WritebackConfig, churn: Churn) ->
 
 def _build_fs(parts: Components, config: Config, settings: MountSettings) -> FileSystem:
     store, intents, handles = parts.store, parts.intents, parts.handles
-    namespace = Namespace(store, intents, parts.sweeper, handles, ById(parts.tree, parts.remotes))
+    byid = ById(parts.tree, parts.remotes, parts.view)
+    namespace = Namespace(store, intents, parts.sweeper, handles, byid, parts.view)
     lengths = Lengths(store, parts.content, parts.downloader, parts.resizer, parts.reported_missing.report)
     scans = Scans(parts.tree, parts.file_reader.prefetch, lambda: parts.budget.limit_per_minute)
     reading = Reading(
@@ -423,10 +445,10 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
     files = Files(store, parts.file_writer, lengths, handles, namespace, reading, closing, config.writeback)
     attributes = Attributes(
         store, namespace, files, parts.file_reader, parts.disk, config.service.storage_bytes,
-        config.names.unreadable_mode,
+        config.names.unreadable_mode, settings.options.shown,
     )  # fmt: skip
     xattrs = ExtendedAttributes(
-        store, intents, parts.file_reader, parts.in_flight, parts.failures, settings.state_dir / SOCKET_NAME,
-        parts.service_clock.now_ns,
+        store, intents, parts.file_reader, parts.in_flight, parts.failures, parts.view,
+        settings.state_dir / SOCKET_NAME, parts.service_clock.now_ns,
     )  # fmt: skip
-    return FileSystem(namespace, files, attributes, xattrs, handles)
+    return FileSystem(namespace, files, attributes, xattrs, handles, parts.view)

@@ -32,7 +32,7 @@ class LifeLog:
                 nursery.start_soon(self._sum_up)
                 nursery.start_soon(self._tell_expiries)
         finally:
-            _log.info("ended: %s", self.summary())
+            _log.info("ended: %s", self.summary(), extra={"event": "end"})
 
     def summary(self) -> str:
         """Return the state and the work so far as a line."""
@@ -51,17 +51,22 @@ class LifeLog:
             "remotefs %s, process %d: %s on %s, account %s, state folder %s, options %s",
             __version__, os.getpid(), settings.config.service.base_url, settings.mountpoint,
             "/".join(filter(None, [facts.organization, facts.workspace])) or "not named by the service",
-            settings.state_dir, ",".join(options),
+            settings.state_dir, ",".join(options), extra={"event": "start"},
         )  # fmt: skip
-        _log.info("started: %s", self.summary())
+        _log.info("started: %s", self.summary(), extra={"event": "started"})
 
     def _words(self) -> list[tuple[str, bool]]:
-        options = self._settings.options
+        options, service = self._settings.options, self._settings.config.service
         return [
             ("ro" if options.read_only else "rw", True),
             ("allow_other", options.allow_other),
             *((word, True) for word in options.extra),
+            *((word, True) for word in options.shown.words()),
+            (f"subdir={options.subdir}", bool(options.subdir)),
             (f"durability={self._settings.config.writeback.durability}", True),
+            (f"upload_rate={service.upload_rate}", service.upload_rate > 0),
+            (f"download_rate={service.download_rate}", service.download_rate > 0),
+            (f"metrics={self._settings.config.metrics.listen}", bool(self._settings.config.metrics.listen)),
         ]
 
     async def _follow_connection(self) -> None:
@@ -71,7 +76,7 @@ class LifeLog:
             # Told of a change before it is made: the task runs after it.
             now = self._connection()
             if now != known:
-                _log.info("%s", now)
+                _log.info("%s", now, extra={"event": "online" if now == "online" else "offline"})
             known = now
 
     def _connection(self) -> str:
@@ -83,7 +88,7 @@ class LifeLog:
     async def _sum_up(self) -> None:
         while True:
             await trio.sleep(_SUMMARY_EVERY_S)
-            _log.info("so far: %s", self.summary())
+            _log.info("so far: %s", self.summary(), extra={"event": "summary"})
 
     async def _tell_expiries(self) -> None:
         while True:

@@ -13,7 +13,7 @@ import trio
 from remotefs.control.messages.base import Notice, Report
 from remotefs.errors import StateUnusable
 from remotefs.mount.assembly import Components
-from remotefs.store.copies import copies_of
+from remotefs.store.copies import FORMER_KEPT_DAYS, copies_of
 from remotefs.store.database import RESCUE_ADVICE, Database
 from remotefs.store.rescue import damage, is_missing, rebuild
 from remotefs.store.tree import NOTES_A_TURN
@@ -35,10 +35,22 @@ async def opened_database(state_dir: Path, report: Report) -> AsyncIterator[Data
         report(Notice(text=f"the database was missing: the tree is that of its newest copy, {copies[0].name}"))
     database = Database(path)
     try:
+        _tell_upgrade(database, report)
         await check_database(database)
         yield database
     finally:
         database.close()
+
+
+def _tell_upgrade(database: Database, report: Report) -> None:
+    """Report and log a change of the format, with the copy from before."""
+    if (upgrade := database.upgrade) is not None:
+        text = (
+            f"the state folder has the format of this version now ({upgrade.after}, before: {upgrade.before}); "
+            f"{upgrade.copy} is the database from before, for {FORMER_KEPT_DAYS} days"
+        )
+        _log.warning("%s", text)
+        report(Notice(text=text))
 
 
 async def check_database(database: Database) -> None:

@@ -8,11 +8,12 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import pyfuse3
 import trio
 
-from remotefs.control.messages.base import Notice, Progress, Ready
+from remotefs.control.messages.base import Nothing, Notice, Progress, Ready
 from remotefs.control.server import ControlServer
 from remotefs.errors import LocalError
 from remotefs.fuse.connection import abort, number_of, raise_background_limit, raise_readahead
@@ -20,10 +21,15 @@ from remotefs.fuse.invalidation import invalidate_attributes, invalidate_entry
 from remotefs.fuse.operations import Operations
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.commands.groups import command_groups
+from remotefs.mount.commands.log import LogControl
+from remotefs.mount.commands.status import StatusCommands
 from remotefs.mount.greeting import Greeting
 from remotefs.mount.life_log import LifeLog
 from remotefs.mount.opening import count_left, opened_database, put_away, save_notes
+from remotefs.mount.service_status import ServiceStatus
 from remotefs.mount.settings import FuseOptions, MountSettings
+from remotefs.mount.subdir import begin_view
+from remotefs.place_kinds import listen_address
 
 _log = logging.getLogger(__name__)
 EXIT_WORK_LEFT = 3
@@ -36,15 +42,17 @@ _LAST_ANSWERS_S = 1.0
 _NAMED = 5
 
 
-async def run_mount(settings: MountSettings, *, report: Callable[[Progress], None]) -> int:
+async def run_mount(
+    settings: MountSettings, *, report: Callable[[Progress], None], log: LogControl | None = None
+) -> int:
     """Mount, serve until unmounted, drain. Return the exit status: 3 when work is left for the next mount.
 
-    Raises RemotefsError when it cannot mount.
+    `log` is what `remotefs log` changes. Raises RemotefsError when it cannot mount.
     """
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with opened_database(settings.state_dir, report) as database:
         parts = assemble(settings, database)
-        status = await MountSession(settings, parts, report).run()
+        status = await MountSession(settings, parts, report, log).run()
     await parts.supervisor.guard("copying the database", partial(trio.to_thread.run_sync, parts.copies.make_of_closed))
     return status
 
@@ -52,7 +60,14 @@ async def run_mount(settings: MountSettings, *, report: Callable[[Progress], Non
 class MountSession:
     """One mount from start to end."""
 
-    def __init__(self, settings: MountSettings, parts: Components, report: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        settings: MountSettings,
+        parts: Components,
+        report: Callable[[Progress], None],
+        log: LogControl | None = None,
+    ) -> None:
+        self._log = log
         self._settings = settings
         self._config = settings.config
         self._greeting = Greeting(parts, settings.config.refresh, report)
@@ -79,6 +94,7 @@ class MountSession:
                 parts.timekeeper.note()
             self._greeting.tell_leftovers()
             await self._greeting.greet_service()
+            self._begin_view()
             await nursery.start(parts.writeback.run)
             nursery.start_soon(keep, "listing the service", parts.refresh.run)
             nursery.start_soon(keep, "asking whether the service is there", parts.reconnect.run)
@@ -87,23 +103,61 @@ class MountSession:
             nursery.start_soon(keep, "summing up files that wait", parts.summing.run)
             nursery.start_soon(keep, "copying the database", parts.copies.run)
             nursery.start_soon(keep, "writing the log", LifeLog(self._settings, parts).run)
-            commands = command_groups(self._settings, parts, stop=self._end, yield_state=self._yield_state)
+            commands = command_groups(
+                self._settings, parts, stop=self._end, yield_state=self._yield_state, log=self._log
+            )
             await nursery.start(ControlServer(self._settings.socket, commands.all()).run)
+            if self._config.metrics.listen:
+                nursery.start_soon(keep, "serving metrics", partial(self._serve_metrics, commands.status))
             await nursery.start(self._heed_signals)
+            if self._config.log.access:
+                await parts.supervisor.guard("opening the access log", self._log_access)
+            if self._settings.manager is not None:
+                is_ending = partial(self._is_ending, commands.mount.is_ending)
+                status = ServiceStatus(self._settings.manager, parts, is_ending)
+                nursery.start_soon(keep, "telling the service manager", status.run)
             async with self._mounted():
                 await self._serve()
+            _log.info(
+                "unmounted%s", "" if self._stop.is_set() else " from outside: draining", extra={"event": "unmounted"}
+            )
             left = await self._drain_after_unmount()
             self._report_left(left)
             nursery.cancel_scope.cancel()
+        await trio.to_thread.run_sync(parts.access_log.finish)
         is_put_away = await parts.supervisor.guard("putting the state folder away", partial(put_away, parts))
         return 0 if is_put_away and not left else EXIT_WORK_LEFT
+
+    async def _log_access(self) -> None:
+        self._parts.access_log.turn_on()
+
+    def _begin_view(self) -> None:
+        options = self._settings.options
+        if begin_view(self._parts.tree, self._parts.view, options.subdir, makes=not options.read_only):
+            _log.info("made the folder %s, which is the root of the mount", options.subdir)
+            self._report(Notice(text=f"subdir={options.subdir}: there was no such folder in the tree: made it"))
+
+    async def _serve_metrics(self, commands: StatusCommands) -> None:
+        # Loaded here, because few mounts serve metrics.
+        from remotefs.mount.exposition import MetricsServer  # noqa: PLC0415
+        from remotefs.mount.metrics import exposition  # noqa: PLC0415
+
+        async def scrape(accept: str) -> tuple[bytes, str]:
+            return exposition(accept, await commands.status(Nothing(), lambda _: None))
+
+        address = listen_address(self._config.metrics.listen)
+        # A name without a folder is one in the state folder.
+        address = self._settings.state_dir / address if isinstance(address, Path) else address
+        await MetricsServer(address, scrape).run()
 
     # -- the kernel
 
     @asynccontextmanager
     async def _mounted(self) -> AsyncIterator[None]:
         timeout_s = self._config.mount.entry_timeout_s
-        operations = Operations(self._parts.fs, timeout_s=timeout_s, note_use=self._parts.refresh.note_use)
+        operations = Operations(
+            self._parts.fs, timeout_s=timeout_s, note_use=self._parts.refresh.note_use, requests=self._parts.requests
+        )
         _spare_the_collector()
         try:
             pyfuse3.init(operations, str(self._settings.mountpoint), kernel_options(self._settings.options))
@@ -147,8 +201,18 @@ class MountSession:
         Those that were taken are answered.
         """
         self._stop.set()
+        self._tell_end()
         if self._is_serving:
             pyfuse3.terminate()
+
+    def _is_ending(self, is_unmounting: Callable[[], bool]) -> bool:
+        """Return whether it drains before its end: a signal came, it was unmounted, or `remotefs umount` is at work."""
+        return self._first_drain is not None or self._last_drain is not None or is_unmounting()
+
+    def _tell_end(self) -> None:
+        """Tell the service manager that the mount ends, for certain."""
+        if self._settings.manager is not None:
+            self._settings.manager.stopping()
 
     async def _heed_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Drain and end at the first signal; at another one, or one in the drain after an unmount, end at once."""
@@ -164,6 +228,7 @@ class MountSession:
 
     async def _drain_and_end(self, scope: trio.CancelScope) -> None:
         drain_s = self._config.mount.signal_drain_s
+        self._tell_end()
         self._report(
             Notice(text=f"asked to end: sending what is left for at most {drain_s:g} s; once more ends at once")
         )
@@ -202,6 +267,7 @@ class MountSession:
     async def _drain_after_unmount(self) -> int:
         """Drain after an unmount from outside; `remotefs umount` has drained already. Return the intents left."""
         if not self._stop.is_set():
+            self._tell_end()
             drain = partial(self._drain, self._config.mount.signal_drain_s)
             with trio.CancelScope() as self._last_drain:
                 await self._parts.supervisor.guard("draining", drain)

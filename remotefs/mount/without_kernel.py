@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -35,7 +36,7 @@ async def working_parts(settings: MountSettings, report: Report, *, sends: bool)
 
     Raises StateUnusable, AccountError, RefusedError; TransportError when the service was never listed.
     """
-    settings = MountSettings(settings.mountpoint, settings.state_dir, _patient(settings.config), settings.options)
+    settings = replace(settings, config=_patient(settings.config))
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with opened_database(settings.state_dir, report) as database:
         parts = assemble(settings, database)

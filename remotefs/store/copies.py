@@ -3,6 +3,9 @@
 They are for `remotefs check --repair`, when the database itself is damaged. A copy lacks the changes since it was made,
 so the repair takes the rows that can still be read from the database first (`rescue`).
 
+A database whose format a newer version changes is copied before that too (`migration`). That copy is for the way back
+to the older version, and is kept for 30 days.
+
     state.db ── VACUUM INTO ──► copies/state-8.new ── rename ──► copies/state-8.db     state-7.db     state-6.db
 """
 
@@ -26,7 +29,10 @@ _log = logging.getLogger(__name__)
 # The folder of the copies, in the state folder.
 COPIES_NAME = "copies"
 _NAME = re.compile(r"state-(\d{1,9})\.db")
+_FORMER = re.compile(r"format-\d{1,9}\.db")
 _KEPT = 3
+# How long the copy from before a change of the format is kept.
+FORMER_KEPT_DAYS = 30
 # How often a mount checks whether a copy is due. If there is a copy, the first check comes this long after the start.
 _LOOK_EVERY_S = 600.0
 _DUE_AFTER_S = 86_400.0
@@ -38,6 +44,11 @@ _SAME_DAY_S = 3600.0
 def copies_of(database: Path) -> list[Path]:
     """Return the copies that lie beside a database, the newest first."""
     return Copies(database, database.with_name(COPIES_NAME), lambda _: True).newest_first()
+
+
+def former_name(version: int) -> str:
+    """Return the name of the copy from before a change of that format, in the folder COPIES_NAME."""
+    return f"format-{version}.db"
 
 
 def copy_live(database: Path, target: Path) -> None:
@@ -83,7 +94,15 @@ class Copies:
         while True:
             if self._age_s() >= _DUE_AFTER_S:
                 await trio.to_thread.run_sync(self.make)
+            self.drop_former()
             await trio.sleep(_LOOK_EVERY_S)
+
+    def drop_former(self) -> None:
+        """Remove the copies from before a change of the format that are older than FORMER_KEPT_DAYS. Raises OSError."""
+        for file in self._files():
+            if _FORMER.fullmatch(file.name) and time.time() - file.stat().st_mtime > FORMER_KEPT_DAYS * 86_400:
+                _log.info("%s: removed; it is from before an upgrade %d days ago", file, FORMER_KEPT_DAYS)
+                file.unlink()
 
     def make(self) -> Path | None:
         """Copy the database while it is in use; for a thread. Return the copy, or None if there is no room.

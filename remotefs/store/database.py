@@ -32,8 +32,8 @@ import trio
 from remotefs import crashpoints
 from remotefs.errors import OutOfSpace, StateUnusable
 from remotefs.store.durability import Durability
+from remotefs.store.migration import migrate
 from remotefs.store.pages import frames_of, used_bytes
-from remotefs.store.schema import MIGRATIONS
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,10 @@ Row = tuple[Any, ...]
 
 
 class Database:
-    """The open database file at `path`, which is created or migrated. Raises StateUnusable if that fails."""
+    """The open database file at `path`, which is created or brought to this version's format (`migration`).
+
+    Raises StateUnusable if it cannot be used, OutOfSpace if the disk has no room for its new format, LocalError.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -77,7 +80,8 @@ class Database:
         self._reserve = path.with_name("reserve")
         try:
             self._connection = _connect(path)
-            _migrate(self._connection, path)
+            # The change of the format, and the copy from before; None if there was none.
+            self.upgrade = migrate(self._connection, path)
             # Whether an earlier process ended without closing the database: a close removes the log.
             self.was_left_open = self._log_bytes() > 0
             # The number of frames of that process's log that are lost because the log is damaged (see `_take_in`).
@@ -351,16 +355,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA cache_size = -16384")  # KiB
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise StateUnusable(f"{path} was written by a newer remotefs; update remotefs, or use another --state-dir")
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        crashpoints.reached("database gets a new form", number)
-        # The version changes in the same transaction, so a crash leaves a migration done or not begun.
-        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
 
 
 def _checkpoint(path: Path) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from remotefs.errors import RemotefsError
+from remotefs.waits import waiting_for
 
 
 class GroupSync:
@@ -52,9 +53,11 @@ class GroupSync:
                 raise self._lost.with_traceback(None)
             if self._syncing is not None:
                 # That sync may have begun before our change, or its task may be cancelled: the loop looks again.
-                await self._syncing.wait()
+                with waiting_for("disk"):
+                    await self._syncing.wait()
             else:
-                await self._sync_once()
+                with waiting_for("disk"):
+                    await self._sync_once()
 
     async def _sync_once(self) -> None:
         reached, self._syncing = self._changes, trio.Event()

@@ -130,6 +130,17 @@ class Journal:
         rows = {kind: self._db.one("SELECT count(*) FROM intent WHERE kind = ?", (kind,)) for kind in IntentKind}
         return {kind: row[0] for kind, row in rows.items() if row and row[0]}
 
+    def upload_bytes(self, at_most: int, uploads: int) -> int:
+        """Return the bytes of the `uploads` files to upload: of more than `at_most`, the mean size of those counts."""
+        row = self._db.one(
+            "SELECT count(*), coalesce(sum(size), 0) FROM (SELECT inode.size FROM intent JOIN inode USING (ino) "
+            "WHERE kind != 'delete' LIMIT ?)",
+            (at_most,),
+        )
+        assert row is not None
+        added, size = int(row[0]), int(row[1])
+        return size if added < at_most else size * uploads // max(added, 1)
+
     def replacing_count(self) -> int:
         """Return the number of uploads after which ids are deleted that they replace."""
         row = self._db.one("SELECT count(*) FROM intent WHERE replaces != '[]'")

@@ -27,6 +27,7 @@ import msgspec
 
 from remotefs.store.database import PAGE_BYTES, Database
 from remotefs.store.meta import facts_of, facts_without_row
+from remotefs.store.migration import FORMAT, format_of
 from remotefs.store.pages import Row, Value, newest_pages, page_size, rows_of
 from remotefs.store.records import Inode, Remote
 
@@ -133,13 +134,13 @@ def _has_types(values: tuple[Value, ...], types: Sequence[type | UnionType]) -> 
 def rebuild(path: Path, copies: Sequence[Path]) -> Rebuilt:
     """Put a new database in the place of a damaged one, keep the damaged files beside it, and return the sources.
 
-    `copies` are older copies of it, the newest first. The caller holds the lock of the state folder. Raises
-    StateUnusable, OSError.
+    `copies` are older copies of it, the newest first; those that a newer version of remotefs wrote are left alone. The
+    caller holds the lock of the state folder. Raises StateUnusable, OSError.
     """
     log = path.with_name(path.name + "-wal")
     found = salvage(_bytes_of(path), _bytes_of(log))
     count = found.count
-    copy = next(filter(is_sound, copies), None)
+    copy = next((copy for copy in copies if format_of(copy) <= FORMAT and is_sound(copy)), None)
     new = path.with_name(path.name + ".new")
     _remove(new)
     # Nothing to merge: then copying the file and removing a few rows is faster than inserting every row.

@@ -6,10 +6,11 @@ inode ──< dentry     a directory entry; `cookie` orders a directory and surv
   │  └─── renamed    a folder that was renamed, and the files beneath it have not followed yet
   │  └─── followed   a file that has followed by itself
   └────── intent     pending remote work: at most one UPLOAD or REUPLOAD an inode, one DELETE a remote file
-meta                 account, shape, times of polls
+meta                 account, shape, times of polls; the version of remotefs that made the format
 
-`PRAGMA user_version` counts the migrations that a database has had. An older remotefs refuses a database that has had
-more than it knows.
+`PRAGMA user_version` counts the migrations that a database has had: its format. An older remotefs refuses a database
+that has had more than it knows. The format stands for the whole state folder: a change of its other files that an
+older remotefs would not understand takes a migration as well, if an empty one.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from remotefs.config import UnreadableMode
 from remotefs.data.files.reader import FileReader
@@ -12,6 +12,7 @@ from remotefs.store.records import Entry, Inode
 from remotefs.store.store import Store
 from remotefs.vfs.files import Files
 from remotefs.vfs.namespace import Namespace
+from remotefs.vfs.shown import AS_STORED, ShownAs, check_unchanged
 
 BLOCK_BYTES = 4096
 _READ_BITS = 0o444
@@ -39,7 +40,10 @@ class FileSystemSize:
 
 
 class Attributes:
-    """Reads and changes the attributes of inodes. `storage_bytes` is the most that the service stores (0: no bound)."""
+    """Reads and changes the attributes of inodes, and shows them as the mount's options say (`shown_as`).
+
+    `storage_bytes` is the most that the service stores (0: no bound).
+    """
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Attributes:
         disk: Disk,
         storage_bytes: int,
         unreadable_mode: UnreadableMode,
+        shown_as: ShownAs = AS_STORED,
     ) -> None:
         self._tree = store.tree
         self._namespace = namespace
@@ -58,19 +63,26 @@ class Attributes:
         self._disk = disk
         self._storage_bytes = storage_bytes
         self._hides_read_bits = unreadable_mode == "no-read"
+        self._shown_as = shown_as
+        # Asked for each entry of each listing.
+        self._shows_stored = shown_as.is_stored
 
     def getattr(self, ino: int) -> Inode:
         """Return the inode. Raises NotFound."""
         return self._namespace.inode(ino)
 
-    def shown(self, record: Inode | Entry) -> Inode | Entry:
-        """Return an inode or an entry as programs see it: without read bits where they could not read it, if so set."""
+    def shown(self, record: Inode | Entry) -> tuple[Inode | Entry, bool]:
+        """Return an inode or an entry as programs see it, and whether the kernel may keep its attributes.
+
+        It may not where `unreadable_mode` takes read bits away: nothing tells the kernel when a file gets them back.
+        """
+        shown = record if self._shows_stored else self._shown_as.of(record)
         if not self._hides_read_bits:
-            return record
+            return shown, True
         inode = record if isinstance(record, Inode) else self._tree.find(record.ino)
         if inode is None or not self._is_without_read_bits(inode):
-            return record
-        return record._replace(mode=record.mode & ~_READ_BITS)
+            return shown, True
+        return shown._replace(mode=shown.mode & ~_READ_BITS), False
 
     def _is_without_read_bits(self, inode: Inode) -> bool:
         return self._hides_read_bits and inode.is_file and not self._reader.is_readable(inode)
@@ -78,9 +90,13 @@ class Attributes:
     async def setattr(self, ino: int, change: AttributeChange, fh: int | None) -> Inode:
         """Change attributes; return the inode. Only a new size touches the content, and may wait (A1).
 
-        The content changes last: a change that fails has not cut it.
+        The content changes last: a change that fails has not cut it. Raises NotPermitted for an owner or a mode if
+        the mount shows others than the stored ones.
         """
         inode = self._tree.get(ino)
+        if not self._shows_stored:
+            check_unchanged(self.shown(inode)[0], mode=change.mode, uid=change.uid, gid=change.gid)
+            change = replace(change, mode=None, uid=None, gid=None)
         columns: dict[str, int] = {}
         if change.mode is not None:
             # A mode that starts from the one that is shown has no read bits; that takes none away.

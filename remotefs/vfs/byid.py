@@ -14,9 +14,10 @@ import os
 import stat
 
 from remotefs import names
-from remotefs.store.records import ROOT_INO, Inode
+from remotefs.store.records import Inode
 from remotefs.store.remotes import Remotes
 from remotefs.store.tree import Tree
+from remotefs.vfs.view import View
 
 _RESERVED_INO = 1 << 62
 _BY_ID_INO = _RESERVED_INO + 1
@@ -25,10 +26,11 @@ _MODE = 0o500
 
 
 class ById:
-    """Finds files by id, as entries of a virtual directory."""
+    """Finds the files that are shown by id, as entries of a virtual directory."""
 
-    def __init__(self, tree: Tree, remotes: Remotes) -> None:
+    def __init__(self, tree: Tree, remotes: Remotes, view: View) -> None:
         self._tree = tree
+        self._view = view
         self._remotes = remotes
 
     def is_virtual(self, ino: int) -> bool:
@@ -37,16 +39,18 @@ class ById:
 
     def inode(self, ino: int) -> Inode:
         """Return a virtual directory by its number: the mounting user's alone, with the times of the root."""
-        root = self._tree.get(ROOT_INO)
-        parent = ROOT_INO if ino == _RESERVED_INO else _RESERVED_INO
+        root = self._tree.get(self._view.root_ino)
+        parent = root.ino if ino == _RESERVED_INO else _RESERVED_INO
         mode = stat.S_IFDIR | _MODE
         return root._replace(ino=ino, mode=mode, uid=os.geteuid(), gid=os.getegid(), nlink=2, parent=parent)
 
     def lookup(self, parent: int, name: str) -> Inode | None:
         """Return the inode of a name in the root or in a virtual directory; None when there is none."""
-        if parent == ROOT_INO:
+        if parent == self._view.root_ino:
             return self.inode(_RESERVED_INO) if name == names.RESERVED else None
         if parent == _RESERVED_INO:
             return self.inode(_BY_ID_INO) if name == _BY_ID else None
         remote = self._remotes.find(name)
-        return self._tree.find(remote.ino) if remote is not None and remote.ino is not None else None
+        if remote is None or remote.ino is None or not self._view.shows_inode(remote.ino):
+            return None
+        return self._tree.find(remote.ino)

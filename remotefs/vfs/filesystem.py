@@ -8,6 +8,7 @@ from remotefs.vfs.attributes import Attributes
 from remotefs.vfs.files import Files
 from remotefs.vfs.handles import Handles
 from remotefs.vfs.namespace import Namespace
+from remotefs.vfs.view import View
 from remotefs.vfs.xattrs import ExtendedAttributes
 
 
@@ -20,3 +21,4 @@ class FileSystem:
     attributes: Attributes
     xattrs: ExtendedAttributes
     handles: Handles
+    view: View

@@ -6,17 +6,19 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from itertools import chain
 from typing import Protocol
 
 from remotefs import names
 from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.intents.intents import Intents
 from remotefs.errors import AccessDenied, AlreadyExists, InvalidArgument, NotFound, NotPermitted
-from remotefs.store.records import ROOT_INO, Entry, Inode
+from remotefs.store.records import Entry, Inode
 from remotefs.store.store import Store
 from remotefs.store.tree import COOKIES_BELOW
 from remotefs.vfs.byid import ById
 from remotefs.vfs.handles import Handles
+from remotefs.vfs.view import View
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -48,6 +50,7 @@ class Namespace:
         sweeper: Sweeper,
         handles: Handles,
         byid: ById,
+        view: View,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
@@ -58,6 +61,7 @@ class Namespace:
         self._sweeper = sweeper
         self._handles = handles
         self._byid = byid
+        self._view = view
 
     # -- looking
 
@@ -65,9 +69,9 @@ class Namespace:
         """Return the inode that has a name in a directory. Raises NotFound, NameTooLong, BadName."""
         if name in {b".", b".."}:
             inode = self.inode(parent)
-            return self.inode(inode.parent or ROOT_INO) if name == b".." else inode
+            return self._above(inode) if name == b".." else inode
         text = names.check_component(name)
-        found = self._tree.lookup(parent, text)
+        found = None if self._view.hides(text) else self._tree.lookup(parent, text)
         if found is None and (self._byid.is_virtual(parent) or text == names.RESERVED):
             found = self._byid.lookup(parent, text)
         if found is None:
@@ -95,14 +99,17 @@ class Namespace:
 
     def readdir(self, fh: int, cookie: int) -> Iterator[Entry]:
         """Yield the entries after `cookie` (0: all), `.` and `..` first; stable while entries come and go."""
+        return chain.from_iterable(self.pages(fh, cookie))
+
+    def pages(self, fh: int, cookie: int) -> Iterator[list[Entry]]:
+        """Yield what `readdir` does in pages; one is empty where all of its names are hidden."""
         ino = self._handles.directory(fh)
         if cookie < COOKIES_BELOW:
             directory = self.inode(ino)
-            if cookie < 1:
-                yield Entry.of(1, ".", directory)
-            yield Entry.of(2, "..", self.inode(directory.parent or ROOT_INO))
+            here, above = Entry.of(1, ".", directory), Entry.of(2, "..", self._above(directory))
+            yield [here, above] if cookie < 1 else [above]
         while page := self._tree.entries(ino, after=max(cookie, COOKIES_BELOW), limit=_PAGE):
-            yield from page
+            yield [entry for entry in page if not self._view.hides(entry.name)]
             if len(page) < _PAGE:
                 return
             cookie = page[-1].cookie
@@ -122,7 +129,7 @@ class Namespace:
 
         Only regular files get to the service; the others exist on this machine alone (N5).
         """
-        text = self._name(parent, name)
+        text = self._new_name(parent, name)
         now = time.time_ns()
         with self._db.transaction():
             inode = self._make(parent, text, mode, caller, now, rdev=rdev)
@@ -133,18 +140,18 @@ class Namespace:
 
     def mkdir(self, parent: int, name: bytes, mode: int, caller: Caller) -> Inode:
         """Make a directory; return its inode."""
-        text = self._name(parent, name)
+        text = self._new_name(parent, name)
         inherited = self._tree.get(parent).mode & stat.S_ISGID
         return self._make(parent, text, stat.S_IFDIR | stat.S_IMODE(mode) | inherited, caller, time.time_ns())
 
     def symlink(self, parent: int, name: bytes, target: bytes, caller: Caller) -> Inode:
         """Make a symbolic link; return its inode."""
-        text = self._name(parent, name)
+        text = self._new_name(parent, name)
         return self._make(parent, text, stat.S_IFLNK | 0o777, caller, time.time_ns(), target=target)
 
     def link(self, ino: int, parent: int, name: bytes) -> Inode:
         """Give a file one more name, and return its inode. It stays one remote file (N5)."""
-        text = self._name(parent, name)
+        text = self._new_name(parent, name)
         if self._tree.get(ino).is_dir:
             raise NotPermitted(f"{text}: a directory has one name")
         if self._tree.get(ino).nlink == 0:
@@ -161,7 +168,7 @@ class Namespace:
     def unlink(self, parent: int, name: bytes) -> None:
         """Remove a name. Removing the last one frees the file once no handle has it open (W9)."""
         now = time.time_ns()
-        text = self._name(parent, name)
+        text = self._present_name(parent, name)
         with self._db.transaction():
             inode = self._tree.unlink(parent, text, now_ns=now)
             self._own(parent)
@@ -171,7 +178,7 @@ class Namespace:
     def rmdir(self, parent: int, name: bytes) -> None:
         """Remove an empty directory."""
         with self._db.transaction():
-            inode = self._tree.rmdir(parent, self._name(parent, name), now_ns=time.time_ns())
+            inode = self._tree.rmdir(parent, self._present_name(parent, name), now_ns=time.time_ns())
             self._own(parent)
             if not self._handles.is_known(inode.ino):
                 self._tree.forget(inode.ino)
@@ -190,7 +197,7 @@ class Namespace:
         """Move an entry. The move counts here at once; the service follows (W7). Raises the errors of rename(2)."""
         if flags not in {0, RENAME_NOREPLACE, RENAME_EXCHANGE}:
             raise InvalidArgument(f"rename flags {flags:#x} are not supported")
-        source, target = self._name(parent, name), self._name(new_parent, new_name)
+        source, target = self._present_name(parent, name), self._new_name(new_parent, new_name)
         moving, present = self.lookup(parent, name), self._tree.lookup(new_parent, target)
         self._check_not_beneath(moving, new_parent)
         if flags == RENAME_EXCHANGE:
@@ -241,10 +248,28 @@ class Namespace:
 
     # -- common
 
+    def _above(self, directory: Inode) -> Inode:
+        """Return the directory that `..` names: nothing lies above the root of the mount."""
+        is_root = directory.ino == self._view.root_ino
+        return directory if is_root else self.inode(directory.parent or self._view.root_ino)
+
+    def _present_name(self, parent: int, name: bytes) -> str:
+        """Return a checked name that may be moved or removed. Raises NotFound, AccessDenied, BadName."""
+        text = self._name(parent, name)
+        if self._view.hides(text):
+            raise NotFound(f"{text}: no such file or directory")
+        return text
+
+    def _new_name(self, parent: int, name: bytes) -> str:
+        """Return a checked name that may be made in a directory, or replaced. Raises AccessDenied, BadName."""
+        text = self._name(parent, name)
+        if self._view.hides(text):
+            raise AccessDenied(f"{text}: the setting [names] hidden hides this name here, so it cannot be made")
+        return text
+
     def _name(self, parent: int, name: bytes) -> str:
-        """Return a checked name that may be made, moved or removed in a directory. Raises AccessDenied, BadName."""
         text = names.check_component(name)
-        if self._byid.is_virtual(parent) or (parent == ROOT_INO and text == names.RESERVED):
+        if self._byid.is_virtual(parent) or (parent == self._view.root_ino and text == names.RESERVED):
             raise AccessDenied(f"{names.RESERVED} at the root belongs to remotefs")
         return text
 

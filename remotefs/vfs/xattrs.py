@@ -17,10 +17,11 @@ from remotefs.data.intents.intents import Intents
 from remotefs.data.intents.upload_options import PREFIX
 from remotefs.data.writeback.failures import Failures
 from remotefs.errors import AttributeTooBig, InvalidArgument, NoAttribute, NotPermitted, Unsupported
-from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
+from remotefs.store.records import ContentState, Inode, Remote
 from remotefs.store.store import Store
 from remotefs.units import rfc3339
 from remotefs.vfs.upload_attributes import UploadAttributes
+from remotefs.vfs.view import View
 
 # As the kernel's own limits (xattr(7)); in all as ext4 with large inodes would hold.
 MAX_XATTR_NAME_BYTES = 255
@@ -34,7 +35,8 @@ _CAPABILITY = b"security.capability"
 class ExtendedAttributes:
     """Keeps the extended attributes of users and answers the mount's own.
 
-    The root answers `user.remotefs.control` with the path `control_socket`. `now_ns` is the service's clock.
+    The root answers `user.remotefs.control` with the path `control_socket`, and `user.remotefs.subdir` with its path in
+    the tree where it is a folder of it. `now_ns` is the service's clock.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class ExtendedAttributes:
         reader: FileReader,
         in_flight: UploadsInFlight,
         failures: Failures,
+        view: View,
         control_socket: Path,
         now_ns: Callable[[], int],
     ) -> None:
@@ -57,6 +60,7 @@ class ExtendedAttributes:
         self._reader = reader
         self._in_flight = in_flight
         self._failures = failures
+        self._view = view
         self._control_socket = control_socket
         self._now_ns = now_ns
 
@@ -119,8 +123,8 @@ class ExtendedAttributes:
     # -- the mount's own (A5)
 
     def _virtual(self, ino: int, name: bytes) -> bytes | None:
-        if name == b"control":
-            return str(self._control_socket).encode() if ino == ROOT_INO else None
+        if ino == self._view.root_ino and name in {b"control", b"subdir"}:
+            return str(self._control_socket).encode() if name == b"control" else self._view.path.encode() or None
         inode = self._tree.get(ino)
         if (upload := self._upload.read(inode, PREFIX + name)) is not None:
             return upload.encode()

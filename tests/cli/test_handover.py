@@ -80,7 +80,7 @@ def test_m2_the_limits_of_a_request_are_told_for_all_together() -> None:
     assert large.startswith("1 images are larger than 2,000 pixels")
     [pages] = too_much_for_a_request([Use(Kind.DOCUMENT, "")] * 2, [Look(pages=599), Look(pages=2)])
     assert "601 pages together" in pages
-    assert counted([*images, Use(Kind.CONTAINER_UPLOAD, "")]) == "21 image, 1 container_upload"
+    assert counted([*images, Use(Kind.CONTAINER_UPLOAD, "")]) == "21 image blocks, 1 container_upload block"
 
 
 def listed(path: str, file_id: str | None, **fields: Any) -> ListedFile:

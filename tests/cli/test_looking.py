@@ -111,6 +111,16 @@ def test_m2_a_file_that_takes_too_long_or_too_much_is_given_up(tmp_path: Path) -
         assert looker.look(Question(str(tmp_path / "none"), PNG)).failure != "it took too much memory or time"
 
 
+def test_the_reader_of_strangers_bytes_has_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_CUSTOM_HEADERS", "REMOTEFS_SERVICE_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "X-Secret: hush")
+    with Looker() as looker:
+        assert looker.look(Question(str(tmp_path / "none"), PNG)).failure is not None
+        child = looker._child
+        assert child is not None
+        assert b"hush" not in Path(f"/proc/{child.pid}/environ").read_bytes()
+
+
 def test_m2_a_look_is_kept_by_id_and_only_bytes_that_are_here_are_read(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(pdf(2))
     cold = [listed(tmp_path, "f", PDF, here=False)]

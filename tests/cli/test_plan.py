@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ maybe = st.none() | words
 orders = st.builds(
     MountArgs, mountpoint=words, local=st.booleans(), local_root=maybe, state_dir=maybe, base_url=maybe,
     durability=st.sampled_from([None, "remote", "local", "strict"]), options=st.lists(words, max_size=3).map(tuple),
-    config_file=maybe,
+    config_file=maybe, profile=maybe,
 )  # fmt: skip
 
 
@@ -77,3 +78,24 @@ def test_a_setting_keeps_its_former_name_with_a_warning(tmp_path: Path, section:
 def test_the_present_name_of_a_setting_wins_over_the_former(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("[writeback]\nupload_delay_s = 1\nsettle_s = 7\n")
     assert load({}, tmp_path / "config.toml", {}).writeback.upload_delay_s == 1
+
+
+def test_words_of_o_are_as_good_as_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = MountArgs(mountpoint="/mnt", options=("config=c.toml,state_dir=s", "durability=local,base_url=http://x"))
+    assert args.with_words() == msgspec.structs.replace(
+        args,
+        config_file=str(tmp_path / "c.toml"),
+        state_dir=str(tmp_path / "s"),
+        durability="local",
+        base_url="http://x",
+    )
+    # The process in the background, in another folder, reads the same again.
+    assert decode_args(args.with_words().encode()) == args.with_words()
+
+
+def test_a_flag_and_a_word_that_differ_are_refused() -> None:
+    same = MountArgs(mountpoint="/mnt", base_url="http://x", options=("base_url=http://x",))
+    assert same.with_words() == same
+    with pytest.raises(UsageError, match=r"--base-url says http://y and -o says http://x"):
+        msgspec.structs.replace(same, base_url="http://y").with_words()

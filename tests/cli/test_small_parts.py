@@ -29,6 +29,7 @@ from remotefs.control.messages.status import (
     Status,
     Uploading,
 )
+from remotefs.credentials import secrets_of
 from remotefs.errors import NotFound, UsageError
 
 OFFLINE = Status(
@@ -193,7 +194,7 @@ def test_the_log_is_private_and_shows_no_key(tmp_path: Path, root_logger: loggin
     )
     umask = os.umask(0)
     try:
-        path = start_logging(tmp_path, service, to_stderr=False)
+        path = start_logging(tmp_path, secrets_of(service), to_stderr=False).path
     finally:
         os.umask(umask)
     error = ValueError("sent sk-hush")
@@ -209,7 +210,7 @@ def test_the_log_is_private_and_shows_no_key(tmp_path: Path, root_logger: loggin
 
 def test_no_name_forges_a_line_of_the_log(tmp_path: Path, root_logger: logging.Logger) -> None:
     """Every line that begins with a time is a record: neither a message nor an error's text begins one."""
-    path = start_logging(tmp_path, ServiceConfig(), to_stderr=False)
+    path = start_logging(tmp_path, (), to_stderr=False).path
     name = "a\n2026-01-01 00:00:00,000 ERROR remotefs: forged\r\x1b[31m\u2028\u202e\udcff"
     logging.getLogger("remotefs.x").warning("%s: kept", name)
     error = ValueError(name)
@@ -225,7 +226,7 @@ def test_no_name_forges_a_line_of_the_log(tmp_path: Path, root_logger: logging.L
 
 def test_a_second_start_appends(tmp_path: Path, root_logger: logging.Logger) -> None:
     for word in ("first", "second"):
-        path = start_logging(tmp_path, ServiceConfig(), to_stderr=False)
+        path = start_logging(tmp_path, (), to_stderr=False).path
         logging.getLogger("remotefs.x").warning(word)
     assert "first" in path.read_text()
     assert "second" in path.read_text()
@@ -233,6 +234,6 @@ def test_a_second_start_appends(tmp_path: Path, root_logger: logging.Logger) -> 
 
 def test_a_short_header_value_does_not_garble_the_log(tmp_path: Path, root_logger: logging.Logger) -> None:
     service = ServiceConfig(api_key=Secret("sk-hush"), custom_headers=(("X-Flag", Secret("e")),))
-    path = start_logging(tmp_path, service, to_stderr=False)
+    path = start_logging(tmp_path, secrets_of(service), to_stderr=False).path
     logging.getLogger("remotefs.x").warning("here sk-hush")
     assert path.read_text().rstrip().endswith("here [hidden]")

@@ -11,7 +11,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from remotefs.api.models import Account
-from remotefs.cli.launch.state_dirs import account_dir, fingerprint, locate_state_dir, prepare_state_dir
+from remotefs.cli.launch.state_dirs import (
+    account_dir,
+    fingerprint,
+    locate_state_dir,
+    prepare_state_dir,
+    remember_new_key,
+)
 from remotefs.config import Secret, ServiceConfig
 from remotefs.control.lock import Holder, lock_state
 from remotefs.errors import AuthenticationFailed, StateUnusable, Unreachable
@@ -52,6 +58,18 @@ async def test_a_first_start_asks_and_later_ones_do_not(tmp_path: Path) -> None:
     assert await locate_state_dir(tmp_path, SERVICE, service.identify) == first
     assert service.asked == 1
     assert first.is_relative_to(tmp_path / "accounts")
+
+
+async def test_a_key_that_was_taken_in_mid_run_finds_the_folder_without_the_network(tmp_path: Path) -> None:
+    service = Service(Account(ORGANIZATION, "ws"))
+    first = await locate_state_dir(tmp_path, SERVICE, service.identify)
+    remember_new_key(tmp_path, SERVICE, ROTATED)
+    service.account = Unreachable("the network is down")
+    assert await locate_state_dir(tmp_path, ROTATED, service.identify) == first
+    # Of a key that was never asked for, nothing is known.
+    remember_new_key(tmp_path / "other", SERVICE, ROTATED)
+    with pytest.raises(Unreachable):
+        await locate_state_dir(tmp_path / "other", ROTATED, service.identify)
 
 
 async def test_a_new_key_of_the_same_account_finds_the_same_folder(tmp_path: Path) -> None:

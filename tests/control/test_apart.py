@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from remotefs.control.apart import ask_apart
+from remotefs.control.apart import ask_all_apart, ask_apart
 from remotefs.errors import DeadlineExceeded, LocalError
 
 
@@ -70,3 +70,15 @@ def test_the_child_holds_nothing_of_its_parent() -> None:
         os.close(reader)
         os.close(writer)
     assert sorted(path.partition(":")[0] for path in kept) == ["/dev/null"] * 3 + ["pipe"]
+
+
+def test_of_several_the_one_that_hangs_holds_up_none_of_the_others() -> None:
+    """Its answer comes last and is a failure."""
+    questions = [lambda: ask_apart(_hangs), lambda: b"first", _fails, lambda: b"last"]
+    answers = dict(ask_all_apart(questions, patience_s=1.0))
+    assert (answers[1](), answers[3]()) == (b"first", b"last")
+    assert list(answers)[-1] == 0
+    with pytest.raises(LocalError, match="embedded null"):
+        answers[2]()
+    with pytest.raises(DeadlineExceeded, match=r"within 1 s"):
+        answers[0]()

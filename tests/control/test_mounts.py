@@ -20,9 +20,10 @@ MOUNTS = parse_mounts(TABLE)
 
 
 def test_entries_are_read_with_their_escapes() -> None:
-    assert MountEntry(Path("/home/a b/mnt"), "fuse.remotefs", "remotefs") in MOUNTS
+    assert MountEntry(Path("/home/a b/mnt"), "fuse.remotefs", "remotefs", owner=0) in MOUNTS
     assert MountEntry(Path("/srv"), "fuse.sshfs", "host:/x\\y") in MOUNTS
     assert len(MOUNTS) == 5
+    assert MOUNTS[1].flags == ("rw", "user_id=0", "rw", "nosuid", "nodev")
 
 
 def test_the_later_of_two_on_one_mountpoint_counts() -> None:

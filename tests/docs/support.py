@@ -39,10 +39,15 @@ def rows(text: str) -> list[list[str]]:
 def sentences_of(source: Path) -> Iterator[str]:
     """Every string that a Python file writes, with `…` in the place of what is put into it."""
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield re.sub(r"%[sdg]", "…", node.value)
-        elif isinstance(node, ast.JoinedStr):
-            yield "".join(_piece(value) for value in node.values)
+        if isinstance(node, ast.Constant | ast.JoinedStr) and (sentence := sentence_of(node)):
+            yield sentence
+
+
+def sentence_of(node: ast.Constant | ast.JoinedStr) -> str:
+    """Return the text of a string in the source, with `…` in the place of what is put into it; empty for a number."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_piece(value) for value in node.values)
+    return re.sub(r"%[sdg]", "…", node.value) if isinstance(node.value, str) else ""
 
 
 def _piece(value: ast.expr) -> str:

@@ -43,6 +43,12 @@ def test_every_document_is_reached_from_the_readme() -> None:
     assert set(documents()) - reached == set()
 
 
+def test_the_index_of_the_documents_is_whole() -> None:
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    pages = {str(path.relative_to(DOCS)) for path in [*DOCS.glob("*.md"), *(DOCS / "guides").glob("*.md")]}
+    assert pages - {*LINK.findall(index)} == {"README.md"}
+
+
 def test_the_index_of_decisions_is_whole() -> None:
     index = (DOCS / "adr" / "README.md").read_text(encoding="utf-8")
     decisions = {path.name for path in (DOCS / "adr").glob("[0-9]*.md")}

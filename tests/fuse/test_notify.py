@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import threading
+from typing import cast
 
 from remotefs.fuse.notify import KernelNotifier
+from remotefs.store.records import ROOT_INO
+from remotefs.vfs.view import View
+
+
+class Beginning:
+    """A view as far as the notifier looks at one."""
+
+    def __init__(self, root_ino: int = ROOT_INO) -> None:
+        self.root_ino = root_ino
+
+
+WHOLE = cast("View", Beginning())
 
 
 def waiting_thread() -> threading.Thread | None:
@@ -14,7 +27,7 @@ def waiting_thread() -> threading.Thread | None:
 def test_it_is_silent_until_started_and_after_the_stop() -> None:
     asked: list[int] = []
     told: list[object] = []
-    notifier = KernelNotifier(lambda ino: bool(asked.append(ino)) or ino == 5)
+    notifier = KernelNotifier(lambda ino: bool(asked.append(ino)) or ino == 5, WHOLE)
     notifier.entry(5, "a")
     notifier.inode(5)
     notifier.stop()
@@ -51,7 +64,7 @@ def test_at_the_end_nothing_more_is_sent_and_the_one_that_hangs_is_waited_for() 
         begun.set()
         assert free.wait(10)
 
-    notifier = KernelNotifier(lambda _: True)
+    notifier = KernelNotifier(lambda _: True, WHOLE)
     assert notifier.join(0.0)
     notifier.start(lambda *_: None, hang)
     notifier.inode(5)
@@ -62,3 +75,18 @@ def test_at_the_end_nothing_more_is_sent_and_the_one_that_hangs_is_waited_for() 
     free.set()
     assert notifier.join(10)
     assert told == [5]
+
+
+def test_the_root_of_a_part_of_the_tree_has_the_kernels_number() -> None:
+    told: list[object] = []
+    done = threading.Event()
+    notifier = KernelNotifier(lambda ino: ino == 5, cast("View", Beginning(9)))
+    notifier.start(lambda *entry: told.append(entry), lambda ino: (told.append(ino), done.set()))  # type: ignore[func-returns-value]  # both for their effects
+    for parent in (ROOT_INO, 9, 5):
+        notifier.entry(parent, "a")
+    notifier.inode(9)
+    assert done.wait(10)
+    notifier.stop()
+    assert notifier.join(10)
+    # The tree's root lies above the mount's: the kernel does not know it.
+    assert told == [(ROOT_INO, "a"), (5, "a"), ROOT_INO]

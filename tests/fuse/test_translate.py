@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from remotefs import errors
 from remotefs.fuse.operations import answering
+from remotefs.fuse.requests import Requests
 from remotefs.fuse.translate import (
     ERRNO_TABLE,
     absent_entry,
@@ -25,6 +26,7 @@ from remotefs.fuse.translate import (
 )
 from remotefs.store.records import ContentState, Inode
 from remotefs.vfs.attributes import BLOCK_BYTES, AttributeChange, FileSystemSize
+from remotefs.vfs.handles import Handles
 
 PUBLIC = [
     kind
@@ -101,11 +103,24 @@ def test_the_numbers_that_the_contract_names(kind: type[errors.RemotefsError], n
 # -- handlers
 
 
-@answering
-async def handler(error: BaseException | None) -> str:
-    if error is not None:
-        raise error
-    return "reply"
+class Handlers:
+    """Handlers as the kernel's are: methods of an object that counts requests."""
+
+    def __init__(self) -> None:
+        self.requests = Requests(Handles())
+
+    @answering
+    async def handler(self, error: BaseException | None) -> str:
+        if error is not None:
+            raise error
+        return "reply"
+
+    @answering
+    async def waiting(self) -> None:
+        await trio.sleep_forever()
+
+
+handler = Handlers().handler
 
 
 async def test_a_reply_passes() -> None:
@@ -141,13 +156,9 @@ async def test_a_fuse_error_stays_what_it_is() -> None:
 
 
 async def test_a_cancellation_passes() -> None:
-    @answering
-    async def waiting() -> None:
-        await trio.sleep_forever()
-
     with trio.CancelScope() as scope:
         scope.cancel()
-        await waiting()
+        await Handlers().waiting()
     assert scope.cancelled_caught
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.faults import KEY, faulty_server
 from tests.mount.conftest import MakeMount
 from tests.mount.support import Mounted, is_mounted, ops, remotefs, stored
@@ -22,6 +24,7 @@ def accept(mount: Mounted, url: str, *arguments: str) -> subprocess.CompletedPro
     return remotefs("accept-account", "--state-dir", mount.state, "--base-url", url, *arguments, env=mount.env)
 
 
+@pytest.mark.long
 def test_a_service_that_names_no_account_may_move_only_when_a_person_says_so(
     tmp_path: Path, make_mount: MakeMount
 ) -> None:

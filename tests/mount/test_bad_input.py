@@ -417,6 +417,7 @@ def test_a_disk_that_others_fill_ends_neither_the_mount_nor_what_is_pending(
         mount.end()
 
 
+@pytest.mark.long
 @pytest.mark.root("only root can mount a small disk")
 def test_a_full_disk_in_the_drain_leaves_work_and_no_traceback(
     server: FaultyServer, make_mount: MakeMount, tmp_path: Path

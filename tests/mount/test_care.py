@@ -53,6 +53,7 @@ def test_pin_check_export_and_clear(mount: Mounted, server: FaultyServer, tmp_pa
     assert "ours: bytes are missing" in found.stderr
 
 
+@pytest.mark.long
 def test_what_failed_is_shown_and_tried_again_and_an_idle_state_folder_is_checked(
     mount: Mounted, server: FaultyServer
 ) -> None:

@@ -410,7 +410,9 @@ def test_foreground_stays_and_ends_on_ctrl_c(server: FaultyServer, make_mount: M
     assert stored(server) == {"f": b"x"}
 
 
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, None])
+@pytest.mark.parametrize(
+    "first", [signal.SIGINT, *(pytest.param(first, marks=pytest.mark.long) for first in (signal.SIGTERM, None))]
+)
 def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(
     server: FaultyServer, make_mount: MakeMount, first: signal.Signals | None
 ) -> None:

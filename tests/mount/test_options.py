@@ -60,6 +60,7 @@ class TestRemount:
             assert caught.value.errno == errno.EROFS
             assert (mount.path / "f").read_text() == "one"
             self.remount(mount, how, "remount,rw,noexec")
+            assert {"nosuid", "nodev"} <= set(shown(mount.path, "OPTIONS").split(","))
             assert {"rw", "noexec"} <= set(shown(mount.path, "OPTIONS").split(","))
         (mount.path / "f").write_text("two")
         mount.flush()

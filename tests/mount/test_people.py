@@ -19,6 +19,7 @@ from tests.mount.support import is_mounted, is_running, remotefs
 ODD = ["a\nremotefs: forged", "\x1b[31mred\x07", "gpj.\u202egnp", "-rf", "--help", " "]
 
 
+@pytest.mark.long
 def test_no_name_commands_the_terminal_or_forges_a_line(make_mount: MakeMount) -> None:
     mount = make_mount()
     for name in ODD:
@@ -62,6 +63,7 @@ def test_what_is_empty_is_said_to_be_so_and_the_root_has_a_name(make_mount: Make
     assert pipe.returncode == 1
 
 
+@pytest.mark.long
 def test_a_command_for_one_of_several_mounts_says_how_it_is_chosen(make_mount: MakeMount) -> None:
     one, other = make_mount(), make_mount()
     for command in (["check"], ["backup", one.path.parent / "copy"]):
@@ -91,6 +93,7 @@ def test_a_mount_that_hangs_is_taken_down_and_hangs_no_command(make_mount: MakeM
     assert re.search(r"nothing is mounted", remotefs("umount", mount.path).stderr)
 
 
+@pytest.mark.long
 def test_few_descriptors_are_refused_before_the_mount(server: FaultyServer, make_mount: MakeMount) -> None:
     mount = make_mount()
     mount.end()

@@ -51,7 +51,11 @@ def without_database(state: Path) -> None:
         file.unlink()
 
 
-@pytest.mark.parametrize("damage", [flip, without_log, without_database], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize(
+    "damage",
+    [flip, pytest.param(without_log, marks=pytest.mark.long), without_database],
+    ids=lambda damage: damage.__name__,
+)
 def test_files_whose_rows_are_lost_are_back_at_the_next_mount(
     killed: Mounted, server: FaultyServer, damage: Callable[[Path], None]
 ) -> None:
@@ -88,6 +92,7 @@ def flipped(database: Path) -> None:
     [overwritten, *(pytest.param(spoil, marks=pytest.mark.long) for spoil in (truncated, flipped))],
     ids=lambda spoil: spoil.__name__,
 )
+@pytest.mark.long
 def test_with_a_damaged_database_export_saves_the_bytes_and_repair_the_folder(
     killed: Mounted, server: FaultyServer, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
@@ -119,6 +124,7 @@ def test_a_database_that_is_damaged_is_not_mounted_and_says_what_to_do(killed: M
     assert not is_mounted(killed.path)
 
 
+@pytest.mark.long
 def test_what_was_uploaded_is_readable_after_its_rows_are_gone(
     make_mount: MakeMount, server: FaultyServer, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def _facts(path: Path) -> tuple[object, ...]:
     return ("file", oct(status.st_mode), status.st_size, status.st_mtime_ns, status.st_nlink, digest)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("modules", sample(76, 296))
 def test_a_source_tree_goes_in_and_comes_back_the_same_also_after_a_remount_and_on_another_machine(
     server: FaultyServer, make_mount: MakeMount, tmp_path: Path, modules: int

@@ -63,6 +63,7 @@ def test_m1_copies_take_no_type_along(scene: Scene) -> None:
     assert _records(scene) == {"a.md": ("text/markdown", None), "b.md": ("text/plain", None)}
 
 
+@pytest.mark.long
 def test_m1_retype_by_its_command(make_mount: MakeMount) -> None:
     mount = make_mount(settings={"REMOTEFS_UPLOAD_TEXT_TYPE": "exact"})
     (mount.path / "a.md").write_text("# a")

@@ -38,7 +38,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
         yield {name: running.enter_context(running_server(root / name, *flags[name])) for name in flags}
 
 
-@pytest.fixture(scope="module", params=["2.14.0", "2.12.0", "0.75.0"])
+@pytest.fixture(scope="module", params=["2.14.0", pytest.param("2.12.0", marks=pytest.mark.long), "0.75.0"])
 def seen(request: pytest.FixtureRequest, servers: dict[str, ServerProcess]) -> dict[str, Any]:
     """What one SDK saw."""
     python = ENVIRONMENTS / f"anthropic-{request.param}" / "bin" / "python"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from remotefs.config import Config, Secret
 from remotefs.errors import RemotefsError, UsageError
 from remotefs.setting_kinds import Kind
-from remotefs.setting_sources import OTHER_VARIABLES, kinds_of, load, variable_of
+from remotefs.setting_sources import OTHER_VARIABLES, PROFILE_VARIABLE, kinds_of, load, variable_of
 
 SETTINGS = [(section, field) for section in Config.__struct_fields__ for field in kinds_of(section)]
 # None of these can be any setting, but for a flag, an id or a pattern, each of which has its own below.
@@ -44,37 +44,41 @@ def test_a_default_is_what_its_kind_allows(section: str, field: str) -> None:
         assert kinds_of(section)[field].read(default) == default
 
 
+# Texts that a setting of each kind cannot be.
+REFUSED = {
+    **dict.fromkeys(("Time", "Size", "Number", "Part"), NEVER),
+    "Rate": [*NEVER, "1023", "2T", "10M/min"],
+    "ListenAddress": [
+        "9464", ":9464", "0.0.0.0:9464", "[::]:9464", "192.168.1.7:9464", "example.com:9464", "127.0.0.1:0",
+        "127.0.0.1:70000", "127.0.0.1", "unix:", "unix:a/b", "unix:..", "http://127.0.0.1:9464",
+    ],
+    "Times": [*NEVER, "0", "5 5", "15 5", "1 2 3 4 5 6 7 8 9 10 11"],
+    "Word": ["", "maybe", "REMOTE!", "2", "nan"],
+    "Flag": ["", "maybe", "2", "nan"],
+    "Id": ["", "a b", "a\nb", "ü"],
+    "SecretText": [""],
+    "FilePath": ["", "key", "./key", "~other/key", "/a\nb"],
+    "CommandLine": ["", " ", "'open", "''", "''  pass"],
+    "CredentialName": ["", "a/b", "..", ".", "a b", "ü"],
+    "Headers": ["no colon", ": no name"],
+    "Patterns": ["*", "**", "a/b"],
+    "TimesByPattern": ["a", "=1h", "a=", "a/b=1h", "a=59m", "a=91d", "a=1h b", "a=nan"],
+    "Address": [
+        "", "example.com", "ftp://example.com", "https://", "https://user:hush@example.com", "https://h?q=1",
+        "https://h#f", "https://h:99999", "https://h:0", "https://h h", "https://[::1", "https://a\nb",
+    ],
+}  # fmt: skip
+
+
 def refused(section: str, field: str) -> list[str]:
     """Texts that the setting cannot be."""
-    match type(kinds_of(section)[field]).__name__:
-        case "Time" | "Size" | "Number" | "Part":
-            return NEVER
-        case "Times":
-            return [*NEVER, "0", "5 5", "15 5", "1 2 3 4 5 6 7 8 9 10 11"]
-        case "Word" | "Flag":
-            return ["", "maybe", "REMOTE!", "2", "nan"]
-        case "Id":
-            return ["", "a b", "a\nb", "ü"]
-        case "SecretText":
-            return [""]
-        case "Headers":
-            return ["no colon", ": no name"]
-        case "Patterns":
-            return ["*", "**", "a/b"]
-        case "TimesByPattern":
-            return ["a", "=1h", "a=", "a/b=1h", "a=59m", "a=91d", "a=1h b", "a=nan"]
-        case "Address":
-            return [
-                "", "example.com", "ftp://example.com", "https://", "https://user:hush@example.com", "https://h?q=1",
-                "https://h#f", "https://h:99999", "https://h:0", "https://h h", "https://[::1", "https://a\nb",
-            ]  # fmt: skip
-    raise AssertionError(f"a kind without cases: {field}")
+    return REFUSED[type(kinds_of(section)[field]).__name__]
 
 
 @pytest.mark.parametrize(("section", "field"), SETTINGS)
 def test_what_cannot_be_is_refused_with_its_place_and_what_may_stand_there(section: str, field: str) -> None:
     variable, kind = variable_of(section, field), kinds_of(section)[field]
-    for text in refused(section, field):
+    for text in REFUSED[type(kind).__name__]:
         said = refusal({variable: text})
         assert said.startswith(f"{variable}: "), text
         assert said.endswith(f"give {kind.allowed}")
@@ -121,6 +125,9 @@ def test_a_chunk_is_a_power_of_two_within_its_range(value: str) -> None:
         ("writeback", "reupload_wait_s", "5m", 300.0), ("refresh", "walk_every_s", "2h", 7200.0),
         ("refresh", "trash_days", "30d", 30.0), ("refresh", "trash_days", "36h", 1.5), ("refresh", "trash_days", "7", 7.0),
         ("refresh", "poll_in_use_s", "1.5", 1.5), ("service", "requests_per_minute", "0", 0),
+        ("service", "upload_rate", "10M", 10 << 20), ("service", "download_rate", "500KB/s", 500_000),
+        ("service", "upload_rate", "0", 0), ("metrics", "listen", "[::1]:9464", "[::1]:9464"),
+        ("metrics", "listen", "unix:/run/m.sock", "unix:/run/m.sock"), ("log", "access", "true", True),
         ("writeback", "replace_downloadable", "True", True), ("names", "temporary", "", ()),
         ("service", "base_url", "http://[::1]:8080/base/", "http://[::1]:8080/base/"),
     ],
@@ -211,7 +218,7 @@ def test_an_unknown_variable_is_refused_with_the_names_that_are_near(name: str, 
 
 
 def test_variables_of_our_own_tools_are_let_through() -> None:
-    assert load(dict.fromkeys(OTHER_VARIABLES, "1"), None, {}) == Config()
+    assert load(dict.fromkeys(OTHER_VARIABLES - {PROFILE_VARIABLE}, "1"), None, {}) == Config()
 
 
 @pytest.mark.parametrize("variable", ["ANTHROPIC_BASE_URL", "REMOTEFS_SERVICE_BASE_URL"])

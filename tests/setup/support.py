@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parent.parent.parent
 # Environments of scripts/test-envs.sh: Debian 12's pip, and the newest.
 OLD_PIP, NEW_PIP = "pip-old", "pip-new"
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s\\]+)", re.MULTILINE)
-_PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
+_PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE", "hatch_build.py")
 _SHOW = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
 
 

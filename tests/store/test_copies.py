@@ -28,7 +28,7 @@ def put(database: Database, key: str) -> None:
 def keys_in(path: Path) -> list[str]:
     database = Database(path)
     try:
-        return [row[0] for row in database.all("SELECT key FROM meta ORDER BY key")]
+        return [row[0] for row in database.all("SELECT key FROM meta WHERE key != 'written_by' ORDER BY key")]
     finally:
         database.close()
 

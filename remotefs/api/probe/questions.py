@@ -21,6 +21,7 @@ from remotefs.api.models import FileMetadata, Page
 from remotefs.api.probe.single_requests import Answer, SingleRequests
 from remotefs.api.upload import BytesSource
 from remotefs.config import MIB, ServiceConfig
+from remotefs.credentials import KeyRing
 
 # The most requests when nothing fails; a delete that fails is retried.
 MAX_REQUESTS = 20
@@ -67,7 +68,7 @@ async def run_probe(
     Raises RefusedError or TransportError when the server does not even answer a listing.
     """
     budget = Budget.for_service(config)
-    exchange = Exchange(config, budget, transport=transport)
+    exchange = Exchange(KeyRing(config), budget, transport=transport)
     async with aclosing(exchange), aclosing(SingleRequests(exchange, budget, report, warn)) as single_requests:
         prober = _Prober(single_requests)
         await prober.run(size_limit=size_limit)

@@ -7,7 +7,8 @@
     cache      warm, pin, unpin, cache …
     trash      trash …, accept-removals
     sync, retype, dedupe                     put, get   put, get (through a mount, or without one)
-    check      check, export, backup
+    check      check, export, backup         doctor     doctor
+                                             completion completion
 
 A group has the same name here, in `control/messages/` (the records that cross the socket) and in `mount/commands/`
 (the handlers in the mount's process). The commands of the right column can do without the socket. Pure modules stand

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT, chosen_mount
+from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT, chosen_mount
 from remotefs.cli.console import human_size, notify, notify_first, progress_shown
 from remotefs.cli.exit_status import EXIT_FAILED
+from remotefs.cli.json_output import JsonChoice, print_object
 from remotefs.cli.launch.plan import load_settings
 from remotefs.control.find import find_mount
 from remotefs.control.messages.base import Report
@@ -31,7 +32,9 @@ from remotefs.errors import NotFound, UsageError
 LONG_S = 7 * 86_400.0
 _StateDir = Annotated[
     Path | None,
-    typer.Option("--state-dir", metavar="DIR", help="The state folder of a mount that is not running."),
+    typer.Option(
+        "--state-dir", click_type=A_PATH, metavar="DIR", help="The state folder of a mount that is not running."
+    ),
 ]
 
 
@@ -45,6 +48,7 @@ def check(
     repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired without losing bytes.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Do not list the service.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not read the content that only this machine has.")] = False,
+    as_json: JsonChoice = False,
 ) -> None:
     """Compare the parts of a mount with each other and with the service.
 
@@ -59,10 +63,14 @@ def check(
             params = CheckParams(service=not offline, read=not quick, repair=repair)
             control = chosen_mount(mountpoint, "as MOUNTPOINT").control
             result = control.call(CHECK, params, timeout_s=LONG_S, report=report)
-    notify_first(map(_finding_line, result.findings), result.count)
+    if as_json:
+        print_object(result)
+    else:
+        notify_first(map(_finding_line, result.findings), result.count)
     if result.count > result.repaired:
         raise typer.Exit(EXIT_FAILED)
-    notify("clean" if not result.count else f"clean, after {result.repaired:,} repairs")
+    if not as_json:
+        notify("clean" if not result.count else f"clean, after {result.repaired:,} repairs")
 
 
 def export(
@@ -73,6 +81,7 @@ def export(
     *,
     state_dir: _StateDir = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    as_json: JsonChoice = False,
 ) -> None:
     """Copy files from this disk to a place outside of the mount, byte for byte.
 
@@ -91,17 +100,18 @@ def export(
             name = source.absolute().name if state_dir is None else source.name
             target = (destination / name if into else destination).absolute()
             results.append(_export_one(source, target, state_dir, force=force, report=report))
-    _print_exported(results)
+    _print_exported(results, as_json=as_json)
 
 
 def backup(
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new or an empty folder.")],
+    destination: Annotated[Path, typer.Argument(click_type=A_PATH, metavar="DEST", help="A new or an empty folder.")],
     mountpoint: Annotated[
         Path | None,
         typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="Default: the only remotefs mount."),
     ] = None,
     *,
     state_dir: _StateDir = None,
+    as_json: JsonChoice = False,
 ) -> None:
     """Copy the state folder of a running mount: everything that the service does not give back.
 
@@ -116,7 +126,7 @@ def backup(
             control = chosen_mount(mountpoint, "as MOUNTPOINT").control
             params = BackupParams(target=str(target))
             result = control.call(BACKUP, params, timeout_s=LONG_S, report=report)
-    _print_exported([result])
+    _print_exported([result], as_json=as_json)
 
 
 def _export_one(source: Path, target: Path, state_dir: Path | None, *, force: bool, report: Report) -> ExportResult:
@@ -127,12 +137,20 @@ def _export_one(source: Path, target: Path, state_dir: Path | None, *, force: bo
     return found.control.call(EXPORT, params, timeout_s=LONG_S, report=report)
 
 
-def _print_exported(results: list[ExportResult]) -> None:
-    for result in results:
-        notify_first((f"{left.path}: {left.reason}" for left in result.failed), result.failed_count)
-    files, size = sum(result.files for result in results), sum(result.bytes for result in results)
-    notify(f"{files:,} files copied, {human_size(size)}")
-    if any(result.failed_count for result in results):
+def _print_exported(results: list[ExportResult], *, as_json: bool) -> None:
+    whole = ExportResult(
+        files=sum(result.files for result in results),
+        bytes=sum(result.bytes for result in results),
+        failed_count=sum(result.failed_count for result in results),
+        failed=tuple(left for result in results for left in result.failed),
+    )
+    if as_json:
+        print_object(whole)
+    else:
+        for result in results:
+            notify_first((f"{left.path}: {left.reason}" for left in result.failed), result.failed_count)
+        notify(f"{whole.files:,} files copied, {human_size(whole.bytes)}")
+    if whole.failed_count:
         raise typer.Exit(EXIT_FAILED)
 
 

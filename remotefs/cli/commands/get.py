@@ -10,11 +10,11 @@ from typing import Annotated
 import trio
 import typer
 
-from remotefs.cli.quantities import time_of
+from remotefs.cli.quantities import text_of, time_of
+from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.cli.transfer_display import Display, print_transferred
 from remotefs.cli.transfer_place import (
     BaseUrlChoice,
-    ConfigChoice,
     MountChoice,
     StateDirChoice,
     choose_place,
@@ -33,6 +33,7 @@ def get(
     arguments: Annotated[
         list[str],
         typer.Argument(
+            parser=text_of,
             metavar="(ID|PATH)... DEST",
             help="File ids, paths in a mount or paths of the tree (`.` for all), then a folder or a new name on this "
             "machine.",
@@ -52,6 +53,7 @@ def get(
     state_dir: StateDirChoice = None,
     base_url: BaseUrlChoice = None,
     config_file: ConfigChoice = None,
+    profile: ProfileChoice = None,
 ) -> None:
     """Fetch files and folders of the service to this machine, with their modes and times.
 
@@ -63,7 +65,7 @@ def get(
     _check(names, generated=generated, since=since)
     around = _common_mount(names) if mount is None else None
     inside = tuple(_name_in(name, around) for name in names)
-    place = around or choose_place(mount, state_dir, base_url, config_file)
+    place = around or choose_place(mount, state_dir, base_url, config_file, profile)
     request = GetRequest(
         inside,
         Path(written).absolute(),
@@ -82,7 +84,7 @@ def _get(request: GetRequest, place: FoundMount | MountSettings, display: Displa
         from remotefs.mount.transfers.without_mount import get_from_folder  # noqa: PLC0415 - loads all of a mount
 
         return work_in_folder(place, lambda: get_from_folder(request, place, display.report, display.stage))
-    return trio.run(partial(get_from_mount, request, place.mountpoint, place.control, display.stage))
+    return trio.run(partial(get_from_mount, request, place, display.stage))
 
 
 def _check(names: list[str], *, generated: bool, since: float | None) -> None:
@@ -108,5 +110,5 @@ def _name_in(name: str, around: FoundMount | None) -> str:
         return tree_path(name).path
     inside = mount_around(Path(name))
     # An id may be written while a folder of the mount is the current one.
-    is_there = inside is not None and os.path.lexists(inside.mountpoint / inside.path)
+    is_there = inside is not None and os.path.lexists(inside.place_of(inside.path) or "")
     return inside.path if inside is not None and is_there else name

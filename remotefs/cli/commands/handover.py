@@ -69,7 +69,7 @@ def too_much_for_a_request(uses: Sequence[Use], looks: Iterable[Look]) -> Iterat
 def counted(uses: Iterable[Use]) -> str:
     """Return how many files became which block."""
     kinds = Counter(use.kind for use in uses)
-    return ", ".join(f"{kinds[kind]:,} {kind}" for kind in Kind if kinds[kind])
+    return ", ".join(f"{kinds[kind]:,} {kind} block{'s' if kinds[kind] > 1 else ''}" for kind in Kind if kinds[kind])
 
 
 def json_lines(items: Sequence[object]) -> bytes:

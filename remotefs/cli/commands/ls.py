@@ -27,7 +27,7 @@ from remotefs.cli.console import human_size, notify, print_names, print_table, r
 from remotefs.cli.listing import Listed, Place, listed_below, places_of
 from remotefs.cli.local_bytes import sums_of
 from remotefs.cli.looking import looks_at
-from remotefs.cli.quantities import age_of
+from remotefs.cli.quantities import age_of, text_of
 from remotefs.control.find import find_mount, find_mounts
 from remotefs.errors import UsageError
 
@@ -72,7 +72,10 @@ def ls(
         typer.Option("--usable", help="Only files that a message can refer to as a document or an image, and why."),
     ] = False,
     type_pattern: Annotated[
-        str | None, typer.Option("--type", metavar="PATTERN", help="Only files of this type: pdf, image, 'text/*'.")
+        str | None,
+        typer.Option(
+            "--type", parser=text_of, metavar="PATTERN", help="Only files of this type: pdf, image, 'text/*'."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each file, a line each.")] = False,
     null: Annotated[

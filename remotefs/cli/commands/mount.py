@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import msgspec
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT
+from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT
 from remotefs.cli.console import notify, notify_with_output, progress_shown
 from remotefs.cli.exit_status import EXIT_WORK_LEFT
+from remotefs.cli.launch.begin import checked, start
+from remotefs.cli.launch.mount_options import parse_options
 from remotefs.cli.launch.plan import MountArgs, MountPlan, absolute, load_settings
-from remotefs.cli.launch.preflight import (
-    check_apart,
-    check_fuse,
-    check_key,
-    check_others_allowed,
-    raise_open_files,
-    ready_mountpoint,
-)
 from remotefs.cli.launch.remount import remount
-from remotefs.cli.launch.startup import start_in_background
-from remotefs.cli.launch.state_dirs import prepare_state_dir
 from remotefs.cli.launch.unmount import unmount
-from remotefs.cli.quantities import time_of
-from remotefs.config import Durability
+from remotefs.cli.launch.unmount_all import mounts_of, unmount_all
+from remotefs.cli.quantities import listen_of, rate_of, time_of
+from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
+from remotefs.config import Durability, LogFormat, LogLevel
 from remotefs.control.messages.base import Notice
+from remotefs.control.mounts import read_mounts
+from remotefs.errors import UsageError
 
 _Foreground = Annotated[
     bool, typer.Option("--foreground", "-f", help="Run in the foreground and log to the terminal; Ctrl-C unmounts.")
@@ -40,17 +34,24 @@ _Local = Annotated[
 ]
 _LocalRoot = Annotated[
     Path | None,
-    typer.Option(help="With --local: where that server keeps its files. Default: in the user's data folder."),
+    typer.Option(
+        click_type=A_PATH,
+        metavar="DIR",
+        help="With --local: where that server keeps its files. Default: in the user's data folder.",
+    ),
 ]
 _StateDir = Annotated[
     Path | None,
     typer.Option(
+        click_type=A_PATH,
+        metavar="DIR",
         help="Where the tree, pending changes and content are kept. Default: in the user's data folder, one for each "
-        "account."
+        "account.",
     ),
 ]
 _BaseUrl = Annotated[
-    str | None, typer.Option(help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's.")
+    str | None,
+    typer.Option(metavar="URL", help="The service, without /v1. Default: ANTHROPIC_BASE_URL, else the vendor's."),
 ]
 _Durability = Annotated[
     Durability | None,
@@ -59,11 +60,31 @@ _Durability = Annotated[
         "disk; strict: as remote, but an error after 10 s."
     ),
 ]
-_Options = Annotated[
-    list[str] | None, typer.Option("-o", metavar="ro,allow_other,...", help="Mount options, as mount(8) writes them.")
+_UploadRate = Annotated[
+    int | None,
+    typer.Option(
+        parser=rate_of, metavar="RATE", help="Upload at most this many bytes a second, such as 10M; 0: no limit."
+    ),
 ]
-_ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings. Default: remotefs/config.toml in ~/.config.")
+_DownloadRate = Annotated[
+    int | None,
+    typer.Option(parser=rate_of, metavar="RATE", help="Download at most this many bytes a second, such as 10M."),
+]
+_LogLevel = Annotated[LogLevel | None, typer.Option(help="The least severe messages that the log has. Default: info.")]
+_LogFormat = Annotated[
+    LogFormat | None,
+    typer.Option(
+        help="plain lines, a JSON object a line, or the journal (and plain lines in the file). Default: plain."
+    ),
+]
+_Metrics = Annotated[
+    str | None,
+    typer.Option(
+        parser=listen_of, metavar="LISTEN", help="Serve metrics for Prometheus at unix:PATH or 127.0.0.1:PORT."
+    ),
+]
+_Options = Annotated[
+    list[str] | None, typer.Option("-o", metavar="OPTION,...", help="Mount options, as mount(8) writes them.")
 ]
 
 
@@ -76,13 +97,19 @@ def mount(
     state_dir: _StateDir = None,
     base_url: _BaseUrl = None,
     durability: _Durability = None,
+    upload_rate: _UploadRate = None,
+    download_rate: _DownloadRate = None,
+    log_level: _LogLevel = None,
+    log_format: _LogFormat = None,
+    metrics: _Metrics = None,
     options: _Options = None,
-    config_file: _ConfigFile = None,
+    config_file: ConfigChoice = None,
+    profile: ProfileChoice = None,
 ) -> None:
     """Mount the files of an account on a folder.
 
     Returns once the mount answers, or with what went wrong. The key comes from ANTHROPIC_API_KEY (or
-    ANTHROPIC_AUTH_TOKEN).
+    ANTHROPIC_AUTH_TOKEN), or from a file or a command that the settings name.
     """
     args = MountArgs(
         mountpoint=absolute(mountpoint) or "",
@@ -91,14 +118,19 @@ def mount(
         state_dir=absolute(state_dir),
         base_url=base_url,
         durability=durability,
+        upload_rate=upload_rate,
+        download_rate=download_rate,
+        log_level=log_level,
+        log_format=log_format,
+        metrics=metrics,
         options=tuple(options or ()),
         config_file=absolute(config_file),
-    )
-    wanted = args.plan(os.environ, notify)
-    if wanted.options.remount is not None:
-        remount(mountpoint, wanted.options.remount)
+        profile=profile,
+    ).with_words()
+    if (flags := parse_options(args.options).remount) is not None:
+        remount(mountpoint, flags)
         return
-    plan = _checked(wanted, mountpoint)
+    plan = checked(args.plan(os.environ, notify), mountpoint, notify)
     if foreground:
         _mount_in_foreground(plan)
     _mount_in_background(msgspec.structs.replace(args, mountpoint=str(plan.mountpoint)))
@@ -106,9 +138,13 @@ def mount(
 
 def umount(
     mountpoint: Annotated[
-        Path, typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The folder that it is mounted on.")
-    ],
+        Path | None,
+        typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The folder that it is mounted on."),
+    ] = None,
     *,
+    all_of_them: Annotated[
+        bool, typer.Option("--all", "-a", help="Unmount every remotefs mount of yours; as root, everybody's.")
+    ] = False,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -123,7 +159,19 @@ def umount(
 
     Changes that do not reach the service in time are kept and go on with the next mount. The exit status is 3 then.
     """
+    if (mountpoint is None) != all_of_them:
+        raise UsageError("say which mount to end: MOUNTPOINT, or --all for all of yours")
     timeout_s = load_settings(os.environ, None, {}).mount.umount_drain_s if timeout is None else timeout
+    if mountpoint is not None:
+        _unmount_one(mountpoint, timeout_s)
+        return
+    mounts = mounts_of(os.geteuid(), read_mounts())
+    if not mounts:
+        notify("nothing is mounted")
+    raise typer.Exit(unmount_all(mounts, timeout_s, notify))
+
+
+def _unmount_one(mountpoint: Path, timeout_s: float) -> None:
     with progress_shown(f"unmounting {mountpoint}") as report:
         result = unmount(mountpoint, timeout_s, report=report, notify=notify)
     if result.left:
@@ -135,36 +183,15 @@ def umount(
         raise typer.Exit(EXIT_WORK_LEFT)
 
 
-def _checked(plan: MountPlan, typed: Path) -> MountPlan:
-    """Return the plan with its mountpoint ready to be mounted on.
-
-    Raises RemotefsError for everything that can be known before a start.
-    """
-    if plan.local_root is None:
-        check_key(plan.config.service)
-    mountpoint = ready_mountpoint(typed, notify)
-    check_fuse()
-    raise_open_files()
-    if plan.options.lets_others_in:
-        check_others_allowed()
-    for folder, what in ((plan.state_dir, "the state folder"), (plan.local_root, "the local server's folder")):
-        if folder is not None:
-            check_apart(mountpoint, folder, what)
-    if plan.state_dir is not None and (warning := prepare_state_dir(plan.state_dir)):
-        notify(warning)
-    return replace(plan, mountpoint=mountpoint)
-
-
 def _mount_in_foreground(plan: MountPlan) -> NoReturn:
-    from remotefs.cli.launch.process import TerminalReporter, run_process  # noqa: PLC0415 - loads all of a mount
+    from remotefs.cli.launch.process import run_in_foreground  # noqa: PLC0415 - loads all of a mount
 
-    raise typer.Exit(run_process(plan, TerminalReporter()))
+    raise typer.Exit(run_in_foreground(plan, os.environ))
 
 
 def _mount_in_background(args: MountArgs) -> None:
-    command = [sys.executable, "-m", "remotefs.cli.launch.background", args.encode()]
     with progress_shown(f"mounting {args.mountpoint}") as report:
-        last = start_in_background(command, lambda text: report(Notice(text=text)), notify)
+        last = start(args, lambda text: report(Notice(text=text)), notify)
     if last.error is not None:
         notify_with_output(last.error)
         raise typer.Exit(last.exit)

@@ -11,7 +11,7 @@ import typer
 
 from remotefs.api.usable import Kind
 from remotefs.cli.arrival import arrived
-from remotefs.cli.choose_mount import IN_A_MOUNT, MountOption, chosen_mount
+from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT, MountOption, chosen_mount
 from remotefs.cli.commands.handover import (
     content_block,
     counted,
@@ -22,16 +22,17 @@ from remotefs.cli.commands.handover import (
 )
 from remotefs.cli.commands.lock_file import differences, locked, read_lock, write_lock
 from remotefs.cli.commands.ls_filters import use_as
-from remotefs.cli.console import json_text, notify, notify_first, print_name, print_names
+from remotefs.cli.console import json_text, notify, notify_first, print_names
 from remotefs.cli.exit_status import EXIT_FAILED
+from remotefs.cli.json_output import JsonLinesChoice, print_objects
 from remotefs.cli.listing import Listed, Place, listed_below, places_of
 from remotefs.cli.local_bytes import sums_of
 from remotefs.cli.looking import looks_at
-from remotefs.cli.quantities import time_of
+from remotefs.cli.quantities import id_of, time_of
 from remotefs.control.find import FoundMount, find_mounts
 from remotefs.control.messages.ls import ListedFile
 from remotefs.control.messages.paths import PATHS, PathsParams
-from remotefs.errors import NotFound, UsageError
+from remotefs.errors import InvalidArgument, NotFound, UsageError
 
 SHORT_S = 30.0
 # The most lines about single files.
@@ -64,15 +65,25 @@ def identify(
     title: Annotated[bool, typer.Option("--title", help="With --json, give documents their path as title.")] = False,
     citations: Annotated[bool, typer.Option("--citations", help="With --json, let documents be cited.")] = False,
     lock: Annotated[
-        Path | None, typer.Option("--lock", metavar="FILE", help="Write path, id and sum of each file to FILE too.")
+        Path | None,
+        typer.Option(
+            "--lock", click_type=A_PATH, metavar="FILE", help="Write path, id and sum of each file to FILE too."
+        ),
     ] = None,
     check: Annotated[
         Path | None,
-        typer.Option("--check", metavar="FILE", help="Print nothing, but what is no longer as FILE has it."),
+        typer.Option(
+            "--check", click_type=A_PATH, metavar="FILE", help="Print nothing, but what is no longer as FILE has it."
+        ),
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option(parser=time_of, metavar="TIME", help="How long to wait until the service has a file, such as 5m."),
+        typer.Option(
+            parser=time_of,
+            metavar="TIME",
+            show_default=False,
+            help="How long to wait until the service has a file, such as 5m. Default: 1m.",
+        ),
     ] = 60.0,
 ) -> None:
     """Print the file ids of files, and of all files below folders.
@@ -88,7 +99,7 @@ def identify(
         _check(check, paths)
         return
     if mount_path is not None:
-        resources([], mount_path)  # a path that cannot be is refused at once
+        _check_mount_path(mount_path)
     wanted = _wanted(paths, null=null)
     files = arrived(places_of(wanted, find_mounts(wanted)), timeout)
     # Whatever may be refused comes before the first output.
@@ -107,19 +118,31 @@ def identify(
 
 
 def path_of(
-    file_ids: Annotated[list[str], typer.Argument(metavar="ID", help="File ids of the service.")],
+    file_ids: Annotated[list[str], typer.Argument(parser=id_of, metavar="ID", help="File ids of the service.")],
     *,
+    as_json: JsonLinesChoice = False,
     mount: MountOption = None,
 ) -> None:
     """Print the path of each file id, a line each."""
     found = chosen_mount(mount)
     result = found.control.call(PATHS, PathsParams(tuple(file_ids)), timeout_s=SHORT_S)
-    for path in result.paths:
-        if path is not None:
-            print_name(str(found.mountpoint / path))
-    missing = [file_id for file_id, path in zip(file_ids, result.paths, strict=True) if path is None]
+    places = [None if path is None else found.place_of(path) for path in result.paths]
+    shown = [None if place is None else str(place) for place in places]
+    if as_json:
+        print_objects({"id": file_id, "path": path} for file_id, path in zip(file_ids, shown, strict=True))
+    else:
+        print_names(path for path in shown if path is not None)
+    missing = [file_id for file_id, place in zip(file_ids, places, strict=True) if place is None]
     if missing:
         raise NotFound(f"{', '.join(missing)}: not in this mount")
+
+
+def _check_mount_path(mount_path: str) -> None:
+    """Raise UsageError at once for a path that no session can have."""
+    try:
+        resources([], mount_path)
+    except InvalidArgument as error:
+        raise UsageError(f"--resources: {error}") from None
 
 
 def _wanted(paths: Sequence[Path] | None, *, null: bool) -> list[Path]:

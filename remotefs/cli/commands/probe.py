@@ -13,11 +13,12 @@ from rich.table import Table
 
 from remotefs.api.probe import questions
 from remotefs.cli.console import notify, printable, progress_shown, result_console
+from remotefs.cli.launch.plan import load_settings
+from remotefs.cli.launch.preflight import with_key
+from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.config import ServiceConfig
 from remotefs.control.messages.base import Notice, Report
 from remotefs.credentials import has_key
-from remotefs.errors import UsageError
-from remotefs.setting_sources import default_file, load
 
 
 def probe(
@@ -25,6 +26,8 @@ def probe(
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="The server. Default: ANTHROPIC_BASE_URL, else the real service.")
     ] = None,
+    config_file: ConfigChoice = None,
+    profile: ProfileChoice = None,
     size_limit: Annotated[bool, typer.Option(help="Also upload 510 MB, to learn how large a MB is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -33,9 +36,9 @@ def probe(
     A few small files named remotefs-probe-... are uploaded and deleted again. The key comes from ANTHROPIC_API_KEY or
     ANTHROPIC_AUTH_TOKEN.
     """
-    config = load(os.environ, default_file(), {"service": {"base_url": base_url}}, notify).service
-    if not (has_key(config) or config.custom_headers):
-        raise UsageError("no key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN)")
+    config = load_settings(os.environ, config_file, {"service": {"base_url": base_url}}, profile=profile).service
+    if has_key(config) or not config.custom_headers:
+        config = with_key(config)
     with progress_shown("probing") as report:
         found = trio.run(_until_interrupted, config, size_limit, report)
     if found is None:

@@ -9,11 +9,12 @@ from typing import Annotated
 import trio
 import typer
 
-from remotefs.cli.quantities import expiry_of, time_of
+from remotefs.api.mime import parse_mime_type
+from remotefs.cli.quantities import expiry_of, text_of, time_of
+from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.cli.transfer_display import Display, print_transferred
 from remotefs.cli.transfer_place import (
     BaseUrlChoice,
-    ConfigChoice,
     MountChoice,
     StateDirChoice,
     choose_place,
@@ -29,10 +30,20 @@ from remotefs.mount.transfers.put import PutRequest, put_into_mount
 from remotefs.mount.transfers.records import Attributes, Transferred
 
 
+def _type_of(text: str) -> str:
+    """Return a MIME type as it is written. Raises BadParameter where it is none."""
+    try:
+        parse_mime_type(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text[:80]!r} is not valid: give a MIME type, such as text/plain") from None
+    return text
+
+
 def put(
     arguments: Annotated[
         list[str],
         typer.Argument(
+            parser=text_of,
             metavar="SOURCE... [DEST]",
             help="Files or folders of this machine, then the destination: a path in a mount, or a path of the tree, "
             "such as reports/2026. Default: the root of the tree.",
@@ -40,10 +51,12 @@ def put(
     ],
     *,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="DEST", help="The destination; then every argument is a source.")
+        str | None,
+        typer.Option("--to", parser=text_of, metavar="DEST", help="The destination; then every argument is a source."),
     ] = None,
     mime_type: Annotated[
-        str | None, typer.Option("--type", metavar="TYPE", help="The MIME type of the files, such as text/plain.")
+        str | None,
+        typer.Option("--type", parser=_type_of, metavar="TYPE", help="The MIME type of the files, such as text/plain."),
     ] = None,
     expires: Annotated[
         float | None,
@@ -53,13 +66,19 @@ def put(
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option(parser=time_of, metavar="TIME", help="How long to wait while nothing gets through, such as 5m."),
+        typer.Option(
+            parser=time_of,
+            metavar="TIME",
+            show_default=False,
+            help="How long to wait while nothing gets through, such as 5m. Default: 1m.",
+        ),
     ] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each file, a line each.")] = False,
     mount: MountChoice = None,
     state_dir: StateDirChoice = None,
     base_url: BaseUrlChoice = None,
     config_file: ConfigChoice = None,
+    profile: ProfileChoice = None,
 ) -> None:
     """Send files and folders to the service, with their modes and times.
 
@@ -71,8 +90,8 @@ def put(
     sources, written = _split(arguments, to)
     around = mount_around(Path(written)) if written and mount is None else None
     is_folder = written.endswith("/")
-    destination = Destination(around.path, is_folder or not around.path) if around else tree_path(written)
-    place = around or choose_place(mount, state_dir, base_url, config_file)
+    destination = Destination(around.path, is_folder or around.is_all) if around else tree_path(written)
+    place = around or choose_place(mount, state_dir, base_url, config_file, profile)
     request = PutRequest(tuple(map(Path, sources)), destination, _attributes(mime_type, expires), timeout)
     with Display() as display:
         done = _put(request, place, display)
@@ -87,7 +106,7 @@ def _put(request: PutRequest, place: FoundMount | MountSettings, display: Displa
         from remotefs.mount.transfers.without_mount import put_into_folder  # noqa: PLC0415 - loads all of a mount
 
         return work_in_folder(place, lambda: put_into_folder(request, place, display.report, display.stage))
-    return trio.run(partial(put_into_mount, request, place.mountpoint, place.control, display.stage))
+    return trio.run(partial(put_into_mount, request, place, display.stage))
 
 
 def _check_sources(sources: tuple[Path, ...], place: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from remotefs.cli.choose_mount import IN_A_MOUNT
 from remotefs.cli.console import human_size, notify
+from remotefs.cli.json_output import print_object
 from remotefs.control.find import FoundMount, find_mount
 from remotefs.control.messages.retype import RETYPE, RetypeParams, RetypeResult
 
@@ -23,6 +24,7 @@ def retype(
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cost.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the cost as one JSON object.")] = False,
 ) -> None:
     """Give files the types that an upload would give them now.
 
@@ -32,8 +34,12 @@ def retype(
     """
     found = [find_mount(path) for path in paths]
     costs = [_call(each, dry_run=True) for each in found]
-    files = _print_cost(costs)
-    if dry_run or not files or not (yes or typer.confirm("Go on?", err=True)):
+    cost = _total(costs)
+    if as_json:
+        print_object(cost)
+    else:
+        _print_cost(cost)
+    if dry_run or not cost.files or not (yes or typer.confirm("Go on?", err=True)):
         return
     for each in found:
         _call(each, dry_run=False)
@@ -44,13 +50,20 @@ def _call(found: FoundMount, *, dry_run: bool) -> RetypeResult:
     return found.control.call(RETYPE, RetypeParams(found.path, dry_run=dry_run), timeout_s=LONG_S)
 
 
-def _print_cost(costs: list[RetypeResult]) -> int:
-    """Print what all of them cost together; return the number of files."""
-    files, size = sum(cost.files for cost in costs), sum(cost.bytes for cost in costs)
-    others, absent = sum(cost.of_others for cost in costs), sum(cost.not_here for cost in costs)
-    if others:
-        notify(f"{others:,} files that were not uploaded from here keep their types")
-    if absent:
-        notify(f"{absent:,} files whose bytes are not on this disk keep their types")
-    notify(f"{files:,} files, {human_size(size)} to upload, about {sum(cost.requests for cost in costs):,} requests")
-    return files
+def _total(costs: list[RetypeResult]) -> RetypeResult:
+    """Return what all of them cost together."""
+    return RetypeResult(
+        files=sum(cost.files for cost in costs),
+        bytes=sum(cost.bytes for cost in costs),
+        requests=sum(cost.requests for cost in costs),
+        of_others=sum(cost.of_others for cost in costs),
+        not_here=sum(cost.not_here for cost in costs),
+    )
+
+
+def _print_cost(cost: RetypeResult) -> None:
+    if cost.of_others:
+        notify(f"{cost.of_others:,} files that were not uploaded from here keep their types")
+    if cost.not_here:
+        notify(f"{cost.not_here:,} files whose bytes are not on this disk keep their types")
+    notify(f"{cost.files:,} files, {human_size(cost.bytes)} to upload, about {cost.requests:,} requests")

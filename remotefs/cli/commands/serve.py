@@ -10,21 +10,30 @@ from typing import Annotated
 
 import typer
 
+from remotefs.cli.choose_mount import A_PATH
 from remotefs.cli.console import notify
-from remotefs.cli.quantities import some_bytes_of
+from remotefs.cli.quantities import number_of, port_of, some_bytes_of, text_of
 from remotefs.server import ApiError, Root, ServerError, Settings, Store
 
 _MIB = 1 << 20
 
 RootOption = Annotated[
-    Path, typer.Option("--root", help="Folder that holds the server's files; made when it is not there.")
+    Path,
+    typer.Option(
+        "--root",
+        click_type=A_PATH,
+        metavar="DIR",
+        help="Folder that holds the server's files; made when it is not there.",
+    ),
 ]
 
 
 def serve(
     root: RootOption,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = 0,
+    host: Annotated[str, typer.Option(parser=text_of, metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(parser=port_of, metavar="PORT", help="Port to listen on; 0: any that is free.")
+    ] = 0,
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Allow a --host that other machines can reach.")
     ] = False,
@@ -36,13 +45,21 @@ def serve(
         ),
     ] = False,
     rpm: Annotated[
-        int | None, typer.Option(min=1, help="Requests allowed a minute, a tenth of them at once. [default: no limit]")
+        int | None,
+        typer.Option(
+            parser=number_of,
+            metavar="NUMBER",
+            help="Requests allowed a minute, a tenth of them at once. Default: no limit.",
+        ),
     ] = None,
     no_range: Annotated[bool, typer.Option("--no-range", help="Answer Range with the whole file.")] = False,
     max_file_bytes: Annotated[
         int,
         typer.Option(
-            parser=some_bytes_of, metavar="SIZE", help="Larger uploads are answered 413; such as 500M (1024 each)."
+            parser=some_bytes_of,
+            metavar="SIZE",
+            show_default=False,
+            help="Larger uploads are answered 413; such as 1G (1024 each). Default: 500M.",
         ),
     ] = 500 * _MIB,
     log_requests: Annotated[
@@ -77,15 +94,20 @@ def serve(
 
 def generate(
     root: RootOption,
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True, help="Files to add.")],
-    name: Annotated[str | None, typer.Option(help="Filename to give, for a single file.")] = None,
+    files: Annotated[list[Path], typer.Argument(click_type=A_PATH, metavar="FILE", help="Files to add.")],
+    name: Annotated[
+        str | None, typer.Option(parser=text_of, metavar="NAME", help="Filename to give, for a single file.")
+    ] = None,
 ) -> None:
     """Add files to a local server as the code execution tool makes them: downloadable, also with --faithful.
 
     Works while the server runs and while it does not. Prints the id of each file.
     """
     if name is not None and len(files) != 1:
-        raise typer.BadParameter("is for a single file", param_hint="--name")
+        raise typer.BadParameter("several files cannot have one name: give one FILE", param_hint="--name")
+    for file in files:
+        if not file.is_file():
+            raise typer.BadParameter(f"{str(file)!r} is not a file: give a file that is there", param_hint="FILE")
     try:
         store = Store(Root(root).path)
         try:

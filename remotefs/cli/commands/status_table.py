@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from remotefs import __version__
 from remotefs.cli.console import human_duration, human_files, human_size
 from remotefs.control.messages.status import (
     ExpiringFiles,
@@ -23,10 +24,14 @@ ERRORS_SHOWN = 3
 def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     """Yield the name and the value of each line; lines without content are left out."""
     yield "mount", f"{status.mountpoint}{' (read-only)' if status.read_only else ''}"
+    if status.subdir:
+        yield "shows", f"{status.subdir}, a part of the tree; paths below are those of the tree"
     yield "service", status.base_url
     yield "account", _account(status)
     yield "state", status.state_dir
     yield "process", str(status.pid)
+    if status.version != __version__:
+        yield "version", f"{status.version or 'an older one'}; {__version__} is installed, and the next mount uses it"
     yield "connection", _connection(status)
     yield "files", f"{status.files:,}"
     yield from _lines("pending", [_pending(kind) for kind in status.pending if kind.count] or ["nothing"])

@@ -9,6 +9,7 @@ import typer
 
 from remotefs.cli.choose_mount import IN_A_MOUNT
 from remotefs.cli.console import human_size, notify
+from remotefs.cli.json_output import print_object
 from remotefs.control.find import find_mount
 from remotefs.control.messages.sync import SYNC, SyncParams, SyncResult
 
@@ -17,10 +18,11 @@ LONG_S = 3600.0
 
 
 def sync(
-    path: Annotated[Path, typer.Argument(click_type=IN_A_MOUNT, help="A file or a folder of a mount.")],
+    path: Annotated[Path, typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="A file or a folder of a mount.")],
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cost.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the cost as one JSON object.")] = False,
 ) -> None:
     """Make the service follow renames.
 
@@ -29,7 +31,10 @@ def sync(
     """
     found = find_mount(path)
     cost = found.control.call(SYNC, SyncParams(found.path, dry_run=True), timeout_s=LONG_S)
-    _print_cost(cost)
+    if as_json:
+        print_object(cost)
+    else:
+        _print_cost(cost)
     if dry_run or not cost.files or not (yes or typer.confirm("Go on?", err=True)):
         return
     found.control.call(SYNC, SyncParams(found.path, dry_run=False), timeout_s=LONG_S)

@@ -9,7 +9,8 @@ import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.console import human_size, notify, print_name, print_table
-from remotefs.cli.quantities import days_of
+from remotefs.cli.json_output import JsonChoice, JsonLinesChoice, print_object, print_objects
+from remotefs.cli.quantities import days_of, number_of, text_of
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.trash import (
     ACCEPT_REMOVALS,
@@ -23,13 +24,19 @@ from remotefs.control.messages.trash import (
 # Listing a large account.
 LONG_S = 3600.0
 SHORT_S = 30.0
-trash = typer.Typer(no_args_is_help=True, help="Files that were removed elsewhere, whose bytes only this machine has.")
+trash = typer.Typer(
+    no_args_is_help=True,
+    help="Show, put back and remove files that were removed elsewhere, whose bytes only this machine has.",
+)
 
 
 @trash.command("list")
-def list_trash(*, mount: MountOption = None) -> None:
+def list_trash(*, as_json: JsonLinesChoice = False, mount: MountOption = None) -> None:
     """List the local trash."""
     listing = chosen_mount(mount).control.call(TRASH_LIST, Nothing(), timeout_s=SHORT_S)
+    if as_json:
+        print_objects(listing.entries)
+        return
     if not listing.entries:
         notify("the trash is empty")
         return
@@ -42,32 +49,49 @@ def list_trash(*, mount: MountOption = None) -> None:
 
 @trash.command("restore")
 def restore(
-    number: Annotated[int, typer.Argument(help="The number that `trash list` shows.")],
+    number: Annotated[
+        int, typer.Argument(parser=number_of, metavar="NUMBER", help="The number that `trash list` shows.")
+    ],
     *,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="PATH", help="Path in the mount. Default: where the file was.")
+        str | None,
+        typer.Option("--to", parser=text_of, metavar="PATH", help="Path in the mount. Default: where the file was."),
     ] = None,
+    as_json: JsonChoice = False,
     mount: MountOption = None,
 ) -> None:
     """Put a file back; it is uploaded as a new file with a new id."""
     result = chosen_mount(mount).control.call(TRASH_RESTORE, RestoreParams(number, to), timeout_s=LONG_S)
-    print_name(result.path)
+    if as_json:
+        print_object(result)
+    else:
+        print_name(result.path)
 
 
 @trash.command("empty")
 def empty(
     *,
     older_than_days: Annotated[
-        float, typer.Option(parser=days_of, metavar="DAYS", help="Only files that were removed earlier.")
+        float,
+        typer.Option(
+            parser=days_of,
+            metavar="DAYS",
+            show_default=False,
+            help="Only files that were removed earlier. Default: all.",
+        ),
     ] = 0.0,
+    as_json: JsonChoice = False,
     mount: MountOption = None,
 ) -> None:
     """Remove the files of the trash for good."""
     result = chosen_mount(mount).control.call(TRASH_EMPTY, EmptyParams(older_than_days), timeout_s=LONG_S)
+    if as_json:
+        print_object(result)
+        return
     notify(f"{result.count:,} files removed from the trash")
 
 
-def accept_removals(*, mount: MountOption = None) -> None:
+def accept_removals(*, as_json: JsonChoice = False, mount: MountOption = None) -> None:
     """Accept a listing in which many files are missing.
 
     Files stay here when a listing lacks more of them than were likely deleted, or when as many expire unexpectedly: the
@@ -75,6 +99,9 @@ def accept_removals(*, mount: MountOption = None) -> None:
     removes them here too. Bytes that only this machine has go to the trash.
     """
     result = chosen_mount(mount).control.call(ACCEPT_REMOVALS, Nothing(), timeout_s=LONG_S)
+    if as_json:
+        print_object(result)
+        return
     notify(f"{result.count:,} files that are gone at the service were removed here")
 
 

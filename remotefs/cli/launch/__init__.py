@@ -2,7 +2,7 @@
 
     remotefs mount                                 python -m remotefs.cli.launch.background ARGS FD
       plan       arguments + settings ─► plan
-      preflight  checks that need no start
+      begin      checks that need no start (`preflight`)
       startup    starts the child  ─────────────►  process    local server? account ─► state folder ─► lock ─► log
                  progress, notices   ◄── pipe ───             ─► mount/session.run_mount
                  ready, or an error  ◄── pipe ───

@@ -22,6 +22,8 @@ def main() -> NoReturn:
     # httpx does without its own command line where that cannot be loaded: half of its time to load, and 5 MB of rich.
     sys.modules["httpx._main"] = None  # type: ignore[assignment]  # as "The import system" of Python's reference says
     args, fd = sys.argv[1:]
+    # The service that runs the command is not this mount: only one in the foreground speaks to a service manager.
+    os.environ.pop("NOTIFY_SOCKET", None)
     pipe = ReadyPipe(int(fd))
     try:
         status = run_process(decode_args(args).plan(os.environ), ParentReporter(pipe))

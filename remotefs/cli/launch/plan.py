@@ -13,8 +13,9 @@ import msgspec
 from remotefs.cli.console import notify
 from remotefs.cli.launch.mount_options import MountOptions, parse_options
 from remotefs.cli.launch.state_dirs import data_dir
-from remotefs.config import Config, Durability
+from remotefs.config import Config, Durability, LogFormat, LogLevel, ServiceConfig
 from remotefs.errors import UsageError
+from remotefs.keys import signed
 from remotefs.setting_sources import default_file, load
 
 
@@ -22,7 +23,8 @@ from remotefs.setting_sources import default_file, load
 class MountPlan:
     """`mountpoint` is fit to be mounted on; paths are absolute.
 
-    `local_root` is None for the real service; `state_dir` None for the account's own.
+    `local_root` is None for the real service; `state_dir` None for the account's own. `reread` returns the settings of
+    the service as they are now, with the key from its source.
     """
 
     mountpoint: Path
@@ -30,6 +32,7 @@ class MountPlan:
     options: MountOptions
     local_root: Path | None = None
     state_dir: Path | None = None
+    reread: Callable[[], ServiceConfig] | None = None
 
 
 class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,8 +47,36 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state_dir: str | None = None
     base_url: str | None = None
     durability: Durability | None = None
+    upload_rate: int | None = None
+    download_rate: int | None = None
+    log_level: LogLevel | None = None
+    log_format: LogFormat | None = None
+    metrics: str | None = None
     options: tuple[str, ...] = ()
     config_file: str | None = None
+    profile: str | None = None
+    # Words of -o that are not known are passed over, as mount(8) asks for by -s.
+    sloppy: bool = False
+
+    def with_words(self) -> MountArgs:
+        """Return the arguments with what `-o` says of settings in fields of its own, paths absolute.
+
+        Raises UsageError for an option that cannot be, and where a flag says another value than `-o`.
+        """
+        words = parse_options(self.options, sloppy=self.sloppy).settings
+        given = {
+            "profile": words.profile,
+            "config_file": absolute(Path(words.config)) if words.config else None,
+            "state_dir": absolute(Path(words.state_dir)) if words.state_dir else None,
+            "base_url": words.base_url,
+            "durability": words.durability,
+        }
+        for field, value in given.items():
+            said = getattr(self, field)
+            if value is not None and said is not None and said != value:
+                flag = f"--{field.removesuffix('_file').replace('_', '-')}"
+                raise UsageError(f"{flag} says {said} and -o says {value}: give one of them")
+        return msgspec.structs.replace(self, **{field: value for field, value in given.items() if value is not None})
 
     def plan(self, environ: Mapping[str, str], warn: Callable[[str], None] = lambda _: None) -> MountPlan:
         """Return the plan that the arguments and the settings make; `warn` gets former names. Raises UsageError."""
@@ -53,15 +84,29 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise UsageError("--local and --base-url exclude each other: the local server has its own address")
         if self.local_root is not None and not self.local:
             raise UsageError("--local-root says where the local server keeps its files; it needs --local")
-        flags: dict[str, dict[str, Any]] = {"service": {"base_url": self.base_url}}
-        flags["writeback"] = {"durability": self.durability}
+        flags: dict[str, dict[str, Any]] = {
+            "service": {
+                "base_url": self.base_url,
+                "upload_rate": self.upload_rate,
+                "download_rate": self.download_rate,
+            },
+            "writeback": {"durability": self.durability},
+            "log": {"level": self.log_level, "format": self.log_format},
+            "metrics": {"listen": self.metrics},
+        }
         local_root = Path(self.local_root) if self.local_root else data_dir() / "local"
+        config_file = Path(self.config_file) if self.config_file else None
+
+        def load_again(warn: Callable[[str], None] = lambda _: None) -> Config:
+            return load_settings(environ, config_file, flags, warn, self.profile)
+
         return MountPlan(
             mountpoint=Path(self.mountpoint),
-            config=load_settings(environ, Path(self.config_file) if self.config_file else None, flags, warn),
-            options=parse_options(self.options),
+            config=load_again(warn),
+            options=parse_options(self.options, sloppy=self.sloppy),
             local_root=local_root if self.local else None,
             state_dir=Path(self.state_dir) if self.state_dir else None,
+            reread=None if self.local else lambda: signed(load_again().service),
         )
 
     def encode(self) -> str:
@@ -91,8 +136,12 @@ def load_settings(
     file: Path | None,
     flags: Mapping[str, Mapping[str, Any]],
     warn: Callable[[str], None] = notify,
+    profile: str | None = None,
 ) -> Config:
-    """Return the settings, from `file` or from their usual place; `warn` gets former names. Raises UsageError."""
+    """Return the settings, from `file` or from their usual place, with those of a profile.
+
+    `warn` gets former names, and keys that do not count. Raises UsageError.
+    """
     if file is not None and not file.is_file():
         raise UsageError(f"--config {file}: there is no such file")
-    return load(environ, file or default_file(), flags, warn)
+    return load(environ, file or default_file(), flags, warn, profile)

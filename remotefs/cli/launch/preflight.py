@@ -6,7 +6,7 @@ import os
 import resource
 import shutil
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ from remotefs.control.messages.status import STATUS
 from remotefs.control.mounts import MountEntry, is_dead, mount_at, read_mounts, real, real_apart
 from remotefs.credentials import has_key
 from remotefs.errors import LocalError, RemotefsError, TransportError, UsageError
+from remotefs.keys import check_key_file, signed
 
 FUSE_DEVICE = Path("/dev/fuse")
 FUSE_CONF = Path("/etc/fuse.conf")
@@ -28,6 +29,10 @@ UNMOUNT_HELPER = "fusermount3"
 # open may take one more.
 OPEN_FILES_NEEDED = 256
 OPEN_FILES_WANTED = 65_536
+# Where the vendor's SDKs find a key that remotefs does not.
+SDK_VARIABLES = (
+    "ANTHROPIC_PROFILE", "ANTHROPIC_CONFIG_DIR", "ANTHROPIC_FEDERATION_RULE_ID", "ANTHROPIC_IDENTITY_TOKEN_FILE",
+)  # fmt: skip
 # Each mount on top of a dead one may be dead as well.
 MAX_DEAD_LAYERS = 8
 
@@ -90,11 +95,30 @@ def raise_open_files() -> None:
 
 
 def check_key(service: ServiceConfig) -> None:
-    """Raise UsageError when there is no key or token to sign in with."""
+    """Raise UsageError when there is no key or token to sign in with, or its file cannot be used. Runs no command."""
     if not has_key(service):
         raise UsageError(
-            "no key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or use --local for a server of your own"
+            "no key: set ANTHROPIC_API_KEY (or ANTHROPIC_AUTH_TOKEN), or key_file or key_command in the settings, or "
+            f"use --local for a server of your own{_unsupported(os.environ)}"
         )
+    check_key_file(service)
+
+
+def with_key(service: ServiceConfig) -> ServiceConfig:
+    """Return the settings with the key from its source. May take seconds: a command may give the key.
+
+    Raises UsageError, LocalError.
+    """
+    check_key(service)
+    return signed(service)
+
+
+def _unsupported(environ: Mapping[str, str]) -> str:
+    """Return a remark where a key seems to be at a place that remotefs does not read."""
+    for name in SDK_VARIABLES:
+        if environ.get(name):
+            return f". {name} is set, but remotefs does not read the profiles and identities of the vendor's SDKs"
+    return ""
 
 
 def ready_mountpoint(path: Path, notify: Callable[[str], None]) -> Path:

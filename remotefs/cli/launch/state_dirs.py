@@ -71,9 +71,36 @@ async def locate_state_dir(data: Path, service: ServiceConfig, identify: Identif
     return account_dir(data, account, service.base_url)
 
 
+def remember_new_key(data: Path, former: ServiceConfig, present: ServiceConfig) -> None:
+    """Note that a key is of the account of a former one, so that the next start finds the folder offline too (A2).
+
+    Raises StateUnusable.
+    """
+    book = data / "accounts.json"
+    account = _read(book).accounts.get(fingerprint(former))
+    if account is not None:
+        _remember(book, fingerprint(present), account)
+
+
 def account_dir(data: Path, account: Account, base_url: str) -> Path:
     """Return the state folder of `account`; the base URL stands in where the replies name no organization."""
     return data / "accounts" / _folder_name(account, base_url)
+
+
+def folders_by_name(data: Path) -> dict[str, tuple[Path, ...]]:
+    """Return the state folders of accounts on this machine by every name that one has.
+
+    That is the name of the folder, and where the service has named the account `ORGANIZATION` and
+    `ORGANIZATION/WORKSPACE`. The organization alone may stand for several.
+    """
+    accounts = data / "accounts"
+    found = {path.name: {path} for path in accounts.iterdir() if path.is_dir()} if accounts.is_dir() else {}
+    for key, account in _read(data / "accounts.json").accounts.items():
+        folder = account_dir(data, account, key.split(" ")[0])
+        if account.organization is not None and folder.is_dir():
+            for name in {account.organization, "/".join(filter(None, (account.organization, account.workspace)))}:
+                found.setdefault(name, set()).add(folder)
+    return {name: tuple(sorted(folders)) for name, folders in found.items()}
 
 
 def fingerprint(service: ServiceConfig) -> str:

@@ -1,7 +1,8 @@
 """The plumbing of the messages, and the records that several groups of commands share.
 
 Progress is what happens on the way, reports and results are what a command ends with. Paths are strings relative to
-the mount's root, `""` being the root itself; times are seconds since the epoch; sizes are bytes.
+the root of the tree, `""` being that root, also where a mount shows a part of the tree; times are seconds since the
+epoch; sizes are bytes.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from remotefs.control.messages.base import Count, DrainResult, Endpoint, Leftover, Message, Nothing
 
 
@@ -81,6 +83,50 @@ class InMemory(Message, frozen=True, kw_only=True):
     tasks: int = 0
 
 
+class RequestCount(Message, frozen=True, kw_only=True):
+    """The requests of one kind (list, metadata, delete, upload, download) with one status; 0: no reply came."""
+
+    kind: str
+    status: int
+    count: int
+
+
+class Timing(Message, frozen=True, kw_only=True):
+    """Calls of one name: how many, how many of them failed, the seconds of all, how many took at most each bucket."""
+
+    name: str
+    count: int
+    errors: int
+    seconds: float
+    within: tuple[int, ...]
+
+
+class Counters(Message, frozen=True, kw_only=True):
+    """What rose since the mount began, at `since` (seconds since the epoch), `uptime_s` ago by a clock nobody sets."""
+
+    since: float = 0.0
+    uptime_s: float = 0.0
+    requests: tuple[RequestCount, ...] = ()
+    # The upper ends of the buckets of the timings, in seconds.
+    buckets_s: tuple[float, ...] = ()
+    # By kind of request: up to the head of the reply.
+    request_times: tuple[Timing, ...] = ()
+    # By operation of the kernel.
+    operations: tuple[Timing, ...] = ()
+    # Attempts at a request that failed, by the class of their error.
+    errors: dict[str, int] = msgspec.field(default_factory=dict)
+    # The bytes of files.
+    uploaded_bytes: int = 0
+    downloaded_bytes: int = 0
+    # Reads that this machine answered, and those that needed the service.
+    cache_hits: int = 0
+    cache_misses: int = 0
+    cache_hit_bytes: int = 0
+    cache_missed_bytes: int = 0
+    # Requests that got no line in the access log.
+    unlogged: int = 0
+
+
 class Status(Message, frozen=True, kw_only=True):
     """What a running mount says of itself."""
 
@@ -88,15 +134,21 @@ class Status(Message, frozen=True, kw_only=True):
     state_dir: str
     base_url: str
     pid: int
+    # Of remotefs, when the mount was started.
+    version: str = ""
     organization: str | None = None
     workspace: str | None = None
     read_only: bool = False
+    # The path in the tree of the folder that is the mount's root.
+    subdir: str = ""
     online: bool
     # Why it is offline, or why all intents stand still.
     trouble: str | None = None
     draining: bool = False
     files: int = 0
     pending: tuple[PendingKind, ...] = ()
+    # The bytes of the files that are to be uploaded; of more than 10,000 files, about.
+    pending_bytes: int = 0
     uploading: tuple[Uploading, ...] = ()
     failed: tuple[Leftover, ...] = ()
     # Renamed folders whose files are still followed.
@@ -116,6 +168,7 @@ class Status(Message, frozen=True, kw_only=True):
     content: ContentUse = ContentUse()
     requests: Requests = Requests()
     in_memory: InMemory = InMemory()
+    counters: Counters = Counters()
     last_poll_at: float | None = None
     last_walk_at: float | None = None
 

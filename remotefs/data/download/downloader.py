@@ -17,7 +17,7 @@ from remotefs.data.content.store import ContentStore
 from remotefs.data.download.division import PARALLEL_BYTES, Division
 from remotefs.data.download.drop_behind import DropBehind
 from remotefs.data.download.fetch import Fetch
-from remotefs.data.download.patience import Patience
+from remotefs.data.download.patience import Patience, noting_wait
 from remotefs.data.download.read_request import ReadRequest, WholeFileRequest
 from remotefs.data.download.readahead import LOOK_BYTES, ReadWindow
 from remotefs.data.download.shelf import Shelf
@@ -37,6 +37,10 @@ class DownloadStatistics:
     requests: int
     bytes_received: int
     ranges: bool | None
+    hits: int
+    misses: int
+    hit_bytes: int
+    missed_bytes: int
 
 
 class Downloader:
@@ -62,6 +66,8 @@ class Downloader:
         self._send, self._receive = trio.open_memory_channel[tuple[Fetch, Stream]](math.inf)
         # By id and size: when an id turns out to have another length, its chunks are divided again.
         self._fetches: dict[tuple[str, int], Fetch] = {}
+        # The reads that bytes on this machine answered, and those that needed the service.
+        self._hits = self._misses = self._hit_bytes = self._missed_bytes = 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run streams until cancelled."""
@@ -107,6 +113,7 @@ class Downloader:
         division = self._division
         ahead = window.advance(offset, size, division.most_ahead(layout), division.growth) if window is not None else 0
         data = self._shelf.read(file_id, offset, size)
+        self._count(size, is_hit=data is not None)
         if data is not None:
             self._move_on(file_id, layout, offset, size, ahead)
         elif window is not None and window.is_look:
@@ -118,6 +125,14 @@ class Downloader:
         if ahead and size_bytes >= PARALLEL_BYTES:
             self._drop_behind.passed(file_id, offset, size)
         return data
+
+    def _count(self, size: int, *, is_hit: bool) -> None:
+        if is_hit:
+            self._hits += 1
+            self._hit_bytes += size
+        else:
+            self._misses += 1
+            self._missed_bytes += size
 
     async def fetch_all(self, file_id: str, size_bytes: int, *, priority: Priority = Priority.INTERACTIVE_READ) -> None:
         """Return once the whole file is on the disk. Raises OutOfSpace, and the errors of read()."""
@@ -191,6 +206,10 @@ class Downloader:
             requests=self._transfer.requests,
             bytes_received=self._transfer.bytes_received,
             ranges=self._transfer.ranges,
+            hits=self._hits,
+            misses=self._misses,
+            hit_bytes=self._hit_bytes,
+            missed_bytes=self._missed_bytes,
         )
 
     # -- the reader's side
@@ -215,7 +234,7 @@ class Downloader:
         return self._fetches[key]
 
     async def _obtain(self, fetch: Fetch, request: ReadRequest, ahead: int = 0) -> None:
-        wait = self._patience.begin_wait(fetch, request)
+        wait = self._patience.begin_wait(fetch, request, heard_at=self._transfer.heard_at)
         fetch.requests.add(request)
         try:
             with self._content.hold(fetch.file_id):
@@ -240,7 +259,8 @@ class Downloader:
                 return
             self._patience.check(fetch, request)
             self._plan(fetch, request, ahead)
-            await request.changed()
+            with noting_wait(partial(fetch.tickets, request)):
+                await request.changed()
 
     def _plan(self, fetch: Fetch, request: ReadRequest, ahead: int) -> None:
         part = self._division.first_part(fetch.layout, self._streams_each())

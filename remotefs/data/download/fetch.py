@@ -174,6 +174,10 @@ class Fetch:
         self._heard_at = now
         stream.heard(now)
 
+    def was_heard_since(self, at: float) -> bool:
+        """Return whether a byte came from any stream at that time or later (trio's time)."""
+        return self._heard_at >= at
+
     def fresh_at(self, request: ReadRequest) -> float:
         """Return when the streams that a request waits for last made progress (trio's time); -inf for never."""
         return max((stream.fresh_at for stream in self._waited_for(request)), default=-math.inf)
@@ -182,6 +186,10 @@ class Fetch:
         """Return whether this side holds back every stream that the request waits for."""
         streams = self._waited_for(request)
         return bool(streams) and all(stream.is_held for stream in streams)
+
+    def tickets(self, request: ReadRequest) -> list[Ticket]:
+        """Return the tickets of the streams that a request waits for."""
+        return [stream.ticket for stream in self._waited_for(request)]
 
     def give_up(self, request: ReadRequest, now: float) -> None:
         """Mark the streams that a request has waited for in vain, except those that this side holds back."""

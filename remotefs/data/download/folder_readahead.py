@@ -7,6 +7,9 @@ a fetch, so it stops when the reader does.
 
 A file of a few kilobytes is read to its end by a look, too. So the next file is fetched whole only if it is no longer
 than a look, or if a longer one of the folder was read to its end (R8).
+
+A reader that skips files usually skips kinds of files: a file browser looks into those whose names tell it no type, and
+makes thumbnails of others. So a file is fetched only if one with its extension was among the last that were opened.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ _MOST_FILES_WHERE_LIMITED = 4
 # A larger file has readahead of its own.
 _LARGEST_BYTES = 1 << 20
 _FOLDERS = 64
+# The extensions of how many files that were opened last count.
+_KINDS = 16
 
 
 @dataclass
@@ -69,6 +74,8 @@ class _Folder:
     as_listed: Order = field(default_factory=Order)
     # Invariant: at most as many as can be on their way.
     begun: deque[int] = field(default_factory=lambda: deque(maxlen=4 * _MOST_FILES))
+    # The extensions of the files that were opened last.
+    kinds: deque[str] = field(default_factory=lambda: deque(maxlen=_KINDS))
     # Whether the last file that is longer than a look was read to its end; None if there was none yet.
     reads_on: bool | None = None
 
@@ -103,6 +110,7 @@ class Scans:
             return
         parent, name = places[0]
         folder = self._folder(parent)
+        folder.kinds.append(_kind(name))
         most = _MOST_FILES if self._requests_per_minute() is None else _MOST_FILES_WHERE_LIMITED
 
         def by_name(limit: int) -> tuple[int, ...]:
@@ -127,7 +135,7 @@ class Scans:
                 folder.as_listed.looked()
 
     def _begin(self, folder: _Folder, ino: int) -> None:
-        if ino in folder.begun:
+        if ino in folder.begun or not any(_kind(name) in folder.kinds for _, name in self._tree.names_of(ino)):
             return
         inode = self._tree.find(ino)
         if inode is not None and inode.is_file and inode.size <= (_LARGEST_BYTES if folder.reads_on else LOOK_BYTES):
@@ -136,3 +144,8 @@ class Scans:
 
     def _folder(self, ino: int) -> _Folder:
         return self._folders.setdefault(ino, _Folder())
+
+
+def _kind(name: str) -> str:
+    """Return the extension of a file name in lower case; "" for none."""
+    return name.rpartition(".")[2].lower() if "." in name else ""

@@ -7,6 +7,7 @@ streams. Nothing is read from a connection while its chunks are being stored, so
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 import trio
@@ -75,6 +76,8 @@ class Transfer:
         self._unannounced: LRUCache[str, None] = LRUCache(_UNANNOUNCED)
         self.requests = 0
         self.bytes_received = 0
+        # When a byte of any file last came, or the head of its reply (trio's time).
+        self.heard_at = -math.inf
 
     def was_length_told(self, file_id: str) -> bool:
         """Return whether the last reply for a file, if there was one, told how long it is."""
@@ -188,10 +191,14 @@ class Transfer:
     def _note(self, fetch: Fetch, stream: Stream, size: int) -> None:
         now = trio.current_time()
         self.bytes_received += size
-        fetch.heard(stream, now)
+        self._heard(fetch, stream, now)
         if not stream.is_brief:
             flowing = sum(other.fills_stream for other in self._running)
             self._concurrency.received(size, flowing=flowing, reader_waiting=bool(fetch.requests), now=now)
+
+    def _heard(self, fetch: Fetch, stream: Stream, now: float) -> None:
+        self.heard_at = now
+        fetch.heard(stream, now)
 
     async def _take(self, fetch: Fetch, stream: Stream, reply: ContentStream, assembler: Assembler) -> bool:
         """Store the chunks that have come, once they fill a batch or a request; return whether to read on."""
@@ -221,7 +228,7 @@ class Transfer:
     def _learn(self, fetch: Fetch, stream: Stream, reply: ContentStream) -> bool:
         """Learn from the head of a reply whether ranges work and where the body begins; return whether to read it."""
         layout = fetch.layout
-        fetch.heard(stream, trio.current_time())
+        self._heard(fetch, stream, trio.current_time())
         if reply.total_bytes is None:
             self._unannounced[fetch.file_id] = None
         else:

@@ -12,6 +12,8 @@ from weakref import WeakValueDictionary
 
 import trio
 
+from remotefs.waits import waiting_for
+
 
 class InodeLocks:
     """Makes the lock of an inode when it is first needed, and drops it when no task holds or awaits it."""
@@ -28,7 +30,8 @@ class InodeLocks:
         try:
             lock.acquire_nowait()  # almost always free: then there is no turn of the event loop to pay
         except trio.WouldBlock:
-            await lock.acquire()
+            with waiting_for("lock"):
+                await lock.acquire()
         try:
             yield
         finally:

@@ -31,6 +31,7 @@ from remotefs.errors import AlreadyExists, NotFound, RemotefsError
 from remotefs.store.disk import Disk, local_error, make_folder
 from remotefs.store.durability import Durability
 from remotefs.store.records import Inode
+from remotefs.waits import waiting_for
 
 # Inode and generation.
 STAGED_NAME = re.compile(r"(\d{1,20})-(\d{1,20})")
@@ -228,7 +229,8 @@ class Staging:
         self._descriptors.close()
 
     async def _fill(self, origin: int, copy: int, size: int) -> None:
-        await trio.to_thread.run_sync(copy_bytes, origin, copy, size, self._require)
+        with waiting_for("disk"):
+            await trio.to_thread.run_sync(copy_bytes, origin, copy, size, self._require)
         # Nothing of it is acknowledged before there is a row that names it.
         write_label(copy, None)
         # It replaces bytes that are on the disk, so it has to be on the disk before a row names it.

@@ -15,6 +15,7 @@ from remotefs.data.writeback.failures import Failures
 from remotefs.data.writeback.waiters import Waiters
 from remotefs.store.journal import Journal
 from remotefs.store.records import IntentKind
+from remotefs.waits import waiting_for
 
 
 class Outcome(Enum):
@@ -63,7 +64,7 @@ class CloseWait:
             return Outcome.PENDING
         # An earlier refusal was one of other content.
         self._failures.forget_refusal(ino)
-        with self._waiters.waiting_for(ino), trio.move_on_after(timeout_s):
+        with self._waiters.waiting_for(ino), waiting_for("service"), trio.move_on_after(timeout_s):
             while True:
                 intent = self._journal.of_inode(ino)
                 if intent is None or intent.kind is not IntentKind.UPLOAD:

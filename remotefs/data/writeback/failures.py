@@ -16,6 +16,7 @@ from remotefs.data.intents.paths import InodePaths
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.errors import (
     CorruptionError,
+    KeyReplaced,
     LocalError,
     MisansweredUpload,
     RateLimited,
@@ -145,7 +146,7 @@ def is_definite(error: Exception) -> bool:
     """Return whether the service refused this very request, so that asking again soon changes nothing."""
     if isinstance(error, SpendCapReached):
         return True
-    return isinstance(error, RefusedError) and error.status < 500 and not isinstance(error, RateLimited)
+    return isinstance(error, RefusedError) and error.status < 500 and not isinstance(error, RateLimited | KeyReplaced)
 
 
 def _is_refusal(error: RefusedError) -> bool:

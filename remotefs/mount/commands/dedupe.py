@@ -22,6 +22,7 @@ from remotefs.mount.commands.entries import Entries
 from remotefs.mount.commands.lookup import files_at, path_of_id
 from remotefs.store.records import ContentState, Remote
 from remotefs.store.store import Store
+from remotefs.vfs.view import View
 
 _PIECE_BYTES = 1 << 20
 
@@ -29,12 +30,21 @@ _PIECE_BYTES = 1 << 20
 class DedupeCommands:
     """Compares the copies of one name and removes the surplus."""
 
-    def __init__(self, store: Store, paths: InodePaths, reader: FileReader, refresh: Refresh, entries: Entries) -> None:
+    def __init__(
+        self,
+        store: Store,
+        paths: InodePaths,
+        reader: FileReader,
+        refresh: Refresh,
+        entries: Entries,
+        view: View,
+    ) -> None:
         self._store = store
         self._paths = paths
         self._reader = reader
         self._refresh = refresh
         self._entries = entries
+        self._view = view
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
@@ -72,12 +82,14 @@ class DedupeCommands:
         return found
 
     def _is_copy(self, remote: Remote) -> bool:
-        """Return whether its name at the service is all that shows it.
+        """Return whether its name at the service is all that shows it, and the mount shows it.
 
-        An alias or a further link is the user's own choice, and stays.
+        An alias or a further link is the user's own choice, and stays; so does what the user of this mount cannot see.
         """
         inode = self._store.tree.find(remote.ino) if remote.ino is not None else None
-        return inode is not None and inode.nlink == 1 and not self._paths.is_alias(inode)
+        if inode is None or inode.nlink != 1 or self._paths.is_alias(inode):
+            return False
+        return self._view.shows_inode(inode.ino)
 
     def _unchanged_copy(self, file_id: str) -> int | None:
         """Return the inode that shows an id, if that is still a copy and holds what the service has."""

@@ -33,5 +33,6 @@ def generated_page(parts: Components, params: GeneratedParams) -> GeneratedResul
     inodes = (parts.tree.find(remote.ino) for remote in remotes if remote.ino is not None)
     paths = (parts.intents.paths.path(inode) for inode in inodes if inode is not None)
     return GeneratedResult(
-        tuple(path for path in paths if path is not None), remotes[-1].file_id if len(remotes) == _PAGE else None
+        tuple(path for path in paths if path is not None and parts.view.shows(path)),
+        remotes[-1].file_id if len(remotes) == _PAGE else None,
     )

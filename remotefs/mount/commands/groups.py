@@ -12,6 +12,8 @@ from remotefs.mount.commands.check import CheckCommands
 from remotefs.mount.commands.dedupe import DedupeCommands
 from remotefs.mount.commands.entries import Entries
 from remotefs.mount.commands.get import GetCommands
+from remotefs.mount.commands.limit import LimitCommands
+from remotefs.mount.commands.log import LogCommands, LogControl
 from remotefs.mount.commands.ls import LsCommands
 from remotefs.mount.commands.mount import MountCommands
 from remotefs.mount.commands.paths import PathCommands
@@ -41,23 +43,31 @@ class CommandGroups:
     check: CheckCommands
     put: PutCommands
     get: GetCommands
+    log: LogCommands
+    limit: LimitCommands
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
         groups = (
             self.mount, self.status, self.paths, self.ls, self.pin, self.cache, self.trash, self.sync, self.retype,
-            self.dedupe, self.check, self.put, self.get,
+            self.dedupe, self.check, self.put, self.get, self.log,
+            self.limit,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
 
 def command_groups(
-    settings: MountSettings, parts: Components, *, stop: Callable[[], None], yield_state: Callable[[], bool]
+    settings: MountSettings,
+    parts: Components,
+    *,
+    stop: Callable[[], None],
+    yield_state: Callable[[], bool],
+    log: LogControl | None = None,
 ) -> CommandGroups:
     """Return the commands of a mount.
 
     `stop` ends the serving of the kernel before it returns; `yield_state` lets go of the state folder, if the mount
-    has nothing left to do but drain, and returns whether it does.
+    has nothing left to do but drain, and returns whether it does. `log` is the log of this process.
     """
     store, intents, reader = parts.store, parts.intents, parts.file_reader
     reasons = PendingReasons(parts.journal, intents.paths, parts.failures, parts.closer, parts.connectivity)
@@ -70,8 +80,10 @@ def command_groups(
     return CommandGroups(
         mount=mount,
         status=StatusCommands(report, parts.tree, drain, parts.drainer, mount.is_ending),
-        paths=PathCommands(store, intents.paths, drain),
-        ls=LsCommands(store, parts.fs.xattrs, parts.content, parts.locator, reader, parts.service_clock.now_ns),
+        paths=PathCommands(store, intents.paths, drain, parts.view),
+        ls=LsCommands(
+            store, parts.fs.xattrs, parts.content, parts.locator, reader, parts.view, parts.service_clock.now_ns,
+        ),
         pin=PinCommands(parts.tree, intents.paths, parts.content, parts.promoter, warmer, sole),
         cache=CacheCommands(
             parts.tree, parts.handles, parts.content, parts.promoter, parts.staging, parts.disk, sole,
@@ -79,8 +91,10 @@ def command_groups(
         trash=TrashCommands(store, parts.trash, parts.refresh, parts.file_writer, entries),
         sync=SyncCommands(parts.tree, intents, parts.locator, reader),
         retype=RetypeCommands(store, intents, reader),
-        dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries),
+        dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries, parts.view),
         check=CheckCommands(settings, parts),
         put=PutCommands(parts),
         get=GetCommands(parts),
+        log=LogCommands(log, parts.access_log),
+        limit=LimitCommands(parts.client.uploads, parts.client.downloads),
     )  # fmt: skip

@@ -33,6 +33,7 @@ from remotefs.mount.commands.lookup import in_order, resolve
 from remotefs.mount.turns import Turns
 from remotefs.store.records import ContentState, Inode, Origin
 from remotefs.store.store import Store
+from remotefs.vfs.view import View
 from remotefs.vfs.xattrs import ExtendedAttributes
 
 # Names that a page looks at, and after how many of them other tasks run: some 4 ms.
@@ -58,6 +59,7 @@ class LsCommands:
         content: ContentStore,
         locator: Locator,
         reader: FileReader,
+        view: View,
         now_ns: Callable[[], int],
     ) -> None:
         self._store = store
@@ -65,6 +67,7 @@ class LsCommands:
         self._content = content
         self._locator = locator
         self._reader = reader
+        self._view = view
         self._now_ns = now_ns
 
     def all(self) -> list[Command]:
@@ -84,7 +87,7 @@ class LsCommands:
         is_any_renamed = self._store.renames.first() is not None
         length, turns = 0, Turns(_NAMES_A_TURN)
         for looked_at, (place, below, inode) in enumerate(self._names(params), start=1):
-            if inode.is_file:
+            if inode.is_file and (not below or self._view.shows(f"{params.paths[place]}/{below}".lstrip("/"))):
                 pending = is_any_renamed or (is_any_pending and self._store.journal.of_inode(inode.ino) is not None)
                 files.append(self._listed(inode, place, params.paths[place], below, pending=pending))
             length += len(params.paths[place]) + len(below)
@@ -98,7 +101,7 @@ class LsCommands:
         tree, after = self._store.tree, params.after
         for place in range(params.place, len(params.paths)):
             path = params.paths[place]
-            root = tree.resolve(path)
+            root = tree.resolve(path) if self._view.shows(path) else None
             if root is None and not (params.skip_missing or after):
                 raise NotFound(f"{path or '/'}: no such file or directory in this mount")
             if root is not None and not (root.is_file or root.is_dir):

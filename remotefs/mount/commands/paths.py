@@ -8,15 +8,17 @@ from remotefs.data.intents.paths import InodePaths
 from remotefs.mount.commands.lookup import path_of_id, resolve
 from remotefs.mount.commands.pending import Drain
 from remotefs.store.store import Store
+from remotefs.vfs.view import View
 
 
 class PathCommands:
     """Translates between paths and file ids."""
 
-    def __init__(self, store: Store, paths: InodePaths, drain: Drain) -> None:
+    def __init__(self, store: Store, paths: InodePaths, drain: Drain, view: View) -> None:
         self._store = store
         self._paths = paths
         self._drain = drain
+        self._view = view
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
@@ -32,5 +34,6 @@ class PathCommands:
         return await self._drain.run(params.timeout_s, report, {file.ino for file in files})
 
     async def paths(self, params: PathsParams, _: Report) -> PathsResult:
-        """Return the path of each id, None where the tree has no such file."""
-        return PathsResult(tuple(path_of_id(self._store, self._paths, file_id) for file_id in params.file_ids))
+        """Return the path of each id, None where the mount shows no such file."""
+        found = (path_of_id(self._store, self._paths, file_id) for file_id in params.file_ids)
+        return PathsResult(tuple(path if path is not None and self._view.shows(path) else None for path in found))

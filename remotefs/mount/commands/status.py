@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
+from remotefs import __version__
 from remotefs.control.messages.base import Command, Count, DrainResult, Nothing, Report
 from remotefs.control.messages.status import (
     FLUSH,
@@ -29,9 +30,13 @@ from remotefs.data.writeback.drainer import Drainer
 from remotefs.mount.assembly import Components
 from remotefs.mount.commands.lookup import NAMED, files_at
 from remotefs.mount.commands.pending import Drain, PendingReasons
+from remotefs.mount.counting import counters_of
 from remotefs.mount.settings import MountSettings
-from remotefs.store.records import Intent
+from remotefs.store.records import Intent, IntentKind
 from remotefs.store.tree import Tree
+
+# The sizes of so many pending files are added up; of more, their mean counts for the others (H8).
+_MOST_ADDED_UP = 1_000
 
 
 class StatusCommands:
@@ -83,21 +88,24 @@ class StatusReport:
         staged_bytes = await trio.to_thread.run_sync(parts.staging.used_bytes)
         trashed = await trio.to_thread.run_sync(parts.trash.entries)
         link, content = parts.connectivity.statistics(), parts.content.statistics()
-        listings = parts.listings.statistics()
+        listings, pending = parts.listings.statistics(), self._kinds()
         failures = parts.supervisor.failures()
         return Status(
             mountpoint=str(self._settings.mountpoint),
             state_dir=str(self._settings.state_dir),
             base_url=self._settings.config.service.base_url,
             pid=os.getpid(),
+            version=__version__,
             organization=facts.organization,
             workspace=facts.workspace,
             read_only=self._settings.options.read_only,
+            subdir=parts.view.path,
             online=link.online,
             trouble=link.suspended or link.reason,
             draining=draining,
             files=listings.known_files,
-            pending=self._kinds(),
+            pending=pending,
+            pending_bytes=self._pending_bytes(pending),
             uploading=self._uploading(),
             failed=tuple(self._reasons.failed(NAMED)),
             renamed=tuple(path for ino in parts.store.renames.folders(NAMED) for path in parts.tree.paths_of(ino)),
@@ -117,6 +125,7 @@ class StatusReport:
             ),
             requests=self._requests(),
             in_memory=self._in_memory(),
+            counters=counters_of(parts),
             last_poll_at=listings.polled_s or None,
             last_walk_at=listings.walked_s or None,
         )
@@ -131,6 +140,10 @@ class StatusReport:
                 PendingKind(kind=kind.value, count=count, oldest_reason=reason, oldest_age_s=self._age_s(oldest))
             )
         return tuple(kinds)
+
+    def _pending_bytes(self, pending: Sequence[PendingKind]) -> int:
+        uploads = sum(kind.count for kind in pending if kind.kind != IntentKind.DELETE)
+        return self._parts.journal.upload_bytes(_MOST_ADDED_UP, uploads)
 
     def _expiring(self) -> ExpiringFiles:
         soon = self._parts.expiry_notices.soon()

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from remotefs.control.client import ControlClient
+from remotefs.control.find import FoundMount
 from remotefs.errors import InvalidArgument, UsageError
 from remotefs.mount.transfers.downloads import Downloads, Origin
 from remotefs.mount.transfers.mounted_origin import MountedOrigin
@@ -31,11 +31,9 @@ class GetRequest(NamedTuple):
     force: bool = False
 
 
-async def get_from_mount(
-    request: GetRequest, mountpoint: Path, control: ControlClient, stage: Stage
-) -> list[Transferred]:
+async def get_from_mount(request: GetRequest, mount: FoundMount, stage: Stage) -> list[Transferred]:
     """Fetch through a running mount. Return what became of each file. Raises UsageError, TransportError, OSError."""
-    return await get(request, MountedOrigin(mountpoint, control), stage)
+    return await get(request, MountedOrigin(mount), stage)
 
 
 async def get(request: GetRequest, origin: Origin, stage: Stage) -> list[Transferred]:

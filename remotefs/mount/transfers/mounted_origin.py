@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-from remotefs.control.client import ControlClient
+from remotefs.control.find import FoundMount
 from remotefs.control.messages.get import GENERATED, GeneratedParams
 from remotefs.control.messages.paths import PATHS, PathsParams
 from remotefs.errors import DeadlineExceeded, NotReadable
@@ -25,11 +25,11 @@ _SILENCE_S, _SILENCE_LOOK_S = 60.0, 1.0
 
 
 class MountedOrigin:
-    """Reads below `mountpoint`; `control` is the socket of its process."""
+    """Reads from a running mount; paths are those of the tree. One that the mount does not show is not found."""
 
-    def __init__(self, mountpoint: Path, control: ControlClient) -> None:
-        self._mountpoint = mountpoint
-        self._control = control
+    def __init__(self, mount: FoundMount) -> None:
+        self._mount = mount
+        self._control = mount.control
 
     async def find(self, path: str) -> list[Download]:
         """See Origin. Raises OSError."""
@@ -56,7 +56,7 @@ class MountedOrigin:
 
     async def pieces(self, path: str) -> AsyncGenerator[bytes, None]:
         """See Origin. Raises OSError, DeadlineExceeded."""
-        place = self._mountpoint / path
+        place = self._place(path)
         fd = await trio.to_thread.run_sync(_open, place, abandon_on_cancel=True)
         try:
             offset = 0
@@ -65,6 +65,12 @@ class MountedOrigin:
                 offset += len(data)
         finally:
             os.close(fd)
+
+    def _place(self, path: str) -> Path:
+        place = self._mount.place_of(path)
+        if place is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return place
 
     def _walk(self, path: str) -> Iterator[Download]:
         places: list[tuple[str, tuple[str, ...]]] = [(path, ())]
@@ -76,15 +82,15 @@ class MountedOrigin:
             yield entry
             if entry.kind is Kind.FOLDER:
                 try:
-                    names = sorted((inside.name for inside in (self._mountpoint / there).iterdir()), reverse=True)
+                    names = sorted((inside.name for inside in self._place(there).iterdir()), reverse=True)
                 except OSError as error:
                     yield Download(None, there, place, reason=reason_of(error))
                     continue
                 places += [(f"{there}/{name}" if there else name, (*place, name)) for name in names]
 
     def _entry(self, path: str, place: tuple[str, ...]) -> Download | None:
-        here = self._mountpoint / path
         try:
+            here = self._place(path)
             status = here.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return None

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import trio
 
-from remotefs.control.client import ControlClient
+from remotefs.control.find import FoundMount
 from remotefs.control.messages.base import Progress, Report, Warming
 from remotefs.control.messages.put import SENT, THERE, SentFile, SentParams, ThereParams, ThereResult
 from remotefs.data.content.file import digest_of
@@ -21,10 +21,11 @@ from remotefs.errors import AlreadyExists, InvalidArgument, IsADirectory, Transp
 from remotefs.mount.copying import Looks, copy_bytes
 from remotefs.mount.transfers.records import Attributes, Kind, Upload
 from remotefs.mount.transfers.uploads import Written
+from remotefs.vfs.policy import PUT_PREFIX
 
 T = TypeVar("T")
 # A name that stays on this machine (N6): bytes that are not whole are never uploaded.
-TEMPORARY = "._remotefs-put-{pid}-{number}"
+TEMPORARY = PUT_PREFIX + "{pid}-{number}"
 # The numbers of a request fit into 64 KiB.
 _INODES_A_REQUEST = 2000
 # A wait for uploads may take any time; the mount reports its progress, and ends it when nothing moves.
@@ -33,24 +34,26 @@ _SHORT_S = 60.0
 
 
 class MountedTarget:
-    """Writes below `mountpoint`; `control` is the socket of its process."""
+    """Writes into a running mount; paths are those of the tree. Raises InvalidArgument for one outside of its root."""
 
-    def __init__(self, mountpoint: Path, control: ControlClient) -> None:
-        self._mountpoint = mountpoint
-        self._control = control
+    def __init__(self, mount: FoundMount) -> None:
+        self._mount = mount
+        self._control = mount.control
         self._numbers = itertools.count(1)
 
     async def kind(self, path: str) -> Kind | None:
         """See Target. A link to a folder is a link: it may lead out of the mount."""
-        return await _in_thread(lambda: _kind(self._mountpoint / path))
+        if f"{self._mount.root}/".startswith(f"{path}/"):
+            return Kind.FOLDER
+        return await _in_thread(lambda: _kind(self._place(path)))
 
     async def make_folder(self, path: str, mode: int) -> None:
         """See Target."""
-        await _in_thread(lambda: _make_folder(self._mountpoint / path, mode))
+        await _in_thread(lambda: _make_folder(self._place(path), mode))
 
     async def make_link(self, path: str, target: bytes) -> None:
         """See Target. Raises AlreadyExists for anything but a link."""
-        place = self._mountpoint / path
+        place = self._place(path)
         await _in_thread(lambda: _make_link(place, target, self._temporary(place)))
 
     async def write(self, upload: Upload, attributes: Attributes) -> Written:
@@ -60,7 +63,7 @@ class MountedTarget:
 
     async def set_times(self, path: str, looks: Looks) -> None:
         """See Target."""
-        await _in_thread(lambda: os.utime(self._mountpoint / path, ns=(looks.atime_ns, looks.mtime_ns)))
+        await _in_thread(lambda: os.utime(self._place(path), ns=(looks.atime_ns, looks.mtime_ns)))
 
     async def sent(self, inos: Sequence[int], stall_s: float, report: Report) -> list[SentFile]:
         """See Target. Files of which the mount does not tell are `pending`."""
@@ -80,7 +83,7 @@ class MountedTarget:
     # -- in a thread
 
     def _write(self, upload: Upload, attributes: Attributes) -> Written:
-        place = self._mountpoint / upload.path
+        place = self._place(upload.path)
         kind = _kind(place)
         if kind is Kind.FOLDER:
             raise IsADirectory("a folder has that path")
@@ -106,6 +109,15 @@ class MountedTarget:
         digest = digest_of(upload.source) if place.stat().st_size == size else ""
         return self._control.call(THERE, ThereParams(path=upload.path, size=size, digest=digest), timeout_s=_SHORT_S)
 
+    def _place(self, path: str) -> Path:
+        place = self._mount.place_of(path)
+        if place is None:
+            raise InvalidArgument(
+                f"{path or 'the root of the tree'} is not in {self._mount.root}, the only folder of the tree that the "
+                f"mount at {self._mount.mountpoint} shows"
+            )
+        return place
+
     def _temporary(self, place: Path) -> Path:
         return place.with_name(TEMPORARY.format(pid=os.getpid(), number=next(self._numbers)))
 
@@ -128,7 +140,7 @@ def _kind(place: Path) -> Kind | None:
 
 def _make_folder(place: Path, mode: int) -> None:
     place.mkdir()
-    place.chmod(mode)
+    _set_mode(place, mode)
 
 
 def _make_link(place: Path, target: bytes, temporary: Path) -> None:
@@ -184,9 +196,15 @@ def _dress(place: Path | int, looks: Looks, attributes: Attributes) -> int:
             if error.errno != errno.EINVAL:
                 raise
             raise InvalidArgument(f"{name.decode()} cannot be {value.decode(errors='replace')!r}") from error
-    os.chmod(place, looks.mode & 0o7777)  # noqa: PTH101 - a path or a descriptor
+    _set_mode(place, looks.mode & 0o7777)
     os.utime(place, ns=(looks.atime_ns, looks.mtime_ns))
     return os.stat(place).st_ino  # noqa: PTH116 - see above
+
+
+def _set_mode(place: Path | int, mode: int) -> None:
+    # Refused where the mount shows modes in place of the stored ones: there it has none to take.
+    with suppress(PermissionError):
+        os.chmod(place, mode)  # noqa: PTH101 - a path or a descriptor
 
 
 def _shifted(report: Report, before: int, files: int) -> Report:

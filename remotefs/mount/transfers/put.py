@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import trio
 
-from remotefs.control.client import ControlClient
+from remotefs.control.find import FoundMount
 from remotefs.control.messages.base import Report
 from remotefs.errors import InvalidArgument, UsageError
 from remotefs.mount.transfers.mounted_target import MountedTarget
@@ -31,14 +31,12 @@ class PutRequest(NamedTuple):
     stall_s: float
 
 
-async def put_into_mount(
-    request: PutRequest, mountpoint: Path, control: ControlClient, stage: Stage
-) -> list[Transferred]:
+async def put_into_mount(request: PutRequest, mount: FoundMount, stage: Stage) -> list[Transferred]:
     """Copy into a running mount and wait until the service has the files. Return what became of each.
 
     Raises UsageError, TransportError.
     """
-    return await put(request, MountedTarget(mountpoint, control), stage)
+    return await put(request, MountedTarget(mount), stage)
 
 
 async def put(request: PutRequest, target: Target, stage: Stage) -> list[Transferred]:

@@ -80,6 +80,24 @@ async def test_it_stops_when_the_reader_does(
         assert downloads(host) <= 5 + 16
 
 
+async def test_a_reader_of_two_kinds_of_files_has_none_of_a_third_fetched(
+    tmp_path: Path, clock: trio.abc.Clock, server: FaultyServer
+) -> None:
+    """As a file browser looks into some of the files of a folder, and leaves out those whose names tell it enough."""
+    names = [f"{n:03}.{kind}" for n in range(20) for kind in ("json", "pdf", "txt")]
+    for name in names:
+        server.store.add_generated(name, name.encode() * 100)
+    async with running(tmp_path, server) as host:
+        await host.walk()
+        wanted = [name for name in names if not name.endswith("txt")]
+        await read_in_turn(host, wanted[:20])
+        await until_calm(host)
+        assert downloads(host) > 24, "those to come are on their way"
+        await read_in_turn(host, wanted[20:])
+        await until_calm(host)
+        assert downloads(host) == len(wanted)
+
+
 @pytest.fixture
 def longer(server: FaultyServer) -> list[str]:
     """Files that a look does not bring whole."""

@@ -251,6 +251,39 @@ async def test_where_others_are_answered_it_is_that_file_alone(tmp_path: Path, a
         assert await bench.read(0, READ, None, "f2") == BIG[:READ]
 
 
+async def test_many_files_that_hang_hold_up_a_reader_of_all_little_longer_than_one(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    """A file browser looks into each file of a folder, while the service lists but sends no contents."""
+    service, link = Service({f"f{n}": BIG for n in range(1, 40)}, latency_s=math.inf), Connectivity()
+    async with waiting(tmp_path, service, link) as bench, trio.open_nursery() as nursery:
+        nursery.start_soon(_keep_hearing, link)
+        took = [await timed(lambda n=n: bench.read(0, READ, None, f"f{n}"), DeadlineExceeded) for n in range(1, 30)]
+        assert took[:4] == [WAIT_S, WAIT_S / 4, WAIT_S / 16, WAIT_S / 64]
+        assert sum(took) < 2 * WAIT_S
+        assert link.is_up
+        # A byte of any file, and all wait as usual.
+        service.latency_s = 0
+        assert await timed(lambda: bench.read(0, READ, None, "f30")) == 0
+        service.latency_s = math.inf
+        again = await timed(lambda: bench.read(0, READ, None, "f31"), DeadlineExceeded)
+        assert again == pytest.approx(WAIT_S)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_wait_that_was_cut_short_does_not_end_a_file_that_has_begun_to_come(
+    tmp_path: Path, autojump_clock: Clock
+) -> None:
+    files, link = {"f1": BIG, "f2": BIG}, Connectivity()
+    service = Service(files, latencies={0: math.inf, 1: 1}, piece=CHUNK)
+    service.bytes_per_s = CHUNK / 9
+    async with waiting(tmp_path, service, link) as bench, trio.open_nursery() as nursery:
+        nursery.start_soon(_keep_hearing, link)
+        await timed(lambda: bench.read(0, READ), DeadlineExceeded)
+        assert await bench.read(0, 4 * CHUNK, None, "f2") == BIG[: 4 * CHUNK]
+        nursery.cancel_scope.cancel()
+
+
 async def test_once_the_service_is_heard_again_what_hung_is_asked_for_again(
     tmp_path: Path, autojump_clock: Clock
 ) -> None:
@@ -284,6 +317,13 @@ async def test_no_connection_is_told_at_once_too(tmp_path: Path, autojump_clock:
         service.refusal = None
         link.heard()
         assert await bench.read(0, READ) == BIG[:READ]
+
+
+async def _keep_hearing(link: Connectivity) -> None:
+    """Listings are answered."""
+    while True:
+        await trio.sleep(2)
+        link.heard()
 
 
 async def _hear_once(connectivity: Connectivity, after_s: float) -> None:

@@ -76,7 +76,7 @@ async def _back_again(host: Host, _: list[int]) -> None:
     await trio.sleep(120)
 
 
-ACTS = [_drain, _drain_some, _drain_command, _retry, _status, _back_again]
+ACTS = [_drain, pytest.param(_drain_some, marks=pytest.mark.long), _drain_command, _retry, _status, _back_again]
 
 
 @pytest.mark.parametrize("act", ACTS)
