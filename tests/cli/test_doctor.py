@@ -131,11 +131,16 @@ def test_the_key_and_its_source_are_told_and_never_shown(tmp_path: Path, monkeyp
     found = list(settings_check.judge(settings_check.look(environ, None, None)))
     text = "\n".join(f"{one.area}: {one.found} {one.advice}" for one in found)
     assert "hush" not in text
-    assert "a token from REMOTEFS_SERVICE_AUTH_TOKEN (not shown)" in text or "a key from" in text
+    assert "a token from REMOTEFS_SERVICE_AUTH_TOKEN (not shown)" in text
     assert "http://proxy.example:3128" in text
     assert "SSL_CERT_FILE=/missing does not exist" in text
     [(state, said)] = troubles(settings_check.judge(settings_check.look({"REMOTEFS_UPLOAD_X": "1"}, None, None)))
     assert (state, "REMOTEFS_UPLOAD_X" in said) == ("problem", True)
+    settings = tmp_path / "config.toml"
+    settings.write_text('[profile.work.service]\napi_key = "sk-hush"\n')
+    settings.chmod(0o600)
+    look = settings_check.look({"ANTHROPIC_API_KEY": "sk-other"}, settings, "work")
+    assert f"a key from {settings}, line 2 (not shown)" in [one.found for one in settings_check.judge(look)]
     file = tmp_path / "key"
     file.write_text("sk-hush")
     file.chmod(0o644)

@@ -16,13 +16,6 @@ from remotefs.errors import UsageError
 from remotefs.keys import check_key_file
 from remotefs.setting_sources import default_file
 
-# The variables that hold a key, the strongest first.
-KEY_VARIABLES = (
-    "REMOTEFS_SERVICE_API_KEY",
-    "REMOTEFS_SERVICE_AUTH_TOKEN",
-    "ANTHROPIC_API_KEY",
-    "ANTHROPIC_AUTH_TOKEN",
-)
 CERTIFICATE_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -57,7 +50,7 @@ def look(environ: Mapping[str, str], file: Path | None, profile: str | None) -> 
         is_there=used.is_file(),
         config=config,
         told=tuple(told),
-        key_source=_source_of(config.service, environ, used),
+        key_source=_source_of(config.service),
         key_trouble=_trouble_with_key(config),
         proxy=proxy_for(config.service.base_url),
         missing_certificates=tuple(
@@ -97,15 +90,16 @@ def _key(facts: SettingFacts, config: Config) -> Iterator[Finding]:
     yield ok("key", f"{what} from {facts.key_source} (not shown)")
 
 
-def _source_of(service: ServiceConfig, environ: Mapping[str, str], file: Path) -> str:
-    """Return where the key comes from."""
+def _source_of(service: ServiceConfig) -> str:
+    """Return where the key comes from; empty where there is none."""
     if service.key_file is not None:
         return service.key_file
     if service.key_command is not None:
         return f"the command {service.key_command[0]}"
     if service.key_credential is not None:
         return f"the credential {service.key_credential}"
-    return next((name for name in KEY_VARIABLES if environ.get(name)), str(file))
+    given = service.api_key or service.auth_token
+    return given.origin or "" if given is not None else ""
 
 
 def _trouble_with_key(config: Config) -> str:
