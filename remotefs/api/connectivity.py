@@ -67,6 +67,11 @@ class ConnectivityStatistics:
     # The newest first.
     errors: tuple[RequestFailure, ...]
 
+    @property
+    def trouble(self) -> str | None:
+        """Return why nothing is asked of the service, or why it does not answer; None while it does."""
+        return self.suspended or self.reason
+
 
 class Connectivity:
     """Knows whether the service answers. It starts as down, because a service first has to show whose it is (S1).

@@ -52,6 +52,11 @@ MountOption = Annotated[
     typer.Option("--mount", click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The mount, where there are several."),
 ]
 
+MountArgument = Annotated[
+    Path | None,
+    typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The mount, where there are several."),
+]
+
 
 def all_mounts() -> list[Path]:
     """Return where remotefs is mounted on this machine."""

@@ -83,7 +83,7 @@ class LifeLog:
         link = self._parts.connectivity.statistics()
         if link.online:
             return "online"
-        return f"offline: {link.suspended or link.reason}"
+        return f"offline: {link.trouble}"
 
     async def _sum_up(self) -> None:
         while True:

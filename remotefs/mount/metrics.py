@@ -6,7 +6,7 @@ request, its status, an operation, the class of an error. No path, no name and n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from remotefs import __version__
 from remotefs.control.messages.status import Counters, Status, Timing
+from remotefs.store.records import IntentKind
 
 _PREFIX = "remotefs_"
 
@@ -63,19 +64,14 @@ def _state(status: Status) -> Iterator[Metric]:
 
 
 def _queue(status: Status) -> Iterator[Metric]:
-    changes = GaugeMetricFamily(
-        _PREFIX + "pending_changes", "Changes that the service does not have yet.", labels=["kind"]
-    )
-    oldest = GaugeMetricFamily(
-        _PREFIX + "oldest_pending_seconds", "How long the oldest pending change has waited.", labels=["kind"]
-    )
     by_kind = {kind.kind: kind for kind in status.pending}
-    for kind in ("upload", "reupload", "delete"):
+    changes, oldest = {}, {}
+    for kind in IntentKind:
         pending = by_kind.get(kind)
-        changes.add_metric([kind], pending.count if pending else 0)
-        oldest.add_metric([kind], (pending.oldest_age_s if pending else None) or 0.0)
-    yield changes
-    yield oldest
+        changes[kind.value] = pending.count if pending else 0
+        oldest[kind.value] = (pending.oldest_age_s if pending else None) or 0.0
+    yield _gauges("pending_changes", "Changes that the service does not have yet.", "kind", changes)
+    yield _gauges("oldest_pending_seconds", "How long the oldest pending change has waited.", "kind", oldest)
     yield _gauge("pending_bytes", "Bytes of the files that are to be uploaded.", status.pending_bytes)
     yield _gauge("uploads_running", "Uploads under way.", len(status.uploading))
     yield _gauge("failed_changes", "Pending changes that have failed at least once, 20 at most.", len(status.failed))
@@ -83,31 +79,18 @@ def _queue(status: Status) -> Iterator[Metric]:
 
 def _local(status: Status) -> Iterator[Metric]:
     content = status.content
-    kept = GaugeMetricFamily(
-        _PREFIX + "content_bytes",
-        "Bytes on this disk: pinned ones exist nowhere else, cached ones can be fetched again.",
-        labels=["kind"],
-    )
-    kept.add_metric(["pinned"], content.pinned_bytes)
-    kept.add_metric(["cached"], content.evictable_bytes)
-    kept.add_metric(["staged"], content.staging_bytes)
-    yield kept
+    text = "Bytes on this disk: pinned ones exist nowhere else, cached ones can be fetched again."
+    kept = {"pinned": content.pinned_bytes, "cached": content.evictable_bytes, "staged": content.staging_bytes}
+    yield _gauges("content_bytes", text, "kind", kept)
     yield _gauge("pinned_files", "Files whose bytes exist only on this disk.", content.pinned_files)
     yield _gauge("trash_files", "Files in the local trash.", status.trashed)
     yield _gauge("trash_bytes", "Bytes in the local trash.", status.trashed_bytes)
     counters = status.counters
-    reads = CounterMetricFamily(
-        _PREFIX + "content_reads",
-        "Reads that this disk answered, and those that needed the service.",
-        labels=["result"],
-    )
-    reads.add_metric(["hit"], counters.cache_hits)
-    reads.add_metric(["miss"], counters.cache_misses)
-    yield reads
-    size = CounterMetricFamily(_PREFIX + "content_read_bytes", "The bytes of these reads.", labels=["result"])
-    size.add_metric(["hit"], counters.cache_hit_bytes)
-    size.add_metric(["miss"], counters.cache_missed_bytes)
-    yield size
+    reads = {"hit": counters.cache_hits, "miss": counters.cache_misses}
+    text = "Reads that this disk answered, and those that needed the service."
+    yield _counters("content_reads", text, "result", reads)
+    size = {"hit": counters.cache_hit_bytes, "miss": counters.cache_missed_bytes}
+    yield _counters("content_read_bytes", "The bytes of these reads.", "result", size)
 
 
 def _service(status: Status) -> Iterator[Metric]:
@@ -123,12 +106,8 @@ def _service(status: Status) -> Iterator[Metric]:
     yield _histogram(
         "request_duration_seconds", "From a request to the head of its reply.", "kind", counters, counters.request_times
     )
-    errors = CounterMetricFamily(
-        _PREFIX + "request_errors", "Attempts at a request that failed, by the class of the error.", labels=["error"]
-    )
-    for name, count in counters.errors.items():
-        errors.add_metric([name], count)
-    yield errors
+    text = "Attempts at a request that failed, by the class of the error."
+    yield _counters("request_errors", text, "error", counters.errors)
     yield _counter(
         "uploaded_bytes", "Bytes of files that were sent, repeated attempts included.", counters.uploaded_bytes
     )
@@ -144,12 +123,9 @@ def _service(status: Status) -> Iterator[Metric]:
 def _kernel(counters: Counters) -> Iterator[Metric]:
     text = "How long requests of the kernel took, by operation."
     yield _histogram("operation_duration_seconds", text, "operation", counters, counters.operations)
-    errors = CounterMetricFamily(
-        _PREFIX + "operation_errors", "Requests of the kernel that were answered with an error.", labels=["operation"]
-    )
-    for operation in counters.operations:
-        errors.add_metric([operation.name], operation.errors)
-    yield errors
+    errors = {operation.name: operation.errors for operation in counters.operations}
+    text = "Requests of the kernel that were answered with an error."
+    yield _counters("operation_errors", text, "operation", errors)
 
 
 def _histogram(name: str, text: str, label: str, counters: Counters, timings: Iterable[Timing]) -> Metric:
@@ -168,3 +144,17 @@ def _gauge(name: str, text: str, value: float, labels: dict[str, str] | None = N
 
 def _counter(name: str, text: str, value: float) -> Metric:
     return CounterMetricFamily(_PREFIX + name, text, value=value)
+
+
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    return _filled(GaugeMetricFamily(_PREFIX + name, text, labels=[label]), values)
+
+
+def _counters(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    return _filled(CounterMetricFamily(_PREFIX + name, text, labels=[label]), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str, float]) -> Metric:
+    for value_of_label, value in values.items():
+        family.add_metric([value_of_label], value)
+    return family

@@ -76,15 +76,12 @@ class ServiceStatus:
         if is_ending:
             self._socket.extend(_EXTENSION_S)
         work = self._work()
-        line = status_line(work, self._eta_s(work), offline=self._offline(), is_ending=is_ending)
+        offline = self._parts.connectivity.statistics().trouble
+        line = status_line(work, self._eta_s(work), offline=offline, is_ending=is_ending)
         if line != self._told:
             self._told = line
             self._socket.status(line)
         self._socket.flush()
-
-    def _offline(self) -> str | None:
-        link = self._parts.connectivity.statistics()
-        return link.suspended or link.reason
 
     def _work(self) -> Work:
         journal = self._parts.journal

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT, chosen_mount
+from remotefs.cli.choose_mount import MountArgument, chosen_mount
 from remotefs.cli.console import human_size, print_table
 from remotefs.cli.quantities import rate_of
 from remotefs.control.messages.limit import LIMIT, LimitParams, Limits
@@ -17,10 +16,7 @@ _TIMEOUT_S = 10.0
 
 
 def limit(
-    mountpoint: Annotated[
-        Path | None,
-        typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The mount, where there are several."),
-    ] = None,
+    mountpoint: MountArgument = None,
     *,
     upload_rate: Annotated[
         int | None,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT, chosen_mount
+from remotefs.cli.choose_mount import MountArgument, chosen_mount
 from remotefs.cli.console import print_table
 from remotefs.config import LogFormat, LogLevel
 from remotefs.control.messages.log import LOG, LogParams, LogState
@@ -17,10 +16,7 @@ _TIMEOUT_S = 10.0
 
 
 def log(
-    mountpoint: Annotated[
-        Path | None,
-        typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The mount, where there are several."),
-    ] = None,
+    mountpoint: MountArgument = None,
     *,
     level: Annotated[LogLevel | None, typer.Option(help="Log messages of this level and above.")] = None,
     log_format: Annotated[

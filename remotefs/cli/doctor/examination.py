@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from remotefs.cli.choose_mount import all_mounts
+from remotefs.cli.choose_mount import finders_of
 from remotefs.cli.doctor import machine, network, running, settings_check, state_folder
 from remotefs.cli.doctor.findings import Finding, ok, problem
 from remotefs.cli.doctor.network import NetworkFacts
@@ -18,12 +18,11 @@ from remotefs.cli.launch.state_dirs import data_dir
 from remotefs.config import CacheConfig, Config
 from remotefs.control.all_mounts import ask_all
 from remotefs.control.apart import ask_all_apart
-from remotefs.control.find import find_mount, find_mount_at
 from remotefs.control.messages.base import Nothing
 from remotefs.control.messages.status import STATUS, Status
 from remotefs.control.mounts import read_mounts
 from remotefs.credentials import has_key
-from remotefs.errors import DeadlineExceeded, LocalError, RemotefsError
+from remotefs.errors import DeadlineExceeded, LocalError, RemotefsError, UsageError
 
 # A mount that lives answers at once, unless the machine is very busy.
 MOUNTS_S = 5.0
@@ -58,11 +57,9 @@ class Examination:
         yield from settings_check.judge(facts)
 
     def _mounts(self) -> Iterator[Finding]:
-        if self.mountpoint is not None:
-            finders = {self.mountpoint: partial(find_mount, self.mountpoint)}
-        else:
-            finders = {path: partial(find_mount_at, path) for path in all_mounts()}
-        if not finders:
+        try:
+            finders = finders_of([self.mountpoint] if self.mountpoint is not None else None)
+        except UsageError:
             yield ok("mount", "nothing is mounted")
             return
         for path, answer in ask_all(finders, STATUS, lambda _: Nothing(), timeout_s=MOUNTS_S):

@@ -101,7 +101,7 @@ class StatusReport:
             read_only=self._settings.options.read_only,
             subdir=parts.view.path,
             online=link.online,
-            trouble=link.suspended or link.reason,
+            trouble=link.trouble,
             draining=draining,
             files=listings.known_files,
             pending=pending,
