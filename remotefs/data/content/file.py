@@ -124,18 +124,19 @@ class ContentFile:
         os.pwrite(self._sums_fd, entries, offset)
 
 
-def hash_file(path: Path, layout: Layout) -> Sums:
+def hash_file(path: Path, layout: Layout, *, may_go_on: bool = False) -> Sums:
     """Read a whole file, for a thread; return the sums of its chunks and its xxh3-128 digest.
 
-    Raises CorruptionError when it is shorter or longer than the layout, OSError.
+    With `may_go_on` what lies behind the end of the layout is not read. Raises CorruptionError when the file is shorter
+    than the layout, or longer without that, OSError.
     """
     whole, sums = xxhash.xxh3_128(), Sums(layout)
     buffer = memoryview(bytearray(layout.chunk_bytes))
     with path.open("rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size != layout.size:
+        if not may_go_on and os.fstat(file.fileno()).st_size != layout.size:
             raise CorruptionError(f"{path}: it is not {layout.size} bytes long")
         for index in range(layout.count):
-            piece = buffer[: file.readinto(buffer)]
+            piece = buffer[: min(file.readinto(buffer), layout.length(index))]
             if len(piece) != layout.length(index):
                 raise CorruptionError(f"{path}: it ends before its {layout.size} bytes")
             sums.set(index, checksum(piece))

@@ -17,6 +17,9 @@ older than the bytes, takes a row away that said DIRTY. What then lies in stagin
     closed or clean  none      longer than the row                       DAMAGED
     closed or clean  none      of that size and time                     WHOLE, as far as is known
 
+Where that would be DAMAGED, but the bytes up to the size in the row match their sums, and nothing was changed after the
+close, the verdict is OVERLONG: what lies behind them was never written by anybody, and is cut off.
+
 The time alone proves nothing: a folder that was copied without its times is as good as before. Without sums the doubt
 is decided for the bytes of that size or more, because nobody but their user can tell whether they are right; but bytes
 that are certainly missing are never sent.
@@ -34,6 +37,7 @@ class Verdict(Enum):
     WHOLE = "whole"
     WRITTEN = "written again"
     DAMAGED = "damaged"
+    OVERLONG = "whole, with something behind its end"
 
 
 class Evidence(NamedTuple):
@@ -49,6 +53,8 @@ class Evidence(NamedTuple):
     matches: bool | None
     # The bytes match the sums of a version that the row does not know.
     matches_later_version: bool = False
+    # The file is longer than its row says, and up to there its bytes match the sums of their version.
+    has_whole_head: bool = False
     was_damaged: bool = False
     # A power cut may have taken rows: the machine was restarted since the folder was last in use.
     was_restarted: bool = True
@@ -56,6 +62,12 @@ class Evidence(NamedTuple):
 
 def judge(evidence: Evidence) -> Verdict:
     """Return what a staged file is."""
+    verdict = _of_all_bytes(evidence)
+    is_overlong = evidence.has_whole_head and not evidence.is_later
+    return Verdict.OVERLONG if verdict is Verdict.DAMAGED and is_overlong else verdict
+
+
+def _of_all_bytes(evidence: Evidence) -> Verdict:
     if evidence.is_dirty or (evidence.matches_later_version and not evidence.matches):
         return Verdict.WRITTEN
     if evidence.matches:

@@ -17,6 +17,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -215,10 +216,13 @@ def damage_of(path: Path) -> CorruptionError:
     )
 
 
-async def matches(path: Path, expected: Sums) -> bool:
-    """Read a file in a thread and return whether its bytes have these sums. Raises OSError."""
+async def matches(path: Path, expected: Sums, *, may_go_on: bool = False) -> bool:
+    """Read a file in a thread and return whether its bytes have these sums. Raises OSError.
+
+    With `may_go_on` what lies behind the end is not looked at.
+    """
     try:
-        found = await trio.to_thread.run_sync(hash_file, path, expected.layout)
+        found = await trio.to_thread.run_sync(partial(hash_file, path, expected.layout, may_go_on=may_go_on))
     except CorruptionError:  # of another size
         return False
     return found.digest == expected.digest

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 
 from remotefs import crashpoints
+from remotefs.data.content.chunks import Sums
 from remotefs.data.content.store import ContentStore
 from remotefs.data.content.trash import Trash
 from remotefs.data.files.integrity import Evidence, Verdict, judge
@@ -102,14 +103,31 @@ class Recovery:
         has_size = entry.size == inode.size
         if inode.state == ContentState.CLEAN:
             # `_promote` compares its bytes with those that were uploaded.
-            return Verdict.WHOLE if has_size else judge(evidence._replace(matches=False))
+            return Verdict.WHOLE if has_size else judge(await self._with_head(inode, evidence._replace(matches=False)))
         if evidence.is_dirty or (has_size and not evidence.is_later and not evidence.was_damaged):
             return judge(evidence)
         path = self._staging.place(entry.inode, entry.generation)
         sums = self._sums.find(inode.ino, inode.content_gen)
         later = [await matches(path, other) for other in self._sums.later(inode.ino, inode.content_gen)]
         is_right = await matches(path, sums) if sums is not None else None
-        return judge(evidence._replace(matches=is_right, matches_later_version=any(later)))
+        evidence = evidence._replace(matches=is_right, matches_later_version=any(later))
+        return judge(await self._with_head(inode, evidence))
+
+    async def _with_head(self, inode: Inode, evidence: Evidence) -> Evidence:
+        """Return the evidence with a look at the bytes up to the recorded size, where there are more."""
+        sums = self._known_sums(inode)
+        if sums is None or evidence.found_size <= evidence.recorded_size or evidence.is_later:
+            return evidence
+        path = self._staging.place(inode.ino, inode.staged_gen or 0)
+        return evidence._replace(has_whole_head=await matches(path, sums, may_go_on=True))
+
+    def _known_sums(self, inode: Inode) -> Sums | None:
+        """Return the sums of an inode's version; of one that went up at least its digest."""
+        sums = self._sums.find(inode.ino, inode.content_gen)
+        remote = self._remotes.find(inode.file_id) if inode.file_id else None
+        if sums is not None or inode.state != ContentState.CLEAN or remote is None or remote.digest is None:
+            return sums
+        return Sums(self._sums.layout(inode.size), digest=remote.digest)
 
     def _evidence(self, inode: Inode, entry: StagedName) -> Evidence:
         return Evidence(
@@ -127,6 +145,8 @@ class Recovery:
             self._close_what_was_open(inode, entry)
         elif verdict is Verdict.DAMAGED:
             self._keep_from_harm(inode)
+        elif verdict is Verdict.OVERLONG:
+            self._cut_off(inode)
         elif inode.state != ContentState.CLEAN:
             self._sums.heal(inode.ino, inode.content_gen)
 
@@ -161,6 +181,15 @@ class Recovery:
         _log.error("%s is not sent: %s", self._paths.shown(inode), error)
         self._sums.note_damage(inode.ino, inode.content_gen)
         self._hold_back(inode, error)
+
+    def _cut_off(self, inode: Inode) -> None:
+        """Cut off what lies behind the end of a closed file whose bytes are whole."""
+        assert inode.staged_gen is not None
+        staged = self._staging.open(inode.ino, inode.staged_gen)
+        _log.warning("%s: bytes that nobody wrote lie behind its end: they are cut off", self._paths.shown(inode))
+        staged.truncate(inode.size)
+        staged.close()
+        self._sums.heal(inode.ino, inode.content_gen)
 
     def _hold_back(self, inode: Inode, error: CorruptionError) -> None:
         """Let an upload whose bytes are damaged be looked at rarely, with its reason."""

@@ -59,6 +59,14 @@ def cut_at_no_new_time(file: Path) -> None:
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
+def grow(file: Path) -> None:
+    """Longer, as a file system that was repaired leaves it: at no new time."""
+    times = file.stat()
+    with file.open("ab") as raw:
+        raw.write(b"\xff" * 100)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def staged(host: Host, path: str) -> Path:
     """The staged file of a path."""
     inode = host.stat(path)
@@ -277,6 +285,30 @@ async def test_confirmed_bytes_that_are_damaged_are_not_taken_for_an_edit(
             await host.read("a")
 
 
+async def test_what_lies_behind_the_end_of_a_closed_file_is_cut_off(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """Of one that waits for its upload, and of one that the service has while a program has it open."""
+    async with running(tmp_path, server, durability="local") as host:
+        handle = await host.open("sent", os.O_WRONLY | os.O_CREAT)
+        await host.fs.files.write(handle.fh, 0, _OLD)
+        await host.fs.files.flush(handle.fh)
+        await host.settled()
+        server.script.add(Reply(503), op="upload", times=None)
+        await host.write("waiting", _NEW)
+        await host.parts.summing.look()
+        await host.parts.summing.look()
+        for path in ("sent", "waiting"):
+            grow(staged(host, path))
+        host.kill_copy("after")
+    server.script.clear()
+    async with running(tmp_path, server, state="after") as host:
+        await host.settled()
+        assert (await host.read("sent"), await host.read("waiting")) == (_OLD, _NEW)
+        assert (host.remote_bytes("sent"), host.remote_bytes("waiting")) == ([_OLD], [_NEW])
+        assert await check_state(host.parts) == []
+
+
 async def test_a_folder_copied_without_its_times_is_whole(tmp_path: Path, server: Server, clock: Clock) -> None:
     async with running(tmp_path, server, working=False, durability="local") as host:
         await closed_and_waiting(host)
@@ -339,6 +371,7 @@ _EVIDENCE = st.builds(
     is_later=st.booleans(),
     matches=st.none() | st.booleans(),
     matches_later_version=st.booleans(),
+    has_whole_head=st.booleans(),
     was_damaged=st.booleans(),
     was_restarted=st.booleans(),
 )
@@ -356,7 +389,8 @@ def test_what_is_certainly_not_what_was_closed_is_sent_only_if_a_lost_row_explai
         or evidence.was_damaged
         or (evidence.matches is False and not (evidence.was_restarted and evidence.is_later))
     ):
-        assert verdict is Verdict.DAMAGED
+        is_overlong = evidence.has_whole_head and not evidence.is_later
+        assert verdict is (Verdict.OVERLONG if is_overlong else Verdict.DAMAGED)
 
 
 @given(_EVIDENCE)
