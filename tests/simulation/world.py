@@ -360,6 +360,8 @@ class World(trio.abc.Instrument):
         for inode in parts.tree.holders(file_id):
             if inode.nlink > 0 or parts.handles.is_open(inode.ino):
                 complaints.append(f"destroyed: machine {machine} deletes {file_id}, which inode {inode.ino} has (S5)")
+        if parts.journal.is_replaced(file_id):
+            complaints.append(f"destroyed: machine {machine} deletes {file_id} before what replaces it is up (W5)")
 
     # -- the end
 
