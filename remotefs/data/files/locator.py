@@ -37,8 +37,12 @@ class UnrecordedPromotions:
 
     def add(self, inode: Inode) -> None:
         """Note a promotion and record it. Raises as `record` does: then it stays noted."""
-        self._promoted[inode.ino] = (inode.staged_gen, inode.file_id)
+        self.note(inode)
         self.record(inode)
+
+    def note(self, inode: Inode) -> None:
+        """Note that the staged bytes of an inode have become content, which is not to be recorded yet."""
+        self._promoted[inode.ino] = (inode.staged_gen, inode.file_id)
 
     def record(self, inode: Inode) -> None:
         """Write into the row that the staged bytes are content. Raises OutOfSpace, StateUnusable."""
@@ -100,6 +104,10 @@ class Locator:
         """Return whether an inode that was read before an await still has the same staged file and the same id."""
         inode = self._tree.find(before.ino)
         return inode is not None and (inode.staged_gen, inode.file_id) == (before.staged_gen, before.file_id)
+
+    def moved(self, inode: Inode) -> None:
+        """Note that the staged bytes are content by now, although a power cut may still undo that."""
+        self._unrecorded.note(inode)
 
     def promoted(self, inode: Inode) -> None:
         """Record that the staged bytes are content. Raises OutOfSpace, StateUnusable: then only this process knows."""
