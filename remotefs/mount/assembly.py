@@ -74,6 +74,16 @@ from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.data.reconcile.tree_removal import TreeRemover
 from remotefs.data.reconcile.undeleted import Undeleted
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
+from remotefs.data.share.applier import Applier
+from remotefs.data.share.connection import StoreConnection
+from remotefs.data.share.contents import SharedContents
+from remotefs.data.share.exchange import Exchange
+from remotefs.data.share.log_reader import LogReader
+from remotefs.data.share.publisher import Publisher
+from remotefs.data.share.shared_records import SharedRecords
+from remotefs.data.share.source import SharedSource
+from remotefs.data.share.stamps import HybridClock
+from remotefs.data.share.tree_records import TreeRecords
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.close_wait import CloseWait
 from remotefs.data.writeback.closer import Closer
@@ -91,6 +101,7 @@ from remotefs.data.writeback.readback import Readback
 from remotefs.data.writeback.recovery import Recovery
 from remotefs.data.writeback.rename_follower import RenameFollower
 from remotefs.data.writeback.selection import Selection
+from remotefs.data.writeback.sharer import Sharer
 from remotefs.data.writeback.transmission import Transmission
 from remotefs.data.writeback.uploader import Uploader
 from remotefs.data.writeback.waiters import Waiters
@@ -178,6 +189,10 @@ class Components:
     closer: Closer
     failures: Failures
     waiters: Waiters
+    shared: SharedContents
+    sharer: Sharer
+    # Only where there is a shared store.
+    exchange: Exchange
     close_wait: CloseWait
     drainer: Drainer
     writeback: Writeback
@@ -254,10 +269,36 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     secrets = secrets_of(config.service) if settings.keys is None else settings.keys.secrets
     parts.access_log = AccessLog(settings.state_dir / "log", parts.requests, secrets, config.log.format)
     parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
+    parts.waiters = Waiters(parts.journal, parts.wakeup)
+    parts.shared = _shared_contents(parts, config)
     _build_service(parts, settings)
     _build_data(parts, config)
     parts.fs = _build_fs(parts, config, settings)
     return parts
+
+
+def _shared_contents(parts: Components, config: Config) -> SharedContents:
+    """Build the shared store's side. Raises UsageError for an address that cannot be used here."""
+    if not config.shared.store:
+        return SharedContents(parts.store, None, parts.service_clock.now_ns)
+    connection = StoreConnection(config.shared.store, parts.meta, parts.waiters.notify)
+    return SharedContents(parts.store, connection, parts.service_clock.now_ns)
+
+
+def _build_exchange(parts: Components, config: Config) -> Exchange:
+    """Build what exchanges attributes with other machines; from here on changes are marked for it."""
+    store, contents = parts.store, parts.shared
+    wakeup = Wakeup()
+    store.shared_log.watch(wakeup.set)
+    records, tree_records = SharedRecords(store.database, store.shared_log), TreeRecords(store)
+    clock = HybridClock(parts.service_clock.now_ns, parts.meta.facts.shared_hlc)
+    publisher = Publisher(store, contents, records, tree_records, clock)
+    reader = LogReader(store, contents, records, clock)
+    applier = Applier(store, tree_records, parts.notifier, parts.handles)
+    return Exchange(
+        store.shared_log, contents, publisher, reader, applier, parts.waiters.notify, wakeup,
+        poll_s=config.refresh.poll_in_use_s,
+    )  # fmt: skip
 
 
 def _build_service(parts: Components, settings: MountSettings) -> None:
@@ -274,7 +315,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
         clock=parts.service_clock,
         learned=learned,
     )
-    parts.patience = Patience(service.read_wait_s, parts.connectivity)
+    parts.patience = Patience(service.read_wait_s, parts.connectivity, parts.shared.brings)
     parts.disk = Disk(state, config.cache)
     parts.copies = Copies(database.path, state / COPIES_NAME, parts.disk.room_for)
     parts.content = ContentStore(
@@ -285,7 +326,8 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     parts.trash = Trash(state / "trash", parts.timekeeper.aged_ns)
     shelf = Shelf(parts.content, ChunkMemory(config.cache.memory_bytes))
     concurrency = StreamConcurrency(parts.meta.facts.concurrency, parts.remember_concurrency)
-    source = ServiceSource(VettedService(parts.client, parts.remotes), parts.connectivity)
+    service_source = ServiceSource(VettedService(parts.client, parts.remotes), parts.connectivity)
+    source = SharedSource(parts.shared, parts.remotes, service_source) if parts.shared.is_configured else service_source
     parts.downloader = Downloader(
         Transfer(source, parts.content, shelf, concurrency, parts.distrust),
         parts.content,
@@ -315,6 +357,14 @@ def _build_data(parts: Components, config: Config) -> None:
     )
     parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
+    if parts.shared.is_configured:
+        parts.exchange = _build_exchange(parts, config)
+    elif parts.meta.facts.shared_writer is not None:
+        parts.meta.record(shared_gap=True)
+    parts.sharer = Sharer(
+        parts.store, parts.shared, parts.file_reader, parts.waiters, parts.supervisor,
+        workers=config.shared.upload_workers,
+    )  # fmt: skip
     placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles)
     remover = TreeRemover(
         parts.store, parts.intents, parts.content, parts.staging, placer, parts.trash, parts.handles,
@@ -352,8 +402,9 @@ def _build_files(parts: Components, config: Config, churn: Churn) -> Freezer:
     freezer = Freezer(store, parts.staging, intents, churn, parts.connectivity, parts.in_flight)
     parts.locator = Locator(store, intents, parts.content, parts.staging)
     parts.file_reader = FileReader(
-        store, intents.paths, parts.content, parts.locator, parts.downloader, parts.locks, parts.reported_missing.report
-    )
+        store, intents.paths, parts.content, parts.locator, parts.downloader, parts.locks, parts.shared,
+        parts.reported_missing.report,
+    )  # fmt: skip
     copy_on_write = CopyOnWrite(
         store, intents, parts.content, parts.staging, parts.downloader, freezer, parts.in_flight,
         parts.file_reader.check_readable,
@@ -383,7 +434,9 @@ def _build_intents(parts: Components, settings: Config, churn: Churn) -> Intents
     left_behind = LeftBehind(store, trio.current_time)
     renamed_folders = RenamedFolders(store, paths, planner, rule, in_flight, left_behind)
     unlinker = Unlinker(store, planner, freed_ids, garbage, labels, usage, in_flight, wakeup)
-    binder = Binder(store, planner, unlinker, freed_ids, options, config)
+    binder = Binder(
+        store, planner, unlinker, freed_ids, options, config, shares_uploads=parts.shared.is_configured
+    )  # fmt: skip
     return Intents(
         paths, due_times, garbage, freed_ids, planner, left_behind, renamed_folders, unlinker, binder, options
     )
@@ -392,10 +445,14 @@ def _build_intents(parts: Components, settings: Config, churn: Churn) -> Intents
 def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -> None:
     store, journal, usage, connectivity = parts.store, parts.journal, parts.handles, parts.connectivity
     agenda = Agenda(journal, parts.clock, parts.mandate)
-    waiters = parts.waiters = Waiters(journal, parts.wakeup)
+    waiters = parts.waiters
     parts.failures = Failures(journal, parts.intents.paths, agenda, connectivity, parts.clock, parts.supervisor)
-    parts.close_wait = CloseWait(journal, parts.failures, waiters, connectivity, parts.budget, churn, config)
-    parts.drainer = Drainer(store, agenda, waiters, parts.closer, parts.promoter, churn, usage, parts.wakeup)
+    parts.close_wait = CloseWait(
+        store, parts.failures, waiters, connectivity, parts.budget, churn, parts.shared, config
+    )  # fmt: skip
+    parts.drainer = Drainer(
+        store, agenda, waiters, parts.closer, parts.promoter, churn, usage, parts.shared, parts.wakeup
+    )  # fmt: skip
     deleter = RemoteDeleter(
         store, parts.client, connectivity, usage, parts.in_flight, parts.intents.left_behind, parts.clock
     )

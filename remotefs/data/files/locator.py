@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from remotefs.data.content.chunks import Sums
 from remotefs.data.content.store import ContentStore
 from remotefs.data.files.staged_file import StagedFile
 from remotefs.data.files.staging import Staging
@@ -99,6 +100,12 @@ class Locator:
         if self.is_staged(inode):
             return self.staged(inode).path
         return self._content.path_of(inode.file_id) if inode.file_id else None
+
+    def sums_of(self, inode: Inode) -> Sums | None:
+        """Return the sums of all bytes of the inode with their digest, where they are on this disk and known."""
+        if self.is_staged(inode):
+            return self._staging.sums.find(inode.ino, inode.content_gen)
+        return self._content.sums_of(inode.file_id) if inode.file_id else None
 
     def still_holds(self, before: Inode) -> bool:
         """Return whether an inode that was read before an await still has the same staged file and the same id."""
