@@ -83,6 +83,19 @@ def test_a_file_that_cannot_be_closed_as_it_should_fails_nobody(
         assert [store.read(f"file_{number}", 0, 3) for number in range(400)] == [b"abc"] * 400
 
 
+def test_what_could_not_be_looked_for_is_not_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There were no descriptors for a moment when the folder was read for the first time."""
+    before = make_store(tmp_path)
+    before.put("file_a", 3, 0, b"abc")
+    before.close()
+    store = make_store(tmp_path)
+    with failing(monkeypatch, "scandir", errno.EMFILE), pytest.raises(StateUnusable, match="Too many open files"):
+        store.has_all("file_a")
+    assert store.has_all("file_a")
+    assert store.read("file_a", 0, 3) == b"abc"
+    store.close()
+
+
 @contextmanager
 def other_disk(point: Path) -> Iterator[Path]:
     point.mkdir()
