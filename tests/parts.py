@@ -33,6 +33,7 @@ from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
 from remotefs.clocks import Machine
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
+from remotefs.data.share.connection import StoreConnection
 from remotefs.errors import NotFound
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.settings import FuseOptions, MountSettings
@@ -87,12 +88,14 @@ def clock() -> trio.abc.Clock:
     return trio.testing.MockClock(autojump_threshold=CALM_S)
 
 
-async def _jump_when_calm(clock: trio.testing.MockClock, server: FaultyServer, parts: Components) -> None:
+async def _jump_when_calm(
+    clock: trio.testing.MockClock, server: FaultyServer, store: StoreConnection | None = None
+) -> None:
     """Jump in the stead of the clock, which takes a slow disk's sync or a slow answer for nothing happening.
 
     While a task waits for calm, trio does not let the clock jump by itself.
     """
-    threads, store = trio.to_thread.current_default_thread_limiter(), parts.shared.connection
+    threads = trio.to_thread.current_default_thread_limiter()
     while True:
         for _ in range(_PATIENCE):
             await trio.testing.wait_all_tasks_blocked(CALM_S)
@@ -155,7 +158,7 @@ async def running(
         async with parts.client, trio.open_nursery() as nursery:
             trios = trio.lowlevel.current_clock()
             if isinstance(trios, trio.testing.MockClock):
-                nursery.start_soon(_jump_when_calm, trios, server, parts)
+                nursery.start_soon(_jump_when_calm, trios, server, parts.shared.connection)
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
             host = Host(parts, server, state_dir, nursery)

@@ -74,16 +74,9 @@ from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.data.reconcile.tree_removal import TreeRemover
 from remotefs.data.reconcile.undeleted import Undeleted
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
-from remotefs.data.share.applier import Applier
-from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.exchange import Exchange
-from remotefs.data.share.log_reader import LogReader
-from remotefs.data.share.publisher import Publisher
-from remotefs.data.share.shared_records import SharedRecords
 from remotefs.data.share.source import SharedSource
-from remotefs.data.share.stamps import HybridClock
-from remotefs.data.share.tree_records import TreeRecords
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.close_wait import CloseWait
 from remotefs.data.writeback.closer import Closer
@@ -113,6 +106,7 @@ from remotefs.fuse.requests import Requests
 from remotefs.mount.access_log import AccessLog
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
+from remotefs.mount.shared_parts import build_exchange, shared_contents
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.disk import Disk
@@ -270,35 +264,11 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.access_log = AccessLog(settings.state_dir / "log", parts.requests, secrets, config.log.format)
     parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
     parts.waiters = Waiters(parts.journal, parts.wakeup)
-    parts.shared = _shared_contents(parts, config)
+    parts.shared = shared_contents(store, config.shared, parts.service_clock, parts.waiters)
     _build_service(parts, settings)
     _build_data(parts, config)
     parts.fs = _build_fs(parts, config, settings)
     return parts
-
-
-def _shared_contents(parts: Components, config: Config) -> SharedContents:
-    """Build the shared store's side. Raises UsageError for an address that cannot be used here."""
-    if not config.shared.store:
-        return SharedContents(parts.store, None, parts.service_clock.now_ns)
-    connection = StoreConnection(config.shared.store, parts.meta, parts.waiters.notify)
-    return SharedContents(parts.store, connection, parts.service_clock.now_ns)
-
-
-def _build_exchange(parts: Components, config: Config) -> Exchange:
-    """Build what exchanges attributes with other machines; from here on changes are marked for it."""
-    store, contents = parts.store, parts.shared
-    wakeup = Wakeup()
-    store.shared_log.watch(wakeup.set)
-    records, tree_records = SharedRecords(store.database, store.shared_log), TreeRecords(store)
-    clock = HybridClock(parts.service_clock.now_ns, parts.meta.facts.shared_hlc)
-    publisher = Publisher(store, contents, records, tree_records, clock)
-    reader = LogReader(store, contents, records, clock)
-    applier = Applier(store, tree_records, parts.notifier, parts.handles)
-    return Exchange(
-        store.shared_log, contents, publisher, reader, applier, parts.waiters.notify, wakeup,
-        poll_s=config.refresh.poll_in_use_s,
-    )  # fmt: skip
 
 
 def _build_service(parts: Components, settings: MountSettings) -> None:
@@ -358,7 +328,9 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
     if parts.shared.is_configured:
-        parts.exchange = _build_exchange(parts, config)
+        parts.exchange = build_exchange(
+            parts.store, parts.shared, parts.service_clock, parts.notifier, parts.handles, parts.waiters, config.refresh
+        )  # fmt: skip
     elif parts.meta.facts.shared_writer is not None:
         parts.meta.record(shared_gap=True)
     parts.sharer = Sharer(

@@ -92,11 +92,12 @@ class SharedLog:
             for ino in inos:
                 self._db.execute(_MARK.format("?"), (ino,))
 
-    def mark_all(self) -> None:
-        """Mark every inode: what happened to the tree without this class is not known."""
-        with self._db.transaction():
-            self._db.execute("INSERT OR IGNORE INTO shared_dirty (ino) SELECT ino FROM inode WHERE nlink > 0")
-            self._db.execute("INSERT OR IGNORE INTO shared_dirty (ino) SELECT ino FROM shared_held")
+    def any_inodes(self, limit: int, *, after: int) -> list[int]:
+        """Return at most `limit` inodes above `after`, in order: those of the tree, and those that once had a key."""
+        # Each half by its index and no further than the page: else every page would read all rows.
+        half = "SELECT ino FROM (SELECT ino FROM {} WHERE ino > ? ORDER BY ino LIMIT ?)"
+        sql = f"{half.format('inode')} UNION {half.format('shared_held')} ORDER BY ino LIMIT ?"
+        return [ino for (ino,) in self._db.all(sql, (after, limit, after, limit, limit))]
 
     def dirty(self, limit: int) -> list[tuple[int, int]]:
         """Return at most `limit` marked inodes, each with its generation."""

@@ -12,6 +12,8 @@ from tests.faults import FaultyServer, faulty_server
 from tests.mount.conftest import MakeMount
 from tests.mount.support import Mounted, eventually, remotefs, shell
 
+# All that `cp -a` keeps, a line each.
+LOOKS = "find . -mindepth 1 -printf '%P %M %U %G %T@ %l %n\n' | sed -E '/ d/s/ [0-9]+$//' | sort"
 OWN = {"notes.txt": b"my own words\n", "deep/er/data.bin": random.Random(1).randbytes(2_700_000), "empty": b""}
 
 
@@ -47,10 +49,17 @@ def write_all(folder: Path) -> None:
 def test_one_machine_reads_all_that_another_wrote(machine: Machine, tmp_path: Path) -> None:
     one, two = machine(), machine()
     write_all(tmp_path / "source")
+    shell(
+        "mkdir none; ln -s ../notes.txt deep/link; ln notes.txt deep/hard; mkfifo deep/pipe; chmod 600 notes.txt;"
+        "chmod 711 deep/er; touch -d '2001-02-03 04:05:06.7' notes.txt none deep/er deep",
+        tmp_path / "source",
+    )
     shell(f"cp -a {tmp_path}/source {one.path}/tree", tmp_path)
     one.flush()
-    eventually(lambda: shell("find . -type f | wc -l", two.path).strip() == str(len(OWN)))
-    shell(f"diff -r {tmp_path}/source {two.path}/tree", tmp_path)
+    wanted = shell(LOOKS, tmp_path / "source")
+    eventually(lambda: (two.path / "tree").is_dir() and shell(LOOKS, two.path / "tree") == wanted)
+    for name, content in OWN.items():
+        assert (two.path / "tree" / name).read_bytes() == content
     shared = one.status().shared
     assert shared is not None
     assert (shared.stored_files, shared.waiting_files, shared.trouble) == (len(OWN) - 1, 0, None)

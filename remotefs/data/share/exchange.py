@@ -51,7 +51,7 @@ class Exchange:
 
     async def run(self) -> None:
         """Exchange until cancelled; while the store is out of reach changes wait in their rows."""
-        self._publisher.join()
+        await self._publisher.join()
         while True:
             if self._contents.is_up:
                 await self._turn()

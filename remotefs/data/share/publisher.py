@@ -27,8 +27,8 @@ from remotefs.store.shared_log import SharedLog
 from remotefs.store.store import Store
 
 _log = logging.getLogger(__name__)
-# Inodes that are looked at without a turn for other tasks, and for one segment (H8).
-_A_TURN, _MOST_INODES = 50, 5_000
+# Inodes that are looked at without a turn for other tasks, and those of one segment, whose rows change at once (H8).
+_A_TURN, _MOST_INODES = 50, 500
 _WRITER_BYTES = 16
 
 
@@ -63,16 +63,21 @@ class Publisher:
         self._clock = clock
         self._is_joining = False
 
-    def join(self) -> None:
+    async def join(self) -> None:
         """Mark the whole tree if it may have changed unseen: in the first mount with the store, or after one without.
 
         What other machines said meanwhile then comes before it.
         """
-        if self._meta.facts.shared_writer is None or self._meta.facts.shared_gap:
-            self._is_joining = True
-            with self._db.transaction():
-                self._shared_log.mark_all()
-                self._meta.record(shared_gap=False)
+        if self._meta.facts.shared_writer is not None and not self._meta.facts.shared_gap:
+            return
+        self._is_joining = True
+        after = 0
+        while inos := self._shared_log.any_inodes(_MOST_INODES, after=after):
+            self._shared_log.mark(inos)
+            after = inos[-1]
+            await trio.lowlevel.checkpoint()
+        if self._meta.facts.shared_gap:
+            self._meta.record(shared_gap=False)
 
     async def publish(self) -> bool:
         """Publish what changed up to now; return whether there is more. Raises ObjectStoreError: it stays marked."""

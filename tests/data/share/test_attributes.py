@@ -105,6 +105,7 @@ async def test_a_new_machine_gets_it_all_after_the_first_is_lost(
         assert new.parts.meta.facts.shared_sequence == 0
 
 
+@pytest.mark.long
 async def test_changes_and_removals_follow(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
     async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
         await furnish(one)
@@ -147,6 +148,7 @@ async def test_the_later_change_of_one_file_wins_on_both(
         assert tree(one) == tree(two)
 
 
+@pytest.mark.long
 async def test_changes_without_the_store_arrive_once_it_is_back(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -181,6 +183,7 @@ async def test_a_copied_state_folder_takes_a_writer_id_of_its_own(
             assert copy.parts.meta.facts.shared_writer != one.parts.meta.facts.shared_writer
 
 
+@pytest.mark.long
 async def test_a_mount_without_the_store_in_between_is_made_up_for(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:

@@ -63,17 +63,17 @@ async def work(host: Host, acknowledged: dict[str, bytes]) -> None:
 
 
 POINTS = [
-    ("upload: it is bound", 1),
+    pytest.param("upload: it is bound", 1, marks=pytest.mark.long),
     ("upload: it is bound", 4),
-    ("share: it begins", 1),
-    ("share: it begins", 3),
+    pytest.param("share: it begins", 1, marks=pytest.mark.long),
+    pytest.param("share: it begins", 3, marks=pytest.mark.long),
     ("share: the store has it", 1),
-    ("share: the store has it", 4),
-    ("share: its row says that it is in the store", 2),
-    ("shared log: the store has the segment", 1),
+    pytest.param("share: the store has it", 4, marks=pytest.mark.long),
+    pytest.param("share: its row says that it is in the store", 2, marks=pytest.mark.long),
+    pytest.param("shared log: the store has the segment", 1, marks=pytest.mark.long),
     ("shared log: the store has the segment", 3),
-    ("staged file is content", 2),
-    ("delete: the service has forgotten it", 1),
+    pytest.param("staged file is content", 2, marks=pytest.mark.long),
+    pytest.param("delete: the service has forgotten it", 1, marks=pytest.mark.long),
 ]
 
 

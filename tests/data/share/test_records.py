@@ -4,7 +4,7 @@ import stat
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from remotefs.api.bounds import LATEST_NS, MOST_FILE_BYTES
 from remotefs.data.share.records import (
@@ -52,6 +52,7 @@ def test_a_path_may_be_as_long_as_the_kernel_takes_it() -> None:
     assert parse_key(entry_key(path)) == ("e", path)
 
 
+@settings(max_examples=25)
 @given(KEYED)
 def test_what_can_be_is_taken(keyed: KeyedRecord) -> None:
     check(*keyed)

@@ -8,7 +8,7 @@ import zlib
 import msgspec
 import pytest
 import xxhash
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remotefs.data.share.records import EntryRecord, FileRecord, KeyedRecord
@@ -55,6 +55,7 @@ def _decode(data: bytes) -> tuple[Segment, list[str]]:
     return decode(data, writer=WRITER, sequence=3)
 
 
+@settings(max_examples=25)
 @given(st.lists(KEYED, max_size=5).map(tuple), st.integers(0, 2**63 - 1), st.booleans())
 def test_a_segment_is_read_as_it_was_written(
     records: tuple[KeyedRecord, ...], sequence: int, is_snapshot: bool

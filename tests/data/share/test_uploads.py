@@ -233,6 +233,7 @@ async def test_an_empty_place_where_the_store_was_is_not_taken_for_it(
         await shared(one)
 
 
+@pytest.mark.long
 async def test_a_reader_learns_nothing_from_an_empty_place(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -303,6 +304,7 @@ async def test_a_file_that_is_removed_before_it_is_put_is_not(
         assert objects(folder) == []
 
 
+@pytest.mark.long
 async def test_strict_close_says_that_the_store_has_it_not(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
