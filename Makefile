@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times, so its bytecode is compiled once and kept.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup setup-dev run stop test coverage test-user test-desktop test-long check format lint reference lock bench conformance soak dist deb clean
+.PHONY: help setup setup-dev run stop test coverage test-user test-desktop test-store test-long check format lint reference lock bench conformance soak dist deb clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -24,7 +24,7 @@ stop:            ## unmount ./mnt and stop the local server
 test: setup-dev      ## run every test but the long ones, including those on real mounts
 	@scripts/test-tools.sh
 	@scripts/test-envs.sh
-	$(PYTEST) -m "not long and not desktop" -n 4 --dist worksteal $(ARGS)
+	$(PYTEST) -m "not long and not desktop and not store" -n 4 --dist worksteal $(ARGS)
 
 coverage: setup-dev  ## the same at half the speed, and list the branches that no test takes, also in mounts' processes
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*
@@ -36,6 +36,10 @@ test-long: setup-dev ## run for hours: random runs against the model, every cras
 test-desktop: setup-dev ## use a mount in Thunar and PCManFM, by keys and mouse on a screen in memory
 	@scripts/desktop-tools.sh
 	$(PYTEST) -m desktop tests/desktop $(ARGS)
+
+test-store: setup-dev ## put, read and lose objects in SeaweedFS, beside rclone, which also get killed and stopped
+	@scripts/store-tools.sh
+	$(PYTEST) -m store tests/objects $(ARGS)
 
 test-user: setup-dev ## run `make run` and a sample of the tests as an ordinary user; root creates one for that
 	@scripts/test-as-user.sh $(ARGS)

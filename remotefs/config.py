@@ -11,7 +11,7 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from remotefs.place_kinds import Address, CommandLine, CredentialName, FilePath, ListenAddress
+from remotefs.place_kinds import Address, CommandLine, CredentialName, FilePath, ListenAddress, StoreAddress
 from remotefs.setting_kinds import (
     Flag,
     Id,
@@ -296,6 +296,15 @@ class MetricsConfig(Section, frozen=True, kw_only=True):
     listen: Annotated[str, ListenAddress()] = ""
 
 
+class SharedConfig(Section, frozen=True, kw_only=True):
+    """A store that the machines of an account share, for the bytes that the service does not give back (X1)."""
+
+    # Empty: none. Credentials and endpoint come from the variables that the programs of each cloud share.
+    store: Annotated[str, StoreAddress()] = ""
+    # Each may hold some 32 MiB of memory for a large file; the store itself lets two large ones in at a time.
+    upload_workers: Annotated[int, Number(1, 16)] = 4
+
+
 class Config(Section, frozen=True, kw_only=True):
     """All sections."""
 
@@ -308,3 +317,4 @@ class Config(Section, frozen=True, kw_only=True):
     mount: MountConfig = MountConfig()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
+    shared: SharedConfig = SharedConfig()

@@ -28,6 +28,11 @@
     │   ├── ReplyBroken                 a body cut short, invalid JSON, an impossible page:
     │   │                               LengthDiffers
     │   └── DeadlineExceeded            SilentService (known to send nothing, so nobody waits for it)
+    ├── ObjectStoreError                the shared store cannot do it (X1)
+    │   ├── ObjectMissing               it has no such object, or no such bucket: the two look the same
+    │   ├── ObjectStoreUnreachable      also a TransportError: no answer, an error of its own, too many requests
+    │   ├── ObjectStoreDenied           the credentials, or the rights on a folder, do not allow it
+    │   └── ObjectStoreUnusable         the wrong store, one of a newer version, or none at this address
     ├── CorruptionError                 bytes on this disk are not the ones that were written (R3)
     ├── StaleError                      the remote file was deleted under an open handle (R4)
     ├── IntentGone                      an intent was carried out or cancelled after it was read
@@ -271,6 +276,30 @@ class NotAsked(Unreachable):
 
 class SilentService(DeadlineExceeded):
     """The caller does not wait, because earlier requests found that the service sends nothing (R7)."""
+
+
+class ObjectStoreError(RemotefsError):
+    """The shared store did not do what it was asked to (X1)."""
+
+
+class ObjectMissing(ObjectStoreError):
+    """The shared store has no such object.
+
+    A missing bucket, and a network folder that is not mounted, look the same. So absence means nothing until the store
+    has shown its marker (X5).
+    """
+
+
+class ObjectStoreUnreachable(ObjectStoreError, TransportError):
+    """The shared store does not answer, fails, or asks to be left alone; a later try may succeed (X5)."""
+
+
+class ObjectStoreDenied(ObjectStoreError):
+    """The shared store refuses the credentials, or they lack a right."""
+
+
+class ObjectStoreUnusable(ObjectStoreError):
+    """The shared store is not there, is another one, or comes from a newer version (X5)."""
 
 
 class CorruptionError(RemotefsError):

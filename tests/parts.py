@@ -33,6 +33,8 @@ from remotefs.api.budget import Priority
 from remotefs.api.models import FileMetadata
 from remotefs.clocks import Machine
 from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
+from remotefs.data.share.connection import StoreConnection
+from remotefs.errors import NotFound
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.server.queries import ListQuery
@@ -86,7 +88,9 @@ def clock() -> trio.abc.Clock:
     return trio.testing.MockClock(autojump_threshold=CALM_S)
 
 
-async def _jump_when_calm(clock: trio.testing.MockClock, server: FaultyServer) -> None:
+async def _jump_when_calm(
+    clock: trio.testing.MockClock, server: FaultyServer, store: StoreConnection | None = None
+) -> None:
     """Jump in the stead of the clock, which takes a slow disk's sync or a slow answer for nothing happening.
 
     While a task waits for calm, trio does not let the clock jump by itself.
@@ -98,7 +102,7 @@ async def _jump_when_calm(clock: trio.testing.MockClock, server: FaultyServer) -
             if not server.script.is_at_work:
                 break
         ahead_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
-        if not threads.borrowed_tokens and 0.0 < ahead_s < math.inf:
+        if not threads.borrowed_tokens and not (store is not None and store.is_at_work) and 0.0 < ahead_s < math.inf:
             clock.jump(ahead_s)
 
 
@@ -154,7 +158,7 @@ async def running(
         async with parts.client, trio.open_nursery() as nursery:
             trios = trio.lowlevel.current_clock()
             if isinstance(trios, trio.testing.MockClock):
-                nursery.start_soon(_jump_when_calm, trios, server)
+                nursery.start_soon(_jump_when_calm, trios, server, parts.shared.connection)
             await nursery.start(parts.downloader.run)
             await parts.recovery.run()
             host = Host(parts, server, state_dir, nursery)
@@ -188,6 +192,10 @@ class Host:
             await self.parts.connectivity.watch(lambda: client.list_page(None, priority=Priority.POLL, limit=1))
         await self.nursery.start(self.parts.writeback.run)
         self.nursery.start_soon(self.parts.reconnect.run)
+        if self.parts.shared.connection is not None:
+            self.nursery.start_soon(self.parts.shared.connection.run)
+            self.nursery.start_soon(self.parts.sharer.run)
+            self.nursery.start_soon(self.parts.exchange.run)
 
     def kill_copy(self, state: str) -> Path:
         """The state folder as a kill would leave it now, beside it and called `state`."""
@@ -355,7 +363,8 @@ class Host:
     def _place(self, path: str) -> tuple[int, bytes]:
         folder, _, name = path.rpartition("/")
         parent = self.parts.tree.resolve(folder)
-        assert parent is not None, f"no folder {folder!r}"
+        if parent is None:
+            raise NotFound(f"no folder {folder!r}")
         return parent.ino, name.encode()
 
 

@@ -60,6 +60,7 @@ SECTIONS = {
     "The service": {
         "sync": Command("sync", "sync", "Make the service follow renames."),
         "retype": Command("retype", "retype", "Give files the types that an upload would give them now."),
+        "share": Command("share", "share", "Put existing files into the shared store."),
         "dedupe": Command("dedupe", "dedupe", "Remove copies that have piled up under one name."),
     },
     "Repair": {

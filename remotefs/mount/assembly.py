@@ -74,6 +74,9 @@ from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.data.reconcile.tree_removal import TreeRemover
 from remotefs.data.reconcile.undeleted import Undeleted
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
+from remotefs.data.share.contents import SharedContents
+from remotefs.data.share.exchange import Exchange
+from remotefs.data.share.source import SharedSource
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.close_wait import CloseWait
 from remotefs.data.writeback.closer import Closer
@@ -91,6 +94,7 @@ from remotefs.data.writeback.readback import Readback
 from remotefs.data.writeback.recovery import Recovery
 from remotefs.data.writeback.rename_follower import RenameFollower
 from remotefs.data.writeback.selection import Selection
+from remotefs.data.writeback.sharer import Sharer
 from remotefs.data.writeback.transmission import Transmission
 from remotefs.data.writeback.uploader import Uploader
 from remotefs.data.writeback.waiters import Waiters
@@ -102,6 +106,7 @@ from remotefs.fuse.requests import Requests
 from remotefs.mount.access_log import AccessLog
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
+from remotefs.mount.shared_parts import build_exchange, shared_contents
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.disk import Disk
@@ -178,6 +183,10 @@ class Components:
     closer: Closer
     failures: Failures
     waiters: Waiters
+    shared: SharedContents
+    sharer: Sharer
+    # Only where there is a shared store.
+    exchange: Exchange
     close_wait: CloseWait
     drainer: Drainer
     writeback: Writeback
@@ -254,6 +263,8 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     secrets = secrets_of(config.service) if settings.keys is None else settings.keys.secrets
     parts.access_log = AccessLog(settings.state_dir / "log", parts.requests, secrets, config.log.format)
     parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
+    parts.waiters = Waiters(parts.journal, parts.wakeup)
+    parts.shared = shared_contents(store, config.shared, parts.service_clock, parts.waiters)
     _build_service(parts, settings)
     _build_data(parts, config)
     parts.fs = _build_fs(parts, config, settings)
@@ -274,7 +285,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
         clock=parts.service_clock,
         learned=learned,
     )
-    parts.patience = Patience(service.read_wait_s, parts.connectivity)
+    parts.patience = Patience(service.read_wait_s, parts.connectivity, parts.shared.brings)
     parts.disk = Disk(state, config.cache)
     parts.copies = Copies(database.path, state / COPIES_NAME, parts.disk.room_for)
     parts.content = ContentStore(
@@ -285,7 +296,8 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     parts.trash = Trash(state / "trash", parts.timekeeper.aged_ns)
     shelf = Shelf(parts.content, ChunkMemory(config.cache.memory_bytes))
     concurrency = StreamConcurrency(parts.meta.facts.concurrency, parts.remember_concurrency)
-    source = ServiceSource(VettedService(parts.client, parts.remotes), parts.connectivity)
+    service_source = ServiceSource(VettedService(parts.client, parts.remotes), parts.connectivity)
+    source = SharedSource(parts.shared, parts.remotes, service_source) if parts.shared.is_configured else service_source
     parts.downloader = Downloader(
         Transfer(source, parts.content, shelf, concurrency, parts.distrust),
         parts.content,
@@ -315,6 +327,16 @@ def _build_data(parts: Components, config: Config) -> None:
     )
     parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
+    if parts.shared.is_configured:
+        parts.exchange = build_exchange(
+            parts.store, parts.shared, parts.service_clock, parts.notifier, parts.handles, parts.waiters, config.refresh
+        )  # fmt: skip
+    elif parts.meta.facts.shared_writer is not None:
+        parts.meta.record(shared_gap=True)
+    parts.sharer = Sharer(
+        parts.store, parts.shared, parts.file_reader, parts.waiters, parts.supervisor,
+        workers=config.shared.upload_workers,
+    )  # fmt: skip
     placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles)
     remover = TreeRemover(
         parts.store, parts.intents, parts.content, parts.staging, placer, parts.trash, parts.handles,
@@ -352,8 +374,9 @@ def _build_files(parts: Components, config: Config, churn: Churn) -> Freezer:
     freezer = Freezer(store, parts.staging, intents, churn, parts.connectivity, parts.in_flight)
     parts.locator = Locator(store, intents, parts.content, parts.staging)
     parts.file_reader = FileReader(
-        store, intents.paths, parts.content, parts.locator, parts.downloader, parts.locks, parts.reported_missing.report
-    )
+        store, intents.paths, parts.content, parts.locator, parts.downloader, parts.locks, parts.shared,
+        parts.reported_missing.report,
+    )  # fmt: skip
     copy_on_write = CopyOnWrite(
         store, intents, parts.content, parts.staging, parts.downloader, freezer, parts.in_flight,
         parts.file_reader.check_readable,
@@ -383,7 +406,9 @@ def _build_intents(parts: Components, settings: Config, churn: Churn) -> Intents
     left_behind = LeftBehind(store, trio.current_time)
     renamed_folders = RenamedFolders(store, paths, planner, rule, in_flight, left_behind)
     unlinker = Unlinker(store, planner, freed_ids, garbage, labels, usage, in_flight, wakeup)
-    binder = Binder(store, planner, unlinker, freed_ids, options, config)
+    binder = Binder(
+        store, planner, unlinker, freed_ids, options, config, shares_uploads=parts.shared.is_configured
+    )  # fmt: skip
     return Intents(
         paths, due_times, garbage, freed_ids, planner, left_behind, renamed_folders, unlinker, binder, options
     )
@@ -392,10 +417,14 @@ def _build_intents(parts: Components, settings: Config, churn: Churn) -> Intents
 def _build_writeback(parts: Components, config: WritebackConfig, churn: Churn) -> None:
     store, journal, usage, connectivity = parts.store, parts.journal, parts.handles, parts.connectivity
     agenda = Agenda(journal, parts.clock, parts.mandate)
-    waiters = parts.waiters = Waiters(journal, parts.wakeup)
+    waiters = parts.waiters
     parts.failures = Failures(journal, parts.intents.paths, agenda, connectivity, parts.clock, parts.supervisor)
-    parts.close_wait = CloseWait(journal, parts.failures, waiters, connectivity, parts.budget, churn, config)
-    parts.drainer = Drainer(store, agenda, waiters, parts.closer, parts.promoter, churn, usage, parts.wakeup)
+    parts.close_wait = CloseWait(
+        store, parts.failures, waiters, connectivity, parts.budget, churn, parts.shared, config
+    )  # fmt: skip
+    parts.drainer = Drainer(
+        store, agenda, waiters, parts.closer, parts.promoter, churn, usage, parts.shared, parts.wakeup
+    )  # fmt: skip
     deleter = RemoteDeleter(
         store, parts.client, connectivity, usage, parts.in_flight, parts.intents.left_behind, parts.clock
     )

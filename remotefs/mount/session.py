@@ -25,7 +25,7 @@ from remotefs.mount.commands.log import LogControl
 from remotefs.mount.commands.status import StatusCommands
 from remotefs.mount.greeting import Greeting
 from remotefs.mount.life_log import LifeLog
-from remotefs.mount.opening import count_left, opened_database, put_away, save_notes
+from remotefs.mount.opening import count_left, names_left, opened_database, put_away, save_notes
 from remotefs.mount.service_status import ServiceStatus
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.mount.subdir import begin_view
@@ -97,6 +97,10 @@ class MountSession:
             self._begin_view()
             await nursery.start(parts.writeback.run)
             nursery.start_soon(keep, "listing the service", parts.refresh.run)
+            if parts.shared.connection is not None:
+                nursery.start_soon(keep, "looking at the shared store", parts.shared.connection.run)
+                nursery.start_soon(keep, "putting files into the shared store", parts.sharer.run)
+                nursery.start_soon(keep, "exchanging attributes with other machines", parts.exchange.run)
             nursery.start_soon(keep, "asking whether the service is there", parts.reconnect.run)
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
             nursery.start_soon(keep, "saving sizes and times", partial(save_notes, parts))
@@ -275,11 +279,10 @@ class MountSession:
 
     def _report_left(self, left: int) -> None:
         if left:
-            names = [self._parts.intents.paths.describe(intent) for intent in self._parts.journal.pending()[:_NAMED]]
+            names = names_left(self._parts, _NAMED)
             more = ", …" if left > len(names) else ""
-            text = (
-                f"{left:,} changes are left for the next mount of {self._settings.state_dir}: {', '.join(names)}{more}"
-            )
+            are = "changes are" if left > 1 else "change is"
+            text = f"{left:,} {are} left for the next mount of {self._settings.state_dir}: {', '.join(names)}{more}"
             _log.warning("%s", text)
             self._report(Notice(text=text))
 

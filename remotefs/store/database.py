@@ -143,6 +143,10 @@ class Database:
         if _step_of_loop() != self._step:
             raise AssertionError("there is an await inside a transaction: it is rolled back")
 
+    def define(self, name: str, function: Callable[[], int]) -> None:
+        """Let statements of this connection, and its temporary triggers, call a function without arguments."""
+        self._connection.create_function(name, 0, function)
+
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call `undo` if the running transaction does not commit. Memory that mirrors rows is restored by it."""
         assert self._undo is not None, "only inside a transaction"

@@ -47,6 +47,16 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     # The time that has passed for the trash (S2), and the moment up to which it was counted.
     aged_ns: int = 0
     aged_to: Reading | None = None
+    # The shared store that the folder belongs to: the id in its marker (X5).
+    shared_store: str | None = None
+    # The log of this machine in it: its writer id, the number of its next segment, the latest stamp that it gave or
+    # heard, and the checksum of a segment that may be in the store already.
+    shared_writer: str | None = None
+    shared_sequence: int = 0
+    shared_hlc: int = 0
+    shared_attempt: int | None = None
+    # A mount without the store may have changed the tree since.
+    shared_gap: bool = False
     # The number of parallel replies that was found to pay for one reader of a large file.
     concurrency: int = 1
 

@@ -40,6 +40,23 @@ class IntentKind(StrEnum):
     DELETE = "delete"
 
 
+class ShareState(IntEnum):
+    """Whether the shared store has the bytes of an upload."""
+
+    WAITING = 0
+    STORED = 1
+
+
+class Share(NamedTuple):
+    """A row of `share`: an upload whose bytes go into the shared store. Times in ns."""
+
+    file_id: str
+    state: ShareState | int
+    tries: int
+    due_ns: int
+    reason: str | None
+
+
 class Inode(NamedTuple):
     """A row of `inode`; times in ns since the epoch, sizes in bytes."""
 

@@ -5,6 +5,8 @@ inode ──< dentry     a directory entry; `cookie` orders a directory and surv
   │  └──< remote     a remote file that is known: bound to an inode, shown nowhere, or a tombstone
   │  └─── renamed    a folder that was renamed, and the files beneath it have not followed yet
   │  └─── followed   a file that has followed by itself
+remote ─── share     an upload whose bytes go, or went, into the shared store
+shared_…             attributes that machines share: what changed here, the map of all machines, what of it is here
   └────── intent     pending remote work: at most one UPLOAD or REUPLOAD an inode, one DELETE a remote file
 meta                 account, shape, times of polls; the version of remotefs that made the format
 
@@ -153,4 +155,34 @@ CREATE TABLE renamed (
 CREATE TABLE followed (ino INTEGER PRIMARY KEY, number INTEGER NOT NULL);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS, _LONG_LISTS)
+_SHARED = """
+-- Uploads whose bytes are to be in the shared store, too (X1); made in the transaction that binds an upload.
+CREATE TABLE share (
+    file_id TEXT PRIMARY KEY,
+    state INTEGER NOT NULL DEFAULT 0,          -- records.ShareState
+    tries INTEGER NOT NULL DEFAULT 0,
+    due_ns INTEGER NOT NULL DEFAULT 0,
+    reason TEXT                                -- why it waits, for people
+) WITHOUT ROWID;
+CREATE INDEX share_due ON share (due_ns) WHERE state = 0;
+
+-- The map of attributes that the machines of an account share (X3, X4): for each key the record with the latest stamp.
+CREATE TABLE shared_record (
+    key TEXT PRIMARY KEY,
+    hlc INTEGER NOT NULL,
+    writer TEXT NOT NULL,
+    record BLOB NOT NULL,                      -- msgpack, see data/share/records
+    applied INTEGER NOT NULL DEFAULT 0         -- the tree shows it, or a change here is newer
+) WITHOUT ROWID;
+CREATE INDEX shared_unapplied ON shared_record (key) WHERE applied = 0;
+CREATE INDEX shared_of_writer ON shared_record (writer);
+-- The keys that this tree had when it was last compared with the map, and the inode of each.
+CREATE TABLE shared_held (key TEXT PRIMARY KEY, ino INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX shared_held_ino ON shared_held (ino);
+-- The inodes that a user has changed here since; `generation` rises with each change.
+CREATE TABLE shared_dirty (ino INTEGER PRIMARY KEY, generation INTEGER NOT NULL DEFAULT 0);
+-- How far the log of each other machine was read.
+CREATE TABLE shared_writer (writer TEXT PRIMARY KEY, next_sequence INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS, _LONG_LISTS, _SHARED)

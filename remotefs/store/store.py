@@ -11,6 +11,8 @@ from remotefs.store.journal import Journal
 from remotefs.store.meta import Meta
 from remotefs.store.remotes import Remotes
 from remotefs.store.renames import Renames
+from remotefs.store.shared_log import SharedLog
+from remotefs.store.shares import Shares
 from remotefs.store.tree import Tree
 from remotefs.store.xattrs import Xattrs
 
@@ -25,6 +27,8 @@ class Store:
     journal: Journal
     remotes: Remotes
     renames: Renames
+    shares: Shares
+    shared_log: SharedLog
     meta: Meta
     # The clock of `remote.known_ns`: when the row of a remote file was added.
     steady: SteadyClock
@@ -35,8 +39,11 @@ class Store:
         tree = Tree(database, root_uid=root_uid, root_gid=root_gid)
         meta = Meta(database)
         steady = SteadyClock(machine or Machine(), meta.facts.steady)
-        remotes, renames = Remotes(database, steady), Renames(database)
-        store = cls(database, tree, Xattrs(database, tree), Journal(database), remotes, renames, meta, steady)
+        remotes, renames, shares = Remotes(database, steady), Renames(database), Shares(database)
+        store = cls(
+            database, tree, Xattrs(database, tree), Journal(database), remotes, renames, shares, SharedLog(database),
+            meta, steady,
+        )  # fmt: skip
         if steady.is_anew:
             store.set_back()
         return store

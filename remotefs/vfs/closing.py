@@ -178,5 +178,5 @@ class Closing:
         # The upload stays pending, or is not wanted any more: then the bytes have to survive on this disk.
         await self._writer.sync(ino)
         if outcome is Outcome.PENDING and self._config.durability == "strict":
-            path = self._paths.shown(inode)
-            raise TransportError(f"{path}: not with the service yet; it stays pending and is retried")
+            place = "in the shared store" if inode.state == ContentState.CLEAN else "with the service"
+            raise TransportError(f"{self._paths.shown(inode)}: not {place} yet; it stays pending and is retried")

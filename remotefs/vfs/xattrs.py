@@ -163,6 +163,8 @@ class ExtendedAttributes:
     def _readable(self, inode: Inode) -> str:
         if self._reader.is_readable(inode):
             return "yes"
+        if self._reader.has_shared_store:
+            return "no: uploaded elsewhere, and its bytes are not in the shared store"
         return "no: uploaded elsewhere, and the service gives uploads back to nobody"
 
 

@@ -121,6 +121,8 @@ def commands_of(script: str) -> Iterator[list[str]]:
     # A comment takes the line break that ends it.
     lexer = shlex.shlex(plain.replace("\\\n", " ").replace("\n", "\n\n"), posix=True, punctuation_chars="|&;()\n")
     lexer.whitespace = " \t\r"
+    # Of addresses.
+    lexer.wordchars += ":"
     words: list[str] = []
     for token in lexer:
         if token in ENDS_A_COMMAND or set(token) == {"\n"}:

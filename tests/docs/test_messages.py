@@ -19,7 +19,7 @@ QUOTES = re.findall(r"^> (.+)$", (DOCS / "troubleshooting.md").read_text(encodin
 
 SEARCHED_FOR = (
     errors.LocalError, errors.AccountError, errors.CorruptionError, errors.NotReadable, errors.StaleError,
-    errors.TransportError,
+    errors.TransportError, errors.ObjectStoreError,
 )  # fmt: skip
 
 

@@ -433,7 +433,7 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(
         said = process.stderr.read()
         assert process.wait(30) == 3, said
         assert time.monotonic() - began < 15
-    assert "1 changes are left for the next mount" in said
+    assert "1 change is left for the next mount" in said
     assert ": f" in said
     assert not is_mounted(mount.path)
     server.script.clear()

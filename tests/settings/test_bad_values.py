@@ -59,6 +59,11 @@ NO_PLACE_TO_LISTEN = [
     "9464", ":9464", "0.0.0.0:9464", "[::]:9464", "192.168.1.7:9464", "example.com:9464", "127.0.0.1:0",
     "127.0.0.1:70000", "127.0.0.1", "unix:", "unix:a/b", "unix:..", "http://127.0.0.1:9464",
 ]  # fmt: skip
+NO_STORE = [
+    "bucket", "s3://", "s3:///x", "https://h/b", "s3://me:hush@b", "s3://b?q=1", "s3://b#f", "s3://b/../c", "s3://b//c",
+    "s3://b:9000/c", "gs://b b", "az://b\n", "file://h/x", "file://", "file:///", "file:x", "file:///a/../b", "memory:///",
+    "file:///a%00b", "file:///a%ff",
+]  # fmt: skip
 NO_ID = ["", " ", "a b", "a\nb", "ü", "\u202e"]
 # By the kind of a setting.
 BY_KIND = {
@@ -81,6 +86,7 @@ BY_KIND = {
     "Address": NO_ADDRESS,
     "Rate": NO_RATE,
     "ListenAddress": NO_PLACE_TO_LISTEN,
+    "StoreAddress": NO_STORE,
 }
 # What no file has for any setting, as TOML.
 IN_FILE = ["nan", "inf", "[[]]", "1979-05-27", "-1", "1" + "0" * 400, '["", ""]', '"\\u202e"', "{ a = { b = 1 } }"]
@@ -224,6 +230,7 @@ def test_a_bad_value_of_an_option_is_one_line(words: str, command: Any, paramete
     ("words", "said"),
     [
         (["mount", "m", "--base-url", "ftp://h"], "--base-url: the value (not shown) is not valid for [service] base_url: give an address such as "),
+        (["mount", "m", "--shared-store", "s3://me:hush@b"], "--shared-store: the value (not shown) is not valid for [shared] store: give an address such as "),
         (["mount", "m", "--base-url", "https://me:hush@h"], "--base-url: the value (not shown) is not valid"),
         (["mount", "--local", "m", "-o", "bogus"], "-o bogus: no such option; known are "),
         (["id", "--resources", "data", "a"], "--resources: data: the path in a session's container begins with /"),

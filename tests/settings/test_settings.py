@@ -57,6 +57,10 @@ REFUSED = {
     "Flag": ["", "maybe", "2", "nan"],
     "Id": ["", "a b", "a\nb", "ü"],
     "SecretText": [""],
+    "StoreAddress": [
+        "bucket", "s3://", "s3:///x", "https://h/b", "s3://me:hush@b", "s3://b?q=1", "s3://b/../c", "s3://b//c",
+        "file://h/x", "file:///", "file:x", "file:///a/../b", "memory:///",
+    ],
     "FilePath": ["", "key", "./key", "~other/key", "/a\nb"],
     "CommandLine": ["", " ", "'open", "''", "''  pass"],
     "CredentialName": ["", "a/b", "..", ".", "a b", "ü"],
@@ -127,6 +131,7 @@ def test_a_chunk_is_a_power_of_two_within_its_range(value: str) -> None:
         ("refresh", "poll_in_use_s", "1.5", 1.5), ("service", "requests_per_minute", "0", 0),
         ("service", "upload_rate", "10M", 10 << 20), ("service", "download_rate", "500KB/s", 500_000),
         ("service", "upload_rate", "0", 0), ("metrics", "listen", "[::1]:9464", "[::1]:9464"),
+        ("shared", "store", "s3://b/a/", "s3://b/a"), ("shared", "store", "", ""), ("shared", "store", "file:///a%20b", "file:///a%20b"),
         ("metrics", "listen", "unix:/run/m.sock", "unix:/run/m.sock"), ("log", "access", "true", True),
         ("writeback", "replace_downloadable", "True", True), ("names", "temporary", "", ()),
         ("service", "base_url", "http://[::1]:8080/base/", "http://[::1]:8080/base/"),
@@ -206,7 +211,7 @@ def test_an_unknown_name_is_refused_with_the_names_that_are_near(tmp_path: Path)
     ("name", "near"),
     [
         ("REMOTEFS_CACHE_CHUNK_BYTE", "did you mean REMOTEFS_CACHE_CHUNK_BYTES"),
-        ("REMOTEFS_UPLOAD_WORKERS", "did you mean REMOTEFS_WRITEBACK_UPLOAD_WORKERS"),
+        ("REMOTEFS_UPLOAD_WORKERS", "did you mean REMOTEFS_SHARED_UPLOAD_WORKERS or REMOTEFS_WRITEBACK_UPLOAD_WORKERS"),
         ("REMOTEFS_QUUX", "is not a setting"),
         ("REMOTEFS_", "is not a setting"),
     ],

@@ -33,6 +33,10 @@ from tests.simulation.scheduler import Chance
 whose: ContextVar[Machine | None] = ContextVar("whose", default=None)
 # After a start that failed for want of the service it is tried again.
 _AGAIN_S = 10.0
+# The files of a renamed folder with more entries than this follow it in steps; few, so that it happens in a life.
+_FOLLOW_AT_ONCE = 1
+# So much content is kept on the disk, in bytes: less than some files have, so that files are fetched again in a life.
+_EVICTABLE_BYTES = 12_000
 _NS = 1_000_000_000
 
 
@@ -160,6 +164,7 @@ class Machine:
         try:
             await check_database(database)
             parts = assemble(settings, database, machine=self._clocks())
+            parts.intents.renamed_folders.at_once = _FOLLOW_AT_ONCE
             self.parts, self.kernel = parts, Kernel(parts.fs)
 
             def ready() -> None:
@@ -264,7 +269,7 @@ def config_of(machine: int, durability: str) -> Config:
     service: dict[str, Any] = {"base_url": address(machine), "api_key": Secret(KEY), "shape": "ga"}
     return Config(
         service=ServiceConfig(**service),
-        cache=CacheConfig(reserve_bytes=0, reserve_fraction=0.0, chunk_bytes=4096),
+        cache=CacheConfig(evictable_bytes=_EVICTABLE_BYTES, reserve_bytes=0, reserve_fraction=0.0, chunk_bytes=4096),
         writeback=WritebackConfig(durability=durability),  # type: ignore[arg-type]  # one of its words
         refresh=RefreshConfig(poll_in_use_s=15.0),
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tests.faults import Action, EditJson, Pass, Reply
+from remotefs.server.records import FileRecord
+from tests.faults import Action, EditJson, Reply
 
 _Entry = Mapping[str, Any]
 _PAGE = b"<html><body>Please sign in.</body></html>"
@@ -18,18 +19,22 @@ _EDITS: dict[str, Callable[[_Entry], _Entry]] = {
 NAMES = frozenset({*_EDITS, "the id of another", "nothing", "no bytes", "a page"})
 
 
-def odd_reply(name: str, other_id: str | None) -> Action:
-    """Return the action of that name; `other_id` is an id that all machines know, None where there is none."""
-    if name == "the id of another" and other_id is None:
-        return Pass()
+def odd_reply(name: str, known: Callable[[], Sequence[FileRecord]]) -> Action:
+    """Return the action of that name; `known` returns the files that all machines know when the reply goes out."""
     if name == "the id of another":
-        return EditJson(lambda entry: {**entry, "id": other_id} if "id" in entry else entry)
+        return EditJson(lambda entry: _as_another(entry, known()) if "id" in entry else entry)
     if name == "nothing":
         return EditJson(lambda page: {**page, "data": []} if "data" in page else page)
     if name in {"no bytes", "a page"}:
         body = _PAGE if name == "a page" else b""
         return Reply(200, body, {"content-type": "text/html" if body else "application/octet-stream"})
     return EditJson(lambda reply: _first_changed(reply, _EDITS[name]))
+
+
+def _as_another(entry: _Entry, known: Sequence[FileRecord]) -> _Entry:
+    """Give the entry the id of a file with another name; leave it as it is where there is none."""
+    other = next((record.id for record in known if record.filename != entry["filename"]), entry["id"])
+    return {**entry, "id": other}
 
 
 def _first_changed(reply: Any, edit: Callable[[_Entry], _Entry]) -> Any:

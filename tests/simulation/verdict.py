@@ -29,7 +29,7 @@ _ARRIVED_S = 400.0
 # The longest pause before a close that failed is tried again, and a bit, in seconds.
 _CLOSED_S = 70.0
 # The log of a database that is copied in time, while little is to be done.
-_LOG_BYTES = 1_000_000
+_LOG_BYTES = 300_000
 # The time in which the mounts are watched that have nothing to do any more.
 _QUIET_S = 200.0
 
@@ -186,6 +186,8 @@ async def _asleep(world: World) -> list[str]:
         await trio.sleep(1.0)
     for machine in world.machines:
         found += [f"asleep: machine {machine.number}: {intent}" for intent in machine.host().pending()]
+        if (renamed := machine.host().parts.store.renames.first()) is not None:
+            found.append(f"asleep: machine {machine.number}: files do not follow their folder: {renamed}")
     return found
 
 

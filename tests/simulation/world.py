@@ -270,17 +270,12 @@ class World(trio.abc.Instrument):
 
     async def _spoil(self, op: str, reply: str, nth: int, times: int) -> None:
         self._hurt("network")
-        action = self._odd_reply(reply) if reply in _ODD else _reply(reply)
+        action = odd_reply(reply, self._known) if reply in _ODD else _reply(reply)
         self.network.service.script.add(action, op=op, nth=nth + 1, times=times)
 
-    def _odd_reply(self, name: str) -> Action:
-        others = [record.id for record in self.records() if self.ledger.made_by.get(record.id) is None]
-        known = [file_id for file_id in others if all(self._knows(machine, file_id) for machine in self.machines)]
-        return odd_reply(name, known[0] if known else None)
-
-    @staticmethod
-    def _knows(machine: Machine, file_id: str) -> bool:
-        return machine.parts is not None and machine.parts.remotes.find(file_id) is not None
+    def _known(self) -> list[FileRecord]:
+        """Return the files of the service that all machines know."""
+        return [record for record in self.records() if all(_knows(machine, record.id) for machine in self.machines)]
 
     async def _away(self, machine: int, for_s: float) -> None:
         self._hurt("network")
@@ -365,6 +360,8 @@ class World(trio.abc.Instrument):
         for inode in parts.tree.holders(file_id):
             if inode.nlink > 0 or parts.handles.is_open(inode.ino):
                 complaints.append(f"destroyed: machine {machine} deletes {file_id}, which inode {inode.ino} has (S5)")
+        if parts.journal.is_replaced(file_id):
+            complaints.append(f"destroyed: machine {machine} deletes {file_id} before what replaces it is up (W5)")
 
     # -- the end
 
@@ -391,6 +388,10 @@ class World(trio.abc.Instrument):
             await machine.kernel.close_all()
             machine.model.slots.clear()
         self.outcome.complaints += await judge_end(self)
+
+
+def _knows(machine: Machine, file_id: str) -> bool:
+    return machine.parts is not None and machine.parts.remotes.find(file_id) is not None
 
 
 def _reply(name: str) -> Action:

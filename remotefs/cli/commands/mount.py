@@ -83,6 +83,13 @@ _Metrics = Annotated[
         parser=listen_of, metavar="LISTEN", help="Serve metrics for Prometheus at unix:PATH or 127.0.0.1:PORT."
     ),
 ]
+_SharedStore = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Share the bytes of uploads with other machines there, such as s3://bucket/folder or file:///folder.",
+    ),
+]
 _Options = Annotated[
     list[str] | None, typer.Option("-o", metavar="OPTION,...", help="Mount options, as mount(8) writes them.")
 ]
@@ -102,6 +109,7 @@ def mount(
     log_level: _LogLevel = None,
     log_format: _LogFormat = None,
     metrics: _Metrics = None,
+    shared_store: _SharedStore = None,
     options: _Options = None,
     config_file: ConfigChoice = None,
     profile: ProfileChoice = None,
@@ -123,6 +131,7 @@ def mount(
         log_level=log_level,
         log_format=log_format,
         metrics=metrics,
+        shared_store=shared_store,
         options=tuple(options or ()),
         config_file=absolute(config_file),
         profile=profile,

@@ -211,4 +211,4 @@ def _fail_if_any(answers: Iterable[object]) -> None:
 def _print_leftovers(left: int, leftovers: Sequence[Leftover]) -> None:
     for leftover in leftovers:
         notify(f"{leftover.path}: {leftover.reason}")
-    notify(f"{left:,} changes are left; the mount goes on with them")
+    notify(f"{left:,} {'changes are' if left > 1 else 'change is'} left; the mount goes on with them")

@@ -12,6 +12,7 @@ from remotefs.control.messages.status import (
     FailedRequest,
     PendingKind,
     Requests,
+    SharedUse,
     Status,
     TaskFailed,
     Uploading,
@@ -50,6 +51,8 @@ def status_rows(status: Status) -> Iterator[tuple[str, str]]:
     if status.trashed:
         size = human_size(status.trashed_bytes)
         yield "trash", f"{status.trashed:,} files, {size}, see `remotefs trash list`"
+    if status.shared is not None:
+        yield from _lines("shared store", _shared(status.shared))
     content = status.content
     yield "pinned", f"{human_size(content.pinned_bytes)} in {content.pinned_files:,} files, which cannot be read back"
     yield "cached", human_size(content.evictable_bytes)
@@ -78,6 +81,13 @@ def _pending(kind: PendingKind) -> str:
 
 def _expiring(expiring: ExpiringFiles) -> str:
     return f"{human_files(expiring.count)} within a day, the first {expiring.first} at {_moment(expiring.first_at)}"
+
+
+def _shared(shared: SharedUse) -> list[str]:
+    waiting = f", {human_files(shared.waiting_files)} to go" if shared.waiting_files else ""
+    state = f"{shared.store}: {human_files(shared.stored_files)}{waiting}"
+    trouble = [f"out of reach: {shared.trouble}"] if shared.trouble else []
+    return [state, *trouble, *(f"{item.path}: {item.reason}" for item in shared.failed)]
 
 
 def _uploading(upload: Uploading) -> str:

@@ -52,6 +52,7 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     log_level: LogLevel | None = None
     log_format: LogFormat | None = None
     metrics: str | None = None
+    shared_store: str | None = None
     options: tuple[str, ...] = ()
     config_file: str | None = None
     profile: str | None = None
@@ -93,6 +94,7 @@ class MountArgs(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "writeback": {"durability": self.durability},
             "log": {"level": self.log_level, "format": self.log_format},
             "metrics": {"listen": self.metrics},
+            "shared": {"store": self.shared_store},
         }
         local_root = Path(self.local_root) if self.local_root else data_dir() / "local"
         config_file = Path(self.config_file) if self.config_file else None

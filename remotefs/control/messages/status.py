@@ -58,6 +58,17 @@ class ContentUse(Message, frozen=True):
     pinned_files: int = 0
 
 
+class SharedUse(Message, frozen=True, kw_only=True):
+    """The shared store: its address, why it is out of reach if it is, and the uploads that it has and waits for."""
+
+    store: str
+    trouble: str | None = None
+    stored_files: int = 0
+    waiting_files: int = 0
+    # The first of those that cannot be put there, and why.
+    failed: tuple[Leftover, ...] = ()
+
+
 class Requests(Message, frozen=True):
     """Requests sent since the mount began; `limit_per_minute` is None where there is no limit.
 
@@ -166,6 +177,8 @@ class Status(Message, frozen=True, kw_only=True):
     trashed: int = 0
     trashed_bytes: int = 0
     content: ContentUse = ContentUse()
+    # None: there is no shared store.
+    shared: SharedUse | None = None
     requests: Requests = Requests()
     in_memory: InMemory = InMemory()
     counters: Counters = Counters()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import xxhash
@@ -98,6 +99,10 @@ class Sums:
             return self._values.index(0, index)
         except ValueError:
             return self.layout.count
+
+    def entries(self) -> Sequence[int]:
+        """Return the checksum of each chunk, 0 for one that is not here."""
+        return self._values
 
     def encode(self) -> bytes:
         """Return the bytes that are stored on the disk, in this machine's byte order."""

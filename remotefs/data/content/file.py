@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import xxhash
@@ -99,11 +99,17 @@ class ContentFile:
         return os.dup(self._fd)
 
     def close(self, used_ns: int | None) -> None:
-        """Close the file and set its modification time to its last use, which orders eviction (None: leave it)."""
+        """Close the file and set its modification time to its last use, which orders eviction (None: leave it).
+
+        Where the disk does not take the time, the order is an older one. A file is closed when another one is opened,
+        and its trouble is none of that one's.
+        """
         if used_ns is not None:
-            os.utime(self._fd, ns=(used_ns, used_ns))
-        os.close(self._fd)
-        os.close(self._sums_fd)
+            with suppress(OSError):
+                os.utime(self._fd, ns=(used_ns, used_ns))
+        for fd in (self._fd, self._sums_fd):
+            with suppress(OSError):
+                os.close(fd)
 
     def _pread(self, offset: int, size: int, index: int) -> bytes:
         try:

@@ -16,13 +16,13 @@ import heapq
 import os
 import re
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
-from remotefs.store.disk import make_folder
+from remotefs.store.disk import local_error, make_folder
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 PINNED, CACHED = ".pinned", ".cached"
@@ -79,7 +79,7 @@ class ContentIndex:
         return self.data(file_id).with_name(file_id + (PINNED if pinned else CACHED))
 
     def find(self, file_id: str) -> Entry | None:
-        """Return the entry of an id; None when it is not here."""
+        """Return the entry of an id; None when it is not here. Raises LocalError when nobody can tell now."""
         entry = self._entries.get(file_id)
         if entry is None:
             assert _ID.fullmatch(file_id), "ids are checked where they come in; no other is safe in a path"
@@ -142,14 +142,19 @@ class ContentIndex:
             await trio.lowlevel.checkpoint()
 
     def _load(self, name: str) -> None:
+        """Read a subfolder, once. Raises LocalError; it is read again then, for nothing in it may count as absent."""
         if name in self._scanned:
             return
-        self._scanned.add(name)
         folder = self._folder / name
-        if not folder.exists():
-            return
-        with os.scandir(folder) as entries:
-            found = {entry.name: entry for entry in entries}
+        try:
+            if folder.exists():
+                with os.scandir(folder) as entries:
+                    self._take_in({entry.name: entry for entry in entries})
+        except OSError as error:
+            raise local_error(error, folder) from error
+        self._scanned.add(name)
+
+    def _take_in(self, found: Mapping[str, os.DirEntry[str]]) -> None:
         for entry in found.values():
             file_id, dot, kind = entry.name.partition(".")
             has_pinned, has_cached = file_id + PINNED in found, file_id + CACHED in found

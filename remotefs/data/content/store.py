@@ -17,7 +17,7 @@ import trio
 
 from remotefs.config import CacheConfig
 from remotefs.data.content.adoption import Adoption
-from remotefs.data.content.chunks import Layout
+from remotefs.data.content.chunks import Layout, Sums
 from remotefs.data.content.eviction import Eviction
 from remotefs.data.content.file import ContentFile, DamagedChunk, damaged_chunks, hash_file
 from remotefs.data.content.folder import ContentFolder
@@ -112,6 +112,11 @@ class ContentStore:
     def where(self, file_id: str) -> Path:
         """Return where the bytes of an id lie, whatever of them is here."""
         return self._index.data(file_id)
+
+    def sums_of(self, file_id: str) -> Sums | None:
+        """Return the sums of complete content whose digest is known; None where it is not here, or not known."""
+        file = self._folder.file(file_id) if self.has_all(file_id) else None
+        return file.sums if file is not None and file.sums.is_complete and file.sums.digest else None
 
     def files_of(self, file_id: str) -> list[Path]:
         """Return the files in which an id that is here lies: its bytes and their sums."""

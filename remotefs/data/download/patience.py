@@ -67,10 +67,19 @@ class Question(Ticket):
 
 
 class Patience:
-    """Ends waits with DeadlineExceeded, and reports to `connectivity` if nothing at all was heard meanwhile."""
+    """Ends waits with DeadlineExceeded, and reports to `connectivity` if nothing at all was heard meanwhile.
 
-    def __init__(self, silence_s: float = math.inf, connectivity: Connectivity | None = None) -> None:
+    `is_elsewhere` says of an id whether another source brings it, so that it says nothing about the service.
+    """
+
+    def __init__(
+        self,
+        silence_s: float = math.inf,
+        connectivity: Connectivity | None = None,
+        is_elsewhere: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self._silence_s = silence_s
+        self._is_elsewhere = is_elsewhere
         self._connectivity = connectivity or Connectivity()
         # By file id, when a reader last waited for it in vain (trio's time).
         self._in_vain: dict[str, float] = {}
@@ -91,7 +100,7 @@ class Patience:
 
     def check(self, fetch: Fetch, request: ReadRequest) -> None:
         """Raise NotAsked or SilentService if other readers have found that waiting is in vain."""
-        lost = self._connectivity.lost
+        lost = None if self._is_elsewhere(fetch.file_id) else self._connectivity.lost
         if isinstance(lost, Unreachable):
             raise NotAsked(f"{fetch.file_id}: the service is out of reach: {lost}")
         if lost is not None:
@@ -134,10 +143,12 @@ class Patience:
         return len(self._in_vain.keys() - {file_id})
 
     def _silent(self, subject: str, since: float) -> DeadlineExceeded:
-        now = trio.current_time()
-        error = DeadlineExceeded(f"{subject}: the service has sent nothing for {round(now - since, 1):g} s")
-        # A wait that was cut short is no proof that the service is gone.
-        self._connectivity.unheard(error, since=min(since, now - self._silence_s))
+        now, is_elsewhere = trio.current_time(), self._is_elsewhere(subject)
+        source = "the shared store" if is_elsewhere else "the service"
+        error = DeadlineExceeded(f"{subject}: {source} has sent nothing for {round(now - since, 1):g} s")
+        if not is_elsewhere:
+            # A wait that was cut short is no proof that the service is gone.
+            self._connectivity.unheard(error, since=min(since, now - self._silence_s))
         self._in_vain[subject] = now
         if self.is_lost:
             # Nobody waits from now on, and once the service is back everybody waits as usual.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from remotefs.data.content.chunks import Sums
 from remotefs.data.content.store import ContentStore
 from remotefs.data.files.staged_file import StagedFile
 from remotefs.data.files.staging import Staging
@@ -37,8 +38,12 @@ class UnrecordedPromotions:
 
     def add(self, inode: Inode) -> None:
         """Note a promotion and record it. Raises as `record` does: then it stays noted."""
-        self._promoted[inode.ino] = (inode.staged_gen, inode.file_id)
+        self.note(inode)
         self.record(inode)
+
+    def note(self, inode: Inode) -> None:
+        """Note that the staged bytes of an inode have become content, which is not to be recorded yet."""
+        self._promoted[inode.ino] = (inode.staged_gen, inode.file_id)
 
     def record(self, inode: Inode) -> None:
         """Write into the row that the staged bytes are content. Raises OutOfSpace, StateUnusable."""
@@ -96,10 +101,20 @@ class Locator:
             return self.staged(inode).path
         return self._content.path_of(inode.file_id) if inode.file_id else None
 
+    def sums_of(self, inode: Inode) -> Sums | None:
+        """Return the sums of all bytes of the inode with their digest, where they are on this disk and known."""
+        if self.is_staged(inode):
+            return self._staging.sums.find(inode.ino, inode.content_gen)
+        return self._content.sums_of(inode.file_id) if inode.file_id else None
+
     def still_holds(self, before: Inode) -> bool:
         """Return whether an inode that was read before an await still has the same staged file and the same id."""
         inode = self._tree.find(before.ino)
         return inode is not None and (inode.staged_gen, inode.file_id) == (before.staged_gen, before.file_id)
+
+    def moved(self, inode: Inode) -> None:
+        """Note that the staged bytes are content by now, although a power cut may still undo that."""
+        self._unrecorded.note(inode)
 
     def promoted(self, inode: Inode) -> None:
         """Record that the staged bytes are content. Raises OutOfSpace, StateUnusable: then only this process knows."""

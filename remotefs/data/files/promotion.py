@@ -71,6 +71,9 @@ class Promotion:
                     self._staging.sums.note_damage(ino, inode.content_gen)
                     raise
                 except LocalError:
+                    if self._content.has_all(remote.file_id):
+                        # They have moved, and only a sync failed: until the next try they are read where they are.
+                        self._locator.moved(inode)
                     if self._locator.still_holds(inode):
                         raise
             if self._locator.still_holds(inode):

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from remotefs.api.budget import Priority
+from remotefs.data.content.chunks import Sums
 from remotefs.data.content.store import ContentStore
 from remotefs.data.download.downloader import Downloader
 from remotefs.data.download.readahead import ReadWindow
 from remotefs.data.files.locator import Locator
 from remotefs.data.files.locks import InodeLocks
 from remotefs.data.intents.paths import InodePaths
+from remotefs.data.share.contents import SharedContents
 from remotefs.errors import CorruptionError, DeadlineExceeded, NotReadable, StaleError
-from remotefs.store.records import Inode
+from remotefs.store.records import Inode, Remote
 from remotefs.store.store import Store
 
 
@@ -31,6 +33,7 @@ class FileReader:
         locator: Locator,
         downloader: Downloader,
         locks: InodeLocks,
+        shared: SharedContents,
         on_missing: Callable[[str], None],
     ) -> None:
         self._tree = store.tree
@@ -39,6 +42,7 @@ class FileReader:
         self._locator = locator
         self._downloader = downloader
         self._locks = locks
+        self._shared = shared
         self._on_missing = on_missing
 
     # -- may it be read
@@ -48,7 +52,23 @@ class FileReader:
         if inode.staged_gen is not None or inode.size == 0:
             return True
         remote = self._locator.bound(inode)
-        return remote is not None and (bool(remote.downloadable) or self._content.has_all(remote.file_id))
+        return remote is not None and (self._can_be_fetched(remote) or self._content.has_all(remote.file_id))
+
+    def _can_be_fetched(self, remote: Remote) -> bool:
+        return bool(remote.downloadable) or self._shared.may_have(remote.file_id)
+
+    async def look_for(self, inode: Inode) -> None:
+        """Find out, for a file that is about to be opened, whether the shared store has its bytes (X1)."""
+        remote = self._locator.bound(inode)
+        is_here = self._locator.is_staged(inode) or inode.size == 0 or remote is None
+        if is_here or remote is None or remote.downloadable or self._content.has_all(remote.file_id):
+            return
+        await self._shared.find(remote)
+
+    @property
+    def has_shared_store(self) -> bool:
+        """Return whether there is a store that other machines put their uploads into."""
+        return self._shared.is_configured
 
     def is_damaged(self, inode: Inode) -> bool:
         """Return whether the only bytes of the inode were found damaged (R3)."""
@@ -58,11 +78,13 @@ class FileReader:
 
     def check_readable(self, inode: Inode) -> None:
         """Raise NotReadable when the bytes are neither on this disk nor can be fetched (R2)."""
-        if not self.is_readable(inode):
-            raise NotReadable(
-                f"{self._paths.shown(inode)}: the service does not give back what was uploaded elsewhere, "
-                "and its bytes are not here; it can be replaced or removed"
-            )
+        if self.is_readable(inode):
+            return
+        place = "neither here nor in the shared store" if self._shared.is_configured else "not here"
+        raise NotReadable(
+            f"{self._paths.shown(inode)}: the service does not give back what was uploaded elsewhere, "
+            f"and its bytes are {place}; it can be replaced or removed"
+        )
 
     # -- reading
 
@@ -131,6 +153,10 @@ class FileReader:
             path = self._locator.source_of(self._tree.get(ino))
             return path.open("rb") if path is not None else None
 
+    def sums_of(self, inode: Inode) -> Sums | None:
+        """Return the sums of all bytes of an inode with their digest, where they are on this disk and known."""
+        return self._locator.sums_of(inode)
+
     # -- fetching ahead of a read
 
     async def fetch(self, inode: Inode) -> None:
@@ -141,7 +167,7 @@ class FileReader:
     def prefetch(self, inode: Inode) -> None:
         """Begin to bring the bytes of the inode to this disk, for a reader that will probably want them."""
         remote = self._locator.bound(inode)
-        if inode.staged_gen is None and remote is not None and remote.downloadable:
+        if inode.staged_gen is None and remote is not None and self._can_be_fetched(remote):
             self._downloader.prefetch(remote.file_id, inode.size)
 
     def on_last_close(self, inode: Inode) -> None:

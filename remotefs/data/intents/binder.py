@@ -23,16 +23,20 @@ class Binder:
         freed_ids: FreedIds,
         options: UploadOptions,
         config: WritebackConfig,
+        *,
+        shares_uploads: bool,
     ) -> None:
         self._db = store.database
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
+        self._shares = store.shares
         self._planner = planner
         self._unlinker = unlinker
         self._freed_ids = freed_ids
         self._options = options
         self._config = config
+        self._shares_uploads = shares_uploads
 
     def bind(self, ino: int, remote: Remote, generation: int) -> None:
         """Bind the inode to an id: the service has confirmed its bytes as they were at `generation`.
@@ -49,6 +53,8 @@ class Binder:
             life = ContentLifecycle.of(inode).confirmed(generation)
             inode = self._tree.update(ino, file_id=remote.file_id, **life._asdict())
             self._remotes.show(remote.file_id, ino)
+            if self._shares_uploads and remote.size:
+                self._shares.add(remote.file_id)
             # Another type is an edit (M1); another name alone is none.
             is_edit = intent.kind is not IntentKind.REUPLOAD or self._options.is_pending(ino)
             freed = [*intent.replaces, *self._superseded(before, is_edit=is_edit)]

@@ -60,6 +60,7 @@ class TreePlacer:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
+        self._shared_log = store.shared_log
         self._paths = intents.paths
         self._invalidator = invalidator
         self._ownership = ownership
@@ -69,7 +70,8 @@ class TreePlacer:
 
     def place(self, remote: Remote) -> Inode:
         """Show a remote file that no path shows yet; return its new inode."""
-        return self._show(remote, self._free_place(remote))
+        with self._shared_log.quietly():
+            return self._show(remote, self._free_place(remote))
 
     def shown_by(self, remote: Remote) -> Inode | None:
         """Return the inode that shows an unchanged file under the name that it has at the service, if one does."""
@@ -78,11 +80,12 @@ class TreePlacer:
 
     def correct(self, inode: Inode, known: Remote, remote: Remote) -> None:
         """Show an unchanged file by its date and path as `remote`, because what was `known` of these was wrong."""
-        if inode.mtime_ns == known.created_ns:
-            self._tree.update(inode.ino, mtime_ns=remote.created_ns)
-            self._invalidator.inode(inode.ino)
-        if remote.filename != known.filename:
-            self._move(inode, remote)
+        with self._shared_log.quietly():
+            if inode.mtime_ns == known.created_ns:
+                self._tree.update(inode.ino, mtime_ns=remote.created_ns)
+                self._invalidator.inode(inode.ino)
+            if remote.filename != known.filename:
+                self._move(inode, remote)
 
     def _move(self, inode: Inode, remote: Remote) -> None:
         [(parent, name)] = self._tree.names_of(inode.ino)

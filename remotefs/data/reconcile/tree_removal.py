@@ -63,6 +63,7 @@ class TreeRemover:
         self._tree = store.tree
         self._journal = store.journal
         self._remotes = store.remotes
+        self._shared_log = store.shared_log
         self._paths = intents.paths
         self._unlinker = intents.unlinker
         self._freed_ids = intents.freed_ids
@@ -135,7 +136,7 @@ class TreeRemover:
                 self._trash.withdraw(entry.number, source)
 
     def _commit(self, remote: Remote, *, forget: bool) -> None:
-        with self._db.transaction():
+        with self._db.transaction(), self._shared_log.quietly():
             for inode in self._tree.holders(remote.file_id):
                 if inode.state != ContentState.CLEAN:
                     # An edit here of a file deleted elsewhere wins.

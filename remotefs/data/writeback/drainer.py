@@ -11,6 +11,7 @@ import trio
 
 from remotefs.data.intents.churn import Churn
 from remotefs.data.kernel import Usage
+from remotefs.data.share.contents import SharedContents
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.closer import Closer
 from remotefs.data.writeback.promoter import Promoter
@@ -56,6 +57,7 @@ class Drainer:
         promoter: Promoter,
         churn: Churn,
         usage: Usage,
+        shared: SharedContents,
         wakeup: Wakeup,
     ) -> None:
         self._tree = store.tree
@@ -67,6 +69,8 @@ class Drainer:
         self._promoter = promoter
         self._churn = churn
         self._usage = usage
+        self._shares = store.shares
+        self._shared = shared
         self._wakeup = wakeup
 
     async def drain(
@@ -79,6 +83,7 @@ class Drainer:
     ) -> list[Intent]:
         """Make everything due now, of some inodes or of all, and wait; return the intents left after `timeout_s`.
 
+        What went up is waited for until the shared store has it too, if there is one within reach (X2).
         For given inodes the version that they hold now is waited for, not later writes. With `leaves_open` files that
         are being written are left as they are, and their close is not waited for. If nothing is left, what went up is
         content.
@@ -96,7 +101,20 @@ class Drainer:
                 with trio.move_on_after(_LOOK_EVERY_S):
                     await self._until_reached(goal)
             await self._promoter.finish()
+            await self._shared_followed(goal)
         return await self._outstanding(goal)
+
+    async def _shared_followed(self, goal: _Goal | None) -> None:
+        """Return once the shared store has what went up, as far as nothing keeps it from that (X2)."""
+        self._shares.hurry()
+        self._waiters.notify()
+        if goal is None:
+            while self._shared.is_any_awaited():
+                await self._waiters.progress()
+            return
+        for ino in goal.versions:
+            while (inode := self._tree.find(ino)) and inode.file_id and self._shared.is_awaited(inode.file_id):
+                await self._waiters.progress()
 
     async def retry(self, inos: Iterable[int] | None = None) -> int:
         """Try what failed again now, of some inodes or of all; return the number of files and removals."""

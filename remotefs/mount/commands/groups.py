@@ -20,6 +20,7 @@ from remotefs.mount.commands.paths import PathCommands
 from remotefs.mount.commands.pending import Drain, PendingReasons
 from remotefs.mount.commands.put import PutCommands
 from remotefs.mount.commands.retype import RetypeCommands
+from remotefs.mount.commands.share import ShareCommands
 from remotefs.mount.commands.status import StatusCommands, StatusReport
 from remotefs.mount.commands.sync import SyncCommands
 from remotefs.mount.commands.trash import TrashCommands
@@ -39,6 +40,7 @@ class CommandGroups:
     trash: TrashCommands
     sync: SyncCommands
     retype: RetypeCommands
+    share: ShareCommands
     dedupe: DedupeCommands
     check: CheckCommands
     put: PutCommands
@@ -50,8 +52,7 @@ class CommandGroups:
         """Return each command with its endpoint."""
         groups = (
             self.mount, self.status, self.paths, self.ls, self.pin, self.cache, self.trash, self.sync, self.retype,
-            self.dedupe, self.check, self.put, self.get, self.log,
-            self.limit,
+            self.share, self.dedupe, self.check, self.put, self.get, self.log, self.limit,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
@@ -70,7 +71,7 @@ def command_groups(
     has nothing left to do but drain, and returns whether it does. `log` is the log of this process.
     """
     store, intents, reader = parts.store, parts.intents, parts.file_reader
-    reasons = PendingReasons(parts.journal, intents.paths, parts.failures, parts.closer, parts.connectivity)
+    reasons = PendingReasons(parts.store, intents.paths, parts.failures, parts.closer, parts.connectivity, parts.shared)
     drain = Drain(parts.store, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
     entries = Entries(parts.tree, parts.fs.namespace, parts.notifier)
     sole = SoleFiles(store, parts.content, intents.paths)
@@ -91,6 +92,7 @@ def command_groups(
         trash=TrashCommands(store, parts.trash, parts.refresh, parts.file_writer, entries),
         sync=SyncCommands(parts.tree, intents, parts.locator, reader),
         retype=RetypeCommands(store, intents, reader),
+        share=ShareCommands(store, reader, parts.shared, parts.waiters, parts.promoter, reasons),
         dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries, parts.view),
         check=CheckCommands(settings, parts),
         put=PutCommands(parts),

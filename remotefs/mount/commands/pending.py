@@ -6,6 +6,8 @@ yet is closed first, as its last close would do it: then there is an upload to w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import trio
 
 from remotefs.api.budget import Budget
@@ -13,14 +15,14 @@ from remotefs.api.connectivity import Connectivity
 from remotefs.control.messages.base import Draining, DrainResult, Leftover, Report
 from remotefs.data.files.writer import FileWriter
 from remotefs.data.intents.paths import InodePaths
+from remotefs.data.share.contents import SharedContents
 from remotefs.data.writeback.closer import Closer
 from remotefs.data.writeback.drainer import Drainer, Left
 from remotefs.data.writeback.failures import Failures
 from remotefs.errors import NotFound, RemotefsError
 from remotefs.mount.commands.eta import Eta
 from remotefs.mount.commands.lookup import NAMED
-from remotefs.store.journal import Journal
-from remotefs.store.records import ContentState, Inode, Intent
+from remotefs.store.records import ContentState, Inode, Intent, Share, ShareState
 from remotefs.store.store import Store
 
 
@@ -28,9 +30,18 @@ class PendingReasons:
     """Explains why an intent is not carried out yet."""
 
     def __init__(
-        self, journal: Journal, paths: InodePaths, failures: Failures, closer: Closer, connectivity: Connectivity
+        self,
+        store: Store,
+        paths: InodePaths,
+        failures: Failures,
+        closer: Closer,
+        connectivity: Connectivity,
+        shared: SharedContents,
     ) -> None:
-        self._journal = journal
+        self._tree = store.tree
+        self._journal = store.journal
+        self._shares = store.shares
+        self._shared = shared
         self._paths = paths
         self._failures = failures
         self._closer = closer
@@ -39,6 +50,10 @@ class PendingReasons:
     def path(self, intent: Intent) -> str:
         """Return the path of the file that an intent is about, or its id."""
         return self._paths.describe(intent)
+
+    def shown(self, inode: Inode) -> str:
+        """Return the path of a file, for people."""
+        return self._paths.shown(inode)
 
     def failed(self, at_most: int) -> list[Leftover]:
         """Return at most `at_most` changes whose attempt, or the close before it, has failed, the oldest first."""
@@ -51,6 +66,37 @@ class PendingReasons:
         known = self._unclosed(intent) or self._failures.reason(intent)
         reason = known or self._connectivity.statistics().reason or "pending"
         return Leftover(path=self.path(intent), reason=reason)
+
+    def unshared_count(self) -> int:
+        """Return the number of uploads that the shared store does not have yet; 0 where there is none."""
+        return self._shares.waiting_count() if self._shared.is_configured else 0
+
+    def unshared(self, at_most: int, *, failed_only: bool = False) -> list[Leftover]:
+        """Return at most `at_most` of the uploads that the shared store does not have yet, with the reasons."""
+        if not self._shared.is_configured:
+            return []
+        waiting = [share for share in self._shares.waiting(at_most) if share.reason is not None or not failed_only]
+        return [Leftover(path=self._holder(share.file_id), reason=self._why_unshared(share)) for share in waiting]
+
+    def unshared_of(self, inos: Iterable[int]) -> list[Leftover]:
+        """Return those of some inodes that the shared store does not have yet, with the reasons."""
+        if not self._shared.is_configured:
+            return []
+        inodes = filter(None, map(self._tree.find, inos))
+        shares = [(inode, self._shares.find(inode.file_id)) for inode in inodes if inode.file_id]
+        return [
+            Leftover(path=self._paths.shown(inode), reason=self._why_unshared(share))
+            for inode, share in shares
+            if share is not None and share.state == ShareState.WAITING
+        ]
+
+    def _why_unshared(self, share: Share) -> str:
+        trouble = self._shared.connection.trouble if self._shared.connection is not None else None
+        return share.reason or f"not in the shared store yet: {trouble or 'it is on its way'}"
+
+    def _holder(self, file_id: str) -> str:
+        """Return the path of a file that is bound to an id, or the id."""
+        return next((self._paths.shown(inode) for inode in self._tree.holders(file_id)), file_id)
 
     def _unclosed(self, intent: Intent) -> str | None:
         reason = self._closer.reason(intent.ino) if intent.ino is not None else None
@@ -101,7 +147,15 @@ class Drain:
 
         left = await self._drainer.drain(timeout_s, inos, report_left)
         leftovers = [self._reasons.leftover(intent) for intent in left[:NAMED]] + self._not_followed()
-        return DrainResult(left=len(left) + self._renames.count(), leftovers=tuple(leftovers[:NAMED]))
+        count = len(left) + self._renames.count()
+        if inos is None:
+            leftovers += self._reasons.unshared(NAMED)
+            count += self._reasons.unshared_count()
+        else:
+            unshared = self._reasons.unshared_of(inos)
+            leftovers += unshared[:NAMED]
+            count += len(unshared)
+        return DrainResult(left=count, leftovers=tuple(leftovers[:NAMED]))
 
     def _not_followed(self) -> list[Leftover]:
         reason = "it was renamed, and its files have not all followed"

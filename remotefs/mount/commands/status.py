@@ -22,6 +22,7 @@ from remotefs.control.messages.status import (
     PathParams,
     PendingKind,
     Requests,
+    SharedUse,
     Status,
     TaskFailed,
     Uploading,
@@ -123,12 +124,22 @@ class StatusReport:
                 staging_bytes=staged_bytes,
                 pinned_files=content.pinned_files,
             ),
+            shared=self._shared(),
             requests=self._requests(),
             in_memory=self._in_memory(),
             counters=counters_of(parts),
             last_poll_at=listings.polled_s or None,
             last_walk_at=listings.walked_s or None,
         )
+
+    def _shared(self) -> SharedUse | None:
+        connection, shares = self._parts.shared.connection, self._parts.store.shares
+        if connection is None:
+            return None
+        return SharedUse(
+            store=connection.url, trouble=connection.trouble, stored_files=shares.stored_count(),
+            waiting_files=shares.waiting_count(), failed=tuple(self._reasons.unshared(NAMED, failed_only=True)),
+        )  # fmt: skip
 
     def _kinds(self) -> tuple[PendingKind, ...]:
         journal, kinds = self._parts.journal, []

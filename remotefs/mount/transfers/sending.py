@@ -29,7 +29,7 @@ class Sending:
     def __init__(self, parts: Components) -> None:
         self._parts = parts
         self._reasons = PendingReasons(
-            parts.journal, parts.intents.paths, parts.failures, parts.closer, parts.connectivity
+            parts.store, parts.intents.paths, parts.failures, parts.closer, parts.connectivity, parts.shared
         )
 
     async def wait(self, inos: Sequence[int], stall_s: float, report: Report) -> list[SentFile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import subprocess
@@ -26,6 +27,7 @@ from remotefs.data.content.store import ContentStore
 from remotefs.errors import CorruptionError, NotReadable, OutOfSpace, StateUnusable
 from remotefs.store.disk import Disk
 from remotefs.store.durability import Durability
+from tests.failing import failing
 
 CHUNK = 4096
 MIB = 1 << 20
@@ -69,6 +71,29 @@ def store(tmp_path: Path) -> Iterator[ContentStore]:
     made = make_store(tmp_path)
     yield made
     made.close()
+
+
+def test_a_file_that_cannot_be_closed_as_it_should_fails_nobody(
+    store: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It falls out of the open files while another one is read."""
+    with failing(monkeypatch, "utime", errno.EIO):
+        for number in range(400):
+            store.put(f"file_{number}", 3, 0, b"abc")
+        assert [store.read(f"file_{number}", 0, 3) for number in range(400)] == [b"abc"] * 400
+
+
+def test_what_could_not_be_looked_for_is_not_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There were no descriptors for a moment when the folder was read for the first time."""
+    before = make_store(tmp_path)
+    before.put("file_a", 3, 0, b"abc")
+    before.close()
+    store = make_store(tmp_path)
+    with failing(monkeypatch, "scandir", errno.EMFILE), pytest.raises(StateUnusable, match="Too many open files"):
+        store.has_all("file_a")
+    assert store.has_all("file_a")
+    assert store.read("file_a", 0, 3) == b"abc"
+    store.close()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from remotefs.errors import OutOfSpace, StateUnusable
+from remotefs.errors import LocalError, OutOfSpace, StateUnusable
 from remotefs.mount.check.inspection import check_state
 from remotefs.vfs.attributes import AttributeChange
 from tests.failing import failing, unreadable_rows
@@ -98,6 +98,22 @@ async def test_a_sync_that_was_not_tried_has_not_failed(host: Host, monkeypatch:
     await host.fs.files.fsync(handle.fh)
     await host.close(handle)
     await goes_up(host, _OLD)
+
+
+async def test_bytes_that_have_moved_are_read_though_a_sync_failed_after_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A staged file has become content, and the name of that is not on the disk for good yet."""
+    await host.walk()
+    await host.write("a", _OLD)
+    place = staged(host, "a")
+    with failing(monkeypatch, "fsync", errno.ENOSPC, when=lambda _: not place.exists()), pytest.raises(LocalError):
+        await host.confirm("a", "file_a")
+    assert await host.read("a") == _OLD
+    host.kill_copy("after")
+    async with running(host.state_dir.parent, host.server, state="after") as after:
+        assert await after.read("a") == _OLD
+        assert await check_state(after.parts) == []
 
 
 def staging(host: Host) -> list[str]:

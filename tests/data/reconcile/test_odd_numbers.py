@@ -59,7 +59,9 @@ async def _look_at_everything(host: Host) -> None:
                 assert type(error).__name__ == "NoAttribute"  # noqa: PT017 - as above
     host.fs.attributes.statfs()
     parts = host.parts
-    reasons = PendingReasons(parts.journal, parts.intents.paths, parts.failures, parts.closer, parts.connectivity)
+    reasons = PendingReasons(
+        parts.store, parts.intents.paths, parts.failures, parts.closer, parts.connectivity, parts.shared
+    )
     await StatusReport(settings(host.state_dir, host.server.url), host.parts, reasons).now(draining=False)
 
 

@@ -37,7 +37,9 @@ def fill(host: Host) -> list[int]:
 
 def status(host: Host) -> StatusReport:
     parts = host.parts
-    reasons = PendingReasons(parts.journal, parts.intents.paths, parts.failures, parts.closer, parts.connectivity)
+    reasons = PendingReasons(
+        parts.store, parts.intents.paths, parts.failures, parts.closer, parts.connectivity, parts.shared
+    )
     return StatusReport(settings(host.state_dir, host.server.url), parts, reasons)
 
 
@@ -51,7 +53,9 @@ async def _drain_some(host: Host, inos: list[int]) -> None:
 
 async def _drain_command(host: Host, _: list[int]) -> None:
     parts, told = host.parts, []
-    reasons = PendingReasons(parts.journal, parts.intents.paths, parts.failures, parts.closer, parts.connectivity)
+    reasons = PendingReasons(
+        parts.store, parts.intents.paths, parts.failures, parts.closer, parts.connectivity, parts.shared
+    )
     drain = Drain(parts.store, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
     result = await drain.run(3.0, told.append)
     assert (result.left, told[0].left) == (parts.journal.count(), parts.journal.count())

@@ -1,0 +1,200 @@
+"""Modes, owners, times, attributes, folders, links and nodes are the same on all machines (X3, X4)."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+import trio
+
+from remotefs.store.records import Inode
+from remotefs.vfs.attributes import AttributeChange
+from tests.data.share.test_uploads import machine, plug, unplug
+from tests.faults import FaultyServer
+from tests.parts import Host, running
+
+Server = FaultyServer
+Clock = trio.abc.Clock
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The folder that all machines have mounted."""
+    folder = tmp_path / "nas"
+    folder.mkdir()
+    return folder
+
+
+async def exchanged(*hosts: Host) -> None:
+    """Whatever was done is with every machine."""
+    for host in hosts:
+        await host.settled()
+        await host.until(lambda host=host: not host.parts.shared.is_any_awaited())  # type: ignore[misc] - bound at once
+    # A removal counts after two complete listings (S4).
+    for _ in range(3):
+        await trio.sleep(30.0)
+        for host in hosts:
+            await host.walk()
+    await trio.sleep(30.0)
+
+
+def tree(host: Host) -> dict[str, tuple[object, ...]]:
+    """All that a user sees of the tree, without the bytes of files."""
+    found: dict[str, tuple[object, ...]] = {}
+    for entry in host.parts.tree.beneath(1):
+        inode = host.parts.tree.get(entry.ino)
+        for path in host.parts.tree.paths_of(entry.ino):
+            found[path] = (*_attributes(inode), host.parts.store.xattrs.of(entry.ino))
+    return found
+
+
+def _attributes(inode: Inode) -> tuple[object, ...]:
+    if inode.implied:
+        # Only what lies in it keeps it: no machine says anything of the folder itself.
+        return (inode.mode,)
+    links = 0 if inode.is_dir else inode.nlink
+    return inode.mode, inode.uid, inode.gid, inode.mtime_ns, inode.size, inode.target, inode.rdev, links
+
+
+async def chattr(host: Host, path: str, **changes: int) -> None:
+    """chmod(2), chown(2), utimensat(2)."""
+    await host.fs.attributes.setattr(host.stat(path).ino, AttributeChange(**changes), None)
+
+
+async def furnish(host: Host) -> None:
+    """A tree with everything in it."""
+    for path in ("d", "d/empty", "d/deep", "d/deep/er"):
+        host.mkdir(path)
+    for path in ("top", "d/a", "d/deep/er/b"):
+        await host.write(path, f"bytes of {path}".encode())
+    host.fs.namespace.symlink(host.stat("d").ino, b"link", b"../top", host.user)
+    host.fs.namespace.mknod(host.stat("d").ino, b"pipe", stat.S_IFIFO | 0o640, 0, host.user)
+    host.link("d/a", "d/deep/hard")
+    host.fs.xattrs.setxattr(host.stat("d/a").ino, b"user.colour", b"blue")
+    host.fs.xattrs.setxattr(host.stat("d/empty").ino, b"user.note", b"keep")
+    await chattr(host, "d/a", mode=0o600, uid=1234, gid=99, mtime_ns=1_500_000_000_123_456_789)
+    for path in ("d/deep/er", "d/deep", "d/empty", "d"):
+        await chattr(host, path, mode=0o750, mtime_ns=1_400_000_000_000_000_000 + len(path))
+
+
+async def test_a_whole_tree_is_the_same_on_another_machine(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await furnish(one)
+        await exchanged(one, two)
+        assert tree(two) == tree(one)
+        assert set(tree(one)) == {
+            "d", "d/a", "d/deep", "d/deep/er", "d/deep/er/b", "d/deep/hard", "d/empty", "d/link", "d/pipe", "top",
+        }  # fmt: skip
+        assert await two.read("d/deep/hard") == b"bytes of d/a"
+
+
+async def test_a_new_machine_gets_it_all_after_the_first_is_lost(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await exchanged(one)
+        wanted = tree(one)
+    async with machine(tmp_path, server, folder, "new") as new:
+        await exchanged(new)
+        assert tree(new) == wanted
+        # It has nothing to add to what it was told.
+        assert new.parts.meta.facts.shared_sequence == 0
+
+
+@pytest.mark.long
+async def test_changes_and_removals_follow(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await furnish(one)
+        await exchanged(one, two)
+        await chattr(two, "top", mode=0o444)
+        two.fs.xattrs.removexattr(two.stat("d/a").ino, b"user.colour")
+        two.unlink("d/link")
+        two.fs.namespace.rmdir(two.stat("d").ino, b"empty")
+        two.rename("d/pipe", "tube")
+        await exchanged(two, one)
+        assert tree(one) == tree(two)
+        assert stat.S_IMODE(one.stat("top").mode) == 0o444
+        assert {"d/link", "d/empty", "d/pipe"}.isdisjoint(tree(one))
+        assert "tube" in tree(one)
+
+
+async def test_a_renamed_folder_is_renamed_everywhere(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await furnish(one)
+        await exchanged(one, two)
+        one.rename("d", "moved")
+        await exchanged(one, two)
+        assert tree(two) == tree(one)
+        assert not any(path == "d" or path.startswith("d/") for path in tree(two))
+        assert await two.read("moved/deep/er/b") == b"bytes of d/deep/er/b"
+
+
+async def test_the_later_change_of_one_file_wins_on_both(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await one.write("a", b"bytes")
+        await exchanged(one, two)
+        await chattr(one, "a", mode=0o600)
+        await trio.sleep(0.2)
+        await chattr(two, "a", mode=0o640)
+        await exchanged(one, two)
+        assert tree(one) == tree(two)
+
+
+@pytest.mark.long
+async def test_changes_without_the_store_arrive_once_it_is_back(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await one.write("a", b"bytes")
+        await exchanged(one, two)
+        unplug(folder)
+        await chattr(one, "a", mode=0o600)
+        one.mkdir("new")
+        await trio.sleep(100.0)
+        plug(folder)
+        await one.until(lambda: one.parts.shared.is_up)
+        await exchanged(one, two)
+        assert tree(two) == tree(one)
+        assert stat.S_IMODE(two.stat("a").mode) == 0o600
+
+
+async def test_a_copied_state_folder_takes_a_writer_id_of_its_own(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await exchanged(one)
+        one.kill_copy("copy")
+        async with machine(tmp_path, server, folder, "copy") as copy:
+            one.mkdir("of one")
+            await exchanged(one)
+            copy.mkdir("of the copy")
+            await exchanged(copy, one)
+            assert tree(copy) == tree(one)
+            assert {"of one", "of the copy"} <= set(tree(one))
+            assert copy.parts.meta.facts.shared_writer != one.parts.meta.facts.shared_writer
+
+
+@pytest.mark.long
+async def test_a_mount_without_the_store_in_between_is_made_up_for(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", b"bytes")
+        await exchanged(one)
+    async with running(tmp_path, server, state="one") as one:
+        await chattr(one, "a", mode=0o600)
+        one.mkdir("alone")
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await exchanged(one, two)
+        assert tree(two) == tree(one)
+        assert stat.S_IMODE(two.stat("a").mode) == 0o600
+        assert "alone" in tree(two)
