@@ -139,13 +139,14 @@ class SharedLog:
         """Return at most `limit` rows of paths that the tree does not show yet, by ascending key above `after`."""
         return self._rows("applied = 0 AND key >= 'e/' AND key < 'e0' AND key > ? ORDER BY key LIMIT ?", after, limit)
 
-    def unapplied_files(self, limit: int) -> list[SharedRow]:
-        """Return at most `limit` rows of files that the tree shows, and not yet as the map says."""
+    def unapplied_files(self, limit: int, *, after: str = "") -> list[SharedRow]:
+        """Return at most `limit` rows of files that the tree shows, and not yet as the map says; as above, by key."""
         return self._rows(
-            "applied = 0 AND key >= 'f/' AND key < 'f0' AND EXISTS "
-            "(SELECT 1 FROM remote WHERE file_id = substr(key, 3) AND ino IS NOT NULL AND tombstoned = 0) LIMIT ?",
-            limit,
-        )
+            "applied = 0 AND key >= 'f/' AND key < 'f0' AND key > ? AND EXISTS "
+            "(SELECT 1 FROM remote WHERE file_id = substr(key, 3) AND ino IS NOT NULL AND tombstoned = 0) "
+            "ORDER BY key LIMIT ?",
+            after, limit,
+        )  # fmt: skip
 
     def of_writer(self, writer: str) -> list[SharedRow]:
         """Return the rows of a writer that hold, by ascending key."""

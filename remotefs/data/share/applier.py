@@ -42,23 +42,19 @@ class Applier:
 
     async def apply(self) -> None:
         """Apply what can be applied now; of files those that the tree shows."""
-        after = ""
-        # By ascending key: a folder comes before what lies in it.
-        while rows := self._shared_log.unapplied_entries(_A_TURN, after=after):
-            self._apply_all(rows)
-            after = rows[-1].key
-            await trio.lowlevel.checkpoint()
-        while rows := self._shared_log.unapplied_files(_A_TURN):
-            if not self._apply_all(rows):
-                return
-            await trio.lowlevel.checkpoint()
+        for unapplied in (self._shared_log.unapplied_entries, self._shared_log.unapplied_files):
+            after = ""
+            # By ascending key: a folder comes before what lies in it. What cannot be applied yet is passed over.
+            while rows := unapplied(_A_TURN, after=after):
+                self._apply_all(rows)
+                after = rows[-1].key
+                await trio.lowlevel.checkpoint()
 
-    def _apply_all(self, rows: Iterable[SharedRow]) -> int:
-        """Apply records in one transaction; return how many of them count as applied now."""
+    def _apply_all(self, rows: Iterable[SharedRow]) -> None:
+        """Apply records in one transaction."""
         with self._db.transaction(), self._shared_log.quietly():
             done = [row.key for row in rows if self._apply(row.key, record_of(row))]
             self._shared_log.applied(done)
-        return len(done)
 
     def _apply(self, key: str, record: Record) -> bool:
         """Apply a record; return whether it counts as applied, else it is tried again."""
@@ -76,20 +72,23 @@ class Applier:
         inode = self._tree.find(remote.ino) if remote is not None and remote.ino is not None else None
         if remote is None or inode is None:
             return False
-        if inode.state == ContentState.CLEAN and not self._shared_log.is_dirty(inode.ino):
-            self._take_paths(inode, remote, record)
-            self._take_attributes(inode, record)
-        return True
+        if inode.state != ContentState.CLEAN or self._shared_log.is_dirty(inode.ino):
+            return True
+        self._take_attributes(inode, record)
+        return self._take_paths(inode, remote, record)
 
-    def _take_paths(self, inode: Inode, remote: Remote, record: FileRecord) -> None:
-        """Give a file the names that a record says, as far as they are free; it keeps at least one."""
+    def _take_paths(self, inode: Inode, remote: Remote, record: FileRecord) -> bool:
+        """Give a file the names that a record says, as far as they are free; it keeps at least one.
+
+        Return whether it has all of them: another file may have a name until the service forgets it.
+        """
         plain = names.decode(remote.filename)
         wanted = list(record.paths) or ([plain] if plain else [])
         present = self._tree.paths_of(inode.ino)
         if not wanted or set(wanted) == set(present) or (not record.paths and inode.conflict_id is not None):
-            return
+            return True
         if self._journal.of_inode(inode.ino) is not None:
-            return  # its upload under another name is under way, and decides
+            return False  # its upload under another name is under way, and decides
         for path in wanted:
             if path not in present:
                 self._add_path(inode.ino, path)
@@ -98,6 +97,7 @@ class Applier:
                 self._tree.unlink(parent, name, now_ns=time.time_ns())
                 self._invalidate(parent, name)
                 self._remove_if_implied(parent)
+        return set(wanted) == set(self._tree.paths_of(inode.ino))
 
     def _add_path(self, ino: int, path: str) -> None:
         folder, _, name = path.rpartition("/")

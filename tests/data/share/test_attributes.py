@@ -135,6 +135,22 @@ async def test_a_renamed_folder_is_renamed_everywhere(
         assert await two.read("moved/deep/er/b") == b"bytes of d/deep/er/b"
 
 
+async def test_a_name_that_is_taken_for_a_while_is_given_later(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    """A file with two names goes up again, for one of them changed; the old file has the other until it is gone."""
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        one.mkdir("d")
+        await one.write("d/first", b"bytes")
+        one.link("d/first", "second")
+        await exchanged(one, two)
+        one.rename("d", "moved")
+        await exchanged(one, two)
+        assert one.remote_names() == ["moved／first"]
+        assert tree(two) == tree(one)
+        assert two.stat("second").ino == two.stat("moved/first").ino
+
+
 async def test_the_later_change_of_one_file_wins_on_both(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
