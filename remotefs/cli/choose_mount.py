@@ -52,6 +52,10 @@ MountOption = Annotated[
     typer.Option("--mount", click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The mount, where there are several."),
 ]
 
+PathArguments = Annotated[
+    list[Path], typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="Files or folders of a mount.")
+]
+
 MountArgument = Annotated[
     Path | None,
     typer.Argument(click_type=IN_A_MOUNT, metavar="MOUNTPOINT", help="The mount, where there are several."),

@@ -67,8 +67,7 @@ async def check_database(database: Database) -> None:
 
 def count_left(parts: Components) -> int:
     """Return the number of changes that the service, or the shared store, does not have yet."""
-    unshared = parts.store.shares.waiting_count() if parts.shared.is_configured else 0
-    return parts.journal.count() + parts.store.renames.count() + unshared
+    return parts.journal.count() + parts.store.renames.count() + parts.shared.missed_count()
 
 
 def names_left(parts: Components, at_most: int) -> list[str]:
@@ -76,8 +75,7 @@ def names_left(parts: Components, at_most: int) -> list[str]:
     paths = parts.intents.paths
     names = [paths.describe(intent) for intent in parts.journal.pending()[:at_most]]
     unshared = parts.store.shares.waiting(at_most - len(names)) if parts.shared.is_configured else []
-    holders = (next(iter(parts.tree.holders(share.file_id)), share.file_id) for share in unshared)
-    return [*names, *(holder if isinstance(holder, str) else paths.shown(holder) for holder in holders)]
+    return [*names, *(paths.of_id(share.file_id) for share in unshared)]
 
 
 async def save_notes(parts: Components) -> None:

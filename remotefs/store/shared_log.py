@@ -148,15 +148,6 @@ class SharedLog:
             after, limit,
         )  # fmt: skip
 
-    def of_writer(self, writer: str) -> list[SharedRow]:
-        """Return the rows of a writer that hold, by ascending key."""
-        return self._rows("writer = ? ORDER BY key", writer)
-
-    def beneath(self, path: str, limit: int, *, after: str = "") -> list[SharedRow]:
-        """Return at most `limit` rows of paths below a folder, by ascending key above `after`."""
-        first = f"e/{path}/"
-        return self._rows("key > ? AND key < ? ORDER BY key LIMIT ?", max(first, after), f"e/{path}0", limit)
-
     def _rows(self, condition: str, *parameters: object) -> list[SharedRow]:
         sql = f"SELECT key, hlc, writer, record, applied FROM shared_record WHERE {condition}"  # noqa: S608 - constant words
         return [SharedRow._make(row) for row in self._db.all(sql, parameters)]

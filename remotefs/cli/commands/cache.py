@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT, MountOption, chosen_mount
+from remotefs.cli.choose_mount import MountOption, PathArguments, chosen_mount
 from remotefs.cli.console import bar_shown, human_size, notify, notify_first, print_table
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.json_output import JsonChoice, JsonLinesChoice, print_object
@@ -31,15 +31,12 @@ from remotefs.control.messages.cache import (
 # Fetching may take any time; the mount reports its progress.
 LONG_S = 7 * 86_400.0
 SHORT_S = 60.0
-_PATHS = Annotated[
-    list[Path], typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="Files or folders of a mount.")
-]
 _YES = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 
 cache = typer.Typer(no_args_is_help=True, help="Show and free the content that is kept on this disk.")
 
 
-def warm(paths: _PATHS, *, as_json: JsonLinesChoice = False) -> None:
+def warm(paths: PathArguments, *, as_json: JsonLinesChoice = False) -> None:
     """Fetch content to this disk, for fast and offline reading.
 
     Prints the files that cannot be fetched, because the service does not give back what was uploaded elsewhere. The
@@ -48,7 +45,7 @@ def warm(paths: _PATHS, *, as_json: JsonLinesChoice = False) -> None:
     _warm(paths, pin=False, as_json=as_json)
 
 
-def pin(paths: _PATHS, *, as_json: JsonLinesChoice = False) -> None:
+def pin(paths: PathArguments, *, as_json: JsonLinesChoice = False) -> None:
     """Fetch content to this disk and keep it there, even when room is needed.
 
     `remotefs unpin` allows it to be evicted again.
@@ -56,7 +53,7 @@ def pin(paths: _PATHS, *, as_json: JsonLinesChoice = False) -> None:
     _warm(paths, pin=True, as_json=as_json)
 
 
-def unpin(paths: _PATHS, *, yes: _YES = False, as_json: JsonLinesChoice = False) -> None:
+def unpin(paths: PathArguments, *, yes: _YES = False, as_json: JsonLinesChoice = False) -> None:
     """Allow content to be evicted when room is needed.
 
     Asks before it unpins files that were uploaded from here: the service does not give them back, so they cannot be

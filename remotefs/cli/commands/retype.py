@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT
+from remotefs.cli.choose_mount import PathArguments
 from remotefs.cli.console import human_size, notify
 from remotefs.cli.json_output import print_object
 from remotefs.control.find import FoundMount, find_mount
@@ -18,9 +17,7 @@ LONG_S = 3600.0
 
 
 def retype(
-    paths: Annotated[
-        list[Path], typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="Files or folders of a mount.")
-    ],
+    paths: PathArguments,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the cost.")] = False,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from remotefs.cli.choose_mount import IN_A_MOUNT
+from remotefs.cli.choose_mount import PathArguments
 from remotefs.cli.console import bar_shown, human_files, human_size, notify, notify_first
 from remotefs.cli.exit_status import EXIT_WORK_LEFT
 from remotefs.cli.json_output import JsonLinesChoice, print_object
@@ -19,9 +18,7 @@ LONG_S = 7 * 86_400.0
 
 
 def share(
-    paths: Annotated[
-        list[Path], typer.Argument(click_type=IN_A_MOUNT, metavar="PATH", help="Files or folders of a mount.")
-    ],
+    paths: PathArguments,
     *,
     as_json: JsonLinesChoice = False,
 ) -> None:

@@ -72,7 +72,7 @@ class ContentIndex:
     def data(self, file_id: str) -> Path:
         """Return where the bytes of an id lie."""
         assert _ID.fullmatch(file_id), "ids are checked where they come in; no other is safe in a path"
-        return self._folder / _folder_of(file_id) / file_id
+        return self._folder / folder_of(file_id) / file_id
 
     def sidecar(self, file_id: str, *, pinned: bool) -> Path:
         """Return where the sums of an id lie."""
@@ -83,7 +83,7 @@ class ContentIndex:
         entry = self._entries.get(file_id)
         if entry is None:
             assert _ID.fullmatch(file_id), "ids are checked where they come in; no other is safe in a path"
-            self._load(_folder_of(file_id))
+            self._load(folder_of(file_id))
             entry = self._entries.get(file_id)
         return entry
 
@@ -178,5 +178,6 @@ class ContentIndex:
             Path(sidecar).unlink()  # a crash came while cached content was made or removed
 
 
-def _folder_of(file_id: str) -> str:
+def folder_of(file_id: str) -> str:
+    """Return the name of the subfolder of an id: one of 256, which share the ids evenly."""
     return hashlib.blake2b(file_id.encode(), digest_size=1).hexdigest()

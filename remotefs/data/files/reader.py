@@ -59,11 +59,11 @@ class FileReader:
 
     async def look_for(self, inode: Inode) -> None:
         """Find out, for a file that is about to be opened, whether the shared store has its bytes (X1)."""
-        remote = self._locator.bound(inode)
-        is_here = self._locator.is_staged(inode) or inode.size == 0 or remote is None
-        if is_here or remote is None or remote.downloadable or self._content.has_all(remote.file_id):
+        if not self._shared.is_configured or self._locator.is_here(inode):
             return
-        await self._shared.find(remote)
+        remote = self._locator.bound(inode)
+        if remote is not None and not remote.downloadable:
+            await self._shared.look_for(remote)
 
     @property
     def has_shared_store(self) -> bool:

@@ -77,6 +77,10 @@ class InodePaths:
         """Return the path of an inode for a message to people, or its number once it has no name."""
         return self.path(inode) or f"inode {inode.ino}"
 
+    def of_id(self, file_id: str) -> str:
+        """Return the path of a file that is bound to an id, for people; without one the id."""
+        return next((self.shown(inode) for inode in self._tree.holders(file_id)), file_id)
+
     def describe(self, intent: Intent) -> str:
         """Return the path of the file that an intent is about, for people; without a path its id or inode number."""
         inode = self._tree.find(intent.ino) if intent.ino is not None else None

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 import trio
 from cachetools import LRUCache
 
+from remotefs.data.content.index import folder_of
 from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.header import header_bytes
 from remotefs.data.share.segments import MOST_UNPACKED_BYTES, segment_name
@@ -71,8 +73,7 @@ class SharedContents:
 
     def key_of(self, file_id: str) -> str:
         """Return the key of an object. Raises ObjectStoreUnreachable while the account is not known yet."""
-        folder = hashlib.blake2b(file_id.encode(), digest_size=1).hexdigest()
-        return f"{account_of(self._meta.facts)}/c/{folder}/{file_id}"
+        return f"{account_of(self._meta.facts)}/c/{folder_of(file_id)}/{file_id}"
 
     # -- which are there
 
@@ -102,6 +103,10 @@ class SharedContents:
         share = self._shares.find(file_id) if self.is_up else None
         return share is not None and share.state == ShareState.WAITING and share.reason is None
 
+    def missed_count(self) -> int:
+        """Return the number of uploads whose bytes are to be in the store and are not yet; 0 without a store."""
+        return self._shares.waiting_count() if self.is_configured else 0
+
     def is_any_awaited(self) -> bool:
         """Return whether any bytes or attributes are on their way into the store, and nothing keeps them from it."""
         is_attribute = self._shared_log.is_any_dirty() and not self.may_only_read
@@ -112,26 +117,20 @@ class SharedContents:
         share = self._shares.find(file_id) if self.is_configured else None
         return share is not None and share.state == ShareState.WAITING
 
-    async def find(self, remote: Remote) -> bool:
-        """Return whether the store has the bytes of a file; of a young one that is missing after a short wait.
+    async def look_for(self, remote: Remote) -> None:
+        """Find out whether the store has the bytes of a file; of a young one that is missing after a short wait.
 
         A store that is out of reach may have them: reading them says what is wrong.
         """
         if self.is_known(remote.file_id) or not self.may_have(remote.file_id):
-            return self.may_have(remote.file_id)
-        try:
-            if await self._ask(remote):
-                return True
-            if self._age_s(remote) < _YOUNG_S:
+            return
+        with suppress(ObjectStoreError):
+            if not await self._ask(remote) and self._age_s(remote) < _YOUNG_S:
                 await trio.sleep(_WAIT_S)
-                return await self._ask(remote)
-        except ObjectStoreError:
-            return True
-        return False
+                await self._ask(remote)
 
     async def _ask(self, remote: Remote) -> bool:
-        connection, key = self._connection, self.key_of(remote.file_id)
-        assert connection is not None
+        connection, key = self._watched(), self.key_of(remote.file_id)
         size = await connection.watch(lambda objects: objects.size_of(key))
         if size == header_bytes(remote.size) + remote.size:
             self.is_there(remote.file_id)
@@ -158,25 +157,20 @@ class SharedContents:
 
     async def put(self, file_id: str, pieces: Callable[[], Iterable[bytes]], size: int) -> None:
         """Put the object of an id, of `size` bytes with its header; see `ObjectStore.put`. Raises ObjectStoreError."""
-        connection, key = self._connection, self.key_of(file_id)
-        assert connection is not None
-
-        async def put(objects: ObjectStore) -> None:
-            await objects.put(key, pieces, size)
-
-        await connection.watch(put)
+        key = self.key_of(file_id)
+        await self._watched().watch(lambda objects: objects.put(key, pieces, size))
         self.is_there(file_id)
 
     # -- the logs of machines
 
     async def create_segment(self, writer: str, sequence: int, data: bytes) -> bool:
         """Put a segment if there is none of that number; return whether there was none. Raises ObjectStoreError."""
-        key = f"{self._logs()}/{writer}/{segment_name(sequence)}"
+        key = self._key_of_segment(writer, sequence)
         return await self._watched().watch(lambda objects: objects.create(key, data))
 
     async def segment(self, writer: str, sequence: int) -> bytes:
         """Return the bytes of a segment. Raises ObjectMissing, ObjectStoreError."""
-        key = f"{self._logs()}/{writer}/{segment_name(sequence)}"
+        key = self._key_of_segment(writer, sequence)
         return await self._watched().watch(lambda objects: objects.get(key, length=MOST_UNPACKED_BYTES))
 
     async def writers(self) -> list[str]:
@@ -194,6 +188,9 @@ class SharedContents:
         async for page in objects.list(folder, after=after):
             return page[0].key.removeprefix(f"{folder}/").partition("/")[0] if page else None
         return None
+
+    def _key_of_segment(self, writer: str, sequence: int) -> str:
+        return f"{self._logs()}/{writer}/{segment_name(sequence)}"
 
     def _logs(self) -> str:
         return f"{account_of(self._meta.facts)}/l"

@@ -159,14 +159,14 @@ class Publisher:
         writer, sequence, earlier = facts.shared_writer, facts.shared_sequence, facts.shared_attempt
         data = encode(Segment(writer=writer, sequence=sequence, is_snapshot=False, records=tuple(records)))
         # Invariant: on the disk before the first byte goes out.
-        self._meta.record(shared_attempt=_signed(checksum(data)), shared_hlc=self._clock.last)
+        self._meta.record(shared_attempt=checksum(data), shared_hlc=self._clock.last)
         await self._db.durable()
         if await self._contents.create_segment(writer, sequence, data):
             return True
         there = await self._contents.segment(writer, sequence)
         if there == data:
             return True
-        self._taken(writer, sequence, there, is_ours=earlier == _signed(checksum(there)))
+        self._taken(writer, sequence, there, is_ours=earlier == checksum(there))
         return False
 
     def _taken(self, writer: str, sequence: int, there: bytes, *, is_ours: bool) -> None:
@@ -199,8 +199,3 @@ class Publisher:
                 self._meta.record(
                     shared_sequence=facts.shared_sequence + 1, shared_attempt=None, shared_hlc=self._clock.last
                 )  # fmt: skip
-
-
-def _signed(number: int) -> int:
-    """Return a number of 64 bits as JSON and SQLite keep it."""
-    return number - (1 << 64) if number >= 1 << 63 else number

@@ -25,11 +25,6 @@ class SharedRecords:
         self._db = database
         self._log = log
 
-    def find(self, key: str) -> Record | None:
-        """Return the record of a key, None where there is none."""
-        row = self._log.find(key)
-        return None if row is None else record_of(row)
-
     def hlc(self, key: str) -> int:
         """Return the time in the stamp of a key's record; 0 where there is none."""
         row = self._log.find(key)

@@ -106,6 +106,8 @@ class Drainer:
 
     async def _shared_followed(self, goal: _Goal | None) -> None:
         """Return once the shared store has what went up, as far as nothing keeps it from that (X2)."""
+        if not self._shared.is_configured:
+            return
         self._shares.hurry()
         self._waiters.notify()
         if goal is None:

@@ -69,14 +69,14 @@ class PendingReasons:
 
     def unshared_count(self) -> int:
         """Return the number of uploads that the shared store does not have yet; 0 where there is none."""
-        return self._shares.waiting_count() if self._shared.is_configured else 0
+        return self._shared.missed_count()
 
     def unshared(self, at_most: int, *, failed_only: bool = False) -> list[Leftover]:
         """Return at most `at_most` of the uploads that the shared store does not have yet, with the reasons."""
         if not self._shared.is_configured:
             return []
         waiting = [share for share in self._shares.waiting(at_most) if share.reason is not None or not failed_only]
-        return [Leftover(path=self._holder(share.file_id), reason=self._why_unshared(share)) for share in waiting]
+        return [Leftover(path=self._paths.of_id(share.file_id), reason=self._why_unshared(share)) for share in waiting]
 
     def unshared_of(self, inos: Iterable[int]) -> list[Leftover]:
         """Return those of some inodes that the shared store does not have yet, with the reasons."""
@@ -93,10 +93,6 @@ class PendingReasons:
     def _why_unshared(self, share: Share) -> str:
         trouble = self._shared.connection.trouble if self._shared.connection is not None else None
         return share.reason or f"not in the shared store yet: {trouble or 'it is on its way'}"
-
-    def _holder(self, file_id: str) -> str:
-        """Return the path of a file that is bound to an id, or the id."""
-        return next((self._paths.shown(inode) for inode in self._tree.holders(file_id)), file_id)
 
     def _unclosed(self, intent: Intent) -> str | None:
         reason = self._closer.reason(intent.ino) if intent.ino is not None else None

@@ -18,14 +18,6 @@ Server = FaultyServer
 Clock = trio.abc.Clock
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder that all machines have mounted."""
-    folder = tmp_path / "nas"
-    folder.mkdir()
-    return folder
-
-
 async def exchanged(*hosts: Host) -> None:
     """Whatever was done is with every machine."""
     for host in hosts:

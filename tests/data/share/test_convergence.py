@@ -24,14 +24,6 @@ _NAMES = ("a", "b", "c")
 _STEPS = 25
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder that all machines have mounted."""
-    folder = tmp_path / "nas"
-    folder.mkdir()
-    return folder
-
-
 class Work:
     """Random calls of programs; what cannot be is an error that nobody minds."""
 

@@ -18,14 +18,6 @@ Server = FaultyServer
 Clock = trio.abc.Clock
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder that all machines have mounted."""
-    folder = tmp_path / "nas"
-    folder.mkdir()
-    return folder
-
-
 class Killer(logging.Handler):
     """Copies the state folder when a step is reached for the nth time, and ends the machine."""
 

@@ -22,14 +22,6 @@ Clock = trio.abc.Clock
 _LARGE = os.urandom(3_000_000)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The folder that all machines have mounted."""
-    folder = tmp_path / "nas"
-    folder.mkdir()
-    return folder
-
-
 @asynccontextmanager
 async def machine(tmp_path: Path, server: Server, folder: Path, name: str, **settings: object) -> AsyncIterator[Host]:
     """A machine of that name with the shared store; it has listed the service."""
