@@ -327,9 +327,11 @@ def _build_data(parts: Components, config: Config) -> None:
     )
     parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
+    placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles)
     if parts.shared.is_configured:
         parts.exchange = build_exchange(
-            parts.store, parts.shared, parts.service_clock, parts.notifier, parts.handles, parts.waiters, config.refresh
+            parts.store, parts.shared, parts.service_clock, placer, parts.notifier, parts.handles, parts.waiters,
+            config.refresh,
         )  # fmt: skip
     elif parts.meta.facts.shared_writer is not None:
         parts.meta.record(shared_gap=True)
@@ -337,7 +339,6 @@ def _build_data(parts: Components, config: Config) -> None:
         parts.store, parts.shared, parts.file_reader, parts.waiters, parts.supervisor,
         workers=config.shared.upload_workers,
     )  # fmt: skip
-    placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles)
     remover = TreeRemover(
         parts.store, parts.intents, parts.content, parts.staging, placer, parts.trash, parts.handles,
         parts.downloader.forget,

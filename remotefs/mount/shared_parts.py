@@ -5,7 +5,8 @@ from __future__ import annotations
 from remotefs.clocks import ServiceClock
 from remotefs.config import RefreshConfig, SharedConfig
 from remotefs.data.kernel import Invalidator, Usage
-from remotefs.data.share.applier import Applier
+from remotefs.data.reconcile.applier import Applier
+from remotefs.data.reconcile.placement import TreePlacer
 from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.exchange import Exchange
@@ -29,6 +30,7 @@ def build_exchange(
     store: Store,
     contents: SharedContents,
     clock: ServiceClock,
+    placer: TreePlacer,
     invalidator: Invalidator,
     usage: Usage,
     waiters: Waiters,
@@ -41,7 +43,8 @@ def build_exchange(
     stamps = HybridClock(clock.now_ns, store.meta.facts.shared_hlc)
     publisher = Publisher(store, contents, records, tree_records, stamps)
     reader = LogReader(store, contents, records, stamps)
-    applier = Applier(store, tree_records, invalidator, usage)
+    applier = Applier(store, tree_records, placer, invalidator, usage)
     return Exchange(
-        store.shared_log, contents, publisher, reader, applier, waiters.notify, wakeup, poll_s=config.poll_in_use_s
+        store.shared_log, contents, publisher, reader, applier.apply, waiters.notify, wakeup,
+        poll_s=config.poll_in_use_s,
     )  # fmt: skip

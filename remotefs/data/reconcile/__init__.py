@@ -11,6 +11,8 @@ kernel about names that changed, files in the trash. Nothing here sends a DELETE
                                 │              ▲ 404
                                 └──► existence_check ◄── viewed_folders, reported_missing
 
+    data/share ──► applier ──► placement      what other machines say of files, folders and links (X3)
+
 One task runs the loop (`Refresh.run`). The first listing of a mount and `remotefs accept-removals` call `Listings`
 from their own tasks; a lock lets one listing run at a time. Whatever looks at many rows does so in batches of some
 milliseconds, each in one transaction; other tasks run between two batches, so what follows is decided again for each

@@ -176,9 +176,7 @@ class TreePlacer:
             if inode is not None and not inode.is_dir:
                 if not self._is_plain(inode):
                     return None
-                assert inode.file_id is not None
-                clash = names.clash_name(name, inode.file_id, self._taken(parent))
-                self._rename_entry(parent, name, clash, inode.ino, conflict_id=inode.file_id)
+                self.make_conflict_copy(parent, name, inode, beside_folder=True)
                 inode = None
             parent = inode.ino if inode is not None else self._make_directory(parent, name, remote).ino
         return parent
@@ -209,9 +207,15 @@ class TreePlacer:
         bound = self._remotes.find(occupant.file_id) if occupant.file_id else None
         if bound is None or not self._is_plain(occupant) or bound.age_key > remote.age_key or occupant.conflict_id:
             return False
-        conflict_copy = names.conflict_name(name, bound.file_id, self._taken(parent))
-        self._rename_entry(parent, name, conflict_copy, occupant.ino, conflict_id=bound.file_id)
+        self.make_conflict_copy(parent, name, occupant, beside_folder=False)
         return True
+
+    def make_conflict_copy(self, parent: int, name: str, inode: Inode, *, beside_folder: bool) -> None:
+        """Give a file the name of a conflict copy, because its own goes to another file, or to a folder (N3, N4)."""
+        assert inode.file_id is not None
+        spell = names.clash_name if beside_folder else names.conflict_name
+        new_name = spell(name, inode.file_id, self._taken(parent))
+        self._rename_entry(parent, name, new_name, inode.ino, conflict_id=inode.file_id)
 
     def _is_plain(self, inode: Inode) -> bool:
         """Return whether the inode is an unchanged remote file under the name that it has at the service."""

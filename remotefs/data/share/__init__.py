@@ -22,8 +22,7 @@ The attributes that the service does not keep travel in logs, one for each machi
     shared_records    the map: of each key the record that holds
     publisher         what changed here goes out
     log_reader        what others wrote comes into the map
-    applier           the tree follows the map
-    exchange          the task that does these three in turn
+    exchange          the task that does these two in turn, and lets the tree follow the map (data/reconcile/applier)
 
 The content of an id never changes, and an object says by its checksums whether it is whole. So nobody has to agree with
 anybody: two machines that put the same id put the same bytes. Absence says nothing before the store has shown its

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
-from remotefs.data.share.applier import Applier
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.log_reader import LogReader
 from remotefs.data.share.publisher import Publisher
@@ -24,7 +23,8 @@ _GATHER_S = 1.0
 class Exchange:
     """Publishes, reads and applies in turn. `on_change` is called when something went out.
 
-    `wakeup` is set when something changed here. The logs of others are read every `poll_s` seconds.
+    `apply` brings the tree in line with the map. `wakeup` is set when something changed here. The logs of others are
+    read every `poll_s` seconds.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Exchange:
         contents: SharedContents,
         publisher: Publisher,
         reader: LogReader,
-        applier: Applier,
+        apply: Callable[[], Awaitable[None]],
         on_change: Callable[[], None],
         wakeup: Wakeup,
         *,
@@ -43,7 +43,7 @@ class Exchange:
         self._contents = contents
         self._publisher = publisher
         self._reader = reader
-        self._applier = applier
+        self._apply = apply
         self._on_change = on_change
         self._wakeup = wakeup
         self._poll_s = poll_s
@@ -65,7 +65,7 @@ class Exchange:
             await self._publish()
         except ObjectStoreError as error:
             _log.info("attributes wait for the shared store: %s", error)
-        await self._applier.apply()
+        await self._apply()
 
     async def _poll(self) -> None:
         if trio.current_time() - self._polled_at >= self._poll_s:

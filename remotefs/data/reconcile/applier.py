@@ -15,6 +15,7 @@ import trio
 
 from remotefs import names
 from remotefs.data.kernel import Invalidator, Usage
+from remotefs.data.reconcile.placement import TreePlacer
 from remotefs.data.share.records import EntryRecord, FileRecord, Record, parse_key
 from remotefs.data.share.shared_records import record_of
 from remotefs.data.share.tree_records import TreeRecords
@@ -29,7 +30,9 @@ _A_TURN = 20
 class Applier:
     """Applies records that the tree does not show yet."""
 
-    def __init__(self, store: Store, tree_records: TreeRecords, invalidator: Invalidator, usage: Usage) -> None:
+    def __init__(
+        self, store: Store, tree_records: TreeRecords, placer: TreePlacer, invalidator: Invalidator, usage: Usage
+    ) -> None:
         self._db = store.database
         self._tree = store.tree
         self._xattrs = store.xattrs
@@ -37,6 +40,7 @@ class Applier:
         self._journal = store.journal
         self._shared_log = store.shared_log
         self._tree_records = tree_records
+        self._placer = placer
         self._invalidator = invalidator
         self._usage = usage
 
@@ -95,8 +99,8 @@ class Applier:
         for parent, name in self._tree.names_of(inode.ino):
             if self._tree.path_of(parent, name) not in wanted and self._tree.get(inode.ino).nlink > 1:
                 self._tree.unlink(parent, name, now_ns=time.time_ns())
-                self._invalidate(parent, name)
-                self._remove_if_implied(parent)
+                self._placer.invalidate(parent, name)
+                self._placer.remove_if_implied(parent)
         return set(wanted) == set(self._tree.paths_of(inode.ino))
 
     def _add_path(self, ino: int, path: str) -> None:
@@ -104,7 +108,7 @@ class Applier:
         parent = self._folder(folder)
         if parent is not None and self._tree.lookup(parent, name) is None:
             self._tree.link(ino, parent, name, now_ns=time.time_ns())
-            self._invalidate(parent, name)
+            self._placer.invalidate(parent, name)
 
     # -- folders, links and nodes
 
@@ -123,7 +127,7 @@ class Applier:
                 parent, name, _mode_of(record), uid=record.uid, gid=record.gid, now_ns=time.time_ns(),
                 rdev=record.rdev, target=record.target,
             )  # fmt: skip
-            self._invalidate(parent, name)
+            self._placer.invalidate(parent, name)
         elif inode.implied:
             self._tree.update(inode.ino, implied=0)
         self._take_attributes(inode, record)
@@ -149,12 +153,7 @@ class Applier:
         is_pending = inode.state != ContentState.CLEAN or self._journal.of_inode(inode.ino) is not None
         if inode.file_id is None or is_pending or inode.conflict_id is not None:
             return False
-        spell = names.clash_name if is_folder else names.conflict_name
-        copy = spell(name, inode.file_id, lambda taken: self._tree.lookup(parent, taken) is not None)
-        self._tree.rename_entry(parent, name, copy)
-        self._tree.update(inode.ino, conflict_id=inode.file_id)
-        self._invalidate(parent, name)
-        self._invalidate(parent, copy)
+        self._placer.make_conflict_copy(parent, name, inode, beside_folder=is_folder)
         return True
 
     def _gone(self, key: str, path: str) -> bool:
@@ -171,23 +170,15 @@ class Applier:
             self._tree.update(inode.ino, implied=1)
             return True
         self._remove(parent.ino, name, inode)
-        self._remove_if_implied(parent.ino)
+        self._placer.remove_if_implied(parent.ino)
         return True
 
     def _remove(self, parent: int, name: str, inode: Inode) -> None:
         now = time.time_ns()
         removed = (self._tree.rmdir if inode.is_dir else self._tree.unlink)(parent, name, now_ns=now)
-        self._invalidate(parent, name)
+        self._placer.invalidate(parent, name)
         if removed.nlink == 0 and not self._usage.is_known(inode.ino):
             self._tree.forget(inode.ino)
-
-    def _remove_if_implied(self, directory: int) -> None:
-        """Remove a folder that only remote names, or what lay in it, kept; then its parent likewise."""
-        inode = self._tree.get(directory)
-        while inode.implied and self._tree.is_empty(inode.ino) and inode.parent is not None and inode.ino != ROOT_INO:
-            [(parent, name)] = self._tree.names_of(inode.ino)
-            self._remove(parent, name, inode)
-            inode = self._tree.get(parent)
 
     def _folder(self, path: str) -> int | None:
         """Return the folder at a path, making what is missing; None if something else is in the way.
@@ -206,7 +197,7 @@ class Applier:
                     inode.ino, name, stat.S_IFDIR | 0o755, uid=inode.uid, gid=inode.gid, now_ns=time.time_ns(),
                     implied=1,
                 )  # fmt: skip
-                self._invalidate(inode.ino, name)
+                self._placer.invalidate(inode.ino, name)
             if not found.is_dir:
                 return None
             inode = found
@@ -233,10 +224,6 @@ class Applier:
         for name, value in wanted.items():
             if present.get(name) != value:
                 self._xattrs.note(ino, name, value)
-
-    def _invalidate(self, parent: int, name: str) -> None:
-        self._invalidator.entry(parent, name)
-        self._invalidator.inode(parent)
 
 
 def _mode_of(record: EntryRecord) -> int:
