@@ -257,6 +257,25 @@ async def test_s2_one_wrong_clock_empties_no_trash(
         assert len(host.parts.trash.entries()) == 1
 
 
+async def test_s2_a_clock_of_the_service_that_comes_back_to_the_truth_empties_no_trash(
+    tmp_path: Path, server: Server, clock: Clock
+) -> None:
+    """It was 400 days behind, and comes back while the machine starts again with a clock that is years ahead."""
+    time = Time(server)
+    async with machine(tmp_path, server, machine=time.machine()) as host:
+        await _trashed(host, server)
+        time.service_wrong_s = -400 * DAY_S
+        await walks(host, 2)
+        time.passed_s += STEP_AFTER_NS / 1e9 + 1.0
+        await walks(host, 2)
+    time.service_wrong_s, time.wall_wrong_s = 0.0, 4_000 * DAY_S
+    async with machine(tmp_path, server, machine=time.machine("started again")) as host:
+        await walks(host, 2)
+        time.passed_s += STEP_AFTER_NS / 1e9 + 1.0
+        await walks(host, 2)
+        assert len(host.parts.trash.entries()) == 1
+
+
 async def test_s2_what_an_older_version_put_there_has_its_days_from_now_on(
     tmp_path: Path, server: Server, clock: Clock
 ) -> None:

@@ -1,13 +1,14 @@
 """The age of the trash: time that has passed as far as every clock agrees (S2).
 
-Time is counted only after an answer of the service, and never faster than the service's clock or the steady clock. So
-a clock that jumps, a wrong clock at the start of the machine, or a mount that reaches no service age nothing.
+Time is counted only after an answer of the service, never faster than the service's clock or the steady clock, and only
+while both tell of one time: what lies between two epochs of the service's clock counts as nothing. So a clock that
+jumps, a wrong clock at the start of the machine, or a mount that reaches no service age nothing.
 """
 
 from __future__ import annotations
 
 from remotefs.clocks import Reading, ServiceClock, SteadyClock
-from remotefs.store.meta import Facts, Meta
+from remotefs.store.meta import Meta
 
 _NS = 1_000_000_000
 # Not after each poll: a commit every few seconds would cost more than it is worth.
@@ -35,12 +36,12 @@ class Timekeeper:
         changes: dict[str, object] = {"steady": self._steady.mark(), "service_clock": self._service.mark()}
         if self._service.is_sure:
             reading = Reading(self._service.now_ns(), now_ns)
-            changes |= {"aged_ns": facts.aged_ns + _passed_ns(facts, reading), "aged_to": reading}
+            passed_ns = _passed_ns(facts.aged_to, reading) if epoch == self._service.epoch else 0
+            changes |= {"aged_ns": facts.aged_ns + passed_ns, "aged_to": reading}
         self._meta.record(**changes)
 
 
-def _passed_ns(facts: Facts, now: Reading) -> int:
-    before = facts.aged_to
+def _passed_ns(before: Reading | None, now: Reading) -> int:
     if before is None:
         return 0
     return max(min(now.service_ns - before.service_ns, now.steady_ns - before.steady_ns), 0)
