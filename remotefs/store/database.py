@@ -235,6 +235,10 @@ class Database:
         """
         await self.durability.wait()
 
+    async def names_durable(self) -> None:
+        """Return once the names of all files that were made so far survive a power cut. Raises StateUnusable."""
+        await self.durability.wait_for_names()
+
     async def run_checkpoints(self, *, every_s: float = 5.0) -> None:
         """Copy the log into the database whenever it has grown to CHECKPOINT_BYTES. Runs until cancelled."""
         while True:

@@ -18,14 +18,16 @@ from remotefs.store.groupsync import GroupSync
 class Durability:
     """Syncs the commits in the log at `log`, and the names of the files that rows refer to.
 
-    A round runs in one thread. It syncs first the folders in which names have changed, then the log. In this order a
-    round that is cut short leaves files without rows, never rows whose files are missing. After a sync that failed
-    every further wait fails (see GroupSync); what could not be opened is synced by the next round.
+    A round syncs first the folders in which names have changed, then the log. In this order a round that is cut short
+    leaves files without rows, never rows whose files are missing. A disk may write the log before it is asked to; so a
+    row that must not be found without its file is committed after `wait_for_names`. After a sync that failed every
+    further wait fails (see GroupSync); what could not be opened is synced by the next round.
     """
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._log_fd: int | None = None
+        self._names = GroupSync(self._sync_names, _refusal)
         self._rounds = GroupSync(self._sync, _refusal)
         # An earlier process may have committed without waiting for the disk, so the first round syncs the log.
         self._has_commits = True
@@ -41,7 +43,12 @@ class Durability:
     def named(self, folder: Path) -> None:
         """Record that a name in `folder` was added or removed. The folder has to exist as long as this object."""
         self._folders.add(folder)
+        self._names.changed()
         self._rounds.changed()
+
+    async def wait_for_names(self) -> None:
+        """Return once every name recorded so far survives a power cut. Raises StateUnusable."""
+        await self._names.wait()
 
     async def wait(self) -> None:
         """Return once every commit and name recorded so far survives a power cut. Raises StateUnusable."""
@@ -54,27 +61,25 @@ class Durability:
             self._log_fd = None
 
     async def _sync(self) -> None:
-        # Changes from here on, while the thread works, belong to the next round.
-        folders, has_commits = self._folders, self._has_commits
-        self._folders, self._has_commits = set(), False
+        # Changes from here on, while the threads work, belong to the next round.
+        has_commits, self._has_commits = self._has_commits, False
         try:
-            await trio.to_thread.run_sync(self._sync_all, folders, self._opened_log() if has_commits else None)
+            await self._names.wait()
+            if has_commits:
+                await trio.to_thread.run_sync(self._sync_log, self._opened_log())
         except BaseException:  # failed, or cancelled before the thread began: the next round has to sync the same
-            self._folders |= folders
             self._has_commits |= has_commits
             raise
 
-    def _sync_all(self, folders: set[Path], log_fd: int | None) -> None:
-        """Sync the folders and then the log, for a thread.
+    async def _sync_names(self) -> None:
+        folders, self._folders = self._folders, set()
+        try:
+            await trio.to_thread.run_sync(_sync_folders, folders)
+        except BaseException:
+            self._folders |= folders
+            raise
 
-        Raises OSError that names the one whose sync failed, LocalError for one that could not be opened.
-        """
-        for folder in sorted(folders):
-            with _opened(folder, os.O_DIRECTORY) as fd:
-                sync_names(fd, folder)
-            crashpoints.reached("names are on the disk", folder.name)
-        if log_fd is None:
-            return
+    def _sync_log(self, log_fd: int) -> None:
         try:
             os.fdatasync(log_fd)
         except OSError as error:
@@ -86,6 +91,17 @@ class Durability:
         if self._log_fd is None:
             self._log_fd = _open(self._log)
         return self._log_fd
+
+
+def _sync_folders(folders: set[Path]) -> None:
+    """Sync folders, for a thread.
+
+    Raises OSError that names the one whose sync failed, LocalError for one that could not be opened.
+    """
+    for folder in sorted(folders):
+        with _opened(folder, os.O_DIRECTORY) as fd:
+            sync_names(fd, folder)
+        crashpoints.reached("names are on the disk", folder.name)
 
 
 def _open(path: Path, flags: int = 0) -> int:

@@ -20,7 +20,7 @@ import os
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -234,7 +234,10 @@ class Boundary:
         if not isinstance(subject, str | bytes | os.PathLike):
             return False
         path = os.fsdecode(subject)
-        return path == str(self.folder) or path.startswith(f"{self.folder}/")
+        return any(path == str(folder) or path.startswith(f"{folder}/") for folder in self._ours())
+
+    def _ours(self) -> Iterable[Path]:
+        return (self.folder,)
 
     # -- the calls of the disk
 

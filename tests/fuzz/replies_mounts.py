@@ -17,7 +17,7 @@ from remotefs.server.queries import ListQuery
 from tests.faults import Action, Call, FaultyServer
 from tests.fuzz import replies_wire as wire
 from tests.fuzz.replies import systematic
-from tests.mount.support import PATIENCE_S, Mounted, eventually, stored
+from tests.mount.support import PATIENCE_S, Mounted, content_of, eventually, stored
 
 CASES = 200
 # Ways to answer that take their time, or fill the line for as long as somebody reads.
@@ -171,7 +171,7 @@ def _newest(server: FaultyServer, folder: str) -> dict[str, bytes]:
         records = server.store.list(ListQuery(limit=1000)).records
         prefix = f"{folder}\uff0f"
         newest = {r.filename.removeprefix(prefix): r for r in reversed(records) if r.filename.startswith(prefix)}
-        return {name: Path(server.store._blobs.open(record.id)).read_bytes() for name, record in newest.items()}
+        return {name: content_of(server, record.id) for name, record in newest.items()}
 
 
 def _read_again(path: Path) -> bytes | OSError:

@@ -50,6 +50,7 @@ def test_every_oddity_is_a_case() -> None:
 
 
 @pytest.mark.mount
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("cases", sample(1, replies_mounts.CASES))
 def test_odd_replies_to_a_real_mount_harm_nothing(tmp_path: Path, cases: int) -> None:
     with faulty_server(tmp_path / "server", uploads_downloadable=False) as server:

@@ -206,7 +206,7 @@ def stored(server: FaultyServer, folder: str = "") -> dict[str, bytes]:
     records = [r for r in server.store.list(ListQuery(limit=1000)).records if r.filename.startswith(prefix)]
     names = [record.filename.removeprefix(prefix).replace("\uff0f", "/") for record in records]
     assert len(set(names)) == len(names), names
-    return {name: _content(server, record.id) for name, record in zip(names, records, strict=True)}
+    return {name: content_of(server, record.id) for name, record in zip(names, records, strict=True)}
 
 
 def ids(server: FaultyServer) -> dict[str, str]:
@@ -219,7 +219,7 @@ def ops(server: FaultyServer, since: int = 0) -> list[str]:
     return [request.op for request in server.script.requests()[since:] if request.op != "list"]
 
 
-def _content(server: FaultyServer, file_id: str) -> bytes:
+def content_of(server: FaultyServer, file_id: str) -> bytes:
     # Not by a download: a faithful server refuses that of what was uploaded.
     with open(server.store._blobs.open(file_id), "rb") as file:
         return file.read()

@@ -14,7 +14,7 @@ import os
 import random
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -268,10 +268,11 @@ def _labels(path: str) -> dict[str, bytes]:
 
 
 class Ailing(Boundary):
-    """The calls of the product about the disks below a folder, of which one is to fail."""
+    """The calls of the product about the disks of machines below a folder, of which one is to fail; not the service's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disks: Callable[[], Iterable[Path]]) -> None:
         super().__init__(folder)
+        self._disks = disks
         self._left = 0
         self._wish = ""
 
@@ -286,6 +287,9 @@ class Ailing(Boundary):
 
     def _is_ours(self, subject: object) -> bool:
         return not _is_own_work.get() and super()._is_ours(subject)
+
+    def _ours(self) -> Iterable[Path]:
+        return self._disks()
 
     def trouble(self, kind: str) -> str | None:
         """Return what goes wrong with a call."""

@@ -38,6 +38,10 @@ LIVES = {
     "an upload is on record before it goes out": Life(
         1, (User(0, (*_saved("a"), ("sleep", 20.0))),), ((1.0, "crash", 0, "points", 9, "nothing", 0.0),), durability="local"
     ),
+    "a power cut in the middle of a close leaves no row without its bytes": Life(
+        1, (User(0, (("open", 0, "a", "trunc"), ("write", 0, 0, 700, 1), ("sleep", 5.0), ("close", 0), ("sleep", 20.0))),),
+        ((2.0, "crash", 0, "points", 5, "bytes", 0.0),), durability="local",
+    ),
     "a file that is renamed to stay here is not sent": Life(1, (User(0, _HIDDEN),), durability="local"),
     "a clock that is set back puts nothing to sleep": Life(
         1, (User(0, (("open", 0, "a", "trunc"), ("close", 0))),), ((1.0, "wall", -90_000.0),)

@@ -100,7 +100,8 @@ class World(trio.abc.Instrument):
 
     def tell(self, what: str) -> None:
         """Add a line to what is told."""
-        line = f"{self.chance.clock.now_s:10.3f}  {what}"
+        # The folder has another name in each run, and the digest has to be the same.
+        line = f"{self.chance.clock.now_s:10.3f}  {what.replace(f'{self.folder}/', '')}"
         self.outcome.told.append(line)
         self._sum.update(line.encode())
 
@@ -129,7 +130,9 @@ class World(trio.abc.Instrument):
                 patch = cleanup.enter_context(pytest.MonkeyPatch.context())
                 patch.setattr(database, "CHECKPOINT_BYTES", _CHECKPOINT_BYTES)
                 patch.setattr(database, "LOG_LIMIT_BYTES", 2 * _CHECKPOINT_BYTES)
-                self.ailing = cleanup.enter_context(Ailing(self.folder))
+                self.ailing = cleanup.enter_context(
+                    Ailing(self.folder, lambda: [disk.root for disk in self.platter.disks])
+                )
                 # Outside of what fails, so that it sees which syncs did.
                 self.platter = Platter(self.chance.clock.wall_ns, cleanup.enter_context(pytest.MonkeyPatch.context()))
                 cleanup.enter_context(Points(self._reached))

@@ -102,6 +102,8 @@ class FileWriter:
                     self._planner.schedule(self._save(ino, ContentLifecycle.of(self._tree.get(ino)).as_before()))
                 self._freezer.calm(ino)
                 return False
+            # A disk may keep the row although nobody asked it to. Without its staged file it would count as damaged.
+            await self._db.names_durable()
             self._planner.closed(ino)
             return True
 
