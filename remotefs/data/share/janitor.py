@@ -28,13 +28,14 @@ from remotefs.data.share.janitor_rules import (
     HOUR_NS,
     Standing,
     doubt,
+    doubt_for_a_person,
     is_old,
     most_at_once,
     next_due_ns,
     ripe,
 )
 from remotefs.data.share.last_look import LastLook
-from remotefs.errors import ObjectStoreDenied, ObjectStoreError, RefusedError, RemotefsError, TransportError
+from remotefs.errors import ObjectStoreDenied, RemotefsError
 from remotefs.objects.backend import ObjectEntry
 from remotefs.store.orphans import Ripe
 from remotefs.store.store import Store
@@ -133,7 +134,7 @@ class Janitor:
             await self._clean(accepted=False)
         except ObjectStoreDenied as error:
             self._note_denied(error)
-        except (NotNow, ObjectStoreError, RefusedError, TransportError) as error:
+        except RemotefsError as error:
             _log.info("objects of files that are gone stay in the shared store for now: %s", error)
             next_ns = now_ns + HOUR_NS
         self._meta.record(janitor_due_ns=next_ns)
@@ -141,14 +142,16 @@ class Janitor:
     async def accept(self) -> int:
         """Delete what was too much at once, because a person has looked (S1); return how many objects went.
 
-        Raises NotNow, ObjectStoreError, RefusedError, TransportError.
+        Raises NotNow, ObjectStoreError, RefusedError, TransportError, AccountError.
         """
         return await self._clean(accepted=True) if self._meta.facts.objects_held else 0
 
     def statistics(self) -> JanitorStatistics:
         """Return the figures of now."""
-        held = self._meta.facts.objects_held
-        return JanitorStatistics(*self._orphans.noted(), held, self._denied)
+        facts = self._meta.facts
+        return JanitorStatistics(
+            *self._orphans.noted(), facts.objects_held, doubt_for_a_person(facts) or self._denied
+        )  # fmt: skip
 
     # -- what must hold
 
@@ -171,7 +174,7 @@ class Janitor:
     async def _clean(self, *, accepted: bool) -> int:
         """Look through the objects and delete those that are ripe; return how many went.
 
-        Raises NotNow, ObjectStoreError, RefusedError, TransportError.
+        Raises NotNow, ObjectStoreError, RefusedError, TransportError, AccountError.
         """
         async with self._at_work:
             account = self._contents.account
@@ -270,7 +273,7 @@ class Janitor:
         return deleted
 
     async def _look_again(self, file_ids: Sequence[str]) -> None:
-        """Return if the service has none of some files. Raises NotNow, RefusedError, TransportError."""
+        """Return if the service has none of some files. Raises NotNow, RefusedError, TransportError, AccountError."""
         there = await self._connectivity.watch(lambda: self._last_look.still_there(file_ids))
         if there is None:
             raise NotNow("an answer of the service lacked a file that it has")

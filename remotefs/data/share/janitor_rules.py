@@ -42,12 +42,19 @@ def doubt(standing: Standing) -> str | None:
         return "the service does not answer, or for another account"
     if facts.removals_held or facts.expiries_held:
         return "files are held back until `remotefs accept-removals`"
-    if facts.all_missing and facts.workspace is None:
-        return "a listing lacked every known file: if that was right, run `remotefs accept-removals`"
+    if (reason := doubt_for_a_person(facts)) is not None:
+        return reason
     if not standing.is_clock_sure:
         return "the clock of the service and that of this machine do not agree"
     if standing.listings is None:
         return "this run has not listed all files twice yet"
+    return None
+
+
+def doubt_for_a_person(facts: Facts) -> str | None:
+    """Return the doubt that only a person can end, by `remotefs accept-removals`; None if there is none."""
+    if facts.all_missing and facts.workspace is None:
+        return "a listing lacked every known file: if that was right, run `remotefs accept-removals`"
     return None
 
 
@@ -63,7 +70,8 @@ def ripe(facts: Facts, listings: LastTwo, keep_ns: int, run: int) -> Ripe:
     Where no reply names the workspace, other workspaces of the organization share this part of the store; so only the
     objects of files that this machine knew may go.
     """
-    until_ns = min(listings.last_ns - keep_ns, listings.before_ns)
+    # Counted time stands still between two counts: a listing of the same time may have begun before the note.
+    until_ns = min(listings.last_ns - keep_ns, listings.before_ns - 1)
     return Ripe(until_ns, run, only_witnessed=facts.workspace is None)
 
 
