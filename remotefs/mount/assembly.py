@@ -74,8 +74,10 @@ from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.data.reconcile.tree_removal import TreeRemover
 from remotefs.data.reconcile.undeleted import Undeleted
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
+from remotefs.data.share.complete_listings import CompleteListings
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.exchange import Exchange
+from remotefs.data.share.janitor import Janitor
 from remotefs.data.share.source import SharedSource
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.close_wait import CloseWait
@@ -106,7 +108,7 @@ from remotefs.fuse.requests import Requests
 from remotefs.mount.access_log import AccessLog
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
-from remotefs.mount.shared_parts import build_exchange, shared_contents
+from remotefs.mount.shared_parts import build_exchange, build_janitor, shared_contents
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.disk import Disk
@@ -187,6 +189,8 @@ class Components:
     sharer: Sharer
     # Only where there is a shared store.
     exchange: Exchange
+    janitor: Janitor | None
+    complete_listings: CompleteListings
     close_wait: CloseWait
     drainer: Drainer
     writeback: Writeback
@@ -265,8 +269,10 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
     parts.waiters = Waiters(parts.journal, parts.wakeup)
     parts.shared = shared_contents(store, config.shared, parts.service_clock, parts.waiters)
+    parts.complete_listings = CompleteListings(database, store.orphans)
     _build_service(parts, settings)
     _build_data(parts, config)
+    parts.janitor = _build_janitor(parts, settings) if parts.shared.is_configured else None
     parts.fs = _build_fs(parts, config, settings)
     return parts
 
@@ -356,7 +362,7 @@ def _build_data(parts: Components, config: Config) -> None:
     lister = ListingRoom(parts.client, parts.disk, parts.store.remotes.known_count)
     parts.listings = Listings(
         parts.store, lister, merger, vanished, poll_schedule, config.refresh, parts.service_clock,
-        parts.timekeeper,
+        parts.timekeeper, parts.complete_listings,
     )  # fmt: skip
     parts.refresh = Refresh(
         parts.listings, parts.connectivity, config.refresh, poll_schedule, existence_check, parts.reported_missing,
@@ -367,6 +373,13 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.recovery = Recovery(
         parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash,
         parts.last_run,
+    )  # fmt: skip
+
+
+def _build_janitor(parts: Components, settings: MountSettings) -> Janitor:
+    return build_janitor(
+        parts.store, parts.shared, parts.complete_listings, parts.client, parts.connectivity, parts.service_clock,
+        parts.timekeeper, settings.config, is_reader=settings.options.read_only,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from remotefs import __version__
-from remotefs.control.messages.status import Counters, Status, Timing
+from remotefs.control.messages.status import Counters, SharedUse, Status, Timing
 from remotefs.store.records import IntentKind
 
 _PREFIX = "remotefs_"
@@ -85,6 +85,12 @@ def _local(status: Status) -> Iterator[Metric]:
     yield _gauge("pinned_files", "Files whose bytes exist only on this disk.", content.pinned_files)
     yield _gauge("trash_files", "Files in the local trash.", status.trashed)
     yield _gauge("trash_bytes", "Bytes in the local trash.", status.trashed_bytes)
+    shared = status.shared or SharedUse(store="")
+    text = "Objects in the shared store whose files are gone."
+    yield _gauge("shared_orphans", text, shared.orphans)
+    yield _gauge("shared_orphan_bytes", "The bytes of these objects.", shared.orphan_bytes)
+    text = "Objects whose files are gone, and that wait for `remotefs accept-removals`."
+    yield _gauge("held_shared_orphans", text, shared.orphans_held)
     counters = status.counters
     reads = {"hit": counters.cache_hits, "miss": counters.cache_misses}
     text = "Reads that this disk answered, and those that needed the service."

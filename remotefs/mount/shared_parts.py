@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import random
+
+from remotefs.api.connectivity import Connectivity
+from remotefs.api.protocols import IdLister
 from remotefs.clocks import ServiceClock
-from remotefs.config import RefreshConfig, SharedConfig
+from remotefs.config import Config, RefreshConfig, SharedConfig
 from remotefs.data.kernel import Invalidator, Usage
 from remotefs.data.reconcile.applier import Applier
 from remotefs.data.reconcile.placement import TreePlacer
+from remotefs.data.share.complete_listings import CompleteListings
 from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.exchange import Exchange
+from remotefs.data.share.janitor import Age, Janitor
+from remotefs.data.share.last_look import LastLook
 from remotefs.data.share.log_reader import LogReader
 from remotefs.data.share.publisher import Publisher
 from remotefs.data.share.shared_records import SharedRecords
@@ -47,4 +54,25 @@ def build_exchange(
     return Exchange(
         store.shared_log, contents, publisher, reader, applier.apply, waiters.notify, wakeup,
         poll_s=config.poll_in_use_s,
+    )  # fmt: skip
+
+
+def build_janitor(
+    store: Store,
+    contents: SharedContents,
+    listings: CompleteListings,
+    lister: IdLister,
+    connectivity: Connectivity,
+    clock: ServiceClock,
+    age: Age,
+    config: Config,
+    *,
+    is_reader: bool,
+) -> Janitor:
+    """Build what deletes the objects of files that are gone; from here on files that go away are kept for it."""
+    store.orphans.watch()
+    last_look = LastLook(store.remotes, lister)
+    return Janitor(
+        store, contents, listings, last_look, connectivity, clock, age, config.shared, config.refresh,
+        is_reader=is_reader, chance=random.random,
     )  # fmt: skip

@@ -57,6 +57,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     shared_attempt: int | None = None
     # A mount without the store may have changed the tree since.
     shared_gap: bool = False
+    # When the objects of files that are gone are looked for next, in counted time (`aged_ns`); 0: not decided yet.
+    janitor_due_ns: int = 0
+    # The number of objects that would go at once, and wait for `accept-removals` (X6).
+    objects_held: int = 0
+    # A complete listing lacked every known file: perhaps it was one of another workspace. Until `accept-removals`.
+    all_missing: bool = False
     # The number of parallel replies that was found to pay for one reader of a large file.
     concurrency: int = 1
 

@@ -64,6 +64,12 @@ class Remotes:
         assert row is not None
         return int(row[0])
 
+    def any_shown(self) -> str | None:
+        """Return the id of a file that a path shows and that the last listing had; None if there is none."""
+        condition = "ino IS NOT NULL AND tombstoned = 0 AND missed = 0"
+        row = self._db.one(f"SELECT file_id FROM remote WHERE {condition} ORDER BY file_id LIMIT 1")  # noqa: S608 - constant words
+        return None if row is None else str(row[0])
+
     def newest_ns(self, until_ns: int) -> int:
         """Return the newest created_at (ns, the service's clock) up to `until_ns`, or 0 if there is none.
 

@@ -62,6 +62,11 @@ class Shares:
         assert row is not None
         return int(row[0])
 
+    def stored_ids(self, limit: int, *, after: str) -> list[str]:
+        """Return at most `limit` ids whose bytes are in the store, in order, above `after`."""
+        sql = "SELECT file_id FROM share WHERE state = 1 AND file_id > ? ORDER BY file_id LIMIT ?"
+        return [file_id for (file_id,) in self._db.all(sql, (after, limit))]
+
     # -- writing
 
     def add(self, file_id: str) -> None:
@@ -89,7 +94,8 @@ class Shares:
         with self._db.transaction():
             self._db.execute("UPDATE share SET due_ns = 0 WHERE state = 0 AND due_ns > 0")
 
-    def drop(self, file_id: str) -> None:
-        """Remove the row of an id that nobody needs in the store."""
+    def drop(self, *file_ids: str) -> None:
+        """Remove the rows of ids that nobody needs in the store."""
         with self._db.transaction():
-            self._db.execute("DELETE FROM share WHERE file_id = ?", (file_id,))
+            for file_id in file_ids:
+                self._db.execute("DELETE FROM share WHERE file_id = ?", (file_id,))

@@ -67,6 +67,13 @@ class SharedUse(Message, frozen=True, kw_only=True):
     waiting_files: int = 0
     # The first of those that cannot be put there, and why.
     failed: tuple[Leftover, ...] = ()
+    # The objects whose files are gone, and their bytes.
+    orphans: int = 0
+    orphan_bytes: int = 0
+    # Of these so many would go at once, and wait for `remotefs accept-removals` (X6).
+    orphans_held: int = 0
+    # Why this machine cannot delete them; another may.
+    orphans_trouble: str | None = None
 
 
 class Requests(Message, frozen=True):

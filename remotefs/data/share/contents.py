@@ -11,19 +11,21 @@ that it is not there only for a while: whoever uploaded the file may be about to
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
 import trio
 from cachetools import LRUCache
 
+from remotefs.api.entries import ID
 from remotefs.data.content.index import folder_of
 from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.header import header_bytes
 from remotefs.data.share.segments import MOST_UNPACKED_BYTES, segment_name
 from remotefs.errors import ObjectStoreError, ObjectStoreUnreachable
-from remotefs.objects.store import ObjectStore
+from remotefs.objects.store import ObjectEntry, ObjectStore
 from remotefs.store.meta import Facts
 from remotefs.store.records import Remote, ShareState
 from remotefs.store.store import Store
@@ -160,6 +162,43 @@ class SharedContents:
         key = self.key_of(file_id)
         await self._watched().watch(lambda objects: objects.put(key, pieces, size))
         self.is_there(file_id)
+
+    # -- objects of files that are gone
+
+    @property
+    def account(self) -> str:
+        """Return the name of the account in the store. Raises ObjectStoreUnreachable while it is not known yet."""
+        return account_of(self._meta.facts)
+
+    async def pages(self) -> AsyncGenerator[list[ObjectEntry], None]:
+        """Yield all objects with the bytes of files, in pages of at most 1,000. Raises ObjectStoreError."""
+        folder, connection = f"{self.account}/c", self._watched()
+
+        async def begin(objects: ObjectStore) -> AsyncIterator[list[ObjectEntry]]:
+            return objects.list(folder)
+
+        listing = await connection.watch(begin)
+        while page := await connection.watch(lambda _: anext(listing, [])):
+            yield page
+
+    def file_id_of(self, key: str) -> str | None:
+        """Return the id whose object lies under a key, None for a key that no id has. Raises as `account` does."""
+        file_id = key.rpartition("/")[2]
+        return file_id if re.match(ID, file_id) and key == self.key_of(file_id) else None
+
+    async def delete(self, file_ids: Sequence[str]) -> None:
+        """Delete the objects of some ids for good; some may be absent. Raises ObjectStoreError."""
+        keys = [self.key_of(file_id) for file_id in file_ids]
+        try:
+            await self._watched().watch(lambda objects: objects.delete(keys))
+        finally:
+            # After a failure some of them may be gone.
+            for file_id in file_ids:
+                self._present.pop(file_id, None)
+
+    async def check_absence(self) -> None:
+        """Return once the store has just shown its marker; see `StoreConnection`. Raises ObjectStoreError."""
+        await self._watched().check_absence()
 
     # -- the logs of machines
 

@@ -89,7 +89,7 @@ def command_groups(
         cache=CacheCommands(
             parts.tree, parts.handles, parts.content, parts.promoter, parts.staging, parts.disk, sole,
         ),
-        trash=TrashCommands(store, parts.trash, parts.refresh, parts.file_writer, entries),
+        trash=TrashCommands(store, parts.trash, parts.refresh, parts.janitor, parts.file_writer, entries),
         sync=SyncCommands(parts.tree, intents, parts.locator, reader),
         retype=RetypeCommands(store, intents, reader),
         share=ShareCommands(store, reader, parts.shared, parts.waiters, parts.promoter, reasons),

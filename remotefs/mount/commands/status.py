@@ -133,12 +133,14 @@ class StatusReport:
         )
 
     def _shared(self) -> SharedUse | None:
-        connection, shares = self._parts.shared.connection, self._parts.store.shares
-        if connection is None:
+        connection, shares, janitor = self._parts.shared.connection, self._parts.store.shares, self._parts.janitor
+        if connection is None or janitor is None:
             return None
+        gone = janitor.statistics()
         return SharedUse(
             store=connection.url, trouble=connection.trouble, stored_files=shares.stored_count(),
             waiting_files=shares.waiting_count(), failed=tuple(self._reasons.unshared(NAMED, failed_only=True)),
+            orphans=gone.objects, orphan_bytes=gone.bytes, orphans_held=gone.held, orphans_trouble=gone.trouble,
         )  # fmt: skip
 
     def _kinds(self) -> tuple[PendingKind, ...]:
