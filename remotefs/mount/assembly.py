@@ -190,6 +190,7 @@ class Components:
     close_wait: CloseWait
     drainer: Drainer
     writeback: Writeback
+    merger: Merger
     listings: Listings
     refresh: Refresh
     expiry_notices: ExpiryNotices
@@ -352,10 +353,12 @@ def _build_data(parts: Components, config: Config) -> None:
     conflict_copies = ConflictCopies(parts.store, placer, parts.handles.is_directory_open)
     returned_files = ReturnedFiles(parts.store, parts.content, parts.trash, parts.intents.paths, parts.notifier)
     undeleted = Undeleted(parts.store, parts.intents.freed_ids, parts.wakeup)
-    merger = Merger(parts.store, placer, renewer, conflict_copies, returned_files, undeleted, parts.service_clock)
+    parts.merger = Merger(
+        parts.store, placer, renewer, conflict_copies, returned_files, undeleted, parts.service_clock
+    )  # fmt: skip
     lister = ListingRoom(parts.client, parts.disk, parts.store.remotes.known_count)
     parts.listings = Listings(
-        parts.store, lister, merger, vanished, poll_schedule, config.refresh, parts.service_clock,
+        parts.store, lister, parts.merger, vanished, poll_schedule, config.refresh, parts.service_clock,
         parts.timekeeper,
     )  # fmt: skip
     parts.refresh = Refresh(

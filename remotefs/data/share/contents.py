@@ -21,7 +21,9 @@ from cachetools import LRUCache
 from remotefs.data.content.index import folder_of
 from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.header import header_bytes
+from remotefs.data.share.records import FileRecord, file_key
 from remotefs.data.share.segments import MOST_UNPACKED_BYTES, segment_name
+from remotefs.data.share.shared_records import record_of
 from remotefs.errors import ObjectStoreError, ObjectStoreUnreachable
 from remotefs.objects.store import ObjectStore
 from remotefs.store.meta import Facts
@@ -74,6 +76,14 @@ class SharedContents:
     def key_of(self, file_id: str) -> str:
         """Return the key of an object. Raises ObjectStoreUnreachable while the account is not known yet."""
         return f"{account_of(self._meta.facts)}/c/{folder_of(file_id)}/{file_id}"
+
+    def digest_of(self, remote: Remote) -> str | None:
+        """Return the xxh3-128 of a file's bytes in hex: of its upload from here, or by its record; None: not known."""
+        if remote.digest is not None:
+            return remote.digest
+        row = self._shared_log.find(file_key(remote.file_id))
+        record = record_of(row) if row is not None else None
+        return record.digest if isinstance(record, FileRecord) and record.size == remote.size else None
 
     # -- which are there
 
@@ -202,6 +212,8 @@ class SharedContents:
 
 def account_of(facts: Facts) -> str:
     """Return the name of the account in the store. Raises ObjectStoreUnreachable while no reply has named it."""
+    if facts.shared_account is not None:
+        return facts.shared_account
     if facts.organization is None and facts.workspace is None:
         if facts.base_url is None:
             raise ObjectStoreUnreachable("the shared store waits: no reply of the service has named the account yet")

@@ -166,6 +166,9 @@ class SharedSource:
             sums = decode(header, remote.size)
         except ValueError as error:
             raise self.damage(remote, str(error)) from error
+        # Whoever may write to the store can put another object of the same length under an id.
+        if self._contents.digest_of(remote) not in {None, sums.digest}:
+            raise self.damage(remote, "it has other bytes than the ones that were uploaded")
         self._headers[remote.file_id] = sums
         return sums
 
