@@ -186,6 +186,7 @@ class Components:
     shared: SharedContents
     sharer: Sharer
     # Only where there is a shared store.
+    shared_source: SharedSource
     exchange: Exchange
     close_wait: CloseWait
     drainer: Drainer
@@ -298,7 +299,9 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     shelf = Shelf(parts.content, ChunkMemory(config.cache.memory_bytes))
     concurrency = StreamConcurrency(parts.meta.facts.concurrency, parts.remember_concurrency)
     service_source = ServiceSource(VettedService(parts.client, parts.remotes), parts.connectivity)
-    source = SharedSource(parts.shared, parts.remotes, service_source) if parts.shared.is_configured else service_source
+    if parts.shared.is_configured:
+        parts.shared_source = SharedSource(parts.shared, parts.remotes, service_source)
+    source = parts.shared_source if parts.shared.is_configured else service_source
     parts.downloader = Downloader(
         Transfer(source, parts.content, shelf, concurrency, parts.distrust),
         parts.content,

@@ -69,6 +69,11 @@ class Shares:
         with self._db.transaction():
             self._db.execute("INSERT OR IGNORE INTO share (file_id) VALUES (?)", (file_id,))
 
+    def add_again(self, file_id: str) -> None:
+        """Let the bytes of an id be put into the store, whether or not they were put there before."""
+        with self._db.transaction():
+            self._db.execute("INSERT OR REPLACE INTO share (file_id) VALUES (?)", (file_id,))
+
     def stored(self, file_id: str) -> None:
         """Note that the store has the bytes of an id."""
         with self._db.transaction():

@@ -72,6 +72,11 @@ class CheckedChunks:
         self._rest = b""
         self.index = index
 
+    @property
+    def digest(self) -> str | None:
+        """Return the xxh3-128 of the whole file in hex, by the header."""
+        return self._sums.digest
+
     def feed(self, piece: bytes) -> bytes:
         """Return the bytes of the chunks that are whole now. Raises ValueError for one that does not match."""
         data, at, layout = self._rest + piece if self._rest else piece, 0, self._sums.layout
