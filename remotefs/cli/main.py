@@ -61,6 +61,7 @@ SECTIONS = {
         "sync": Command("sync", "sync", "Make the service follow renames."),
         "retype": Command("retype", "retype", "Give files the types that an upload would give them now."),
         "share": Command("share", "share", "Put existing files into the shared store."),
+        "unshare": Command("share", "unshare", "Take files out of the shared store; they stay on this disk."),
         "dedupe": Command("dedupe", "dedupe", "Remove copies that have piled up under one name."),
     },
     "Repair": {

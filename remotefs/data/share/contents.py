@@ -11,7 +11,7 @@ that it is not there only for a while: whoever uploaded the file may be about to
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -170,6 +170,13 @@ class SharedContents:
         key = self.key_of(file_id)
         await self._watched().watch(lambda objects: objects.put(key, pieces, size))
         self.is_there(file_id)
+
+    async def remove(self, file_ids: Sequence[str]) -> None:
+        """Delete the objects of some ids, of which some may be absent. Raises ObjectStoreError: some may be left."""
+        keys = [self.key_of(file_id) for file_id in file_ids]
+        for file_id in file_ids:
+            self._present.pop(file_id, None)
+        await self._watched().watch(lambda objects: objects.delete(keys))
 
     # -- the logs of machines
 

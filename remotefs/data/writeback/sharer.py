@@ -70,6 +70,10 @@ class Sharer:
         # Invariant: the ids whose task runs.
         self._running: set[str] = set()
 
+    def is_putting(self, file_id: str) -> bool:
+        """Return whether the bytes of an id are on their way into the store right now."""
+        return file_id in self._running
+
     async def run(self) -> None:
         """Put what is due until cancelled; without a shared store nothing ever is."""
         async with trio.open_nursery() as nursery:

@@ -95,8 +95,7 @@ class SharedCheck:
         return list(found.values())
 
     def _is_wanted(self, remote: Remote, *, every: bool) -> bool:
-        share = self._shares.find(remote.file_id)
-        if share is not None or not every:
+        if self._shares.find(remote.file_id) is not None or not every:
             return self._shares.is_stored(remote.file_id)
         return remote.size > 0 and not remote.downloadable and not remote.tombstoned
 
