@@ -15,7 +15,7 @@ import msgspec
 import trio
 
 from remotefs.control.messages.base import Report
-from remotefs.errors import LocalError, RemotefsError
+from remotefs.errors import LocalError, ObjectStoreError, RemotefsError
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.greeting import Greeting
 from remotefs.mount.opening import opened_database, put_away, save_notes
@@ -77,6 +77,13 @@ async def _start(parts: Components, nursery: trio.Nursery, *, sends: bool) -> No
     if sends:
         parts.mandate.leave_removals(parts.journal)
         await nursery.start(parts.writeback.run)
+        if parts.shared.is_configured:
+            nursery.start_soon(keep, "putting files into the shared store", parts.sharer.run)
+            nursery.start_soon(keep, "exchanging attributes with other machines", parts.exchange.run)
+    elif parts.shared.is_configured:
+        # Files are fetched with the modes and times that other machines have given them, if the store is there.
+        with suppress(ObjectStoreError):
+            await parts.exchange.take_in()
 
 
 async def _ask_while_down(parts: Components) -> None:

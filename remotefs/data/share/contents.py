@@ -119,8 +119,11 @@ class SharedContents:
 
     def is_any_awaited(self) -> bool:
         """Return whether any bytes or attributes are on their way into the store, and nothing keeps them from it."""
-        is_attribute = self._shared_log.is_any_dirty() and not self.may_only_read
-        return self.is_up and (self._shares.is_any_on_its_way() or is_attribute)
+        return self.are_attributes_awaited() or (self.is_up and self._shares.is_any_on_its_way())
+
+    def are_attributes_awaited(self) -> bool:
+        """Return whether any attributes are on their way into the store, and nothing keeps them from it."""
+        return self.is_up and not self.may_only_read and self._shared_log.is_any_dirty()
 
     def is_missed(self, file_id: str) -> bool:
         """Return whether the bytes of an id are to be in the store and are not yet."""

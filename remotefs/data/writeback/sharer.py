@@ -74,6 +74,11 @@ class Sharer:
         """Return whether the bytes of an id are on their way into the store right now."""
         return file_id in self._running
 
+    @property
+    def is_at_work(self) -> bool:
+        """Return whether any bytes are on their way into the store right now."""
+        return bool(self._running)
+
     async def run(self) -> None:
         """Put what is due until cancelled; without a shared store nothing ever is."""
         async with trio.open_nursery() as nursery:
