@@ -256,7 +256,15 @@ async def test_a_service_that_cannot_be_listed_ends_it(
 
 
 async def test_set_id_bits_and_devices_are_not_made(tmp_path: Path, server: Server, store: Path, clock: Clock) -> None:
+    outside = tmp_path / "outside"
+    for folder in (outside, tmp_path / "out"):
+        folder.mkdir()
+    (tmp_path / "out/led").symlink_to(outside)
     async with machine(tmp_path, server, store, "one") as one:
+        one.mkdir("led")
+        await one.write("led/inside", b"bytes")
+        one.link("led/inside", "led/again")
+        one.fs.namespace.mknod(one.stat("led").ino, b"pipe", stat.S_IFIFO | 0o640, 0, one.user)
         await one.write("tool", b"#!")
         await chattr(one, "tool", mode=0o6755, uid=0, gid=0)
         one.fs.namespace.mknod(1, b"device", stat.S_IFCHR | 0o666, os.makedev(1, 3), one.user)
@@ -265,6 +273,9 @@ async def test_set_id_bits_and_devices_are_not_made(tmp_path: Path, server: Serv
     assert stat.S_IMODE((tmp_path / "out/tool").stat().st_mode) == 0o755
     assert found["device"][0] == "failed"
     assert not (tmp_path / "out/device").exists()
+    # A link that was there leads nothing out of the folder.
+    assert {path for path, (outcome, _) in found.items() if outcome == "failed"} >= {"led", "led/inside"}
+    assert below(outside) == []
 
 
 @pytest.mark.long
