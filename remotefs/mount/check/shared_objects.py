@@ -70,18 +70,24 @@ class SharedCheck:
 
     async def repair(self) -> None:
         """Put the objects again whose bytes are on this disk, and wait for that as long as the store is in reach."""
-        again = [finding for finding in self.left if self._is_here(finding)]
-        with self._parts.database.transaction():
-            for finding in self.left:
-                if finding in again:
-                    self._shares.add_again(finding.file_id)
-                elif finding.kind is Kind.OBJECT_MISSING:
-                    # The row would say for ever that the store has it.
-                    self._shares.drop(finding.file_id)
+        here = {finding.file_id for finding in self.left if self._is_here(finding)}
+        of_others = {file_id for file_id in here if self._shares.find(file_id) is None}
+        turns = Turns(_A_TURN)
+        for finding in self.left:
+            if finding.file_id in here:
+                self._shares.add_again(finding.file_id)
+            elif finding.kind is Kind.OBJECT_MISSING:
+                # The row would say for ever that the store has it.
+                self._shares.drop(finding.file_id)
+            await turns.step()
         self._parts.waiters.notify()
-        await self._until_put(again)
-        self.repaired = [finding for finding in again if self._shares.is_stored(finding.file_id)]
-        self.left = [finding for finding in self.left if finding not in self.repaired]
+        await self._until_put(here)
+        stored = {file_id for file_id in here if self._shares.is_stored(file_id)}
+        for file_id in stored & of_others:
+            # Whoever uploaded it answers for it; no row of this machine says that the store has it.
+            self._shares.drop(file_id)
+        self.repaired = [finding for finding in self.left if finding.file_id in stored]
+        self.left = [finding for finding in self.left if finding.file_id not in stored]
 
     async def _files(self, scope: SharedScope) -> list[tuple[Inode, Remote]]:
         """Return the files whose objects are to be read, each with its remote file; one inode of several is enough."""
@@ -130,7 +136,7 @@ class SharedCheck:
         holders = self._parts.tree.holders(finding.file_id)
         return any(inode.state == ContentState.CLEAN and self._parts.locator.is_here(inode) for inode in holders)
 
-    async def _until_put(self, findings: Iterable[Finding]) -> None:
-        for finding in findings:
-            while self._parts.shared.is_awaited(finding.file_id):
+    async def _until_put(self, file_ids: Iterable[str]) -> None:
+        for file_id in file_ids:
+            while self._parts.shared.is_awaited(file_id):
                 await self._parts.waiters.progress()

@@ -98,6 +98,10 @@ async def test_an_object_in_the_place_of_another_is_never_shown_and_is_found(
         assert found(await look(two, every=True, repair=True)) == {"a": DAMAGED}
         assert (await look(one, repair=True)).repaired == 1
         assert await two.read("a") == b"first"
+        # A machine that has read it can put it again, and does not claim it.
+        wanted.unlink()
+        assert (await look(two, every=True, repair=True)).repaired == 1
+        assert (content_of(wanted)[-5:], two.parts.store.shares.find(two.id("a"))) == (b"first", None)
 
 
 async def test_a_header_that_lies_is_found(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
