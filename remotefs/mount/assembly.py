@@ -188,12 +188,14 @@ class Components:
     shared: SharedContents
     sharer: Sharer
     # Only where there is a shared store.
+    shared_source: SharedSource
     exchange: Exchange
     janitor: Janitor | None
     complete_listings: CompleteListings
     close_wait: CloseWait
     drainer: Drainer
     writeback: Writeback
+    merger: Merger
     listings: Listings
     refresh: Refresh
     expiry_notices: ExpiryNotices
@@ -303,7 +305,9 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     shelf = Shelf(parts.content, ChunkMemory(config.cache.memory_bytes))
     concurrency = StreamConcurrency(parts.meta.facts.concurrency, parts.remember_concurrency)
     service_source = ServiceSource(VettedService(parts.client, parts.remotes), parts.connectivity)
-    source = SharedSource(parts.shared, parts.remotes, service_source) if parts.shared.is_configured else service_source
+    if parts.shared.is_configured:
+        parts.shared_source = SharedSource(parts.shared, parts.remotes, service_source)
+    source = parts.shared_source if parts.shared.is_configured else service_source
     parts.downloader = Downloader(
         Transfer(source, parts.content, shelf, concurrency, parts.distrust),
         parts.content,
@@ -358,10 +362,12 @@ def _build_data(parts: Components, config: Config) -> None:
     conflict_copies = ConflictCopies(parts.store, placer, parts.handles.is_directory_open)
     returned_files = ReturnedFiles(parts.store, parts.content, parts.trash, parts.intents.paths, parts.notifier)
     undeleted = Undeleted(parts.store, parts.intents.freed_ids, parts.wakeup)
-    merger = Merger(parts.store, placer, renewer, conflict_copies, returned_files, undeleted, parts.service_clock)
+    parts.merger = Merger(
+        parts.store, placer, renewer, conflict_copies, returned_files, undeleted, parts.service_clock
+    )  # fmt: skip
     lister = ListingRoom(parts.client, parts.disk, parts.store.remotes.known_count)
     parts.listings = Listings(
-        parts.store, lister, merger, vanished, poll_schedule, config.refresh, parts.service_clock,
+        parts.store, lister, parts.merger, vanished, poll_schedule, config.refresh, parts.service_clock,
         parts.timekeeper, parts.complete_listings,
     )  # fmt: skip
     parts.refresh = Refresh(

@@ -55,6 +55,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     shared_sequence: int = 0
     shared_hlc: int = 0
     shared_attempt: int | None = None
+    # The name of the account in a store that is read without the service; None: the one that follows from the account.
+    shared_account: str | None = None
     # A mount without the store may have changed the tree since.
     shared_gap: bool = False
     # When the objects of files that are gone are looked for next, in counted time (`aged_ns`); 0: not decided yet.

@@ -30,6 +30,11 @@ class Shares:
         share = self.find(file_id)
         return share is not None and share.state == ShareState.STORED
 
+    def is_withheld(self, file_id: str) -> bool:
+        """Return whether the bytes of an id are kept out of the store, by the user's choice."""
+        share = self.find(file_id)
+        return share is not None and share.state == ShareState.WITHHELD
+
     def due(self, now_ns: int, limit: int) -> list[Share]:
         """Return at most `limit` rows that wait and are due, the longest due first."""
         sql = f"SELECT {_COLUMNS} FROM share WHERE state = 0 AND due_ns <= ? ORDER BY due_ns LIMIT ?"  # noqa: S608 - as above
@@ -74,11 +79,17 @@ class Shares:
         with self._db.transaction():
             self._db.execute("INSERT OR IGNORE INTO share (file_id) VALUES (?)", (file_id,))
 
+    def add_again(self, file_id: str) -> None:
+        """Let the bytes of an id be put into the store, whether or not they were put there before."""
+        with self._db.transaction():
+            self._db.execute("INSERT OR REPLACE INTO share (file_id) VALUES (?)", (file_id,))
+
     def stored(self, file_id: str) -> None:
         """Note that the store has the bytes of an id."""
         with self._db.transaction():
             self._db.execute(
-                "UPDATE share SET state = ?, reason = NULL WHERE file_id = ?", (ShareState.STORED, file_id)
+                "UPDATE share SET state = ?, reason = NULL WHERE file_id = ? AND state = 0",
+                (ShareState.STORED, file_id),
             )
 
     def failed(self, file_id: str, reason: str | None, *, due_ns: int) -> None:
@@ -87,6 +98,14 @@ class Shares:
             self._db.execute(
                 "UPDATE share SET tries = tries + 1, reason = ?, due_ns = ? WHERE file_id = ?",
                 (reason, due_ns, file_id),
+            )
+
+    def withhold(self, file_id: str, *, reason: str | None = None) -> None:
+        """Keep the bytes of an id out of the store; `reason`: its object may still be there."""
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO share (file_id, state, reason) VALUES (?, ?, ?)",
+                (file_id, ShareState.WITHHELD, reason),
             )
 
     def hurry(self) -> None:

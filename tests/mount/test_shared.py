@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -75,6 +76,30 @@ def test_what_was_acknowledged_is_readable_elsewhere_after_a_kill_and_the_loss_o
     two = machine()
     for name, content in list(OWN.items())[:2]:
         assert (two.path / name).read_bytes() == content
+
+
+def test_a_command_brings_all_back_without_a_mount(
+    machine: Machine, server: FaultyServer, store: Path, tmp_path: Path
+) -> None:
+    one = machine()
+    write_all(one.path)
+    shell("chmod 600 notes.txt; ln -s deep link; mkdir none; touch -d '2001-02-03 04:05:06.7' none", one.path)
+    one.flush()
+    wanted = shell(LOOKS, one.path).splitlines()
+    one.kill()
+    [damaged] = [path for path in store.glob("*/c/*/*") if path.stat().st_size < 200]
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    done = recovered(one, server, tmp_path / "out")
+    assert (done.returncode, "notes.txt" in done.stderr, "damaged" in done.stderr) == (3, True, True), done.stderr
+    found = shell(LOOKS, tmp_path / "out").splitlines()
+    assert found == [line for line in wanted if not line.startswith("notes.txt ")]
+    assert (tmp_path / "out/deep/er/data.bin").read_bytes() == OWN["deep/er/data.bin"]
+
+
+def recovered(machine: Mounted, server: FaultyServer, to: Path) -> CompletedProcess[str]:
+    """Run the command with the key and the store of a machine."""
+    env = machine.env | {"XDG_DATA_HOME": str(to.with_name("data"))}
+    return remotefs("recover", "--base-url", server.url, "--to", to, env=env)
 
 
 def test_what_was_uploaded_before_goes_there_by_a_command(make_mount: MakeMount, machine: Machine, store: Path) -> None:

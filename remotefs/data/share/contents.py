@@ -11,21 +11,22 @@ that it is not there only for a while: whoever uploaded the file may be about to
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
 import trio
 from cachetools import LRUCache
 
-from remotefs.api.entries import ID
 from remotefs.data.content.index import folder_of
 from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.header import header_bytes
+from remotefs.data.share.inventory import Page, objects_in
+from remotefs.data.share.records import FileRecord, file_key
 from remotefs.data.share.segments import MOST_UNPACKED_BYTES, segment_name
+from remotefs.data.share.shared_records import record_of
 from remotefs.errors import ObjectStoreError, ObjectStoreUnreachable
-from remotefs.objects.store import ObjectEntry, ObjectStore
+from remotefs.objects.store import ObjectStore
 from remotefs.store.meta import Facts
 from remotefs.store.records import Remote, ShareState
 from remotefs.store.store import Store
@@ -77,6 +78,14 @@ class SharedContents:
         """Return the key of an object. Raises ObjectStoreUnreachable while the account is not known yet."""
         return f"{account_of(self._meta.facts)}/c/{folder_of(file_id)}/{file_id}"
 
+    def digest_of(self, remote: Remote) -> str | None:
+        """Return the xxh3-128 of a file's bytes in hex: of its upload from here, or by its record; None: not known."""
+        if remote.digest is not None:
+            return remote.digest
+        row = self._shared_log.find(file_key(remote.file_id))
+        record = record_of(row) if row is not None else None
+        return record.digest if isinstance(record, FileRecord) and record.size == remote.size else None
+
     # -- which are there
 
     def is_known(self, file_id: str) -> bool:
@@ -111,8 +120,11 @@ class SharedContents:
 
     def is_any_awaited(self) -> bool:
         """Return whether any bytes or attributes are on their way into the store, and nothing keeps them from it."""
-        is_attribute = self._shared_log.is_any_dirty() and not self.may_only_read
-        return self.is_up and (self._shares.is_any_on_its_way() or is_attribute)
+        return self.are_attributes_awaited() or (self.is_up and self._shares.is_any_on_its_way())
+
+    def are_attributes_awaited(self) -> bool:
+        """Return whether any attributes are on their way into the store, and nothing keeps them from it."""
+        return self.is_up and not self.may_only_read and self._shared_log.is_any_dirty()
 
     def is_missed(self, file_id: str) -> bool:
         """Return whether the bytes of an id are to be in the store and are not yet."""
@@ -170,21 +182,9 @@ class SharedContents:
         """Return the name of the account in the store. Raises ObjectStoreUnreachable while it is not known yet."""
         return account_of(self._meta.facts)
 
-    async def pages(self) -> AsyncGenerator[list[ObjectEntry], None]:
-        """Yield all objects with the bytes of files, in pages of at most 1,000. Raises ObjectStoreError."""
-        folder, connection = f"{self.account}/c", self._watched()
-
-        async def begin(objects: ObjectStore) -> AsyncIterator[list[ObjectEntry]]:
-            return objects.list(folder)
-
-        listing = await connection.watch(begin)
-        while page := await connection.watch(lambda _: anext(listing, [])):
-            yield page
-
-    def file_id_of(self, key: str) -> str | None:
-        """Return the id whose object lies under a key, None for a key that no id has. Raises as `account` does."""
-        file_id = key.rpartition("/")[2]
-        return file_id if re.match(ID, file_id) and key == self.key_of(file_id) else None
+    def objects(self) -> AsyncIterator[Page]:
+        """Yield all objects with the bytes of files, in pages; see `objects_in`. Raises ObjectStoreError."""
+        return objects_in(self._watched(), self.account)
 
     async def delete(self, file_ids: Sequence[str]) -> None:
         """Delete the objects of some ids for good; some may be absent. Raises ObjectStoreError."""
@@ -241,6 +241,8 @@ class SharedContents:
 
 def account_of(facts: Facts) -> str:
     """Return the name of the account in the store. Raises ObjectStoreUnreachable while no reply has named it."""
+    if facts.shared_account is not None:
+        return facts.shared_account
     if facts.organization is None and facts.workspace is None:
         if facts.base_url is None:
             raise ObjectStoreUnreachable("the shared store waits: no reply of the service has named the account yet")

@@ -58,6 +58,11 @@ class Exchange:
             await self._wakeup.wait(self._poll_s)
             await trio.sleep(_GATHER_S)
 
+    async def take_in(self) -> None:
+        """Read all logs once and bring the tree in line; publish nothing. Raises ObjectStoreError."""
+        await self._reader.poll()
+        await self._apply()
+
     async def _turn(self) -> None:
         try:
             # What others wrote comes first: a machine that joins has no news for them.

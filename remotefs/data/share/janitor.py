@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from remotefs.clocks import ServiceClock
 from remotefs.config import RefreshConfig, SharedConfig
 from remotefs.data.share.complete_listings import CompleteListings, LastTwo
 from remotefs.data.share.contents import SharedContents
+from remotefs.data.share.inventory import StoredObject
 from remotefs.data.share.janitor_rules import (
     DAY_NS,
     HOUR_NS,
@@ -36,7 +36,6 @@ from remotefs.data.share.janitor_rules import (
 )
 from remotefs.data.share.last_look import LastLook
 from remotefs.errors import ObjectStoreDenied, RemotefsError
-from remotefs.objects.backend import ObjectEntry
 from remotefs.store.orphans import Ripe
 from remotefs.store.store import Store
 
@@ -212,29 +211,21 @@ class Janitor:
     async def _look_through(self, run: int) -> int:
         """List all objects and note those of no file; return how many objects there are. Raises ObjectStoreError."""
         objects = odd = 0
-        async with aclosing(self._contents.pages()) as pages:
-            async for page in pages:
-                for first in range(0, len(page), _ROWS):
-                    batch = page[first : first + _ROWS]
-                    named = self._named(batch)
-                    objects += len(named)
-                    odd += len(batch) - len(named)
-                    self._note(named, run)
-                    await self._db.between_batches()
+        async for page in self._contents.objects():
+            objects += len(page.objects)
+            odd += page.odd
+            for first in range(0, len(page.objects), _ROWS):
+                self._note({found.file_id: found for found in page.objects[first : first + _ROWS]}, run)
+                await self._db.between_batches()
         if odd:
             _log.warning("the shared store has %d objects whose names are not those of files; they stay", odd)
         return objects
 
-    def _named(self, page: Sequence[ObjectEntry]) -> dict[str, ObjectEntry]:
-        """Return the objects of a page by the ids that they belong to; whatever has another name is left out."""
-        named = ((self._contents.file_id_of(entry.key), entry) for entry in page)
-        return {file_id: entry for file_id, entry in named if file_id is not None}
-
-    def _note(self, named: dict[str, ObjectEntry], run: int) -> None:
+    def _note(self, named: dict[str, StoredObject], run: int) -> None:
         known = self._orphans.known(named)
-        unknown = {file_id: entry for file_id, entry in named.items() if file_id not in known}
+        unknown = {file_id: found for file_id, found in named.items() if file_id not in known}
         now_ns = self._clock.now_ns() if self._clock.is_sure else 0
-        old = [(file_id, entry.size) for file_id, entry in unknown.items() if is_old(entry.modified_ns, now_ns)]
+        old = [(file_id, found.bytes) for file_id, found in unknown.items() if is_old(found.put_ns, now_ns)]
         with self._db.transaction():
             self._orphans.forget(known)
             self._orphans.keep(unknown, run)

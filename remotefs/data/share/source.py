@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import xxhash
 from cachetools import LRUCache
 
 from remotefs.api.budget import Ticket
@@ -69,6 +70,11 @@ class SharedStream:
         self._head = head
         self._pieces = pieces
 
+    @property
+    def digest(self) -> str | None:
+        """Return the xxh3-128 of the whole file in hex, by the header."""
+        return self._chunks.digest
+
     def expect(self, size: int) -> None:
         """See ContentStream; the store has a size of pieces of its own."""
 
@@ -116,11 +122,33 @@ class SharedSource:
                 reply = await stack.enter_async_context(request)
             yield reply
 
-    def damage(self, remote: Remote, what: str) -> RemotefsError:
+    async def read_back(self, remote: Remote) -> None:
+        """Read an object from its first byte to its last, and compare all of it with everything that is known of it.
+
+        Raises ObjectMissing, ObjectStoreError; ReplyBroken and, when it comes again, CorruptionError for one that is
+        damaged or another one.
+        """
+        connection = self._contents.connection
+        assert connection is not None
+        self._headers.pop(remote.file_id, None)
+        digest = xxhash.xxh3_128()
+        async with AsyncExitStack() as stack:
+            try:
+                stream = await self._open(stack, connection, _Part.of(remote, 0, None))
+            except ObjectMissing:
+                await connection.check_absence()
+                self._contents.is_missing(remote)
+                raise
+            async for piece in stream:
+                digest.update(piece)
+        if digest.hexdigest() != stream.digest:
+            raise self.damage(remote, "its bytes are not those of its header", is_certain=True)
+
+    def damage(self, remote: Remote, what: str, *, is_certain: bool = False) -> RemotefsError:
         """Return the error for an object that is not what was put: another try may help, and after that none."""
         self._headers.pop(remote.file_id, None)
         text = f"{remote.file_id}: its object in the shared store is damaged: {what}"
-        if remote.file_id not in self._doubted:
+        if remote.file_id not in self._doubted and not is_certain:
             self._doubted.add(remote.file_id)
             return ReplyBroken(text)
         return CorruptionError(f"{text}; write the file again on a machine that has it")
@@ -144,7 +172,7 @@ class SharedSource:
                 ) from None
             return None
 
-    async def _open(self, stack: AsyncExitStack, connection: StoreConnection, part: _Part) -> ContentStream:
+    async def _open(self, stack: AsyncExitStack, connection: StoreConnection, part: _Part) -> SharedStream:
         remote = part.remote
         key, before = self._contents.key_of(remote.file_id), header_bytes(remote.size)
         sums = self._headers.get(remote.file_id)
@@ -166,6 +194,9 @@ class SharedSource:
             sums = decode(header, remote.size)
         except ValueError as error:
             raise self.damage(remote, str(error)) from error
+        # Whoever may write to the store can put another object of the same length under an id.
+        if self._contents.digest_of(remote) not in {None, sums.digest}:
+            raise self.damage(remote, "it has other bytes than the ones that were uploaded")
         self._headers[remote.file_id] = sums
         return sums
 

@@ -132,8 +132,13 @@ class Drain:
             except (RemotefsError, OSError) as error:
                 self._closer.failed(file.ino, error)
 
-    async def run(self, timeout_s: float, report: Report, inos: set[int] | None = None) -> DrainResult:
-        """Wait at most `timeout_s` for the intents of `inos`, of all inodes where that is None. Return what is left."""
+    async def run(
+        self, timeout_s: float, report: Report, inos: set[int] | None = None, *, with_attributes: bool = False
+    ) -> DrainResult:
+        """Wait at most `timeout_s` for the intents of `inos`, of all inodes where that is None. Return what is left.
+
+        `with_attributes` waits for changed attributes, too, as for all inodes.
+        """
         eta = Eta(self._journal.count(), trio.current_time())
 
         def report_left(left: Left) -> None:
@@ -141,7 +146,7 @@ class Drain:
             eta_s = eta.seconds(left.intents, trio.current_time(), least_s=self._budget.pace_s(left.requests))
             report(Draining(left=left.intents, path=path, eta_s=eta_s))
 
-        left = await self._drainer.drain(timeout_s, inos, report_left)
+        left = await self._drainer.drain(timeout_s, inos, report_left, with_attributes=with_attributes)
         leftovers = [self._reasons.leftover(intent) for intent in left[:NAMED]] + self._not_followed()
         count = len(left) + self._renames.count()
         if inos is None:

@@ -67,7 +67,7 @@ class StatusCommands:
             return await self._drain.run(params.timeout_s, report)
         files = await files_at(self._tree, params.path)
         await self._drain.close_dirty(files)
-        return await self._drain.run(params.timeout_s, report, {file.ino for file in files})
+        return await self._drain.run(params.timeout_s, report, {file.ino for file in files}, with_attributes=True)
 
     async def retry(self, params: PathParams, _: Report) -> Count:
         """Try changes that failed again now. Return how many."""

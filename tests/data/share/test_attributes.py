@@ -206,3 +206,18 @@ async def test_a_mount_without_the_store_in_between_is_made_up_for(
         assert tree(two) == tree(one)
         assert stat.S_IMODE(two.stat("a").mode) == 0o600
         assert "alone" in tree(two)
+
+
+async def test_a_drain_of_one_path_waits_for_attributes_when_it_is_asked_to(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", b"bytes")
+        await exchanged(one)
+        before = one.parts.meta.facts.shared_sequence
+        await chattr(one, "a", mode=0o600)
+        ino = one.stat("a").ino
+        await one.parts.drainer.drain(100.0, {ino})
+        assert one.parts.meta.facts.shared_sequence == before
+        await one.parts.drainer.drain(100.0, {ino}, with_attributes=True)
+        assert one.parts.meta.facts.shared_sequence == before + 1
