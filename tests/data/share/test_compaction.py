@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import trio
 
 from remotefs.data.share import compaction, dead_records, exchange, log_reader, snapshots
+from remotefs.data.share.compaction import Compaction
 from remotefs.data.share.records import EntryRecord, entry_key, file_key
 from remotefs.data.share.segments import Name, Segment, decode, encode, parse_name
 from remotefs.data.share.shared_records import SharedRecords
@@ -165,3 +166,394 @@ async def test_a_machine_that_joins_after_300_changes_reads_no_more(
 ) -> None:
     monkeypatch.setattr(snapshots, "MOST_SEGMENTS", 64)
     await _joins(tmp_path, server, folder, 300, monkeypatch)
+
+
+async def test_a_machine_that_was_away_catches_up_with_a_log_that_was_compacted(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        async with machine(tmp_path, server, folder, "two") as two:
+            await exchanged(one, two)
+        one.mkdir("while two was away")
+        await change(one, 6)
+        await shortened(one)
+        await change(one, 6, "d/deep")
+        await compacted(one)
+        async with machine(tmp_path, server, folder, "two") as two:
+            await exchanged(one, two)
+            assert tree(two) == tree(one)
+            assert "while two was away" in tree(two)
+
+
+async def test_a_reader_notices_that_the_segment_it_needs_was_removed(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    """A machine that slept for weeks is mounted all the time."""
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await furnish(one)
+        await exchanged(one, two)
+        one.mkdir("new")
+        await change(one, 6)
+        await shortened(one)
+        # As if it had read nothing of that.
+        position = two.parts.store.shared_log.positions()
+        two.parts.store.shared_log.read_up_to(next(iter(position)), 1)
+        with two.parts.store.database.transaction():
+            for key in (entry_key("new"), entry_key("d")):
+                two.parts.store.database.execute("DELETE FROM shared_record WHERE key = ?", (key,))
+        await trio.sleep(60.0)
+        assert two.parts.store.shared_log.positions() == position
+        await exchanged(one, two)
+        assert tree(two) == tree(one)
+
+
+async def test_a_half_removed_log_is_read(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await change(one, 6)
+        await compacted(one)
+        newest = heads(log_of(folder, one))[-1]
+        for number in (0, newest // 2):
+            _object(folder, one, Name(number)).unlink()
+        async with machine(tmp_path, server, folder, "new") as new:
+            await exchanged(one, new)
+            assert tree(new) == tree(one)
+
+
+def _object(folder: Path, host: Host, name: Name) -> Path:
+    (path,) = folder.glob(f"*/l/{host.parts.meta.facts.shared_writer}/{name}")
+    return path
+
+
+async def test_a_damaged_snapshot_is_told_once_and_the_segments_are_read(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await change(one, 6)
+        await compacted(one)
+        for sequence in heads(log_of(folder, one)):
+            _damage(_object(folder, one, Name(sequence, 0)))
+        async with machine(tmp_path, server, folder, "new") as new:
+            await exchanged(one, new)
+            assert tree(new) == tree(one)
+            assert len([r for r in caplog.records if "lacks its snapshot" in r.getMessage()]) == len(
+                heads(log_of(folder, one))
+            )
+
+
+def _damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+async def test_nothing_is_removed_for_a_snapshot_that_cannot_be_read(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await change(one, 6)
+        await compacted(one)
+        damaged = one.parts.meta.facts.shared_snapshots.next_base
+        assert damaged is not None
+        _damage(_object(folder, one, Name(damaged, 0)))
+        await shortened(one)
+        assert segments(log_of(folder, one)) == list(range(one.parts.meta.facts.shared_sequence))
+        await change(one, 1)
+        await shortened(one)
+        assert segments(log_of(folder, one))[0] > damaged
+        async with machine(tmp_path, server, folder, "new") as new:
+            await exchanged(one, new)
+            assert tree(new) == tree(one)
+
+
+async def test_a_segment_that_is_missing_without_a_snapshot_is_told_once(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await change(one, 4)
+        _object(folder, one, Name(1)).unlink()
+        async with machine(tmp_path, server, folder, "new"):
+            await trio.sleep(60.0)
+            print(
+                "DBG",
+                log_of(folder, one),
+                new.parts.store.shared_log.positions(),
+                [r.getMessage() for r in caplog.records],
+            )
+            assert len([r for r in caplog.records if "stops at segment 1" in r.getMessage()]) == 1
+
+
+async def test_without_the_right_to_delete_old_segments_stay(
+    tmp_path: Path,
+    server: Server,
+    folder: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "remotefs.data.share.compaction")
+    tries: list[Sequence[str]] = []
+
+    def refused(_: Folder, keys: Sequence[str]) -> None:
+        tries.append(keys)
+        raise ObjectStoreDenied("the shared store refuses access")
+
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await change(one, 6)
+        with monkeypatch.context() as denied:
+            denied.setattr(Folder, "delete", refused)
+            await shortened(one)
+            await compacted(one)
+            assert (segments(log_of(folder, one))[0], len(tries)) == (0, 1)
+            grow_older(one, 1)
+            await compacted(one)
+            assert len(tries) == 2
+        assert len([r for r in caplog.records if "stay in the shared store" in r.getMessage()]) == 1
+        grow_older(one, 1)
+        await compacted(one)
+        assert segments(log_of(folder, one))[0] > 0
+
+
+async def test_a_snapshot_in_parts_is_read_whole_although_rows_change_meanwhile(
+    tmp_path: Path,
+    server: Server,
+    folder: Path,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A row changes to a later record only, which is in another log or in a later segment."""
+    monkeypatch.setattr(compaction, "_A_TURN", 1)
+    monkeypatch.setattr(compaction, "PART_RECORDS", 1)
+    changed = EntryRecord("dir", 0o711, mtime_ns=5)
+    other = "ee" * 16
+
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await change(one, 4)
+
+        def by_another(record: logging.LogRecord) -> bool:
+            if record.getMessage().startswith("shared log: the store has a part of the snapshot 2"):
+                hlc = one.parts.meta.facts.shared_hlc + 1
+                records = SharedRecords(one.parts.store.database, one.parts.store.shared_log)
+                for key in (entry_key("d/deep/er"), entry_key("d")):
+                    records.merge(other, [(key, hlc, changed)])
+                data = encode(
+                    Segment(
+                        writer=other,
+                        name=Name(0),
+                        records=tuple((entry_key(path), hlc, changed) for path in ("d", "d/deep/er")),
+                    )
+                )
+                log = next(iter(folder.glob("*/l"))) / other
+                log.mkdir(exist_ok=True)
+                (log / str(Name(0))).write_bytes(data)
+            return True
+
+        logger = logging.getLogger("remotefs.crashpoints")
+        caplog.set_level(logging.DEBUG, logger.name)
+        logger.addFilter(by_another)
+        try:
+            await change(one, 1)
+            await shortened(one)
+        finally:
+            logger.removeFilter(by_another)
+        assert len([name for name in log_of(folder, one) if ".s" in name]) > 3
+        assert segments(log_of(folder, one))[0] > 0
+        async with machine(tmp_path, server, folder, "new") as new:
+            await exchanged(one, new)
+            assert tree(new) == tree(one)
+            assert new.stat("d/deep/er").mode & 0o777 == 0o711
+
+
+async def test_records_of_files_that_are_gone_for_a_month_are_dropped(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await furnish(one)
+        await exchanged(one, two)
+        gone, kept = one.stat("top").file_id, one.stat("d/a").file_id
+        assert gone is not None
+        assert kept is not None
+        one.unlink("top")
+        await exchanged(one, two)
+
+        async def walked(times: int) -> None:
+            for _ in range(times):
+                for host in (one, two):
+                    await host.walk()
+                await compacted(one)
+
+        def has(host: Host, file_id: str) -> bool:
+            return host.parts.store.shared_log.find(file_key(file_id)) is not None
+
+        await walked(5)
+        assert has(one, gone)
+        monkeypatch.setattr(dead_records, "_MONTH_NS", 0)
+        await change(one, 1)
+        await walked(2)
+        assert has(one, gone)
+        await walked(4)
+        assert [(has(host, gone), has(host, kept)) for host in (one, two)] == [(False, True)] * 2
+        await change(one, 5)
+        await shortened(one)
+        newest = one.parts.meta.facts.shared_snapshots.newest
+        assert newest is not None
+        writer = one.parts.meta.facts.shared_writer
+        assert writer is not None
+        found, _ = decode(_object(folder, one, Name(newest, 0)).read_bytes(), writer=writer, name=Name(newest, 0))
+        keys = {key for key, _, _ in found.records}
+        assert file_key(kept) in keys
+        assert file_key(gone) not in keys
+
+
+# -- copies of a state folder
+
+
+async def _nothing(_: Compaction) -> None:
+    """No look at the log."""
+
+
+@pytest.mark.parametrize("looks", [False, True], ids=["it writes first", "it looks at its log first"])
+async def test_a_copy_that_slept_while_its_original_compacted_loses_nothing(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, looks: bool
+) -> None:
+    """The numbers of its next segments are free again, because the original has removed its own."""
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await exchanged(one)
+        one.kill_copy("copy")
+        await change(one, 6)
+        one.mkdir("of one")
+        await shortened(one)
+        number = one.parts.meta.facts.shared_sequence
+        if not looks:
+            monkeypatch.setattr(Compaction, "run", _nothing)
+        async with machine(tmp_path, server, folder, "copy") as copy:
+            assert copy.parts.meta.facts.shared_sequence < segments(log_of(folder, one))[0] < number
+            copy.mkdir("of the copy")
+            await exchanged(copy, one)
+            await exchanged(copy, one)
+            assert tree(copy) == tree(one)
+            assert {"of one", "of the copy"} <= set(tree(one))
+            assert copy.parts.meta.facts.shared_writer != one.parts.meta.facts.shared_writer
+            async with machine(tmp_path, server, folder, "new") as new:
+                await exchanged(copy, one, new)
+                assert tree(new) == tree(one)
+
+
+async def test_a_copy_that_changes_nothing_follows_its_original(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await exchanged(one)
+        one.kill_copy("copy")
+        one.mkdir("of one")
+        await exchanged(one)
+        async with machine(tmp_path, server, folder, "copy") as copy:
+            await exchanged(one, copy)
+            assert tree(copy) == tree(one)
+
+
+async def test_a_state_folder_that_is_set_back_loses_nothing(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    """As by the snapshot of a virtual machine: nobody writes its log beside it, but its own future did."""
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await exchanged(one)
+        one.kill_copy("earlier")
+        await change(one, 6)
+        one.mkdir("lost here")
+        await shortened(one)
+        wanted = tree(one)
+    async with machine(tmp_path, server, folder, "earlier") as one, machine(tmp_path, server, folder, "two") as two:
+        one.mkdir("new")
+        await exchanged(one, two)
+        await exchanged(one, two)
+        assert tree(one) == tree(two)
+        assert set(tree(two)) == {*wanted, "new"}
+
+
+async def test_copies_that_compact_the_same_log_at_the_same_time_agree(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await furnish(one)
+        await change(one, 6)
+        shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+        one.kill_copy("copy")
+        async with machine(tmp_path, server, folder, "copy") as copy:
+            await compacted(one)
+            for host in (one, copy):
+                grow_older(host, 8)
+            await compacted(one)
+            one.mkdir("of one")
+            copy.mkdir("of the copy")
+            await exchanged(one, copy)
+            await exchanged(one, copy)
+            assert tree(one) == tree(copy)
+            assert {"of one", "of the copy"} <= set(tree(one))
+            async with machine(tmp_path, server, folder, "new") as new:
+                await exchanged(one, copy, new)
+                assert tree(new) == tree(one)
+
+
+# -- crashes
+
+POINTS = [
+    pytest.param("shared log: the store has a part of the snapshot", 2, marks=pytest.mark.long),
+    ("shared log: the store has the snapshot", 1),
+    ("shared log: its base is another one", 1),
+    ("shared log: some of it is removed", 1),
+    pytest.param("shared log: some of it is removed", 2, marks=pytest.mark.long),
+    pytest.param("shared log: the store has the segment", 9, marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize(("step", "nth"), POINTS)
+async def test_all_end_alike_when_a_machine_is_killed_while_it_compacts(
+    tmp_path: Path,
+    server: Server,
+    folder: Path,
+    clock: Clock,
+    step: str,
+    nth: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compaction, "PART_RECORDS", 3)
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await furnish(one)
+        await exchanged(one, two)
+    killer, log = Killer(step, nth), logging.getLogger("remotefs.crashpoints")
+    caplog.set_level(logging.DEBUG, log.name)
+    log.addHandler(killer)
+    try:
+        async with machine(tmp_path, server, folder, "one") as one:
+            killer.host = one
+            one.mkdir("new")
+            await change(one, 9)
+            await shortened(one)
+    finally:
+        log.removeHandler(killer)
+    assert killer.has_killed
+    async with (
+        machine(tmp_path, server, folder, "after") as after,
+        machine(tmp_path, server, folder, "two") as two,
+        machine(tmp_path, server, folder, "three") as three,
+    ):
+        writer = after.parts.meta.facts.shared_writer
+        await change(after, 6)
+        await shortened(after)
+        await exchanged(after, two, three)
+        assert tree(after) == tree(two) == tree(three)
+        assert "new" in tree(three)
+        assert after.parts.meta.facts.shared_writer == writer
+        assert segments(log_of(folder, after))[0] > 0
