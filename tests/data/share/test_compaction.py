@@ -278,12 +278,6 @@ async def test_a_segment_that_is_missing_without_a_snapshot_is_told_once(
         _object(folder, one, Name(1)).unlink()
         async with machine(tmp_path, server, folder, "new"):
             await trio.sleep(60.0)
-            print(
-                "DBG",
-                log_of(folder, one),
-                new.parts.store.shared_log.positions(),
-                [r.getMessage() for r in caplog.records],
-            )
             assert len([r for r in caplog.records if "stops at segment 1" in r.getMessage()]) == 1
 
 
