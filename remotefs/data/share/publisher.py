@@ -14,12 +14,13 @@ import logging
 import secrets
 from dataclasses import dataclass, field
 
+import msgspec
 import trio
 
 from remotefs import crashpoints
 from remotefs.data.content.chunks import checksum
 from remotefs.data.share.log_objects import LogObjects
-from remotefs.data.share.records import EntryRecord, KeyedRecord, Record, parse_key
+from remotefs.data.share.records import EntryRecord, FileRecord, KeyedRecord, Record, parse_key
 from remotefs.data.share.segments import Name, Segment, decode, encode
 from remotefs.data.share.shared_records import SharedRecords, record_of
 from remotefs.data.share.stamps import HybridClock
@@ -115,7 +116,8 @@ class Publisher:
     def _compare(self, ino: int, changes: _Changes) -> bool:
         """Compare an inode with the map; return whether it is a folder that has another path than before."""
         now, before = self._tree_records.of(ino), self._shared_log.held(ino)
-        for key, record in now.items():
+        for key, known in now.items():
+            record = self._with_digest(key, known)
             if self._is_news(key, record, ino):
                 changes.records[key] = record
             changes.held[key] = ino
@@ -132,6 +134,14 @@ class Publisher:
         if row is None:
             return not self._tree_records.is_plain(ino)
         return record != record_of(row) and not (self._is_joining and not row.applied)
+
+    def _with_digest(self, key: str, record: Record) -> Record:
+        """Return a record with the digest that the map has if this machine knows none: an id has one content."""
+        row = self._shared_log.find(key)
+        held = record_of(row) if row is not None else None
+        if isinstance(record, FileRecord) and record.digest is None and isinstance(held, FileRecord):
+            return msgspec.structs.replace(record, digest=held.digest)
+        return record
 
     def _is_gone(self, key: str) -> bool:
         """Return whether a path has nothing any more, or only a file, which has a record of its own."""
