@@ -33,8 +33,8 @@ DAY_NS = snapshots.DAY_NS
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot for every few segments, and looks at logs every few seconds."""
     monkeypatch.setattr(snapshots, "MOST_SEGMENTS", 4)
-    monkeypatch.setattr(exchange, "_COMPACT_EVERY_S", 10.0)
-    monkeypatch.setattr(log_reader, "_LOOK_EVERY_S", 10.0)
+    monkeypatch.setattr(exchange, "_COMPACT_EVERY_S", 5.0)
+    monkeypatch.setattr(log_reader, "_LOOK_EVERY_S", 5.0)
 
 
 def log_of(folder: Path, host: Host) -> list[str]:
@@ -63,7 +63,7 @@ async def change(host: Host, times: int, path: str = "d") -> None:
 
 async def compacted(host: Host) -> None:
     """Enough time has passed for a look at the log."""
-    await trio.sleep(25.0)
+    await trio.sleep(15.0)
 
 
 def grow_older(host: Host, days: int) -> None:
@@ -100,6 +100,7 @@ async def test_a_log_is_a_snapshot_and_few_segments_in_the_end(
             assert tree(new) == tree(one)
 
 
+@pytest.mark.long
 async def test_a_log_without_news_gets_no_snapshot(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
     async with machine(tmp_path, server, folder, "one") as one:
         await furnish(one)
@@ -186,6 +187,7 @@ async def test_a_machine_that_was_away_catches_up_with_a_log_that_was_compacted(
             assert "while two was away" in tree(two)
 
 
+@pytest.mark.long
 async def test_a_reader_notices_that_the_segment_it_needs_was_removed(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -208,6 +210,7 @@ async def test_a_reader_notices_that_the_segment_it_needs_was_removed(
         assert tree(two) == tree(one)
 
 
+@pytest.mark.long
 async def test_a_half_removed_log_is_read(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
     async with machine(tmp_path, server, folder, "one") as one:
         await furnish(one)
@@ -413,7 +416,13 @@ async def _nothing(_: Compaction) -> None:
     """No look at the log."""
 
 
-@pytest.mark.parametrize("looks", [False, True], ids=["it writes first", "it looks at its log first"])
+@pytest.mark.parametrize(
+    "looks",
+    [
+        pytest.param(False, id="it writes first"),
+        pytest.param(True, id="it looks at its log first", marks=pytest.mark.long),
+    ],
+)
 async def test_a_copy_that_slept_while_its_original_compacted_loses_nothing(
     tmp_path: Path, server: Server, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, looks: bool
 ) -> None:
@@ -441,6 +450,7 @@ async def test_a_copy_that_slept_while_its_original_compacted_loses_nothing(
                 assert tree(new) == tree(one)
 
 
+@pytest.mark.long
 async def test_a_copy_that_changes_nothing_follows_its_original(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -455,6 +465,7 @@ async def test_a_copy_that_changes_nothing_follows_its_original(
             assert tree(copy) == tree(one)
 
 
+@pytest.mark.long
 async def test_a_state_folder_that_is_set_back_loses_nothing(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -475,6 +486,7 @@ async def test_a_state_folder_that_is_set_back_loses_nothing(
         assert set(tree(two)) == {*wanted, "new"}
 
 
+@pytest.mark.long
 async def test_copies_that_compact_the_same_log_at_the_same_time_agree(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -503,8 +515,8 @@ async def test_copies_that_compact_the_same_log_at_the_same_time_agree(
 
 POINTS = [
     pytest.param("shared log: the store has a part of the snapshot", 2, marks=pytest.mark.long),
-    ("shared log: the store has the snapshot", 1),
-    ("shared log: its base is another one", 1),
+    pytest.param("shared log: the store has the snapshot", 1, marks=pytest.mark.long),
+    pytest.param("shared log: its base is another one", 1, marks=pytest.mark.long),
     ("shared log: some of it is removed", 1),
     pytest.param("shared log: some of it is removed", 2, marks=pytest.mark.long),
     pytest.param("shared log: the store has the segment", 9, marks=pytest.mark.long),
