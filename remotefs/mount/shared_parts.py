@@ -11,12 +11,14 @@ from remotefs.config import Config, RefreshConfig, SharedConfig
 from remotefs.data.kernel import Invalidator, Usage
 from remotefs.data.reconcile.applier import Applier
 from remotefs.data.reconcile.placement import TreePlacer
+from remotefs.data.share.compaction import Compaction
 from remotefs.data.share.complete_listings import CompleteListings
 from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.exchange import Exchange
 from remotefs.data.share.janitor import Age, Janitor
 from remotefs.data.share.last_look import LastLook
+from remotefs.data.share.log_objects import LogObjects
 from remotefs.data.share.log_reader import LogReader
 from remotefs.data.share.publisher import Publisher
 from remotefs.data.share.shared_records import SharedRecords
@@ -48,11 +50,14 @@ def build_exchange(
     store.shared_log.watch(wakeup.set)
     records, tree_records = SharedRecords(store.database, store.shared_log), TreeRecords(store)
     stamps = HybridClock(clock.now_ns, store.meta.facts.shared_hlc)
-    publisher = Publisher(store, contents, records, tree_records, stamps)
-    reader = LogReader(store, contents, records, stamps)
+    assert contents.connection is not None
+    logs = LogObjects(store.meta, contents.connection)
+    publisher = Publisher(store, logs, records, tree_records, stamps)
+    reader = LogReader(store, logs, records, stamps)
+    compaction = Compaction(store, logs, publisher)
     applier = Applier(store, tree_records, placer, invalidator, usage)
     return Exchange(
-        store.shared_log, contents, publisher, reader, applier.apply, waiters.notify, wakeup,
+        store.shared_log, contents, publisher, reader, compaction, applier.apply, waiters.notify, wakeup,
         poll_s=config.poll_in_use_s,
     )  # fmt: skip
 

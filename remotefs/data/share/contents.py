@@ -1,6 +1,5 @@
 """The files whose bytes the shared store has, as far as is known, and where they lie in it.
 
-    <account>/l/<writer>/<sequence> the log of a machine: its segments
     <account>/c/<hh>/<file_id>      `account` and `hh` are hashes: accounts never meet in one store, and a folder of a
                                     file system has a 256th of the objects
 
@@ -13,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import partial
 
 import trio
 from cachetools import LRUCache
@@ -23,10 +21,8 @@ from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.header import header_bytes
 from remotefs.data.share.inventory import Page, objects_in
 from remotefs.data.share.records import FileRecord, file_key
-from remotefs.data.share.segments import MOST_UNPACKED_BYTES, segment_name
 from remotefs.data.share.shared_records import record_of
 from remotefs.errors import ObjectStoreError, ObjectStoreUnreachable
-from remotefs.objects.store import ObjectStore
 from remotefs.store.meta import Facts
 from remotefs.store.records import Remote, ShareState
 from remotefs.store.store import Store
@@ -199,40 +195,6 @@ class SharedContents:
     async def check_absence(self) -> None:
         """Return once the store has just shown its marker; see `StoreConnection`. Raises ObjectStoreError."""
         await self._watched().check_absence()
-
-    # -- the logs of machines
-
-    async def create_segment(self, writer: str, sequence: int, data: bytes) -> bool:
-        """Put a segment if there is none of that number; return whether there was none. Raises ObjectStoreError."""
-        key = self._key_of_segment(writer, sequence)
-        return await self._watched().watch(lambda objects: objects.create(key, data))
-
-    async def segment(self, writer: str, sequence: int) -> bytes:
-        """Return the bytes of a segment. Raises ObjectMissing, ObjectStoreError."""
-        key = self._key_of_segment(writer, sequence)
-        return await self._watched().watch(lambda objects: objects.get(key, length=MOST_UNPACKED_BYTES))
-
-    async def writers(self) -> list[str]:
-        """Return the machines that have a log. Raises ObjectStoreError."""
-        found: list[str] = []
-        while (writer := await self._watched().watch(partial(self._writer_after, found))) is not None:
-            found.append(writer)
-        return found
-
-    async def _writer_after(self, found: list[str], objects: ObjectStore) -> str | None:
-        """Return the first machine after those that were found: one page is read, whatever they have written."""
-        folder = self._logs()
-        # Greater than any name in the folder of a machine.
-        after = f"{folder}/{found[-1]}/~" if found else ""
-        async for page in objects.list(folder, after=after):
-            return page[0].key.removeprefix(f"{folder}/").partition("/")[0] if page else None
-        return None
-
-    def _key_of_segment(self, writer: str, sequence: int) -> str:
-        return f"{self._logs()}/{writer}/{segment_name(sequence)}"
-
-    def _logs(self) -> str:
-        return f"{account_of(self._meta.facts)}/l"
 
     def _watched(self) -> StoreConnection:
         assert self._connection is not None

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from remotefs.data.share.compaction import Compaction
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.log_reader import LogReader
 from remotefs.data.share.publisher import Publisher
@@ -18,10 +19,11 @@ from remotefs.wakeup import Wakeup
 _log = logging.getLogger(__name__)
 # Changes are gathered for this long, so that those of a second share a segment.
 _GATHER_S = 1.0
+_COMPACT_EVERY_S = 3600.0
 
 
 class Exchange:
-    """Publishes, reads and applies in turn. `on_change` is called when something went out.
+    """Publishes, reads, applies and compacts in turn. `on_change` is called when something went out.
 
     `apply` brings the tree in line with the map. `wakeup` is set when something changed here. The logs of others are
     read every `poll_s` seconds.
@@ -33,6 +35,7 @@ class Exchange:
         contents: SharedContents,
         publisher: Publisher,
         reader: LogReader,
+        compaction: Compaction,
         apply: Callable[[], Awaitable[None]],
         on_change: Callable[[], None],
         wakeup: Wakeup,
@@ -43,11 +46,12 @@ class Exchange:
         self._contents = contents
         self._publisher = publisher
         self._reader = reader
+        self._compaction = compaction
         self._apply = apply
         self._on_change = on_change
         self._wakeup = wakeup
         self._poll_s = poll_s
-        self._polled_at = -math.inf
+        self._polled_at = self._compacted_at = -math.inf
 
     async def run(self) -> None:
         """Exchange until cancelled; while the store is out of reach changes wait in their rows."""
@@ -71,6 +75,7 @@ class Exchange:
         except ObjectStoreError as error:
             _log.info("attributes wait for the shared store: %s", error)
         await self._apply()
+        await self._compact()
 
     async def _poll(self) -> None:
         if trio.current_time() - self._polled_at >= self._poll_s:
@@ -89,3 +94,12 @@ class Exchange:
                 _log.warning("attributes that change here stay here: %s", error)
             self._contents.may_only_read = True
         self._on_change()
+
+    async def _compact(self) -> None:
+        if trio.current_time() - self._compacted_at < _COMPACT_EVERY_S:
+            return
+        self._compacted_at = trio.current_time()
+        try:
+            await self._compaction.run()
+        except ObjectStoreError as error:
+            _log.info("the log of this machine is compacted later: %s", error)

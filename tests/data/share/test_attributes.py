@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 
+from remotefs.data.share.records import FileRecord, file_key
+from remotefs.data.share.shared_records import record_of
 from remotefs.store.records import Inode
 from remotefs.vfs.attributes import AttributeChange
 from tests.data.share.test_uploads import machine, plug, unplug
@@ -93,8 +95,17 @@ async def test_a_new_machine_gets_it_all_after_the_first_is_lost(
     async with machine(tmp_path, server, folder, "new") as new:
         await exchanged(new)
         assert tree(new) == wanted
-        # It has nothing to add to what it was told.
+    async with machine(tmp_path, server, folder, "new") as new:
+        await exchanged(new)
+        # It has nothing to add to what it was told, although it does not know the digests of files.
         assert new.parts.meta.facts.shared_sequence == 0
+        await chattr(new, "top", mode=0o444)
+        await exchanged(new)
+        row = new.parts.store.shared_log.find(file_key(new.stat("top").file_id or ""))
+        assert row is not None
+        record = record_of(row)
+        assert isinstance(record, FileRecord)
+        assert record.digest is not None
 
 
 @pytest.mark.long
