@@ -40,7 +40,8 @@ class Dispatcher:
             if self._sweeper.is_waiting:
                 nursery.start_soon(self._supervisor.guard, "removing bytes that were given up", self._sweeper.sweep)
             self._deleter.resume()
-            if self._connectivity.is_up:
+            # Each close of any file comes here, and mostly there is nothing.
+            if self._connectivity.is_up and not self._selection.is_empty:
                 self._start_due(nursery)
             await self._wakeup.wait(self._selection.next_due_s())
 
