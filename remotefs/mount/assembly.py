@@ -229,6 +229,10 @@ class Components:
         remote = self.remotes.find(file_id)
         return remote.digest if remote is not None else None
 
+    def is_limited(self, file_id: str) -> bool:
+        """Return whether the requests that bring the bytes of an id are limited: those of the shared store are not."""
+        return self.budget.limit_per_minute is not None and not self.shared.brings(file_id)
+
     def distrust(self, file_id: str) -> None:
         """Note that the content of an id may not be as long as it was listed."""
         self.resizer.distrusted(file_id)
@@ -303,7 +307,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
         parts.content,
         shelf,
         Division(
-            concurrency, lambda: parts.budget.limit_per_minute,
+            concurrency, parts.is_limited,
             readahead_bytes=config.cache.readahead_bytes, content_bytes=parts.content.limit_bytes,
         ),
         parts.patience,
@@ -462,7 +466,7 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
     byid = ById(parts.tree, parts.remotes, parts.view)
     namespace = Namespace(store, intents, parts.sweeper, handles, byid, parts.view)
     lengths = Lengths(store, parts.content, parts.downloader, parts.resizer, parts.reported_missing.report)
-    scans = Scans(parts.tree, parts.file_reader.prefetch, lambda: parts.budget.limit_per_minute)
+    scans = Scans(parts.tree, parts.file_reader.prefetch, parts.is_limited)
     reading = Reading(
         store, parts.file_reader, parts.locator, lengths, handles, scans, moves_atime=settings.options.moves_atime
     )
