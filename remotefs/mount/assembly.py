@@ -107,6 +107,7 @@ from remotefs.mount.access_log import AccessLog
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
 from remotefs.mount.shared_parts import build_exchange, shared_contents
+from remotefs.objects.link import Link
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.disk import Disk
@@ -268,7 +269,6 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.access_log = AccessLog(settings.state_dir / "log", parts.requests, secrets, config.log.format)
     parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
     parts.waiters = Waiters(parts.journal, parts.wakeup)
-    parts.shared = shared_contents(store, config.shared, parts.service_clock, parts.waiters)
     _build_service(parts, settings)
     _build_data(parts, config)
     parts.fs = _build_fs(parts, config, settings)
@@ -289,6 +289,8 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
         clock=parts.service_clock,
         learned=learned,
     )
+    link = Link(parts.client.uploads, parts.client.downloads)
+    parts.shared = shared_contents(parts.store, config.shared, parts.service_clock, parts.waiters, link)
     parts.patience = Patience(service.read_wait_s, parts.connectivity, parts.shared.brings)
     parts.disk = Disk(state, config.cache)
     parts.copies = Copies(database.path, state / COPIES_NAME, parts.disk.room_for)
@@ -332,10 +334,11 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
     placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles)
+    poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
     if parts.shared.is_configured:
         parts.exchange = build_exchange(
             parts.store, parts.shared, parts.service_clock, placer, parts.notifier, parts.handles, parts.waiters,
-            config.refresh,
+            poll_schedule.wanted_s,
         )  # fmt: skip
     elif parts.meta.facts.shared_writer is not None:
         parts.meta.record(shared_gap=True)
@@ -348,7 +351,6 @@ def _build_data(parts: Components, config: Config) -> None:
         parts.downloader.forget,
     )  # fmt: skip
     vanished = VanishedFiles(parts.store, remover, parts.trash, config.refresh, parts.service_clock)
-    poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
     renewer = Renewer(parts.remotes, parts.content, parts.resizer, placer, parts.service_clock)
     existence_check = ExistenceCheck(
         parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
@@ -364,7 +366,7 @@ def _build_data(parts: Components, config: Config) -> None:
     )  # fmt: skip
     parts.refresh = Refresh(
         parts.listings, parts.connectivity, config.refresh, poll_schedule, existence_check, parts.reported_missing,
-        wake_refresh,
+        wake_refresh, parts.exchange.wake if parts.shared.is_configured else lambda: None,
     )  # fmt: skip
     parts.expiry_notices = ExpiryNotices(parts.store, parts.intents.paths, parts.service_clock)
     parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)

@@ -22,6 +22,7 @@ from remotefs.data.content.index import folder_of
 from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.segments import MOST_UNPACKED_BYTES, segment_name
 from remotefs.errors import NotReadable, ObjectStoreUnreachable, RemotefsError
+from remotefs.objects.link import Link
 from remotefs.objects.store import ObjectStore
 from remotefs.store.meta import Facts
 from remotefs.store.records import Remote, ShareState
@@ -69,6 +70,11 @@ class SharedContents:
     def connection(self) -> StoreConnection | None:
         """Return the connection to the store, None where there is no store."""
         return self._connection
+
+    @property
+    def link(self) -> Link | None:
+        """Return what counts the bytes from and to the store, None where there is no store."""
+        return self._connection.link if self._connection is not None else None
 
     def key_of(self, file_id: str) -> str:
         """Return the key of an object. Raises ObjectStoreUnreachable while the account is not known yet."""
