@@ -47,7 +47,7 @@ class Size:
     renamed: int = 20_000
     pending: int = 10_000
     shared_mb: int = 256
-    machine_files: int = 1000
+    machine_files: int = 250
 
 
 FULL = Size(Tree(folders=2000, files=100_000), stream_mb=450, small_files=300, bulk_files=1000)
