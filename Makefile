@@ -65,6 +65,7 @@ lock: setup-dev      ## resolve the dependencies again and rewrite the lock file
 	@scripts/lock.sh
 
 bench: setup-dev     ## measure for an hour, beside the installed peers; write tables and a plot to docs/benchmarks
+	@scripts/store-tools.sh
 	@scripts/install.sh $(BIN)/python requirements-bench.lock
 	$(BIN)/python scripts/bench.py --to docs/benchmarks/mount.md
 	$(BIN)/python scripts/bench_peers.py --to docs/benchmarks/peers.md

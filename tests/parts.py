@@ -204,7 +204,8 @@ class Host:
         return Path(shutil.copytree(self.state_dir, self.state_dir.with_name(state)))
 
     async def walk(self) -> None:
-        """One complete listing."""
+        """One complete listing, for somebody who uses the mount."""
+        self.parts.refresh.note_use()
         await self.parts.connectivity.watch(lambda: self.parts.listings.walk(priority=Priority.POLL))
 
     def make_due(self) -> None:
@@ -236,10 +237,11 @@ class Host:
         raise AssertionError(f"never settled: {self.pending()}")
 
     async def until(self, condition: Callable[[], bool], *, tries: int = 2000) -> None:
-        """Let time pass until something is so."""
+        """Let time pass until something is so, while somebody uses the mount."""
         for _ in range(tries):
             if condition():
                 return
+            self.parts.refresh.note_use()
             await trio.sleep(1.0)
         raise AssertionError(f"never came; pending: {self.pending()}")
 

@@ -109,6 +109,7 @@ from remotefs.mount.access_log import AccessLog
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
 from remotefs.mount.shared_parts import build_exchange, build_janitor, shared_contents
+from remotefs.objects.link import Link
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.disk import Disk
@@ -235,6 +236,10 @@ class Components:
         remote = self.remotes.find(file_id)
         return remote.digest if remote is not None else None
 
+    def is_limited(self, file_id: str) -> bool:
+        """Return whether the requests that bring the bytes of an id are limited: those of the shared store are not."""
+        return self.budget.limit_per_minute is not None and not self.shared.brings(file_id)
+
     def distrust(self, file_id: str) -> None:
         """Note that the content of an id may not be as long as it was listed."""
         self.resizer.distrusted(file_id)
@@ -270,7 +275,6 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.access_log = AccessLog(settings.state_dir / "log", parts.requests, secrets, config.log.format)
     parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
     parts.waiters = Waiters(parts.journal, parts.wakeup)
-    parts.shared = shared_contents(store, config.shared, parts.service_clock, parts.waiters)
     parts.complete_listings = CompleteListings(database, store.orphans)
     _build_service(parts, settings)
     _build_data(parts, config)
@@ -293,6 +297,8 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
         clock=parts.service_clock,
         learned=learned,
     )
+    link = Link(parts.client.uploads, parts.client.downloads)
+    parts.shared = shared_contents(parts.store, config.shared, parts.service_clock, parts.waiters, link)
     parts.patience = Patience(service.read_wait_s, parts.connectivity, parts.shared.brings)
     parts.disk = Disk(state, config.cache)
     parts.copies = Copies(database.path, state / COPIES_NAME, parts.disk.room_for)
@@ -313,7 +319,7 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
         parts.content,
         shelf,
         Division(
-            concurrency, lambda: parts.budget.limit_per_minute,
+            concurrency, parts.is_limited,
             readahead_bytes=config.cache.readahead_bytes, content_bytes=parts.content.limit_bytes,
         ),
         parts.patience,
@@ -338,10 +344,11 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
     placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles)
+    poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
     if parts.shared.is_configured:
         parts.exchange = build_exchange(
             parts.store, parts.shared, parts.service_clock, placer, parts.notifier, parts.handles, parts.waiters,
-            config.refresh,
+            poll_schedule.wanted_s,
         )  # fmt: skip
     elif parts.meta.facts.shared_writer is not None:
         parts.meta.record(shared_gap=True)
@@ -354,7 +361,6 @@ def _build_data(parts: Components, config: Config) -> None:
         parts.downloader.forget,
     )  # fmt: skip
     vanished = VanishedFiles(parts.store, remover, parts.trash, config.refresh, parts.service_clock)
-    poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
     renewer = Renewer(parts.remotes, parts.content, parts.resizer, placer, parts.service_clock)
     existence_check = ExistenceCheck(
         parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
@@ -372,7 +378,7 @@ def _build_data(parts: Components, config: Config) -> None:
     )  # fmt: skip
     parts.refresh = Refresh(
         parts.listings, parts.connectivity, config.refresh, poll_schedule, existence_check, parts.reported_missing,
-        wake_refresh,
+        wake_refresh, parts.exchange.wake if parts.shared.is_configured else lambda: None,
     )  # fmt: skip
     parts.expiry_notices = ExpiryNotices(parts.store, parts.intents.paths, parts.service_clock)
     parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)
@@ -481,7 +487,7 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
     byid = ById(parts.tree, parts.remotes, parts.view)
     namespace = Namespace(store, intents, parts.sweeper, handles, byid, parts.view)
     lengths = Lengths(store, parts.content, parts.downloader, parts.resizer, parts.reported_missing.report)
-    scans = Scans(parts.tree, parts.file_reader.prefetch, lambda: parts.budget.limit_per_minute)
+    scans = Scans(parts.tree, parts.file_reader.prefetch, parts.is_limited)
     reading = Reading(
         store, parts.file_reader, parts.locator, lengths, handles, scans, moves_atime=settings.options.moves_atime
     )

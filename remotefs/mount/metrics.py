@@ -118,6 +118,12 @@ def _service(status: Status) -> Iterator[Metric]:
         "uploaded_bytes", "Bytes of files that were sent, repeated attempts included.", counters.uploaded_bytes
     )
     yield _counter("downloaded_bytes", "Bytes of files that were received.", counters.downloaded_bytes)
+    yield _counter(
+        "store_sent_bytes", "Bytes that were sent to the shared store, repeated attempts included.",
+        counters.store_sent_bytes,
+    )  # fmt: skip
+    text = "Bytes that were received from the shared store."
+    yield _counter("store_received_bytes", text, counters.store_received_bytes)
     yield _counter("rate_limited_requests", "Requests that the service refused as too many.", requests.rate_limited)
     limit = requests.limit_per_minute
     text = "Requests that may be sent in a minute; 0: no limit."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.protocols import IdLister
 from remotefs.clocks import ServiceClock
-from remotefs.config import Config, RefreshConfig, SharedConfig
+from remotefs.config import Config, SharedConfig
 from remotefs.data.kernel import Invalidator, Usage
 from remotefs.data.reconcile.applier import Applier
 from remotefs.data.reconcile.placement import TreePlacer
@@ -25,13 +26,16 @@ from remotefs.data.share.shared_records import SharedRecords
 from remotefs.data.share.stamps import HybridClock
 from remotefs.data.share.tree_records import TreeRecords
 from remotefs.data.writeback.waiters import Waiters
+from remotefs.objects.link import Link
 from remotefs.store.store import Store
 from remotefs.wakeup import Wakeup
 
 
-def shared_contents(store: Store, config: SharedConfig, clock: ServiceClock, waiters: Waiters) -> SharedContents:
+def shared_contents(
+    store: Store, config: SharedConfig, clock: ServiceClock, waiters: Waiters, link: Link
+) -> SharedContents:
     """Build what knows the bytes in the store. Raises UsageError for an address that cannot be used here."""
-    connection = StoreConnection(config.store, store.meta, waiters.notify) if config.store else None
+    connection = StoreConnection(config.store, store.meta, waiters.notify, link) if config.store else None
     return SharedContents(store, connection, clock.now_ns)
 
 
@@ -43,7 +47,7 @@ def build_exchange(
     invalidator: Invalidator,
     usage: Usage,
     waiters: Waiters,
-    config: RefreshConfig,
+    poll_s: Callable[[], float],
 ) -> Exchange:
     """Build what exchanges attributes with other machines; from here on changes are marked for it."""
     wakeup = Wakeup()
@@ -58,7 +62,7 @@ def build_exchange(
     applier = Applier(store, tree_records, placer, invalidator, usage)
     return Exchange(
         store.shared_log, contents, publisher, reader, compaction, applier.apply, waiters.notify, wakeup,
-        poll_s=config.poll_in_use_s,
+        poll_s=poll_s,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from remotefs.store.database import Database
 from remotefs.store.records import Origin, Remote
 
 _COLUMNS = ", ".join(Remote._fields)
+_FIND = f"SELECT {_COLUMNS} FROM remote WHERE file_id = ?"  # noqa: S608 - only our own column names
 # Of shown files, by the index of expiries.
 _EXPIRING = "expires_ns > ? AND expires_ns <= ? AND ino IS NOT NULL AND tombstoned = 0"
 
@@ -30,7 +31,8 @@ class Remotes:
 
     def find(self, file_id: str) -> Remote | None:
         """Return the row of an id, or None."""
-        return next(iter(self._where("file_id = ?", file_id)), None)
+        row = self._db.kept(_FIND, file_id)
+        return Remote._make(row) if row else None
 
     def named(self, filename: str) -> list[Remote]:
         """Return every known file with that remote filename, tombstones included, the newest first."""

@@ -312,7 +312,8 @@ class ContentStore:
         file = self._folder.file(file_id)
         if file is not None and file.sums.layout == layout:
             return file
-        self.remove(file_id)  # of another length, or written with another chunk size
+        if self._folder.has_any(file_id):
+            self.remove(file_id)  # of another length, or written with another chunk size
         if layout.size > _MAX_FILE_BYTES:
             raise OutOfSpace(f"{file_id}: {layout.size} bytes are too many to be kept on this disk")
         return self._folder.create(file_id, layout)

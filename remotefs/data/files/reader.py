@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO
 
 from remotefs.api.budget import Priority
@@ -57,13 +58,19 @@ class FileReader:
     def _can_be_fetched(self, remote: Remote) -> bool:
         return bool(remote.downloadable) or self._shared.may_have(remote.file_id)
 
-    async def look_for(self, inode: Inode) -> None:
-        """Find out, for a file that is about to be opened, whether the shared store has its bytes (X1)."""
+    async def look_for(self, inode: Inode, expects_look: Callable[[int], bool]) -> None:
+        """Find out, for a file that is about to be opened, whether the shared store has its bytes (X1).
+
+        That begins to bring them: the beginning alone where `expects_look`, which gets the inode's number, says that no
+        more will be read.
+        """
         if not self._shared.is_configured or self._locator.is_here(inode):
             return
         remote = self._locator.bound(inode)
         if remote is not None and not remote.downloadable:
-            await self._shared.look_for(remote)
+            is_look = expects_look(inode.ino)
+            begin = partial(self._downloader.verify_length, remote.file_id, inode.size, is_look=is_look)
+            await self._shared.look_for(remote, begin)
 
     @property
     def has_shared_store(self) -> bool:

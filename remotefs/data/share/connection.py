@@ -19,6 +19,7 @@ import trio
 
 from remotefs.backoff import backoff_s
 from remotefs.errors import ObjectStoreError, ObjectStoreUnreachable, ObjectStoreUnusable
+from remotefs.objects.link import Link
 from remotefs.objects.marker import create_marker, read_marker
 from remotefs.objects.store import ObjectStore
 from remotefs.store.meta import Meta
@@ -36,8 +37,10 @@ class StoreConnection:
     Making one raises UsageError for an address that cannot be used here, and none for a store that is not there.
     """
 
-    def __init__(self, url: str, meta: Meta, on_change: Callable[[], None]) -> None:
+    def __init__(self, url: str, meta: Meta, on_change: Callable[[], None], link: Link | None = None) -> None:
         self.url = url
+        # What goes over it counts together with the service's bytes.
+        self.link = link or Link()
         # None: it is to be opened, again after it was another one. A folder may be mounted under its name meanwhile.
         self._objects: ObjectStore | None = None
         self._meta = meta
@@ -132,7 +135,7 @@ class StoreConnection:
 
     def _opened(self) -> ObjectStore:
         if self._objects is None:
-            self._objects = ObjectStore.open(self.url)
+            self._objects = ObjectStore.open(self.url, self.link)
         return self._objects
 
     def _is_back(self) -> None:

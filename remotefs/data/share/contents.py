@@ -3,26 +3,27 @@
     <account>/c/<hh>/<file_id>      `account` and `hh` are hashes: accounts never meet in one store, and a folder of a
                                     file system has a 256th of the objects
 
-An id that this machine put is known by its row. Of any other one HEAD request tells; that it is there is true for ever,
+An id that this machine put is known by its row. Of any other its first read tells; that it is there is true for ever,
 that it is not there only for a while: whoever uploaded the file may be about to put it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 import trio
 from cachetools import LRUCache
 
 from remotefs.data.content.index import folder_of
 from remotefs.data.share.connection import StoreConnection
-from remotefs.data.share.header import header_bytes
 from remotefs.data.share.inventory import Page, objects_in
 from remotefs.data.share.records import FileRecord, file_key
 from remotefs.data.share.shared_records import record_of
-from remotefs.errors import ObjectStoreError, ObjectStoreUnreachable
+from remotefs.errors import NotReadable, ObjectStoreUnreachable, RemotefsError
+from remotefs.objects.link import Link
 from remotefs.store.meta import Facts
 from remotefs.store.records import Remote, ShareState
 from remotefs.store.store import Store
@@ -69,6 +70,11 @@ class SharedContents:
     def connection(self) -> StoreConnection | None:
         """Return the connection to the store, None where there is no store."""
         return self._connection
+
+    @property
+    def link(self) -> Link | None:
+        """Return what counts the bytes from and to the store, None where there is no store."""
+        return self._connection.link if self._connection is not None else None
 
     def key_of(self, file_id: str) -> str:
         """Return the key of an object. Raises ObjectStoreUnreachable while the account is not known yet."""
@@ -127,27 +133,22 @@ class SharedContents:
         share = self._shares.find(file_id) if self.is_configured else None
         return share is not None and share.state == ShareState.WAITING
 
-    async def look_for(self, remote: Remote) -> None:
+    async def look_for(self, remote: Remote, begin: Callable[[], Awaitable[object]]) -> None:
         """Find out whether the store has the bytes of a file; of a young one that is missing after a short wait.
 
-        A store that is out of reach may have them: reading them says what is wrong.
+        `begin` begins to read them: no request is sent that brings none. A store that is out of reach may have them:
+        reading them says what is wrong.
         """
         if self.is_known(remote.file_id) or not self.may_have(remote.file_id):
             return
-        with suppress(ObjectStoreError):
-            if not await self._ask(remote) and self._age_s(remote) < _YOUNG_S:
-                await trio.sleep(_WAIT_S)
-                await self._ask(remote)
-
-    async def _ask(self, remote: Remote) -> bool:
-        connection, key = self._watched(), self.key_of(remote.file_id)
-        size = await connection.watch(lambda objects: objects.size_of(key))
-        if size == header_bytes(remote.size) + remote.size:
-            self.is_there(remote.file_id)
-            return True
-        await connection.check_absence()
-        self.is_missing(remote)
-        return False
+        with suppress(RemotefsError):
+            try:
+                await begin()
+            except NotReadable:
+                if self._age_s(remote) < _YOUNG_S:
+                    await trio.sleep(_WAIT_S)
+                    self._missing.pop(remote.file_id, None)
+                    await begin()
 
     def is_there(self, file_id: str) -> None:
         """Note that the store has the bytes of an id."""
@@ -211,4 +212,9 @@ def account_of(facts: Facts) -> str:
         name = facts.base_url
     else:
         name = f"{facts.organization or ''}|{facts.workspace or ''}"
+    return _folder_of_account(name)
+
+
+@lru_cache(maxsize=8)
+def _folder_of_account(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]

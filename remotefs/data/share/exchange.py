@@ -26,7 +26,7 @@ class Exchange:
     """Publishes, reads, applies and compacts in turn. `on_change` is called when something went out.
 
     `apply` brings the tree in line with the map. `wakeup` is set when something changed here. The logs of others are
-    read every `poll_s` seconds.
+    read every `poll_s()` seconds, which depends on the use of the mount.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Exchange:
         on_change: Callable[[], None],
         wakeup: Wakeup,
         *,
-        poll_s: float,
+        poll_s: Callable[[], float],
     ) -> None:
         self._shared_log = shared_log
         self._contents = contents
@@ -53,13 +53,17 @@ class Exchange:
         self._poll_s = poll_s
         self._polled_at = self._compacted_at = -math.inf
 
+    def wake(self) -> None:
+        """Look at once, because the mount is used again: others may have changed much meanwhile."""
+        self._wakeup.set()
+
     async def run(self) -> None:
         """Exchange until cancelled; while the store is out of reach changes wait in their rows."""
         await self._publisher.join()
         while True:
             if self._contents.is_up:
                 await self._turn()
-            await self._wakeup.wait(self._poll_s)
+            await self._wakeup.wait(self._poll_s())
             await trio.sleep(_GATHER_S)
 
     async def take_in(self) -> None:
@@ -78,7 +82,7 @@ class Exchange:
         await self._compact()
 
     async def _poll(self) -> None:
-        if trio.current_time() - self._polled_at >= self._poll_s:
+        if trio.current_time() - self._polled_at >= self._poll_s():
             await self._reader.poll()
             self._polled_at = trio.current_time()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import xxhash
 from cachetools import LRUCache
 
-from remotefs.api.budget import Ticket
+from remotefs.api.budget import Priority, Ticket
 from remotefs.data.content.chunks import Sums
 from remotefs.data.download.source import ContentSource, ContentStream
 from remotefs.data.share.connection import StoreConnection
@@ -116,7 +116,7 @@ class SharedSource:
         async with AsyncExitStack() as stack:
             reply: ContentStream | None = None
             if remote is not None and self._contents.is_asked(remote):
-                reply = await self._enter(stack, _Part.of(remote, offset, length))
+                reply = await self._enter(stack, _Part.of(remote, offset, length), priority)
             if reply is None:
                 request = self._following.download(file_id, offset=offset, length=length, priority=priority)
                 reply = await stack.enter_async_context(request)
@@ -134,7 +134,7 @@ class SharedSource:
         digest = xxhash.xxh3_128()
         async with AsyncExitStack() as stack:
             try:
-                stream = await self._open(stack, connection, _Part.of(remote, 0, None))
+                stream = await self._open(stack, connection, _Part.of(remote, 0, None), Ticket(Priority.PREFETCH))
             except ObjectMissing:
                 await connection.check_absence()
                 self._contents.is_missing(remote)
@@ -157,12 +157,12 @@ class SharedSource:
         """Note that a part of an object was read and is right."""
         self._doubted.discard(remote.file_id)
 
-    async def _enter(self, stack: AsyncExitStack, part: _Part) -> ContentStream | None:
+    async def _enter(self, stack: AsyncExitStack, part: _Part, ticket: Ticket) -> ContentStream | None:
         """Open an object; return None if the store turns out not to have it and the service may."""
         connection = self._contents.connection
         assert connection is not None
         try:
-            return await self._open(stack, connection, part)
+            return await self._open(stack, connection, part, ticket)
         except ObjectMissing:
             await connection.check_absence()
             self._contents.is_missing(part.remote)
@@ -172,15 +172,19 @@ class SharedSource:
                 ) from None
             return None
 
-    async def _open(self, stack: AsyncExitStack, connection: StoreConnection, part: _Part) -> SharedStream:
+    async def _open(
+        self, stack: AsyncExitStack, connection: StoreConnection, part: _Part, ticket: Ticket
+    ) -> SharedStream:
         remote = part.remote
         key, before = self._contents.key_of(remote.file_id), header_bytes(remote.size)
         sums = self._headers.get(remote.file_id)
         if sums is None and part.start > 0:
-            sums = self._decoded(remote, await connection.watch(lambda o: o.get(key, length=before)))
+            sums = self._decoded(
+                remote, await connection.watch(lambda o: o.get(key, length=before, waiting=ticket.waiting))
+            )
         start = before + part.start if sums is not None else 0
         end = before + part.start + part.length
-        pieces = await connection.watch(lambda o: _pieces(stack, o, key, start, end - start))
+        pieces = await connection.watch(lambda o: _pieces(stack, o, key, start, end - start, ticket))
         head = b""
         if sums is None:
             while len(head) < before and (piece := await anext(pieces, b"")):
@@ -215,8 +219,10 @@ class _OnePiece(AsyncIterator[bytes]):
 
 
 async def _pieces(
-    stack: AsyncExitStack, objects: ObjectStore, key: str, start: int, length: int
+    stack: AsyncExitStack, objects: ObjectStore, key: str, start: int, length: int, ticket: Ticket
 ) -> AsyncIterator[bytes]:
+    """Request bytes. While the limit of bandwidth holds them back, the ticket says that the store is not to blame."""
     if length <= _AT_ONCE_BYTES:
-        return _OnePiece(await objects.get(key, start=start, length=length))
-    return await stack.enter_async_context(objects.stream(key, start=start, length=length))
+        return _OnePiece(await objects.get(key, start=start, length=length, waiting=ticket.waiting))
+    body = objects.stream(key, start=start, length=length, waiting=ticket.waiting)
+    return await stack.enter_async_context(body)

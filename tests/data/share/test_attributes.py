@@ -108,6 +108,33 @@ async def test_a_new_machine_gets_it_all_after_the_first_is_lost(
         assert record.digest is not None
 
 
+async def test_a_mount_that_nobody_uses_looks_less_often_and_at_once_when_it_is_used_again(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        refresh = two.parts.refresh
+        await one.write("a", b"bytes")
+        await exchanged(one, two)
+
+        async def shows(mode: int, within_s: float) -> bool:
+            for _ in range(round(within_s)):
+                await trio.sleep(1.0)
+                if two.stat("a").mode & 0o777 == mode:
+                    return True
+            return False
+
+        await chattr(one, "a", mode=0o600)
+        assert await shows(0o600, 15), "it is in use"
+        await trio.sleep(400.0)
+        await chattr(one, "a", mode=0o640)
+        assert not await shows(0o640, 30)
+        refresh.note_use()
+        assert await shows(0o640, 5)
+        await trio.sleep(400.0)
+        await chattr(one, "a", mode=0o644)
+        assert await shows(0o644, 305)
+
+
 @pytest.mark.long
 async def test_changes_and_removals_follow(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
     async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:

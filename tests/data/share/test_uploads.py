@@ -23,13 +23,17 @@ _LARGE = os.urandom(3_000_000)
 
 
 @asynccontextmanager
-async def machine(tmp_path: Path, server: Server, folder: Path, name: str, **settings: object) -> AsyncIterator[Host]:
+async def machine(
+    tmp_path: Path, server: Server, folder: Path, name: str, *, requests_per_minute: int = 0, **settings: object
+) -> AsyncIterator[Host]:
     """A machine of that name with the shared store; it has listed the service."""
 
     def shared(config: Config) -> Config:
         # The age that a listing must have counts by a clock that no test moves.
         refresh = msgspec.structs.replace(config.refresh, removal_min_age_s=0.0)
-        return msgspec.structs.replace(config, refresh=refresh, shared=SharedConfig(store=f"file://{folder}"))
+        service = msgspec.structs.replace(config.service, requests_per_minute=requests_per_minute)
+        store = SharedConfig(store=f"file://{folder}")
+        return msgspec.structs.replace(config, refresh=refresh, service=service, shared=store)
 
     async with running(tmp_path, server, state=name, change=shared, **settings) as host:  # type: ignore[arg-type] - any setting
         await host.walk()
@@ -253,6 +257,35 @@ async def test_reading_from_the_store_needs_no_service(
     async with machine(tmp_path, server, folder, "two") as two:
         server.script.add(Reply(503), times=None)
         assert await two.read("a") == b"bytes"
+
+
+@pytest.mark.parametrize("data", [b"some text", _LARGE], ids=["small", "large"])
+async def test_a_first_read_is_one_request_to_the_store(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock, data: bytes
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", data)
+    async with machine(tmp_path, server, folder, "two") as two:
+        assert await two.read("a") == data
+        assert await two.read("a") == data
+        assert two.parts.downloader.statistics().requests == 1
+
+
+async def test_reads_from_the_store_take_nothing_of_the_services_requests(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    names = [f"file {number:02}" for number in range(30)]
+    async with machine(tmp_path, server, folder, "one") as one:
+        for name in names:
+            await one.write(name, b"bytes")
+    async with machine(tmp_path, server, folder, "two", requests_per_minute=1) as two:
+        began = trio.current_time()
+        for name in names[:5]:
+            assert await two.read(name) == b"bytes"
+        # As many are on their way for a reader of the folder as where no request is counted.
+        await two.until(lambda: two.parts.downloader.statistics().requests >= 5 + 16)
+        assert trio.current_time() - began < 10.0
+        assert server.script.count("content") == 0
 
 
 # -- versions and crashes
