@@ -58,7 +58,7 @@ def recover(
     config_file: ConfigChoice = None,
     profile: ProfileChoice = None,
 ) -> None:
-    """Bring back all files that a shared store and the service have.
+    """Bring back all files of a shared store, without a mount.
 
     Needs neither a mount nor an old state folder, and changes nothing in the store or at the service. Restores modes,
     times, extended attributes, links and empty folders; owners too if root calls it. Every byte is checked. Nothing is
