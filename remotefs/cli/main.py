@@ -68,7 +68,7 @@ SECTIONS = {
         "doctor": Command("doctor", "doctor", "Look for what keeps remotefs from working here."),
         "check": Command("check", "check", "Compare the parts of a mount with each other."),
         "log": Command("log", "log", "Show where a running mount logs, and change what."),
-        "recover": Command("recover", "recover", "Bring back all files that a shared store and the service have."),
+        "recover": Command("recover", "recover", "Bring back all files of a shared store, without a mount."),
         "trash": Command("trash", "trash", "Show, put back and remove files that were removed elsewhere."),
         "accept-removals": Command("trash", "accept_removals", "Accept a listing in which many files are missing."),
         "accept-account": Command("account", "accept_account", "Bind a state folder to a new address of its account."),

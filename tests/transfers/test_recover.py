@@ -22,7 +22,8 @@ from tests.faults import FaultyServer, Reply
 from tests.parts import Host, running
 from tests.transfers.support import no_display, passing_time, quietly, state_settings
 
-Server, Clock = FaultyServer, trio.abc.Clock
+Server = FaultyServer
+Clock = trio.abc.Clock
 _LARGE = os.urandom(2_500_000)
 BROUGHT = ("fetched", None)
 

@@ -19,7 +19,8 @@ from tests.data.share.test_uploads import machine, objects, shared, unplug
 from tests.faults import FaultyServer
 from tests.transfers.support import get_request, no_display, passing_time, request, state_settings, write
 
-Server, Clock = FaultyServer, trio.abc.Clock
+Server = FaultyServer
+Clock = trio.abc.Clock
 _LARGE = os.urandom(2_500_000)
 
 

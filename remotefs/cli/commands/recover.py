@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +23,13 @@ from remotefs.cli.settings_choice import ConfigChoice, ProfileChoice
 from remotefs.cli.transfer_display import Display, print_transferred
 from remotefs.cli.transfer_place import BaseUrlChoice, work_in_folder
 from remotefs.config import Config
-from remotefs.errors import UsageError
+from remotefs.control.lock import Holder, lock_state
+from remotefs.errors import LocalError, UsageError
 from remotefs.mount.settings import FuseOptions, MountSettings
 from remotefs.mount.transfers.records import Transferred
+
+# Temporary state folders, in the user's data folder: the destination may lie where no database can be trusted.
+_PREFIX = "recover."
 
 
 def recover(
@@ -52,7 +58,7 @@ def recover(
     config_file: ConfigChoice = None,
     profile: ProfileChoice = None,
 ) -> None:
-    """Bring back all files that a shared store and the service have.
+    """Bring back all files of a shared store, without a mount.
 
     Needs neither a mount nor an old state folder, and changes nothing in the store or at the service. Restores modes,
     times, extended attributes, links and empty folders; owners too if root calls it. Every byte is checked. Nothing is
@@ -78,7 +84,15 @@ def _recover(
     if not without_service:
         config = replace(config, service=with_key(config.service))
     data_dir().mkdir(parents=True, exist_ok=True, mode=0o700)
+    _remove_left_over()
     request = RecoverRequest(destination, without_service, account)
-    with tempfile.TemporaryDirectory(prefix="recover.", dir=data_dir()) as folder:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=data_dir()) as folder:
         settings = MountSettings(Path(folder), Path(folder), config, FuseOptions())
         return work_in_folder(settings, partial(recover, request, settings, display.report, display.stage))
+
+
+def _remove_left_over() -> None:
+    """Remove the folders of runs that were killed; one that is in use is locked."""
+    for folder in data_dir().glob(f"{_PREFIX}*"):
+        with suppress(LocalError, OSError), lock_state(folder, Holder.here("nowhere, by `remotefs recover`")):
+            shutil.rmtree(folder)
