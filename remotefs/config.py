@@ -303,6 +303,8 @@ class SharedConfig(Section, frozen=True, kw_only=True):
     store: Annotated[str, StoreAddress()] = ""
     # Each may hold some 32 MiB of memory for a large file; the store itself lets two large ones in at a time.
     upload_workers: Annotated[int, Number(1, 16)] = 4
+    # Whether uploads that the store has may be evicted when the disk is short (X2).
+    evict: Annotated[bool, Flag()] = True
 
 
 class Config(Section, frozen=True, kw_only=True):

@@ -76,6 +76,7 @@ from remotefs.data.reconcile.undeleted import Undeleted
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.exchange import Exchange
+from remotefs.data.share.releaser import Releaser
 from remotefs.data.share.source import SharedSource
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.close_wait import CloseWait
@@ -185,6 +186,7 @@ class Components:
     waiters: Waiters
     shared: SharedContents
     sharer: Sharer
+    releaser: Releaser
     # Only where there is a shared store.
     exchange: Exchange
     close_wait: CloseWait
@@ -338,6 +340,9 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.sharer = Sharer(
         parts.store, parts.shared, parts.file_reader, parts.waiters, parts.supervisor,
         workers=config.shared.upload_workers,
+    )  # fmt: skip
+    parts.releaser = Releaser(
+        parts.store, parts.content, parts.shared, parts.disk, enabled=config.shared.evict
     )  # fmt: skip
     remover = TreeRemover(
         parts.store, parts.intents, parts.content, parts.staging, placer, parts.trash, parts.handles,

@@ -125,17 +125,18 @@ class SharedContents:
         if self.is_known(remote.file_id) or not self.may_have(remote.file_id):
             return
         with suppress(ObjectStoreError):
-            if not await self._ask(remote) and self._age_s(remote) < _YOUNG_S:
+            if not await self.ask(remote) and self._age_s(remote) < _YOUNG_S:
                 await trio.sleep(_WAIT_S)
-                await self._ask(remote)
+                await self.ask(remote)
 
-    async def _ask(self, remote: Remote) -> bool:
+    async def ask(self, remote: Remote) -> bool:
+        """Ask the store whether it has the bytes of a file, all of them; note the answer. Raises ObjectStoreError."""
         connection, key = self._watched(), self.key_of(remote.file_id)
         size = await connection.watch(lambda objects: objects.size_of(key))
         if size == header_bytes(remote.size) + remote.size:
             self.is_there(remote.file_id)
             return True
-        await connection.check_absence()
+        await connection.check_marker()
         self.is_missing(remote)
         return False
 
@@ -155,10 +156,16 @@ class SharedContents:
 
     # -- bytes in
 
+    def may_write(self) -> None:
+        """Note that the store takes what this machine puts; what it refused before is tried again."""
+        if self.may_only_read:
+            self.may_only_read = False
+            self._shares.hurry()
+
     async def put(self, file_id: str, pieces: Callable[[], Iterable[bytes]], size: int) -> None:
         """Put the object of an id, of `size` bytes with its header; see `ObjectStore.put`. Raises ObjectStoreError."""
         key = self.key_of(file_id)
-        await self._watched().watch(lambda objects: objects.put(key, pieces, size))
+        await self._watched().change(lambda objects: objects.put(key, pieces, size))
         self.is_there(file_id)
 
     # -- the logs of machines
@@ -166,7 +173,7 @@ class SharedContents:
     async def create_segment(self, writer: str, sequence: int, data: bytes) -> bool:
         """Put a segment if there is none of that number; return whether there was none. Raises ObjectStoreError."""
         key = self._key_of_segment(writer, sequence)
-        return await self._watched().watch(lambda objects: objects.create(key, data))
+        return await self._watched().change(lambda objects: objects.create(key, data))
 
     async def segment(self, writer: str, sequence: int) -> bytes:
         """Return the bytes of a segment. Raises ObjectMissing, ObjectStoreError."""

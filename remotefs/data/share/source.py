@@ -136,7 +136,7 @@ class SharedSource:
         try:
             return await self._open(stack, connection, part)
         except ObjectMissing:
-            await connection.check_absence()
+            await connection.check_marker()
             self._contents.is_missing(part.remote)
             if not part.remote.downloadable:
                 raise NotReadable(

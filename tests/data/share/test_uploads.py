@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -56,6 +57,12 @@ def unplug(folder: Path, *, leaves_empty: bool = False) -> None:
     folder.rename(folder.with_name("unplugged"))
     if leaves_empty:
         folder.mkdir()
+
+
+def empty(folder: Path) -> None:
+    """Remove all that is in the folder."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def plug(folder: Path) -> None:
@@ -222,6 +229,21 @@ async def test_an_empty_place_where_the_store_was_is_not_taken_for_it(
         assert "does not show its marker" in connection.trouble
         assert (names_in(folder), one.parts.store.shares.waiting_count()) == ([], 1)
         plug(folder)
+        await shared(one)
+
+
+async def test_a_store_that_is_emptied_under_a_mount_gets_nothing(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", b"bytes")
+        await trio.sleep(30.0)
+        marker = (folder / "store.json").read_bytes()
+        empty(folder)
+        await one.write("b", b"more")
+        await one.until(lambda: not one.parts.shared.is_up)
+        assert (names_in(folder), one.parts.store.shares.waiting_count()) == ([], 1)
+        (folder / "store.json").write_bytes(marker)
         await shared(one)
 
 
