@@ -13,7 +13,7 @@ import trio
 
 from remotefs.cli.exit_status import leaves_of
 from remotefs.clocks import Machine as Clocks
-from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
+from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, SharedConfig, WritebackConfig
 from remotefs.errors import RemotefsError, TransportError
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.opening import check_database
@@ -264,7 +264,7 @@ class Machine:
         return Host(self.parts, self.network.service, self.state, self.nursery)
 
 
-def config_of(machine: int, durability: str) -> Config:
+def config_of(machine: int, durability: str, *, store: str = "") -> Config:
     """Return the settings of a machine: real timeouts, small chunks, and listings that come seldom."""
     service: dict[str, Any] = {"base_url": address(machine), "api_key": Secret(KEY), "shape": "ga"}
     return Config(
@@ -272,4 +272,5 @@ def config_of(machine: int, durability: str) -> Config:
         cache=CacheConfig(evictable_bytes=_EVICTABLE_BYTES, reserve_bytes=0, reserve_fraction=0.0, chunk_bytes=4096),
         writeback=WritebackConfig(durability=durability),  # type: ignore[arg-type]  # one of its words
         refresh=RefreshConfig(poll_in_use_s=15.0),
+        shared=SharedConfig(store=store),
     )

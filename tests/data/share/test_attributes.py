@@ -206,3 +206,17 @@ async def test_a_mount_without_the_store_in_between_is_made_up_for(
         assert tree(two) == tree(one)
         assert stat.S_IMODE(two.stat("a").mode) == 0o600
         assert "alone" in tree(two)
+
+
+async def test_a_renamed_file_keeps_its_name_on_all_machines_against_a_new_one(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await two.write("a", b"renamed")
+        await exchanged(one, two)
+        await two.write("b", b"new")
+        one.rename("a", "b")
+        await exchanged(one, two)
+        assert tree(one) == tree(two)
+        assert len(one.ls()) == 2
+        assert (await one.read("b"), await two.read("b")) == (b"renamed", b"renamed")
