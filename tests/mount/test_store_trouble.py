@@ -24,6 +24,7 @@ from remotefs.objects.store import ObjectStore
 from tests.faults import FaultyServer, faulty_server
 from tests.mount.conftest import MakeMount
 from tests.mount.support import Mounted, eventually, is_mounted, remotefs, shell, stored
+from tests.objects.faulty_proxy import KINDS, faulty_proxy
 from tests.objects.servers import BUCKET, READER, WRITER, Key, SeaweedFS, environment, running
 
 REPOSITORY = Path(__file__).parents[2]
@@ -290,6 +291,42 @@ def test_work_goes_on_without_the_store(
     one.flush()
     eventually(lambda: len(os.listdir(two.path)) == 3 + number)
     alike(one, two)
+
+
+# -- a bad way to the store
+
+
+@pytest.mark.store
+@pytest.mark.timeout(400)
+def test_a_bad_way_to_the_store_brings_no_wrong_bytes_and_loses_nothing(make_mount: MakeMount, weed: SeaweedFS) -> None:
+    with faulty_proxy(weed.port) as proxy:
+        machines = Machines(make_mount, f"s3://{BUCKET}/bad-way", dict(environment(proxy.server_port)))
+        one, two = machines.machine(), machines.machine()
+        proxy.often, proxy.lag_s = 0.2, 10.0
+        files = {f"f{number}": content(number) for number in range(40)} | {"large": os.urandom(9 << 20)}
+        right = wrong = 0
+        for name, data in files.items():
+            (one.path / name).write_bytes(data)
+            (one.path / name).chmod(0o640)
+            for seen in os.listdir(two.path):
+                try:
+                    assert (two.path / seen).read_bytes() == files[seen]
+                    right += 1
+                except OSError:
+                    wrong += 1
+        print(f"{right} files read, {wrong} failed; {dict(proxy.done)}")
+        assert right > len(files)
+        assert all(proxy.done[kind] for kind in KINDS)
+        proxy.often = 0.0
+        eventually(lambda: not trouble(one) and not trouble(two), timeout=90)
+        one.flush()
+        alike(one, two)
+        three = machines.machine()
+        alike(one, three)
+        assert {name: (three.path / name).read_bytes() for name in files} == files
+        for mount in (one, two):
+            checked = remotefs("check", mount.path)
+            assert checked.returncode == 0, checked.stdout
 
 
 # -- another store, or none

@@ -51,11 +51,10 @@ def _is_waiting(machine: Machine) -> bool:
     return bool(store.shares.waiting_count()) or store.shared_log.is_any_dirty()
 
 
-def _common(world_machine: Machine) -> dict[str, tuple[object, ...]]:
+def _common(machine: Machine) -> dict[str, tuple[object, ...]]:
     """Return the tree that all machines have: files with the service, and what is no file."""
-    host = world_machine.host()
-    found = {}
-    for path, facts in tree(host).items():
+    host, found = machine.host(), {}
+    for path, facts in tree(host, own_choices=False).items():
         inode = host.stat(path)
         if not POLICY.never_uploaded(path) and (not inode.is_file or inode.file_id is not None):
             found[path] = (inode.file_id, *facts)

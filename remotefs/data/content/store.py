@@ -307,6 +307,14 @@ class ContentStore:
         """Return when content that is here was last read, in ns since the epoch."""
         return self._folder.entry(file_id).used
 
+    def let_mend(self, file_id: str) -> None:
+        """Let damaged pinned content be fetched again, because there is another copy; what is whole of it stays."""
+        entry = self._index.find(file_id)
+        if entry is not None and entry.pinned and entry.is_lost:
+            self._folder.remove(file_id)
+        elif entry is not None and entry.pinned:
+            self._folder.mark(file_id, pinned=False)
+
     def give_up(self, file_id: str) -> int:
         """Remove pinned content of which there is another copy; return the bytes that went, 0 where it is in use."""
         size = self.kept_bytes(file_id)

@@ -140,6 +140,15 @@ class SharedContents:
         self.is_missing(remote)
         return False
 
+    async def still_has(self, file_id: str) -> bool:
+        """Return whether the store shows the bytes of an id that it is known to have; False if it cannot be asked."""
+        remote = self._remotes.find(file_id)
+        if remote is None or not self.is_up or not self.is_known(file_id):
+            return False
+        with suppress(ObjectStoreError):
+            return await self.ask(remote)
+        return False
+
     def is_there(self, file_id: str) -> None:
         """Note that the store has the bytes of an id."""
         self._present[file_id] = None

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from remotefs.data.intents.upload_options import PREFIX
 from remotefs.store.records import Inode
 from remotefs.vfs.attributes import AttributeChange
 from tests.data.share.test_uploads import machine, plug, unplug
@@ -31,13 +32,14 @@ async def exchanged(*hosts: Host) -> None:
     await trio.sleep(30.0)
 
 
-def tree(host: Host) -> dict[str, tuple[object, ...]]:
-    """All that a user sees of the tree, without the bytes of files."""
+def tree(host: Host, *, own_choices: bool = True) -> dict[str, tuple[object, ...]]:
+    """All that a user sees of the tree, without the bytes of files; `own_choices`: with what stays on its machine."""
     found: dict[str, tuple[object, ...]] = {}
     for entry in host.parts.tree.beneath(1):
-        inode = host.parts.tree.get(entry.ino)
+        inode, xattrs = host.parts.tree.get(entry.ino), host.parts.store.xattrs.of(entry.ino)
+        shown = {name: value for name, value in xattrs.items() if own_choices or not name.startswith(PREFIX)}
         for path in host.parts.tree.paths_of(entry.ino):
-            found[path] = (*_attributes(inode), host.parts.store.xattrs.of(entry.ino))
+            found[path] = (*_attributes(inode), shown)
     return found
 
 

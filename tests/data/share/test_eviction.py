@@ -180,6 +180,7 @@ async def test_a_file_with_unpublished_attributes_or_an_open_one_stays(
         assert here(one) == []
 
 
+@pytest.mark.long
 async def test_a_look_at_the_store_holds_for_a_day(
     tmp_path: Path, server: Server, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +198,7 @@ async def test_a_look_at_the_store_holds_for_a_day(
         assert here(one) == ["a"]
 
 
+@pytest.mark.long
 async def test_with_the_setting_off_all_stays(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
     def change(config: Config) -> Config:
         return msgspec.structs.replace(config, shared=SharedConfig(store=f"file://{folder}", evict=False))
@@ -222,7 +224,14 @@ async def test_without_the_setting_of_the_store_an_evicted_file_cannot_be_read_h
         assert await one.read("a") == written["a"]
 
 
-@pytest.mark.parametrize("step", ["content may be evicted", "content has lost its bytes", "content is removed"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param("content may be evicted", marks=pytest.mark.long),
+        "content has lost its bytes",
+        pytest.param("content is removed", marks=pytest.mark.long),
+    ],
+)
 async def test_a_crash_in_the_middle_loses_nothing(
     tmp_path: Path, server: Server, folder: Path, clock: Clock, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

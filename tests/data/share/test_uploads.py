@@ -14,6 +14,7 @@ import trio
 
 from remotefs.config import Config, SharedConfig
 from remotefs.errors import CorruptionError, NotReadable, ObjectStoreUnusable, RemotefsError, TransportError
+from remotefs.mount.check.inspection import check_state
 from remotefs.mount.commands.pending import PendingReasons
 from tests.faults import FaultyServer, Reply
 from tests.parts import FOR_EVER_S, Host, running
@@ -159,6 +160,29 @@ async def test_a_damaged_object_is_never_shown(
             with pytest.raises((CorruptionError, TransportError, NotReadable)):
                 await two.read("a")
         assert await one.read("a") == _LARGE
+
+
+@pytest.mark.parametrize("damage", [_flip, _cut, Path.unlink])
+async def test_damage_on_this_disk_is_mended_from_the_store(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock, damage: Callable[[Path], None]
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", _LARGE)
+        await one.settled()
+        await shared(one)
+        file_id = one.id("a")
+        place = one.parts.content.where(file_id)
+    damage(place)
+    async with machine(tmp_path, server, folder, "one") as one:
+        assert await one.read("a") == _LARGE
+        assert one.parts.content.is_pinned(file_id)
+        assert await check_state(one.parts) == []
+        # Without its object a damaged file stays what it is.
+        objects(folder)[0].unlink()
+        _flip(place)
+        with pytest.raises(CorruptionError):
+            await one.read("a")
+        assert place.stat().st_size == len(_LARGE)
 
 
 async def test_a_file_whose_bytes_nobody_put_is_waited_for_and_then_refused(
