@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.faults import KEY
 from tests.model.kernel import Kernel
 from tests.model.model import Model, Node
 from tests.parts import Host
-from tests.simulation.disk import Disk, Persistence
+from tests.simulation.disk import Disk, Persistence, own_work
 from tests.simulation.history import History
 from tests.simulation.network import Link, Network, address
 from tests.simulation.scheduler import Chance
@@ -89,6 +89,8 @@ class Machine:
     hurt: set[str] = field(default_factory=set)
     complaints: list[str] = field(default_factory=list)
     lives: int = 0
+    # Whether trouble of the disk is kept from what looks at it after a crash. Older lives count those calls.
+    copies_unseen: bool = False
 
     def __post_init__(self) -> None:
         self.history = History(self.model)
@@ -239,10 +241,11 @@ class Machine:
         )
         target = self.folder / f"machine-{self.number}-{self.lives}"
         self.disk.left(target, persistence, self._chance)
-        left = Disk(target)
-        if persistence is Persistence.ALL:
-            left.inherit(self.disk)
-        else:
+        with own_work() if self.copies_unseen else nullcontext():
+            left = Disk(target)
+            if persistence is Persistence.ALL:
+                left.inherit(self.disk)
+        if persistence is not Persistence.ALL:
             self.lost_power = True
             self._booted_s, self._boots = self.chance.clock.now_s, self._boots + 1
         self.disks.remove(self.disk)

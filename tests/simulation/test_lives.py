@@ -30,7 +30,7 @@ def test_nothing_is_lost_in_a_life(first: int) -> None:
 
 
 # Short ones, because the machines of a life with a store do much.
-@pytest.mark.parametrize("seed", [7, 21])
+@pytest.mark.parametrize("seed", [7, pytest.param(21, marks=pytest.mark.long)])
 def test_nothing_is_lost_in_a_life_with_a_shared_store(seed: int) -> None:
     outcome = live(shared_life_of(seed))
     assert not outcome.complaints, str(outcome)

@@ -184,6 +184,7 @@ class World(trio.abc.Instrument):
                 number, self.folder, self.chance, self.network, self.platter.disks, self.nursery,
                 config_of(number, self.life.durability, store=URL if self.life.store else ""), self.tell,
             )  # fmt: skip
+            machine.copies_unseen = self.life.store
             self.machines.append(machine)
             await machine.start()
             assert machine.kernel is not None

@@ -33,10 +33,11 @@ from remotefs.wakeup import Wakeup
 
 _log = logging.getLogger(__name__)
 # Room beside the reserve below which uploads are looked at, and the most of them that are: whichever is less.
-_AHEAD_BYTES, _AHEAD_FRACTION, _AHEAD_FILES = 1 << 30, 0.05, 20_000
+_AHEAD_BYTES, _AHEAD_FRACTION, _AHEAD_FILES = 1 << 30, 0.10, 20_000
 _VALID_S = 86_400.0
-# How often the room is looked at; a write that finds none does not wait for that.
-_LOOK_S = 10.0
+# How often the room is looked at, and how often while less than so many times that room is left: a fast writer must not
+# find none before uploads were looked at.
+_LOOK_S, _LOOK_OFTEN_S, _SCARCE = 10.0, 1.0, 8
 # Requests at one time, and rows of one turn (H8).
 _AT_ONCE, _ROWS = 16, 200
 
@@ -98,13 +99,16 @@ class Releaser:
                 await self._look_ahead()
             except ObjectStoreError as error:
                 _log.info("no upload is evicted for now: %s", error)
-            await self._wakeup.wait(_LOOK_S)
+            await self._wakeup.wait(_LOOK_OFTEN_S if self._room() < _SCARCE * self._ahead_bytes else _LOOK_S)
+
+    def _room(self) -> int:
+        """Return the bytes that can be written now without letting uploads go."""
+        return self._disk.available() + self._content.evictable_bytes
 
     async def _look_ahead(self) -> None:
         self._drop_stale()
         lacking = self._ahead_bytes - sum(free.size for free in self._free.values())
-        room = self._disk.available() + self._content.evictable_bytes
-        if room < self._ahead_bytes and lacking > 0 and self._contents.is_up:
+        if self._room() < self._ahead_bytes and lacking > 0 and self._contents.is_up:
             await self._check(await self._longest_unused(), lacking)
 
     def _drop_stale(self) -> None:
