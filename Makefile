@@ -39,7 +39,7 @@ test-desktop: setup-dev ## use a mount in Thunar and PCManFM, by keys and mouse 
 
 test-store: setup-dev ## put, read and lose objects in SeaweedFS, beside rclone, which also get killed and stopped
 	@scripts/store-tools.sh
-	$(PYTEST) -m store tests/objects $(ARGS)
+	$(PYTEST) -m store tests/objects tests/mount $(ARGS)
 
 test-user: setup-dev ## run `make run` and a sample of the tests as an ordinary user; root creates one for that
 	@scripts/test-as-user.sh $(ARGS)

@@ -78,6 +78,7 @@ from remotefs.data.share.complete_listings import CompleteListings
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.exchange import Exchange
 from remotefs.data.share.janitor import Janitor
+from remotefs.data.share.releaser import Releaser
 from remotefs.data.share.source import SharedSource
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.close_wait import CloseWait
@@ -188,6 +189,7 @@ class Components:
     waiters: Waiters
     shared: SharedContents
     sharer: Sharer
+    releaser: Releaser
     # Only where there is a shared store.
     shared_source: SharedSource
     exchange: Exchange
@@ -355,6 +357,9 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.sharer = Sharer(
         parts.store, parts.shared, parts.file_reader, parts.waiters, parts.supervisor,
         workers=config.shared.upload_workers,
+    )  # fmt: skip
+    parts.releaser = Releaser(
+        parts.store, parts.content, parts.shared, parts.disk, enabled=config.shared.evict
     )  # fmt: skip
     remover = TreeRemover(
         parts.store, parts.intents, parts.content, parts.staging, placer, parts.trash, parts.handles,

@@ -100,6 +100,7 @@ class MountSession:
             if parts.shared.connection is not None:
                 nursery.start_soon(keep, "looking at the shared store", parts.shared.connection.run)
                 nursery.start_soon(keep, "putting files into the shared store", parts.sharer.run)
+                nursery.start_soon(keep, "looking for uploads to evict", parts.releaser.run)
                 nursery.start_soon(keep, "exchanging attributes with other machines", parts.exchange.run)
             if parts.janitor is not None:
                 nursery.start_soon(keep, "deleting objects of files that are gone", parts.janitor.run)

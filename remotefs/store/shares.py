@@ -10,6 +10,15 @@ from remotefs.store.database import Database
 from remotefs.store.records import Share, ShareState
 
 _COLUMNS = ", ".join(Share._fields)
+# What has another copy: the store has the bytes, and the log of this machine has what it publishes of their inodes. The
+# parameters are an attribute that keeps them here, and a condition of the caller's.
+_SPARE = """
+    FROM share JOIN remote USING (file_id) WHERE share.state = 1 AND remote.tombstoned = 0 AND NOT EXISTS (
+        SELECT 1 FROM inode i WHERE i.file_id = share.file_id AND (
+            i.state != 0 OR i.staged_gen IS NOT NULL
+            OR EXISTS (SELECT 1 FROM shared_dirty d WHERE d.ino = i.ino)
+            OR EXISTS (SELECT 1 FROM xattr x WHERE x.ino = i.ino AND x.name = ?)))
+"""
 
 
 class Shares:
@@ -54,6 +63,18 @@ class Shares:
         """Return whether any row waits that has not failed."""
         return self._db.one("SELECT 1 FROM share WHERE state = 0 AND reason IS NULL LIMIT 1") is not None
 
+    def is_spare(self, file_id: str, *, kept_by: bytes) -> bool:
+        """Return whether the bytes of an id are in the store, and the attributes of its files are published.
+
+        False for one of which a file has the attribute `kept_by`.
+        """
+        return self._db.one(f"SELECT 1 {_SPARE} AND share.file_id = ?", (kept_by, file_id)) is not None
+
+    def spare(self, *, kept_by: bytes, after: str, limit: int) -> list[str]:
+        """Return at most `limit` ids of which that is so, in ascending order above `after`."""
+        sql = f"SELECT share.file_id {_SPARE} AND share.file_id > ? ORDER BY share.file_id LIMIT ?"
+        return [file_id for (file_id,) in self._db.all(sql, (kept_by, after, limit))]
+
     def waiting_count(self) -> int:
         """Return the number of rows that wait."""
         return self._count("state = 0")
@@ -90,6 +111,14 @@ class Shares:
             self._db.execute(
                 "UPDATE share SET state = ?, reason = NULL WHERE file_id = ? AND state = 0",
                 (ShareState.STORED, file_id),
+            )
+
+    def lost(self, file_id: str) -> None:
+        """Let the bytes of an id be put again: the store turned out not to have them."""
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE share SET state = ?, tries = 0, reason = NULL, due_ns = 0 WHERE file_id = ?",
+                (ShareState.WAITING, file_id),
             )
 
     def failed(self, file_id: str, reason: str | None, *, due_ns: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -128,6 +129,33 @@ def test_flush_and_umount_say_what_the_store_does_not_have(machine: Machine, sto
     shared = one.status().shared
     assert shared is not None
     assert (shared.waiting_files, shared.trouble is not None) == (1, True)
+    begun = time.monotonic()
+    assert one.umount().returncode == 3
+    # It does not wait a minute for a store that is out of reach.
+    assert time.monotonic() - begun < 30
     store.with_name("unplugged").rename(store)
+    one.started()
     remotefs("flush", one.path)
     assert one.umount().returncode == 0
+
+
+@pytest.mark.long
+def test_uploads_that_the_store_has_may_be_evicted_by_command(machine: Machine) -> None:
+    one = machine()
+    for name in ("a", "b", "c"):
+        (one.path / name).write_bytes(name.encode() * 1_000_000)
+    one.flush()
+    pinned = remotefs("pin", one.path / "b")
+    assert "1 files are pinned" in pinned.stderr
+    info = remotefs("cache", "info", "--mount", one.path).stdout
+    assert "of these uploads" in info
+    assert "in 2 files; only when the disk is short" in info
+    trimmed = remotefs("cache", "trim", "--mount", one.path)
+    assert "2 files evicted" in trimmed.stderr
+    checked = remotefs("check", one.path)
+    assert (checked.returncode, checked.stderr) == (0, "remotefs: clean\n")
+    # Nobody is asked, because the store has it.
+    assert "1 files unpinned" in remotefs("unpin", one.path / "b").stderr
+    assert "1 files evicted" in remotefs("cache", "trim", "--mount", one.path).stderr
+    for name in ("a", "b", "c"):
+        assert (one.path / name).read_bytes() == name.encode() * 1_000_000

@@ -27,8 +27,10 @@ from remotefs.store.meta import Meta
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _FIRST_RETRY_S, _MAX_RETRY_S = 1.0, 60.0
-# The absence of an object counts if the store has shown its marker within this time.
+# The absence of an object counts if the store has shown its marker within this time, and so does a put.
 _FRESH_S = 10.0
+# Without any trouble the marker is looked at as often, so that `status` tells of a store that was emptied or exchanged.
+_LOOK_AGAIN_S = 60.0
 
 
 class StoreConnection:
@@ -80,7 +82,8 @@ class StoreConnection:
                 failures += 1
             else:
                 failures = 0
-                await self._went_down.wait()
+                with trio.move_on_after(_LOOK_AGAIN_S):
+                    await self._went_down.wait()
 
     async def watch(self, request: Callable[[ObjectStore], Awaitable[T]]) -> T:
         """Carry out a request on a store that has shown its marker, and learn from it whether the store answers.
@@ -97,22 +100,33 @@ class StoreConnection:
             self._is_down(error)
             raise
 
-    async def check_absence(self) -> None:
-        """Return if the absence of an object means that nobody has put it. Raises ObjectStoreError if it may not."""
+    async def change(self, request: Callable[[ObjectStore], Awaitable[T]]) -> T:
+        """Do as `watch` does for a request that puts something: into the right store, as it was a moment ago."""
+        if self.is_up:
+            await self.check_marker()
+        return await self.watch(request)
+
+    async def check_marker(self) -> None:
+        """Return if the store has shown its marker a moment ago: absence means then that nobody has put an object.
+
+        Raises ObjectStoreError if it does not show it any more.
+        """
         if trio.current_time() - self._shown_at <= _FRESH_S:
             return
         try:
-            await self._look()
+            await self._look(unless_fresh=True)
         except ObjectStoreError as error:
             self._is_down(error)
             raise
 
-    async def _look(self) -> None:
+    async def _look(self, *, unless_fresh: bool = False) -> None:
         """Compare the store's marker with that of before; make one in a store that nobody has used yet.
 
         Raises ObjectStoreError.
         """
         async with self._looking:
+            if unless_fresh and trio.current_time() - self._shown_at <= _FRESH_S:
+                return  # another has just looked
             objects = self._opened()
             known = self._meta.facts.shared_store
             marker = await read_marker(objects)

@@ -19,10 +19,11 @@ from cachetools import LRUCache
 
 from remotefs.data.content.index import folder_of
 from remotefs.data.share.connection import StoreConnection
+from remotefs.data.share.header import header_bytes
 from remotefs.data.share.inventory import Page, objects_in
 from remotefs.data.share.records import FileRecord, file_key
 from remotefs.data.share.shared_records import record_of
-from remotefs.errors import NotReadable, ObjectStoreUnreachable, RemotefsError
+from remotefs.errors import NotReadable, ObjectStoreError, ObjectStoreUnreachable, RemotefsError
 from remotefs.objects.link import Link
 from remotefs.store.meta import Facts
 from remotefs.store.records import Remote, ShareState
@@ -150,6 +151,26 @@ class SharedContents:
                     self._missing.pop(remote.file_id, None)
                     await begin()
 
+    async def ask(self, remote: Remote) -> bool:
+        """Ask the store whether it has the bytes of a file, all of them; note the answer. Raises ObjectStoreError."""
+        connection, key = self._watched(), self.key_of(remote.file_id)
+        size = await connection.watch(lambda objects: objects.size_of(key))
+        if size == header_bytes(remote.size) + remote.size:
+            self.is_there(remote.file_id)
+            return True
+        await connection.check_marker()
+        self.is_missing(remote)
+        return False
+
+    async def still_has(self, file_id: str) -> bool:
+        """Return whether the store shows the bytes of an id that it is known to have; False if it cannot be asked."""
+        remote = self._remotes.find(file_id)
+        if remote is None or not self.is_up or not self.is_known(file_id):
+            return False
+        with suppress(ObjectStoreError):
+            return await self.ask(remote)
+        return False
+
     def is_there(self, file_id: str) -> None:
         """Note that the store has the bytes of an id."""
         self._present[file_id] = None
@@ -166,10 +187,16 @@ class SharedContents:
 
     # -- bytes in
 
+    def may_write(self) -> None:
+        """Note that the store takes what this machine puts; what it refused before is tried again."""
+        if self.may_only_read:
+            self.may_only_read = False
+            self._shares.hurry()
+
     async def put(self, file_id: str, pieces: Callable[[], Iterable[bytes]], size: int) -> None:
         """Put the object of an id, of `size` bytes with its header; see `ObjectStore.put`. Raises ObjectStoreError."""
         key = self.key_of(file_id)
-        await self._watched().watch(lambda objects: objects.put(key, pieces, size))
+        await self._watched().change(lambda objects: objects.put(key, pieces, size))
         self.is_there(file_id)
 
     # -- objects of files that are gone
@@ -187,15 +214,15 @@ class SharedContents:
         """Delete the objects of some ids for good; some may be absent. Raises ObjectStoreError."""
         keys = [self.key_of(file_id) for file_id in file_ids]
         try:
-            await self._watched().watch(lambda objects: objects.delete(keys))
+            await self._watched().change(lambda objects: objects.delete(keys))
         finally:
             # After a failure some of them may be gone.
             for file_id in file_ids:
                 self._present.pop(file_id, None)
 
-    async def check_absence(self) -> None:
+    async def check_marker(self) -> None:
         """Return once the store has just shown its marker; see `StoreConnection`. Raises ObjectStoreError."""
-        await self._watched().check_absence()
+        await self._watched().check_marker()
 
     def _watched(self) -> StoreConnection:
         assert self._connection is not None

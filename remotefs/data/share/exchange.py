@@ -20,6 +20,8 @@ _log = logging.getLogger(__name__)
 # Changes are gathered for this long, so that those of a second share a segment.
 _GATHER_S = 1.0
 _COMPACT_EVERY_S = 3600.0
+# A store that refused what this machine would put is tried again after this time.
+_REFUSED_AGAIN_S = 60.0
 
 
 class Exchange:
@@ -51,7 +53,7 @@ class Exchange:
         self._on_change = on_change
         self._wakeup = wakeup
         self._poll_s = poll_s
-        self._polled_at = self._compacted_at = -math.inf
+        self._polled_at = self._compacted_at = self._refused_at = -math.inf
 
     def wake(self) -> None:
         """Look at once, because the mount is used again: others may have changed much meanwhile."""
@@ -87,16 +89,17 @@ class Exchange:
             self._polled_at = trio.current_time()
 
     async def _publish(self) -> None:
-        if not self._shared_log.is_any_dirty():
+        if not self._shared_log.is_any_dirty() or trio.current_time() - self._refused_at < _REFUSED_AGAIN_S:
             return
         try:
             while await self._publisher.publish():
                 pass
-            self._contents.may_only_read = False
+            self._contents.may_write()
         except ObjectStoreDenied as error:
             if not self._contents.may_only_read:
                 _log.warning("attributes that change here stay here: %s", error)
             self._contents.may_only_read = True
+            self._refused_at = trio.current_time()
         self._on_change()
 
     async def _compact(self) -> None:

@@ -182,10 +182,10 @@ class Janitor:
             if self._is_reader or self._contents.may_only_read or not self._keep_ns:
                 return 0
             run = self._orphans.next_run()
-            await self._contents.check_absence()
+            await self._contents.check_marker()
             objects = await self._look_through(run)
             # What the listing lacks counts only now: the folder may have been taken away meanwhile.
-            await self._contents.check_absence()
+            await self._contents.check_marker()
             while self._orphans.forget_unfound(run, _ROWS):
                 await self._db.between_batches()
             limits = ripe(self._meta.facts, self._sure(account), self._keep_ns, run)
@@ -251,7 +251,7 @@ class Janitor:
                 if known := self._orphans.known(file_ids):
                     self._orphans.forget(known)
                     continue
-                await self._contents.check_absence()
+                await self._contents.check_marker()
                 await self._look_again(file_ids)
                 self._sure(account)
                 if not self._orphans.known(file_ids):

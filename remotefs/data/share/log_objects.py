@@ -46,7 +46,7 @@ class LogObjects:
         An earlier request may have put it, whose reply was lost.
         """
         key = self._key(writer, name)
-        is_new = await self._connection.watch(lambda objects: objects.create(key, data))
+        is_new = await self._connection.change(lambda objects: objects.create(key, data))
         return is_new or await self.get(writer, name) == data
 
     async def get(self, writer: str, name: Name) -> bytes:
@@ -85,14 +85,13 @@ class LogObjects:
         key = self._key(writer, name)
         if await self._connection.watch(lambda objects: objects.size_of(key)) is not None:
             return False
-        await self._connection.check_absence()
+        await self._connection.check_marker()
         return True
 
     async def delete(self, writer: str, names: Iterable[Name]) -> None:
         """Delete objects, of which some may be absent, from a store that has just shown its marker."""
         keys = [self._key(writer, name) for name in names]
-        await self._connection.check_absence()
-        await self._connection.watch(lambda objects: objects.delete(keys))
+        await self._connection.change(lambda objects: objects.delete(keys))
 
     async def listed(self, writer: str, *, start: int = 0, most_pages: int = _MOST_PAGES) -> list[Listed]:
         """Return the objects of a log from the number `start` on, in order; of a long log not all of them."""

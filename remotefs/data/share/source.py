@@ -136,7 +136,7 @@ class SharedSource:
             try:
                 stream = await self._open(stack, connection, _Part.of(remote, 0, None), Ticket(Priority.PREFETCH))
             except ObjectMissing:
-                await connection.check_absence()
+                await connection.check_marker()
                 self._contents.is_missing(remote)
                 raise
             async for piece in stream:
@@ -164,7 +164,7 @@ class SharedSource:
         try:
             return await self._open(stack, connection, part, ticket)
         except ObjectMissing:
-            await connection.check_absence()
+            await connection.check_marker()
             self._contents.is_missing(part.remote)
             if not part.remote.downloadable:
                 raise NotReadable(

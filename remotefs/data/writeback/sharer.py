@@ -81,6 +81,8 @@ class Sharer:
 
     async def run(self) -> None:
         """Put what is due until cancelled; without a shared store nothing ever is."""
+        # This mount may have other credentials than the one before.
+        self._shares.hurry()
         async with trio.open_nursery() as nursery:
             while self._contents.is_configured:
                 pause_s = self._start_due(nursery)

@@ -80,7 +80,7 @@ def command_groups(
     entries = Entries(parts.tree, parts.fs.namespace, parts.notifier)
     # Held by commands that choose which objects the shared store has.
     changing = trio.Lock()
-    sole = SoleFiles(store, parts.content, intents.paths)
+    sole = SoleFiles(store, parts.content, intents.paths, parts.releaser)
     warmer = Warmer(parts.tree, parts.locator, reader, parts.downloader)
     mount = MountCommands(settings.mountpoint, parts.handles, drain, stop=stop, yield_state=yield_state)
     report = StatusReport(settings, parts, reasons)
@@ -91,9 +91,9 @@ def command_groups(
         ls=LsCommands(
             store, parts.fs.xattrs, parts.content, parts.locator, reader, parts.view, parts.service_clock.now_ns,
         ),
-        pin=PinCommands(parts.tree, intents.paths, parts.content, parts.promoter, warmer, sole),
+        pin=PinCommands(parts.tree, intents.paths, parts.content, parts.promoter, warmer, sole, parts.releaser),
         cache=CacheCommands(
-            parts.tree, parts.handles, parts.content, parts.promoter, parts.staging, parts.disk, sole,
+            parts.tree, parts.handles, parts.content, parts.promoter, parts.staging, parts.disk, sole, parts.releaser,
         ),
         trash=TrashCommands(store, parts.trash, parts.refresh, parts.janitor, parts.file_writer, entries),
         sync=SyncCommands(parts.tree, intents, parts.locator, reader),

@@ -71,6 +71,10 @@ class PendingReasons:
         """Return the number of uploads that the shared store does not have yet; 0 where there is none."""
         return self._shared.missed_count()
 
+    def is_any_awaited(self) -> bool:
+        """Return whether anything is on its way into the shared store."""
+        return self._shared.is_any_awaited()
+
     def unshared(self, at_most: int, *, failed_only: bool = False) -> list[Leftover]:
         """Return at most `at_most` of the uploads that the shared store does not have yet, with the reasons."""
         if not self._shared.is_configured:
@@ -157,6 +161,10 @@ class Drain:
             leftovers += unshared[:NAMED]
             count += len(unshared)
         return DrainResult(left=count, leftovers=tuple(leftovers[:NAMED]))
+
+    def may_go_on(self) -> bool:
+        """Return whether waiting longer may help: no, if all that is left waits for a store that does not take it."""
+        return bool(self._journal.count() or self._renames.count() or self._reasons.is_any_awaited())
 
     def _not_followed(self) -> list[Leftover]:
         reason = "it was renamed, and its files have not all followed"

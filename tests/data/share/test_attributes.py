@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from remotefs.data.intents.upload_options import PREFIX
 from remotefs.data.share.records import FileRecord, file_key
 from remotefs.data.share.shared_records import record_of
 from remotefs.store.records import Inode
@@ -33,13 +34,14 @@ async def exchanged(*hosts: Host) -> None:
     await trio.sleep(30.0)
 
 
-def tree(host: Host) -> dict[str, tuple[object, ...]]:
-    """All that a user sees of the tree, without the bytes of files."""
+def tree(host: Host, *, own_choices: bool = True) -> dict[str, tuple[object, ...]]:
+    """All that a user sees of the tree, without the bytes of files; `own_choices`: with what stays on its machine."""
     found: dict[str, tuple[object, ...]] = {}
     for entry in host.parts.tree.beneath(1):
-        inode = host.parts.tree.get(entry.ino)
+        inode, xattrs = host.parts.tree.get(entry.ino), host.parts.store.xattrs.of(entry.ino)
+        shown = {name: value for name, value in xattrs.items() if own_choices or not name.startswith(PREFIX)}
         for path in host.parts.tree.paths_of(entry.ino):
-            found[path] = (*_attributes(inode), host.parts.store.xattrs.of(entry.ino))
+            found[path] = (*_attributes(inode), shown)
     return found
 
 
@@ -259,3 +261,17 @@ async def test_a_drain_of_one_path_waits_for_attributes_when_it_is_asked_to(
         assert one.parts.meta.facts.shared_sequence == before
         await one.parts.drainer.drain(100.0, {ino}, with_attributes=True)
         assert one.parts.meta.facts.shared_sequence == before + 1
+
+
+async def test_a_renamed_file_keeps_its_name_on_all_machines_against_a_new_one(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await two.write("a", b"renamed")
+        await exchanged(one, two)
+        await two.write("b", b"new")
+        one.rename("a", "b")
+        await exchanged(one, two)
+        assert tree(one) == tree(two)
+        assert len(one.ls()) == 2
+        assert (await one.read("b"), await two.read("b")) == (b"renamed", b"renamed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import trio
 
 from remotefs.config import Config, SharedConfig
 from remotefs.errors import CorruptionError, NotReadable, ObjectStoreUnusable, RemotefsError, TransportError
+from remotefs.mount.check.inspection import check_state
 from remotefs.mount.commands.pending import PendingReasons
 from tests.faults import FaultyServer, Reply
 from tests.parts import FOR_EVER_S, Host, running
@@ -60,6 +62,12 @@ def unplug(folder: Path, *, leaves_empty: bool = False) -> None:
     folder.rename(folder.with_name("unplugged"))
     if leaves_empty:
         folder.mkdir()
+
+
+def empty(folder: Path) -> None:
+    """Remove all that is in the folder."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def plug(folder: Path) -> None:
@@ -158,6 +166,29 @@ async def test_a_damaged_object_is_never_shown(
         assert await one.read("a") == _LARGE
 
 
+@pytest.mark.parametrize("damage", [_flip, _cut, Path.unlink])
+async def test_damage_on_this_disk_is_mended_from_the_store(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock, damage: Callable[[Path], None]
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", _LARGE)
+        await one.settled()
+        await shared(one)
+        file_id = one.id("a")
+        place = one.parts.content.where(file_id)
+    damage(place)
+    async with machine(tmp_path, server, folder, "one") as one:
+        assert await one.read("a") == _LARGE
+        assert one.parts.content.is_pinned(file_id)
+        assert await check_state(one.parts) == []
+        # Without its object a damaged file stays what it is.
+        objects(folder)[0].unlink()
+        _flip(place)
+        with pytest.raises(CorruptionError):
+            await one.read("a")
+        assert place.stat().st_size == len(_LARGE)
+
+
 async def test_a_file_whose_bytes_nobody_put_is_waited_for_and_then_refused(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -226,6 +257,21 @@ async def test_an_empty_place_where_the_store_was_is_not_taken_for_it(
         assert "does not show its marker" in connection.trouble
         assert (names_in(folder), one.parts.store.shares.waiting_count()) == ([], 1)
         plug(folder)
+        await shared(one)
+
+
+async def test_a_store_that_is_emptied_under_a_mount_gets_nothing(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", b"bytes")
+        await trio.sleep(30.0)
+        marker = (folder / "store.json").read_bytes()
+        empty(folder)
+        await one.write("b", b"more")
+        await one.until(lambda: not one.parts.shared.is_up)
+        assert (names_in(folder), one.parts.store.shares.waiting_count()) == ([], 1)
+        (folder / "store.json").write_bytes(marker)
         await shared(one)
 
 
