@@ -158,6 +158,7 @@ async def test_objects_of_others_go_too_but_only_where_the_workspace_is_named(
             assert gone <= ids(folder) if workspace is None else gone.isdisjoint(ids(folder))
 
 
+@pytest.mark.long
 async def test_two_machines_may_clean_up_at_once(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
     time = Time(server)
     async with member(tmp_path, server, folder, time) as one, member(tmp_path, server, folder, time, "two") as two:
@@ -294,6 +295,7 @@ async def test_nothing_goes_while_anything_is_in_doubt(
         assert one.parts.store.orphans.noted() == notes
 
 
+@pytest.mark.long
 async def test_a_run_after_the_trouble_deletes(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
     async with with_a_ripe_object(tmp_path, server, folder, Time(server)) as one:
         for _ in range(2):
@@ -360,6 +362,7 @@ async def test_a_file_that_the_service_has_although_no_listing_shows_it_keeps_it
         assert ids(folder) == {one.id("kept"), file_id}
 
 
+@pytest.mark.long
 async def test_an_account_without_any_file_is_cleaned_up_by_asking_for_each(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -391,7 +394,7 @@ async def test_a_service_that_refuses_unknown_ids_is_asked_for_each(
         assert ids(folder) == {one.id("kept")}
 
 
-@pytest.mark.parametrize("wrong", ["wall_wrong_s", "service_wrong_s"])
+@pytest.mark.parametrize("wrong", [pytest.param("wall_wrong_s", marks=pytest.mark.long), "service_wrong_s"])
 async def test_a_wrong_clock_deletes_nothing(
     tmp_path: Path, server: Server, folder: Path, clock: Clock, wrong: str
 ) -> None:
@@ -454,6 +457,7 @@ async def test_a_machine_that_was_away_for_months_deletes_nothing_before_it_has_
         assert ids(folder) == {kept}
 
 
+@pytest.mark.long
 async def test_a_note_seems_never_older_than_it_is(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
     """The days in which no answer came are counted with the next one, and the note was made at their end."""
     time = Time(server)
@@ -471,6 +475,7 @@ async def test_a_note_seems_never_older_than_it_is(tmp_path: Path, server: Serve
         assert ids(folder) == {one.id("kept")}
 
 
+@pytest.mark.long
 async def test_a_read_only_mount_deletes_nothing(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
     time = Time(server)
     async with with_a_ripe_object(tmp_path, server, folder, time) as one:
@@ -581,7 +586,14 @@ async def test_few_at_once_do_not(tmp_path: Path, server: Server, folder: Path, 
 # -- crashes
 
 
-@pytest.mark.parametrize("step", ["nobody has the files", "the store has deleted the objects", "the rows are gone"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param("nobody has the files", marks=pytest.mark.long),
+        "the store has deleted the objects",
+        pytest.param("the rows are gone", marks=pytest.mark.long),
+    ],
+)
 async def test_a_crash_at_any_moment_does_no_harm(
     tmp_path: Path, server: Server, folder: Path, clock: Clock, step: str, caplog: pytest.LogCaptureFixture
 ) -> None:
