@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 
 import trio
 
@@ -29,9 +30,7 @@ from remotefs import crashpoints
 from remotefs.data.share.dead_records import DeadRecords
 from remotefs.data.share.log_objects import LogObjects
 from remotefs.data.share.publisher import Publisher
-from remotefs.data.share.records import KeyedRecord
-from remotefs.data.share.segments import MOST_PARTS, Name, Segment, encode
-from remotefs.data.share.shared_records import record_of
+from remotefs.data.share.segments import MOST_PARTS, Name, Segment, encode_lines, line_of
 from remotefs.data.share.snapshots import (
     DAY_NS,
     is_base_due,
@@ -49,8 +48,6 @@ from remotefs.store.store import Store
 _log = logging.getLogger(__name__)
 # The size of a part: a quarter of what readers take, so that they hold little in memory.
 PART_RECORDS, PART_BYTES = 50_000, 16 << 20
-# A row has so many bytes in a segment beyond its key and its record.
-_ROW_BYTES = 40
 # Rows that are read without a turn for other tasks (H8).
 _A_TURN = 200
 # Pages of 1,000 objects that are removed at once; the rest goes with the next look.
@@ -102,18 +99,17 @@ class Compaction:
         cutter, after, part = _Cutter(), "", 0
         while rows := self._shared_log.of_writer(writer, _A_TURN, after=after):
             after = rows[-1].key
-            for records in cutter.feed(rows):
+            for lines in cutter.feed(rows):
                 part += 1
-                if not await self._create(writer, Name(sequence, part), records, 1):
+                if not await self._create(writer, Name(sequence, part), lines, 1):
                     return False
                 crashpoints.reached("shared log: the store has a part of the snapshot", part)
             await trio.lowlevel.checkpoint()
         return await self._create(writer, Name(sequence, 0), cutter.rest, part + 1)
 
-    async def _create(self, writer: str, name: Name, records: list[KeyedRecord], parts: int) -> bool:
+    async def _create(self, writer: str, name: Name, lines: list[bytes], parts: int) -> bool:
         assert parts <= MOST_PARTS, "nobody has so many records"
-        segment = Segment(writer=writer, name=name, records=tuple(records), parts=parts)
-        data = await trio.to_thread.run_sync(encode, segment)
+        data = await trio.to_thread.run_sync(partial(encode_lines, lines, writer=writer, name=name, parts=parts))
         return await self._logs.create(writer, name, data)
 
     async def _is_whole(self, writer: str, sequence: int) -> bool:
@@ -188,18 +184,19 @@ class Compaction:
 
 
 class _Cutter:
-    """Cuts rows into the records of parts; `rest` has those of the part that is not full."""
+    """Cuts rows into the lines of parts; `rest` has those of the part that is not full."""
 
     def __init__(self) -> None:
-        self.rest: list[KeyedRecord] = []
+        self.rest: list[bytes] = []
         self._bytes = 0
 
-    def feed(self, rows: list[SharedRow]) -> Iterator[list[KeyedRecord]]:
+    def feed(self, rows: list[SharedRow]) -> Iterator[list[bytes]]:
         """Take rows, and yield each part that is full."""
         for row in rows:
-            size = len(row.key.encode()) + len(row.record) + _ROW_BYTES
-            if self.rest and (len(self.rest) >= PART_RECORDS or self._bytes + size > PART_BYTES):
+            # Bytes in place of objects, which the garbage collector would have to look through.
+            line = line_of(row.key, row.hlc, row.record)
+            if self.rest and (len(self.rest) >= PART_RECORDS or self._bytes + len(line) > PART_BYTES):
                 yield self.rest
                 self.rest, self._bytes = [], 0
-            self.rest.append((row.key, row.hlc, record_of(row)))
-            self._bytes += size
+            self.rest.append(line)
+            self._bytes += len(line)

@@ -57,7 +57,6 @@ class Name(NamedTuple):
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
     """The records in an object of the machine `writer` (32 hex digits); `parts` counts those of its snapshot."""
 
-    format: int = FORMAT
     writer: str
     name: Name
     records: tuple[KeyedRecord, ...]
@@ -121,16 +120,23 @@ def encode(segment: Segment) -> bytes:
 
     The caller has checked each record (`records.check`): readers pass over one that cannot be.
     """
-    assert _WRITER.fullmatch(segment.writer)
     lines = [_encode(line) for line in segment.records]
-    sequence, part = segment.name
-    packed = _encode(
-        _Wire(segment.format, segment.writer, sequence, part is not None, lines, part or 0, segment.parts)
-    )  # fmt: skip
-    if len(segment.records) > MOST_RECORDS or len(packed) > MOST_UNPACKED_BYTES:
-        raise ValueError(f"{len(segment.records)} records of {len(packed)} bytes are too many for one segment")
+    return encode_lines(lines, writer=segment.writer, name=segment.name, parts=segment.parts)
+
+
+def encode_lines(lines: list[bytes], *, writer: str, name: Name, parts: int = 1) -> bytes:
+    """Return the bytes of a segment of lines, each of them made by `line_of`. Raises ValueError as `encode` does."""
+    assert _WRITER.fullmatch(writer)
+    packed = _encode(_Wire(FORMAT, writer, name.sequence, name.part is not None, lines, name.part or 0, parts))
+    if len(lines) > MOST_RECORDS or len(packed) > MOST_UNPACKED_BYTES:
+        raise ValueError(f"{len(lines)} records of {len(packed)} bytes are too many for one segment")
     body = zlib.compress(packed)
     return _HEAD.pack(_MAGIC, checksum(body)) + body
+
+
+def line_of(key: str, hlc: int, record: bytes) -> bytes:
+    """Return a keyed record as it stands in a segment, of the msgpack of its record."""
+    return _encode((key, hlc, msgspec.Raw(record)))
 
 
 def decode(data: bytes, *, writer: str, name: Name) -> tuple[Segment, list[str]]:
