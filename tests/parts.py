@@ -205,8 +205,7 @@ class Host:
         return Path(shutil.copytree(self.state_dir, self.state_dir.with_name(state)))
 
     async def walk(self) -> None:
-        """One complete listing, for somebody who uses the mount."""
-        self.parts.refresh.note_use()
+        """One complete listing."""
         await self.parts.connectivity.watch(lambda: self.parts.listings.walk(priority=Priority.POLL))
 
     def make_due(self) -> None:
@@ -238,11 +237,10 @@ class Host:
         raise AssertionError(f"never settled: {self.pending()}")
 
     async def until(self, condition: Callable[[], bool], *, tries: int = 2000) -> None:
-        """Let time pass until something is so, while somebody uses the mount."""
+        """Let time pass until something is so."""
         for _ in range(tries):
             if condition():
                 return
-            self.parts.refresh.note_use()
             await trio.sleep(1.0)
         raise AssertionError(f"never came; pending: {self.pending()}")
 

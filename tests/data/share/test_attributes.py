@@ -113,7 +113,10 @@ async def test_a_new_machine_gets_it_all_after_the_first_is_lost(
 async def test_a_mount_that_nobody_uses_looks_less_often_and_at_once_when_it_is_used_again(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
-    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+    async with (
+        machine(tmp_path, server, folder, "one") as one,
+        machine(tmp_path, server, folder, "two", idle_after_s=60.0) as two,
+    ):
         refresh = two.parts.refresh
         await one.write("a", b"bytes")
         await exchanged(one, two)
@@ -125,6 +128,7 @@ async def test_a_mount_that_nobody_uses_looks_less_often_and_at_once_when_it_is_
                     return True
             return False
 
+        refresh.note_use()
         await chattr(one, "a", mode=0o600)
         assert await shows(0o600, 15), "it is in use"
         await trio.sleep(400.0)

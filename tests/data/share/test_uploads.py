@@ -26,13 +26,20 @@ _LARGE = os.urandom(3_000_000)
 
 @asynccontextmanager
 async def machine(
-    tmp_path: Path, server: Server, folder: Path, name: str, *, requests_per_minute: int = 0, **settings: object
+    tmp_path: Path,
+    server: Server,
+    folder: Path,
+    name: str,
+    *,
+    requests_per_minute: int = 0,
+    idle_after_s: float = 86_400.0,
+    **settings: object,
 ) -> AsyncIterator[Host]:
-    """A machine of that name with the shared store; it has listed the service."""
+    """A machine of that name with the shared store; it has listed the service, and somebody uses it all day."""
 
     def shared(config: Config) -> Config:
         # The age that a listing must have counts by a clock that no test moves.
-        refresh = msgspec.structs.replace(config.refresh, removal_min_age_s=0.0)
+        refresh = msgspec.structs.replace(config.refresh, removal_min_age_s=0.0, idle_after_s=idle_after_s)
         service = msgspec.structs.replace(config.service, requests_per_minute=requests_per_minute)
         store = SharedConfig(store=f"file://{folder}")
         return msgspec.structs.replace(config, refresh=refresh, service=service, shared=store)
@@ -312,7 +319,11 @@ async def test_a_first_read_is_one_request_to_the_store(
     async with machine(tmp_path, server, folder, "one") as one:
         await one.write("a", data)
     async with machine(tmp_path, server, folder, "two") as two:
-        assert await two.read("a") == data
+        handle = await two.open("a")
+        # What found out that the object is there has brought its beginning as well.
+        assert two.parts.downloader.statistics().bytes_received > 0
+        assert await two.fs.files.read(handle.fh, 0, len(data)) == data
+        await two.close(handle)
         assert await two.read("a") == data
         assert two.parts.downloader.statistics().requests == 1
 
