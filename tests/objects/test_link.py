@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from remotefs.api.bandwidth import Bandwidth
 from remotefs.objects.link import Link
@@ -19,7 +20,7 @@ _FEW_S = 3.0
 
 
 @pytest.fixture
-async def link(autojump_clock: trio.testing.MockClock) -> Link:
+async def link(autojump_clock: MockClock) -> Link:
     return Link(Bandwidth(_RATE), Bandwidth(_RATE))
 
 
@@ -45,7 +46,9 @@ def took() -> Callable[[], float]:
     return since
 
 
-async def test_both_directions_keep_to_their_rates(store: ObjectStore, link: Link, took: Callable[[], float]) -> None:
+async def test_both_directions_keep_to_their_rates(
+    autojump_clock: MockClock, store: ObjectStore, link: Link, took: Callable[[], float]
+) -> None:
     took()
     await put(store)
     assert 4.5 <= took() < 6
@@ -61,7 +64,7 @@ async def test_both_directions_keep_to_their_rates(store: ObjectStore, link: Lin
 
 
 async def test_the_store_shares_the_rate_with_the_service(
-    store: ObjectStore, link: Link, took: Callable[[], float]
+    autojump_clock: MockClock, store: ObjectStore, link: Link, took: Callable[[], float]
 ) -> None:
     await put(store)
     service = Link(downloads=link._downloads)
@@ -82,7 +85,9 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-async def test_the_wait_for_the_limit_is_marked(store: ObjectStore, took: Callable[[], float]) -> None:
+async def test_the_wait_for_the_limit_is_marked(
+    autojump_clock: MockClock, store: ObjectStore, took: Callable[[], float]
+) -> None:
     await put(store)
     waited: list[float] = []
 
@@ -97,7 +102,9 @@ async def test_the_wait_for_the_limit_is_marked(store: ObjectStore, took: Callab
     assert sum(waited) > 0.9 * took()
 
 
-async def test_a_put_that_waits_for_the_limit_can_be_cancelled(store: ObjectStore, took: Callable[[], float]) -> None:
+async def test_a_put_that_waits_for_the_limit_can_be_cancelled(
+    autojump_clock: MockClock, store: ObjectStore, took: Callable[[], float]
+) -> None:
     took()
     with trio.move_on_after(_FEW_S):
         await put(store)
@@ -106,7 +113,7 @@ async def test_a_put_that_waits_for_the_limit_can_be_cancelled(store: ObjectStor
 
 
 async def test_a_limit_that_is_set_meanwhile_holds_for_what_is_under_way(
-    store: ObjectStore, link: Link, took: Callable[[], float]
+    autojump_clock: MockClock, store: ObjectStore, link: Link, took: Callable[[], float]
 ) -> None:
     bandwidth = link._uploads
     assert isinstance(bandwidth, Bandwidth)

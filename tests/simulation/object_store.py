@@ -78,8 +78,8 @@ class View:
             return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         return data
 
-    def open(self, key: str, start: int, length: int | None) -> Body:
-        """Return the same bytes as a body. Raises ObjectMissing."""
+    def open(self, key: str, start: int, length: int | None, piece_bytes: int = 0) -> Body:
+        """Return the same bytes as a body, in one piece. Raises ObjectMissing."""
         return Body(self.get(key, start, length))
 
     def size_of(self, key: str) -> int | None:

@@ -332,7 +332,7 @@ class World(trio.abc.Instrument):
 
     def _make_store(self, patch: pytest.MonkeyPatch) -> None:
         self.objects = Objects(lambda: self.chance.clock.now_s, self.tell)
-        patch.setattr(ObjectStore, "open", lambda url: ObjectStore(View(self.objects, _number())))
+        patch.setattr(ObjectStore, "open", lambda _, link: ObjectStore(View(self.objects, _number()), link))
         # Work for threads is done in the loop, where nobody cancels it.
         patch.setattr(trio.from_thread, "check_cancelled", lambda: None)
         # The room on the real disk moves nothing; the event alone evicts.
