@@ -103,6 +103,7 @@ def recovered(machine: Mounted, server: FaultyServer, to: Path) -> CompletedProc
     return remotefs("recover", "--base-url", server.url, "--to", to, env=env)
 
 
+@pytest.mark.long
 def test_what_was_uploaded_before_goes_there_by_a_command(make_mount: MakeMount, machine: Machine, store: Path) -> None:
     one = make_mount()
     write_all(one.path)

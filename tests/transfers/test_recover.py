@@ -245,6 +245,7 @@ async def test_a_place_that_is_no_store_is_refused_and_none_is_made(
     assert os.listdir(store) == []
 
 
+@pytest.mark.long
 async def test_a_service_that_cannot_be_listed_ends_it(
     tmp_path: Path, server: Server, store: Path, clock: Clock
 ) -> None:

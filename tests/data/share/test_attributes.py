@@ -110,6 +110,7 @@ async def test_a_new_machine_gets_it_all_after_the_first_is_lost(
         assert record.digest is not None
 
 
+@pytest.mark.long
 async def test_a_mount_that_nobody_uses_looks_less_often_and_at_once_when_it_is_used_again(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:

@@ -423,6 +423,7 @@ async def _nothing(_: Compaction) -> None:
         pytest.param(True, id="it looks at its log first", marks=pytest.mark.long),
     ],
 )
+@pytest.mark.long
 async def test_a_copy_that_slept_while_its_original_compacted_loses_nothing(
     tmp_path: Path, server: Server, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, looks: bool
 ) -> None:

@@ -102,6 +102,7 @@ async def stays(host: Host, name: str) -> None:
     assert name in here(host)
 
 
+@pytest.mark.long
 async def test_a_file_whose_object_is_not_in_the_store_stays(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:

@@ -380,6 +380,7 @@ async def test_an_account_without_any_file_is_cleaned_up_by_asking_for_each(
         assert ids(folder) == set()
 
 
+@pytest.mark.long
 async def test_a_service_that_refuses_unknown_ids_is_asked_for_each(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -486,6 +487,7 @@ async def test_a_read_only_mount_deletes_nothing(tmp_path: Path, server: Server,
         assert gone <= ids(folder)
 
 
+@pytest.mark.long
 async def test_names_that_no_file_has_stay(
     tmp_path: Path, server: Server, folder: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

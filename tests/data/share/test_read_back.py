@@ -123,6 +123,7 @@ def forge(victim: Path, other: Path) -> None:
     victim.write_bytes(encode(forged) + bytes_of_other[header_bytes(size) :])
 
 
+@pytest.mark.long
 async def test_a_row_of_a_lost_object_without_bytes_does_not_say_that_it_is_there(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:

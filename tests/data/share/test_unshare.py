@@ -73,6 +73,7 @@ async def test_others_cannot_read_it_then_and_the_choice_is_kept(
         assert await two.read("a") == b"bytes of a"
 
 
+@pytest.mark.long
 async def test_a_newer_version_stays_out_too(tmp_path: Path, server: Server, folder: Path, clock: Clock) -> None:
     async with machine(tmp_path, server, folder, "one") as one:
         await one.write("a", b"first")
@@ -117,6 +118,7 @@ async def test_what_is_not_whole_and_pinned_here_stays(
         assert (await unshare(two)).files == 0
 
 
+@pytest.mark.long
 async def test_a_store_that_refuses_is_named_and_the_next_try_goes_on(
     tmp_path: Path, server: Server, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
