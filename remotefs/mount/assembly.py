@@ -43,6 +43,7 @@ from remotefs.data.files.staging import Staging
 from remotefs.data.files.summing import Summing
 from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.files.writer import FileWriter
+from remotefs.data.foreign_names import ForeignNames
 from remotefs.data.intents.binder import Binder
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.due_times import DueTimes
@@ -104,6 +105,7 @@ from remotefs.errors import LocalError
 from remotefs.fuse.notify import KernelNotifier
 from remotefs.fuse.requests import Requests
 from remotefs.mount.access_log import AccessLog
+from remotefs.mount.announcing.announcer import Announcer
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
 from remotefs.mount.shared_parts import build_exchange, shared_contents
@@ -116,6 +118,7 @@ from remotefs.store.remotes import Remotes
 from remotefs.store.store import Store
 from remotefs.store.tree import Tree
 from remotefs.supervision import Supervisor
+from remotefs.vfs.announcements import Announcements
 from remotefs.vfs.attributes import Attributes
 from remotefs.vfs.byid import ById
 from remotefs.vfs.closing import Closing, LastClose
@@ -153,6 +156,9 @@ class Components:
     in_flight: UploadsInFlight
     locks: InodeLocks
     notifier: KernelNotifier
+    foreign_names: ForeignNames
+    announcements: Announcements
+    announcer: Announcer
     # When the parts were built: in seconds since the epoch, and of the monotonic clock.
     began_s: float
     began_monotonic_s: float
@@ -263,6 +269,10 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     secrets = secrets_of(config.service) if settings.keys is None else settings.keys.secrets
     parts.access_log = AccessLog(settings.state_dir / "log", parts.requests, secrets, config.log.format)
     parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
+    parts.foreign_names = ForeignNames(lambda: parts.meta.facts.listed_ns > 0)
+    parts.announcements = Announcements(parts.tree, parts.handles, parts.view)
+    parts.foreign_names.listen(parts.announcements)
+    parts.announcer = Announcer(parts.announcements, parts.tree, parts.view, settings.mountpoint)
     parts.waiters = Waiters(parts.journal, parts.wakeup)
     parts.shared = shared_contents(store, config.shared, parts.service_clock, parts.waiters)
     _build_service(parts, settings)
@@ -327,7 +337,10 @@ def _build_data(parts: Components, config: Config) -> None:
     )
     parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
-    placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles)
+    placer = TreePlacer(
+        parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles,
+        parts.foreign_names,
+    )  # fmt: skip
     if parts.shared.is_configured:
         parts.exchange = build_exchange(
             parts.store, parts.shared, parts.service_clock, placer, parts.notifier, parts.handles, parts.waiters,
