@@ -106,12 +106,14 @@ from remotefs.fuse.notify import KernelNotifier
 from remotefs.fuse.requests import Requests
 from remotefs.mount.access_log import AccessLog
 from remotefs.mount.announcing.announcer import Announcer
+from remotefs.mount.event_recorder import EventRecorder
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
 from remotefs.mount.shared_parts import build_exchange, shared_contents
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.disk import Disk
+from remotefs.store.event_log import FOLDER_NAME, EventLog
 from remotefs.store.journal import Journal
 from remotefs.store.meta import Meta
 from remotefs.store.remotes import Remotes
@@ -159,6 +161,7 @@ class Components:
     foreign_names: ForeignNames
     announcements: Announcements
     announcer: Announcer
+    event_recorder: EventRecorder
     # When the parts were built: in seconds since the epoch, and of the monotonic clock.
     began_s: float
     began_monotonic_s: float
@@ -272,6 +275,8 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.foreign_names = ForeignNames(lambda: parts.meta.facts.listed_ns > 0)
     parts.announcements = Announcements(parts.tree, parts.handles, parts.view)
     parts.foreign_names.listen(parts.announcements)
+    parts.event_recorder = EventRecorder(store, EventLog(settings.state_dir / FOLDER_NAME))
+    parts.foreign_names.listen(parts.event_recorder)
     parts.announcer = Announcer(parts.announcements, parts.tree, parts.view, settings.mountpoint)
     parts.waiters = Waiters(parts.journal, parts.wakeup)
     parts.shared = shared_contents(store, config.shared, parts.service_clock, parts.waiters)

@@ -96,6 +96,7 @@ class MountSession:
             await self._greeting.greet_service()
             self._begin_view()
             await nursery.start(parts.writeback.run)
+            nursery.start_soon(keep, "recording changes of others", parts.event_recorder.run)
             nursery.start_soon(keep, "listing the service", parts.refresh.run)
             if parts.shared.connection is not None:
                 nursery.start_soon(keep, "looking at the shared store", parts.shared.connection.run)
