@@ -43,7 +43,7 @@ def test_m5_watch_prints_what_others_do_and_runs_a_command_for_each(
     eventually(lambda: (mount.path / "d" / "replaced").exists())
     (mount.path / "mine").write_bytes(b"mine")
     mount.flush()
-    program = ("--", "sh", "-c", 'echo "ran $1 $REMOTEFS_EVENT"', "-", "{}")
+    program = ("--", "sh", "-c", 'echo "ran $1 $WATCHED_EVENT"', "-", "{}")
     output, seen = tmp_path / "output", tmp_path / "seen"
     with (
         watching(mount, output, "--since", "1h", "--json", mount.path),

@@ -119,7 +119,8 @@ def _time(at_s: float) -> str:
 def _run(program: list[str], event: WatchedEvent, place: Path) -> None:
     """Run the command for an event, and report one that fails. Raises UsageError where there is no such program."""
     words = [word.replace(_PLACE, str(place)) for word in program]
-    variables = {"REMOTEFS_EVENT": event.event, "REMOTEFS_EVENT_ID": event.file_id or ""}
+    # Not REMOTEFS_…: these are settings, and a command may well call remotefs.
+    variables = {"WATCHED_EVENT": event.event, "WATCHED_ID": event.file_id or ""}
     try:
         status = subprocess.run(  # noqa: S603 - what the user asked for
             words, check=False, stdin=subprocess.DEVNULL, env=os.environ | variables
