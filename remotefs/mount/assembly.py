@@ -277,7 +277,7 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.foreign_names.listen(parts.announcements)
     parts.event_recorder = EventRecorder(store, EventLog(settings.state_dir / FOLDER_NAME))
     parts.foreign_names.listen(parts.event_recorder)
-    parts.announcer = Announcer(parts.announcements, parts.tree, parts.view, settings.mountpoint)
+    parts.announcer = Announcer(parts.announcements, parts.tree, parts.view, parts.notifier, settings.mountpoint)
     parts.waiters = Waiters(parts.journal, parts.wakeup)
     parts.shared = shared_contents(store, config.shared, parts.service_clock, parts.waiters)
     _build_service(parts, settings)

@@ -182,6 +182,16 @@ async def test_m5_the_helper_changes_no_attribute_and_writes_nothing(scene: Scen
     assert (scene.host.stat("f"), scene.host.pending()) == (inode, [])
 
 
+async def test_m5_a_file_that_somebody_has_open_is_not_hidden_from_the_helper(scene: Scene) -> None:
+    """The kernel would drop its entry, and show it as deleted in /proc/PID/fd. The helper changes it instead."""
+    await scene.add_and_walk()
+    handle = await scene.host.open("f")
+    assert scene.announcements.next() is not None
+    assert (await scene.lookup(NAME)).st_ino == scene.host.stat("f").ino
+    await scene.host.close(handle)
+    assert (await scene.lookup(NAME)).st_ino == 0
+
+
 async def test_m5_what_the_helper_asks_for_is_no_use_of_the_mount_and_no_request(scene: Scene) -> None:
     await scene.add_and_walk()
     assert scene.announcements.next() is not None

@@ -9,7 +9,8 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from remotefs.mount.announcing import helper
 from remotefs.server.queries import ListQuery
 from tests.faults import FaultyServer
-from tests.mount.conftest import MakeMount
+from tests.mount.conftest import MakeMount, Scene
 from tests.mount.inotify import Event, Inotify
 from tests.mount.support import (
     Mounted,
@@ -41,6 +42,31 @@ def add(server: FaultyServer, path: str, data: bytes = b"bytes") -> str:
     return server.store.add(remote(path), data, downloadable=True).id
 
 
+@dataclass(frozen=True)
+class Folder:
+    """A folder of a mount that tests share, and what others do in it."""
+
+    mount: Mounted
+    server: FaultyServer
+    path: Path
+
+    def add(self, path: str, data: bytes = b"bytes") -> str:
+        return add(self.server, f"{self.path.name}/{path}", data)
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.path))
+
+
+@pytest.fixture
+def folder(scene: Scene) -> Folder:
+    """With a file of others, so that it stays; the helper runs."""
+    here = Folder(scene.mount, scene.server, scene.folder)
+    with Inotify(here.path) as events:
+        here.add("stays")
+        events.until(Event("CREATE", "stays"))
+    return here
+
+
 def helper_of(mount: Mounted) -> int | None:
     """The process that announces."""
     for status in Path("/proc").glob("[0-9]*/stat"):
@@ -62,78 +88,90 @@ def announced(mount: Mounted, server: FaultyServer, name: str = "first") -> int:
     return found
 
 
-def test_m5_what_others_add_replace_and_remove_is_announced_once(mount: Mounted, server: FaultyServer) -> None:
-    add(server, "stays")
-    old = add(server, "replaced")
-    eventually(lambda: set(os.listdir(mount.path)) == {"replaced", "stays"})
-    with Inotify(mount.path) as events:
-        gone = add(server, "comes")
+def test_m5_what_others_add_replace_and_remove_is_announced_once(folder: Folder) -> None:
+    old = folder.add("replaced")
+    eventually(lambda: folder.names() == ["replaced", "stays"])
+    with Inotify(folder.path) as events:
+        folder.add("before")
+        events.until(Event("CREATE", "before"))
+        since = folder.server.script.count()
+        gone = folder.add("comes")
         seen = events.until(Event("CREATE", "comes"), Event("CLOSE_WRITE", "comes"))
-        assert Counter(seen).most_common(1)[0][1] == 1
+        assert Counter(seen)[Event("CREATE", "comes")] == 1
         # Nothing was asked of the service for it, and nothing is pending.
-        assert ops(server) == []
-        assert mount.status().pending == ()
-        assert (mount.path / "comes").read_bytes() == b"bytes"
+        assert ops(folder.server, since) == []
+        assert folder.mount.status().pending == ()
+        assert (folder.path / "comes").read_bytes() == b"bytes"
 
-        add(server, "replaced", b"newer")
+        folder.add("replaced", b"newer")
         copy = f"replaced [{old}]"
         seen = events.until(Event("CREATE", "replaced"))
         assert seen[:3] == [Event("MOVED_FROM", "replaced"), Event("MOVED_TO", copy), Event("CREATE", "replaced")]
-        assert (mount.path / "replaced").read_bytes() == b"newer"
+        assert (folder.path / "replaced").read_bytes() == b"newer"
 
-        server.store.delete(gone)
+        folder.server.store.delete(gone)
         assert events.until(Event("DELETE", "comes")) == [Event("DELETE", "comes")]
-        assert sorted(os.listdir(mount.path)) == sorted(["replaced", copy, "stays"])
+        assert folder.names() == sorted(["before", "replaced", copy, "stays"])
 
 
-def test_m5_folders_come_and_go_with_their_files(mount: Mounted, server: FaultyServer) -> None:
-    add(server, "stays")
-    eventually(lambda: os.listdir(mount.path) == ["stays"])
-    with Inotify(mount.path) as events:
-        gone = add(server, "d/f")
+def test_m5_folders_come_and_go_with_their_files(folder: Folder) -> None:
+    with Inotify(folder.path) as events:
+        gone = folder.add("d/f")
         events.until(Event("CREATE", "d/"))
-        second = add(server, "d/second")
-        eventually(lambda: (mount.path / "d" / "second").exists())
+        second = folder.add("d/second")
+        eventually(lambda: (folder.path / "d" / "second").exists())
         events.watch("d")
-        server.store.delete(second)
+        folder.server.store.delete(second)
         events.until(Event("DELETE", "d/second"))
-        server.store.delete(gone)
+        folder.server.store.delete(gone)
         seen = events.until(Event("DELETE", "d/"))
         assert Counter(seen)[Event("DELETE", "d/")] == 1
-    assert os.listdir(mount.path) == ["stays"]
+    assert folder.names() == ["stays"]
 
 
-def test_m5_a_file_that_somebody_has_open_changes_its_attributes(mount: Mounted, server: FaultyServer) -> None:
-    """One that was looked at alone is still announced as new."""
-    found = announced(mount, server)
-    # The helper stands still while somebody opens a file and looks at another.
-    os.kill(found, signal.SIGSTOP)
-    with Inotify(mount.path) as events:
-        add(server, "opened")
-        eventually(lambda: (mount.path / "opened").exists())
-        with (mount.path / "opened").open("rb"):
-            add(server, "seen")
-            eventually(lambda: (mount.path / "seen").exists())
-            os.kill(found, signal.SIGCONT)
-            seen = events.until(Event("ATTRIB", "opened"), Event("CREATE", "seen"))
-            assert Event("CREATE", "opened") not in seen
+def test_m5_each_file_is_announced_once_though_somebody_opens_them(folder: Folder) -> None:
+    """As new, or as changed where it was open before."""
+    names = [f"f{number}" for number in range(100)]
+    with Inotify(folder.path) as events, ExitStack() as files:
+        for name in names:
+            folder.add(name)
+        for name in names:
+            eventually((folder.path / name).exists)
+            files.enter_context((folder.path / name).open("rb"))
+        seen = events.read()
+        while len({event.path for event in seen}) < len(names):
+            seen += events.until(timeout_s=15)
+    told = Counter(event.path for event in seen if event.what in {"CREATE", "ATTRIB"})
+    assert told == Counter(names)
 
 
-def test_m5_what_this_mount_does_is_announced_by_the_kernel_alone(mount: Mounted) -> None:
-    with Inotify(mount.path) as events:
-        (mount.path / "mine").write_bytes(b"x")
-        mount.flush()
-        (mount.path / "mine").rename(mount.path / "moved")
-        mount.flush()
-        (mount.path / "moved").unlink()
-        mount.flush()
-        time.sleep(1.0)
-        seen = Counter(event.what for event in events.read())
-    assert (seen["CREATE"], seen["MOVED_TO"], seen["DELETE"]) == (1, 1, 1)
-    assert helper_of(mount) is None
+def test_m5_what_this_mount_does_is_announced_by_the_kernel_alone(folder: Folder) -> None:
+    with Inotify(folder.path) as events:
+        (folder.path / "mine").write_bytes(b"x")
+        folder.mount.flush()
+        (folder.path / "mine").rename(folder.path / "moved")
+        folder.mount.flush()
+        (folder.path / "moved").unlink()
+        folder.mount.flush()
+        folder.add("theirs")
+        seen = Counter(event.what for event in events.until(Event("CREATE", "theirs")))
+    assert (seen["CREATE"], seen["MOVED_TO"], seen["DELETE"]) == (2, 1, 1)
 
 
-@pytest.mark.parametrize(("arguments", "settings"), [(("-o", "ro"), {}), ((), {"REMOTEFS_REFRESH_EVENTS": "false"})])
+def test_m5_the_helper_has_no_descriptor_but_its_socket(folder: Folder) -> None:
+    found = helper_of(folder.mount)
+    targets = [os.readlink(entry) for entry in Path(f"/proc/{found}/fd").iterdir()]
+    # One that is there for the length of a call is of the mount's folders.
+    assert sorted(target.partition(":")[0] for target in targets)[:3] == ["/dev/null", "/dev/null", "socket"]
+    assert not any("fuse" in target for target in targets)
+    # It is a process of its own, not a thread.
+    assert not Path(f"/proc/{folder.mount.pid}/task/{found}").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings"),
+    [(("-o", "ro"), {}), pytest.param((), {"REMOTEFS_REFRESH_EVENTS": "false"}, marks=pytest.mark.long)],
+)
 def test_m5_a_read_only_mount_and_one_without_events_announce_nothing(
     make_mount: MakeMount, server: FaultyServer, arguments: tuple[str, ...], settings: dict[str, str]
 ) -> None:
@@ -146,14 +184,7 @@ def test_m5_a_read_only_mount_and_one_without_events_announce_nothing(
     assert helper_of(mount) is None
 
 
-def test_m5_the_helper_has_no_descriptor_but_its_socket(mount: Mounted, server: FaultyServer) -> None:
-    found = announced(mount, server)
-    targets = [os.readlink(entry) for entry in Path(f"/proc/{found}/fd").iterdir()]
-    assert sorted(target.partition(":")[0] for target in targets) == ["/dev/null", "/dev/null", "socket"]
-    # It is a process of its own, not a thread.
-    assert not Path(f"/proc/{mount.pid}/task/{found}").exists()
-
-
+@pytest.mark.long
 def test_m5_a_helper_that_hangs_is_replaced(mount: Mounted, server: FaultyServer) -> None:
     found = announced(mount, server)
     os.kill(found, signal.SIGSTOP)
@@ -196,16 +227,21 @@ def _stop_within_a_call(mount: Mounted, server: FaultyServer, found: int) -> Non
     raise AssertionError("the helper was never seen in a call")
 
 
-@pytest.mark.parametrize("command", [("fusermount3", "-u"), ("umount",)])
+@pytest.mark.parametrize(
+    ("command", "files"),
+    [
+        (("fusermount3", "-u"), 300),
+        pytest.param(("umount",), 1000, marks=[pytest.mark.long, pytest.mark.root("umount")]),
+    ],
+)
 def test_m5_a_mount_can_be_unmounted_while_it_announces(
-    mount: Mounted, server: FaultyServer, command: tuple[str, ...]
+    mount: Mounted, server: FaultyServer, command: tuple[str, ...], files: int
 ) -> None:
-    if command == ("umount",) and os.geteuid():
-        pytest.skip("umount is for root")
+    """It may be busy for a moment, as by any program at work in it."""
     found = announced(mount, server)
-    for number in range(1000):
+    for number in range(files):
         add(server, f"f{number}")
-    eventually(lambda: (mount.path / "f500").exists())
+    eventually(lambda: (mount.path / f"f{files // 2}").exists())
     tries = 0
     while subprocess.run([*command, str(mount.path)], check=False, capture_output=True).returncode:
         tries += 1
@@ -213,6 +249,36 @@ def test_m5_a_mount_can_be_unmounted_while_it_announces(
     eventually(lambda: not is_running(found))
 
 
+@pytest.mark.long
+def test_m5_a_thousand_arrivals_hold_up_nobody(mount: Mounted, server: FaultyServer) -> None:
+    """A program asks for one name after the other: as quickly as while nothing is announced, but for a busy machine."""
+    (mount.path / "mine").mkdir()
+    before = _waits(mount, 500)
+    with Inotify(mount.path) as events:
+        for number in range(1000):
+            add(server, f"f{number}")
+        during = list[float]()
+        created = 0
+        end = time.monotonic() + 60
+        while created < 1000:
+            assert time.monotonic() < end
+            during += _waits(mount, 20)
+            created += sum(event.what == "CREATE" for event in events.read())
+    assert sorted(during)[len(during) * 99 // 100] < 0.05
+    assert sorted(during)[len(during) // 2] < 10 * sorted(before)[len(before) // 2] + 0.001
+
+
+def _waits(mount: Mounted, times: int) -> list[float]:
+    """How long names are asked for that the kernel does not know, in seconds each."""
+    waits = []
+    for _ in range(times):
+        began = time.perf_counter()
+        (mount.path / "mine" / f"{time.monotonic_ns()}").exists()
+        waits.append(time.perf_counter() - began)
+    return waits
+
+
+@pytest.mark.long
 def test_m5_umount_ends_a_mount_that_announces(mount: Mounted, server: FaultyServer) -> None:
     announced(mount, server)
     for number in range(300):
@@ -224,7 +290,7 @@ def test_m5_umount_ends_a_mount_that_announces(mount: Mounted, server: FaultySer
 
 
 @pytest.mark.root("mounts something over the mountpoint")
-@pytest.mark.parametrize("way", ["over", "lazily"])
+@pytest.mark.parametrize("way", [pytest.param("over", marks=pytest.mark.long), "lazily"])
 def test_m5_what_lies_over_or_under_the_mountpoint_is_left_alone(
     mount: Mounted, server: FaultyServer, way: str
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from remotefs.fuse.notify import KernelNotifier
 from remotefs.mount.announcing.process import MAX_PACKET_BYTES, HelperHangs, HelperProcess
 from remotefs.store.tree import Tree
 from remotefs.vfs.announcements import Announcement, Announcements
@@ -29,8 +30,11 @@ _IDLE_S = 300.0
 class Announcer:
     """Announces names in the mount at `mountpoint`, which answers the kernel while `run` runs."""
 
-    def __init__(self, announcements: Announcements, tree: Tree, view: View, mountpoint: Path) -> None:
+    def __init__(
+        self, announcements: Announcements, tree: Tree, view: View, notifier: KernelNotifier, mountpoint: Path
+    ) -> None:
         self._announcements = announcements
+        self._notifier = notifier
         self._tree = tree
         self._view = view
         self._mountpoint = os.fsencode(mountpoint)
@@ -79,7 +83,8 @@ class Announcer:
             return
         number = errno.EPERM
         try:
-            number = await self._helper.call(it.kind.value, self._device, self._mountpoint, *fields)
+            async with self._notifier.held_back():
+                number = await self._helper.call(it.kind.value, self._device, self._mountpoint, *fields)
         finally:
             self._announcements.done(failed=number != 0)
         self.announced += number == 0
@@ -92,7 +97,8 @@ class Announcer:
         """Start a helper, and find out which device the mount is; without a helper if something else is there."""
         await self._helper.start()
         self._announcements.probe, self._announcements.was_probed = secrets.token_hex(16).encode(), False
-        device = await self._helper.call("probe", 0, self._mountpoint, b"", self._announcements.probe)
+        async with self._notifier.held_back():
+            device = await self._helper.call("probe", 0, self._mountpoint, b"", self._announcements.probe)
         self._announcements.probe = None
         if self._announcements.was_probed:
             self._device = device

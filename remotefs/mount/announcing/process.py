@@ -17,7 +17,7 @@ from remotefs.mount.announcing import helper
 # Read at the start of the mount: a helper that an upgrade has replaced meanwhile might speak otherwise (H7).
 _SOURCE = Path(helper.__file__).read_bytes()
 # A call takes a millisecond; one that takes longer waits for something that the mount cannot see.
-DEADLINE_S = 5.0
+DEADLINE_S = 2.0
 _FIELDS = 8
 # The first packet is the source, so that lists of processes stay readable.
 _RUN_SOURCE = "import os; exec(os.read(0, 65536))"
