@@ -43,9 +43,8 @@ class Announcer:
         self._device = 0
         # When the last call ended, by trio's clock.
         self._announced_at = -math.inf
-        # How many calls the kernel took, and how many it refused.
-        self.announced = 0
-        self.refused = 0
+        # How many names that found no room were logged.
+        self._dropped = 0
 
     async def run(self) -> None:
         """Announce until cancelled. Raises OSError where no helper can be started, HelperHangs."""
@@ -54,6 +53,7 @@ class Announcer:
             while True:
                 await self._announcements.wakeup.wait(_IDLE_S)
                 await self._announce_all()
+                self._log_dropped()
                 if trio.current_time() - self._announced_at >= _IDLE_S:
                     self._helper.end()
         finally:
@@ -74,6 +74,12 @@ class Announcer:
             took_s = self._announced_at - began
             await trio.sleep(min(max(_REST * took_s, _LEAST_REST_S), _MOST_REST_S))
 
+    def _log_dropped(self) -> None:
+        dropped = self._announcements.dropped
+        if dropped > self._dropped:
+            _log.warning("%d changes of others raise no event: too many came at a time", dropped - self._dropped)
+        self._dropped = dropped
+
     async def _announce(self, it: Announcement) -> None:
         if not self._helper.is_running:
             await self._begin()
@@ -87,8 +93,6 @@ class Announcer:
                 number = await self._helper.call(it.kind.value, self._device, self._mountpoint, *fields)
         finally:
             self._announcements.done(failed=number != 0)
-        self.announced += number == 0
-        self.refused += number != 0
         if number:
             # EEXIST, ENOENT, EPERM: the name was changed here meanwhile. EACCES: the mounting user may not change it.
             _log.debug("%s of %s was not announced: %s", it.kind.value, it.name, os.strerror(number))
