@@ -25,7 +25,10 @@ _A_TURN = 200
 
 
 class EventRecorder:
-    """A listener of the reconciliation that writes the event log while `run` runs. Folders are no events."""
+    """A listener of the reconciliation that writes the event log while `run` runs. Folders are no events.
+
+    What comes before `run`, at the first look at the service, is written then.
+    """
 
     def __init__(self, store: Store, log: EventLog) -> None:
         self._tree = store.tree
@@ -36,27 +39,21 @@ class EventRecorder:
         self._paths: dict[Key, str] = {}
         self._generated: dict[str, bool] = {}
         self._wakeup = Wakeup()
-        # Whether what others do is recorded now.
-        self.is_on = False
         # How many events are lost since the last one that was written.
         self._missed = 0
         self._written = Broadcast()
 
     def came(self, parent: int, name: str, inode: Inode) -> None:
         """Note that others gave an inode a name."""
-        if self._is_noted(inode):
+        if not inode.is_dir:
             self._note(parent, name, inode)
             self._pending.came(parent, name, inode)
 
     def went(self, parent: int, name: str, inode: Inode) -> None:
         """Note that others took a name away."""
-        if self._is_noted(inode):
+        if not inode.is_dir:
             self._note(parent, name, inode)
             self._pending.went(parent, name, inode)
-
-    def _is_noted(self, inode: Inode) -> bool:
-        self._missed += not (self.is_on or inode.is_dir)
-        return self.is_on and not inode.is_dir
 
     def _note(self, parent: int, name: str, inode: Inode) -> None:
         self._paths[parent, name] = self._tree.path_of(parent, name)
@@ -68,15 +65,15 @@ class EventRecorder:
 
     async def run(self) -> None:
         """Write events until cancelled, and those that are left then. Raises OSError where the log cannot be opened."""
-        await trio.to_thread.run_sync(self._event_log.open, time.time_ns())
-        self.is_on = True
+        # Also in a run that is cancelled at once: what its first look at the service found is written.
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._event_log.open, time.time_ns())
         try:
             while True:
                 await self._wakeup.wait()
                 await trio.sleep(_GATHER_S)
                 await self._write()
         finally:
-            self.is_on = False
             with trio.CancelScope(shield=True):
                 await self._write()
                 await trio.to_thread.run_sync(self._event_log.close, time.time_ns())

@@ -11,7 +11,7 @@ import trio
 
 from remotefs.control.messages.watch import WatchedEvent, WatchParams
 from remotefs.mount.commands.watch import WatchCommands
-from remotefs.store.event_log import FOLDER_NAME
+from remotefs.store.event_log import FOLDER_NAME, EventLog
 from tests.faults import FaultyServer
 from tests.parts import Host
 from tests.upkeep.support import add, machine
@@ -39,7 +39,8 @@ async def scene(tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock) -> 
     async with machine(tmp_path, server, working=False) as host:
         host.nursery.start_soon(host.parts.event_recorder.run)
         await host.walk()
-        await host.until(lambda: (tmp_path / "state" / FOLDER_NAME).exists() and host.parts.event_recorder.is_on)
+        folder = tmp_path / "state" / FOLDER_NAME
+        await host.until(lambda: folder.exists() and any(file.stat().st_size for file in folder.iterdir()))
         scene = Scene(host)
         scene.last = (await scene.commands.watch(WatchParams(), lambda _: None)).last
         yield scene
@@ -118,6 +119,36 @@ async def test_m5_events_that_cannot_be_written_are_told_as_lost(scene: Scene) -
     lost, event = await scene.watch()
     assert (lost.event, lost.reason) == ("lost", "1 events could not be written")
     assert (event.event, event.path) == ("added", "written")
+
+
+async def test_m5_what_came_while_nothing_was_mounted_is_an_event_of_the_next_mount(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    add(server, "stays")
+    async with machine(tmp_path, server, working=False) as host:
+        await host.walk()
+    add(server, "meanwhile")
+    async with machine(tmp_path, server, working=False) as host:
+        # As a mount does it: the service is asked before anything else runs.
+        await host.walk()
+        host.nursery.start_soon(host.parts.event_recorder.run)
+        assert ("added", "meanwhile") in told(await Scene(host).watch(wait_s=1000.0)) + told(await Scene(host).watch())
+
+
+async def test_m5_a_run_without_a_mount_that_ends_at_once_writes_its_events(
+    tmp_path: Path, server: FaultyServer, clock: trio.abc.Clock
+) -> None:
+    add(server, "stays")
+    async with machine(tmp_path, server, working=False) as host:
+        await host.walk()
+        add(server, "new")
+        await host.walk()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.parts.event_recorder.run)
+            nursery.cancel_scope.cancel()
+    log = EventLog(tmp_path / "state" / FOLDER_NAME)
+    log.open(0)
+    assert [(event.kind, event.path) for event in log.after(1, 100).events] == [("added", "new"), ("closed", "")]
 
 
 async def test_m5_since_begins_at_a_time(scene: Scene) -> None:
