@@ -26,9 +26,9 @@ __all__ = ["clock", "server"]
 
 HELPER = cast("pyfuse3.RequestContext", SimpleNamespace(pid=4_000_001, uid=0, gid=0, umask=0))
 SOMEBODY = cast("pyfuse3.RequestContext", SimpleNamespace(pid=4_000_002, uid=0, gid=0, umask=0))
-FILE = cast("pyfuse3.ModeT", stat.S_IFREG | 0o644)
-NAME = cast("pyfuse3.FileNameT", b"f")
-OTHER = cast("pyfuse3.FileNameT", b"other")
+FILE = stat.S_IFREG | 0o644
+NAME = b"f"
+OTHER = b"other"
 ROOT = pyfuse3.InodeT(ROOT_INO)
 
 
@@ -133,25 +133,25 @@ async def test_m5_what_belongs_to_no_announcement_is_refused_and_changes_nothing
     await scene.add_and_walk()
     due = scene.announcements.next()
     assert due is not None
-    mine, before, intents = cast("pyfuse3.FileNameT", b"mine"), scene.host.stat("mine"), scene.host.pending()
+    mine, before, intents = b"mine", scene.host.stat("mine"), scene.host.pending()
     ops = scene.operations
-    rdwr = cast("pyfuse3.FlagT", os.O_RDWR)
+    rdwr = os.O_RDWR
     requests = [
         ops.mknod(ROOT, OTHER, FILE, 0, HELPER),
-        ops.mkdir(ROOT, NAME, cast("pyfuse3.ModeT", 0o755), HELPER),
-        ops.mkdir(ROOT, OTHER, cast("pyfuse3.ModeT", 0o755), HELPER),
+        ops.mkdir(ROOT, NAME, 0o755, HELPER),
+        ops.mkdir(ROOT, OTHER, 0o755, HELPER),
         ops.symlink(ROOT, OTHER, NAME, HELPER),
         ops.unlink(ROOT, mine, HELPER),
         ops.unlink(ROOT, NAME, HELPER),
         ops.rmdir(ROOT, mine, HELPER),
-        ops.rename(ROOT, mine, ROOT, OTHER, cast("pyfuse3.FlagT", 0), HELPER),
+        ops.rename(ROOT, mine, ROOT, OTHER, 0, HELPER),
         ops.link(pyfuse3.InodeT(before.ino), ROOT, OTHER, HELPER),
         ops.create(ROOT, OTHER, FILE, rdwr, HELPER),
-        ops.open(pyfuse3.InodeT(before.ino), cast("pyfuse3.FlagT", os.O_WRONLY), HELPER),
+        ops.open(pyfuse3.InodeT(before.ino), os.O_WRONLY, HELPER),
         ops.open(pyfuse3.InodeT(due.inode.ino), rdwr, HELPER),
-        ops.open(pyfuse3.InodeT(due.inode.ino), cast("pyfuse3.FlagT", os.O_WRONLY | os.O_TRUNC), HELPER),
+        ops.open(pyfuse3.InodeT(due.inode.ino), os.O_WRONLY | os.O_TRUNC, HELPER),
         ops.opendir(ROOT, HELPER),
-        ops.setxattr(pyfuse3.InodeT(before.ino), cast("pyfuse3.XAttrNameT", b"user.x"), b"", HELPER),
+        ops.setxattr(pyfuse3.InodeT(before.ino), b"user.x", b"", HELPER),
     ]
     assert [await refused(request) for request in requests] == [errno.EPERM] * len(requests)
     assert scene.host.ls() == ["f", "mine", "stays"]
@@ -167,14 +167,14 @@ async def test_m5_the_helper_changes_no_attribute_and_writes_nothing(scene: Scen
     inode = scene.host.stat("f")
     ino = pyfuse3.InodeT(inode.ino)
     same, other = pyfuse3.EntryAttributes(), pyfuse3.EntryAttributes()
-    same.st_mode, other.st_mode = FILE, cast("pyfuse3.ModeT", stat.S_IFREG | 0o600)
+    same.st_mode, other.st_mode = FILE, stat.S_IFREG | 0o600
     fields = cast("pyfuse3.SetattrFields", SimpleNamespace(
         update_mode=True, update_size=False, update_uid=False, update_gid=False, update_atime=False, update_mtime=False,
     ))  # fmt: skip
     assert await refused(scene.operations.setattr(ino, other, fields, None, HELPER)) == errno.EPERM
     answer = await scene.operations.setattr(ino, same, fields, None, HELPER)
     assert answer.st_ctime_ns == inode.ctime_ns
-    info = await scene.operations.open(ino, cast("pyfuse3.FlagT", os.O_WRONLY), HELPER)
+    info = await scene.operations.open(ino, os.O_WRONLY, HELPER)
     assert info.fh == HELPER_FH
     assert not scene.host.parts.handles.is_open(inode.ino)
     await scene.operations.flush(info.fh)
@@ -207,7 +207,7 @@ async def test_m5_a_name_that_changes_here_is_not_announced(scene: Scene) -> Non
     await scene.add_and_walk("f")
     await scene.add_and_walk("other")
     await scene.operations.unlink(ROOT, NAME, SOMEBODY)
-    await scene.operations.rename(ROOT, OTHER, ROOT, NAME, cast("pyfuse3.FlagT", 0), SOMEBODY)
+    await scene.operations.rename(ROOT, OTHER, ROOT, NAME, 0, SOMEBODY)
     assert scene.left() == []
 
 
@@ -231,7 +231,7 @@ async def test_m5_only_folders_that_the_kernel_knows_are_announced_in(scene: Sce
     assert scene.left() == []
     await scene.add_and_walk("d／two")
     assert scene.left() == []
-    await scene.lookup(cast("pyfuse3.FileNameT", b"d"), SOMEBODY)
+    await scene.lookup(b"d", SOMEBODY)
     await scene.add_and_walk("d／three")
     assert scene.left() == [(Kind.CREATE, "three")]
 
@@ -257,9 +257,9 @@ async def test_m5_a_file_that_replaces_one_moves_it_away_first(scene: Scene) -> 
     assert due is not None
     assert (due.kind, due.inode.ino, due.new_name) == (Kind.MOVE, old.ino, f"f [{old.file_id}]")
     assert (await scene.lookup(NAME)).st_ino == old.ino
-    new_name = cast("pyfuse3.FileNameT", due.new_name.encode())
+    new_name = due.new_name.encode()
     assert (await scene.lookup(new_name)).st_ino == 0
-    await scene.operations.rename(ROOT, NAME, ROOT, new_name, cast("pyfuse3.FlagT", 0), HELPER)
+    await scene.operations.rename(ROOT, NAME, ROOT, new_name, 0, HELPER)
     assert scene.left() == [(Kind.CREATE, "f")]
     assert scene.host.pending() == []
 
