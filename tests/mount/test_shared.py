@@ -79,6 +79,7 @@ def test_what_was_acknowledged_is_readable_elsewhere_after_a_kill_and_the_loss_o
         assert (two.path / name).read_bytes() == content
 
 
+@pytest.mark.long
 def test_a_command_brings_all_back_without_a_mount(
     machine: Machine, server: FaultyServer, store: Path, tmp_path: Path
 ) -> None:
