@@ -39,7 +39,7 @@ test-desktop: setup-dev ## use a mount in Thunar and PCManFM, by keys and mouse 
 
 test-store: setup-dev ## put, read and lose objects in SeaweedFS, beside rclone, which also get killed and stopped
 	@scripts/store-tools.sh
-	$(PYTEST) -m store tests/objects $(ARGS)
+	$(PYTEST) -m store tests/objects tests/mount $(ARGS)
 
 test-user: setup-dev ## run `make run` and a sample of the tests as an ordinary user; root creates one for that
 	@scripts/test-as-user.sh $(ARGS)
@@ -65,6 +65,7 @@ lock: setup-dev      ## resolve the dependencies again and rewrite the lock file
 	@scripts/lock.sh
 
 bench: setup-dev     ## measure for an hour, beside the installed peers; write tables and a plot to docs/benchmarks
+	@scripts/store-tools.sh
 	@scripts/install.sh $(BIN)/python requirements-bench.lock
 	$(BIN)/python scripts/bench.py --to docs/benchmarks/mount.md
 	$(BIN)/python scripts/bench_peers.py --to docs/benchmarks/peers.md

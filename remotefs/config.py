@@ -303,6 +303,10 @@ class SharedConfig(Section, frozen=True, kw_only=True):
     store: Annotated[str, StoreAddress()] = ""
     # Each may hold some 32 MiB of memory for a large file; the store itself lets two large ones in at a time.
     upload_workers: Annotated[int, Number(1, 16)] = 4
+    # How long the object of a file that is gone stays, from the day on which that is found (X6). 0: for ever.
+    keep_deleted_days: Annotated[float, Time(DAY_S, 3650 * DAY_S, plain_s=DAY_S, or_zero="for ever")] = 7.0
+    # Whether uploads that the store has may be evicted when the disk is short (X2).
+    evict: Annotated[bool, Flag()] = True
 
 
 class Config(Section, frozen=True, kw_only=True):

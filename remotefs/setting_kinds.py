@@ -55,17 +55,22 @@ class Kind(ABC):
 
 @dataclass(frozen=True)
 class Time(Kind):
-    """A time. Plain numbers are in units of `plain_s` seconds, and so is the value of the setting."""
+    """A time. Plain numbers are in units of `plain_s` seconds, and so is the value of the setting.
+
+    0 is allowed too where `or_zero` says what it means.
+    """
 
     least_s: float
     most_s: float
     plain_s: float = 1.0
+    or_zero: str = ""
 
     @property
     def allowed(self) -> str:
         """Return the range and the units."""
         units = TIME_UNITS if self.plain_s == 1 else TIME_UNITS.replace("seconds", "days")
-        return f"a time from {time_text(self.least_s)} to {time_text(self.most_s)} ({units})"
+        zero = f", or 0 for {self.or_zero}" if self.or_zero else ""
+        return f"a time from {time_text(self.least_s)} to {time_text(self.most_s)}{zero} ({units})"
 
     def read(self, value: object) -> float:
         """Return the time in units of `plain_s`."""
@@ -73,6 +78,8 @@ class Time(Kind):
             seconds = parse_time(value)
         else:
             seconds = _number(value) * self.plain_s
+        if seconds == 0 and self.or_zero:
+            return 0.0
         return _within(seconds, self.least_s, self.most_s) / self.plain_s
 
 

@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from scripts.beside import beside
 from scripts.gauges import MB, MIB, cpu_s, forget_pages, mount_of, post, read, resident_bytes, seed, timed, write
 from scripts.report import Report, reporting
+from scripts.shared_machines import machines
+from scripts.shared_store import shared
 from scripts.tree_peers import PEERS, Place, Tree, is_there
 from tests.faults import Hold, faulty_server
 from tests.mount.support import Mounted, eventually, is_mounted
@@ -44,6 +46,8 @@ class Size:
     listed: int = 100_000
     renamed: int = 20_000
     pending: int = 10_000
+    shared_mb: int = 256
+    machine_files: int = 250
 
 
 FULL = Size(Tree(folders=2000, files=100_000), stream_mb=450, small_files=300, bulk_files=1000)
@@ -55,6 +59,8 @@ QUICK = Size(
     listed=10_000,
     renamed=2000,
     pending=1000,
+    shared_mb=64,
+    machine_files=40,
 )
 
 Row = tuple[str, ...]
@@ -332,6 +338,8 @@ SECTIONS: dict[str, Callable[[Path, Size, Report], None]] = {
     "bulk": bulk,
     "hanging": hanging,
     "beside": beside,
+    "shared": shared,
+    "machines": machines,
 }
 
 

@@ -195,7 +195,10 @@ class Host:
         if self.parts.shared.connection is not None:
             self.nursery.start_soon(self.parts.shared.connection.run)
             self.nursery.start_soon(self.parts.sharer.run)
+            self.nursery.start_soon(self.parts.releaser.run)
             self.nursery.start_soon(self.parts.exchange.run)
+        if self.parts.janitor is not None:
+            self.nursery.start_soon(self.parts.janitor.run)
 
     def kill_copy(self, state: str) -> Path:
         """The state folder as a kill would leave it now, beside it and called `state`."""

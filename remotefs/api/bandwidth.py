@@ -2,12 +2,14 @@
 
 `ByteBucket` (pure: the caller passes in the time) owns the pace, `Bandwidth` the queue of one direction. A stream takes
 small slices in turn, so the streams share the rate evenly and bytes keep flowing on each of them. A stream that has had
-little goes first: a small file does not queue behind the readahead of a large one.
+little goes first: a small file does not queue behind the readahead of a large one. The bytes of the shared store take
+their slices of the same rate, because they go over the same link.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 
 import trio
 
@@ -87,7 +89,7 @@ class Bandwidth:
         self._turns: list[_Turn] = []
         self._came = 0
         self._granted = 0
-        # The bytes of files that have flowed so far.
+        # The bytes of files that have flowed so far, from and to the service.
         self.flowed_bytes = 0
 
     @property
@@ -129,6 +131,25 @@ class Bandwidth:
             else:
                 self.correct(-size)
             raise
+
+    async def slice(
+        self, read: Callable[[], Awaitable[bytes]], *, had: int, waiting: Callable[[], AbstractContextManager[None]]
+    ) -> bytes:
+        """Return what `read` returns for a stream that has had `had` bytes, once it is its turn.
+
+        `waiting` is entered while it is not.
+        """
+        if not self.rate:
+            return await read()
+        size, got = self.slice_bytes, 0
+        with waiting():
+            await self.take(size, had=had)
+        try:
+            piece = await read()
+            got = len(piece)
+        finally:
+            self.correct(got - size)
+        return piece
 
     def correct(self, size: int) -> None:
         """Count `size` bytes that flowed beside a slice, or that it turned out not to need where less than 0."""

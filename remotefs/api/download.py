@@ -221,21 +221,8 @@ class Turns:
 
     async def next(self, read: Callable[[], Awaitable[bytes]], *, had: int) -> bytes:
         """Return what `read` returns for a stream that has had `had` bytes, once it is its turn."""
-        bandwidth = self._bandwidth
-        if not bandwidth.rate:
-            piece = await read()
-            bandwidth.flowed_bytes += len(piece)
-            return piece
-        size = bandwidth.slice_bytes
-        with self._ticket.waiting():
-            await bandwidth.take(size, had=had)
-        got = 0
-        try:
-            piece = await read()
-            got = len(piece)
-        finally:
-            bandwidth.correct(got - size)
-            bandwidth.flowed_bytes += got
+        piece = await self._bandwidth.slice(read, had=had, waiting=self._ticket.waiting)
+        self._bandwidth.flowed_bytes += len(piece)
         return piece
 
 

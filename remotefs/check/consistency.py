@@ -232,7 +232,7 @@ def _bytes(state: Snapshot) -> Iterator[Finding]:
             yield Finding(Kind.NO_BYTES, path, "it was written to and its bytes are not in staging", inode.ino)
         elif inode.size and inode.file_id is None:
             yield Finding(Kind.NO_BYTES, path, "it has bytes neither here nor at the service", inode.ino)
-        elif inode.size and remote is not None and _is_sole(remote) and not is_kept:
+        elif inode.size and remote is not None and _is_sole(state, remote) and not is_kept:
             yield Finding(Kind.NO_BYTES, path, "it was uploaded from here, and its bytes are not", inode.ino)
         if kept is not None and kept.pinned and kept.is_damaged and not kept.is_lost:
             yield Finding(Kind.DAMAGED, path, "the only copy of it does not match its sums", inode.ino)
@@ -304,7 +304,7 @@ def _remotes(state: Snapshot) -> Iterator[Finding]:
 def _pins(state: Snapshot) -> Iterator[Finding]:
     for file_id, kept in state.content.items():
         remote = state.rows.remotes.get(file_id)
-        if remote is not None and _is_sole(remote) and not kept.pinned and not remote.tombstoned:
+        if remote is not None and _is_sole(state, remote) and not kept.pinned and not remote.tombstoned:
             path = state.path(remote.ino) if remote.ino else remote.filename
             yield Finding(Kind.NOT_PINNED, path, "its bytes might be evicted", remote.ino or 0, file_id)
 
@@ -363,9 +363,9 @@ def _remote(state: Snapshot, inode: Inode) -> Remote | None:
     return state.rows.remotes.get(inode.file_id) if inode.file_id is not None else None
 
 
-def _is_sole(remote: Remote) -> bool:
-    """Return whether this machine has the only readable copy: it was uploaded here and is never given back."""
-    return remote.origin == Origin.OURS and not remote.downloadable
+def _is_sole(state: Snapshot, remote: Remote) -> bool:
+    """Return whether this machine has the only readable copy: it was uploaded here, and nobody gives it back."""
+    return remote.origin == Origin.OURS and not remote.downloadable and remote.file_id not in state.rows.shared
 
 
 def _encoded(name: Name) -> bytes:

@@ -34,6 +34,8 @@ class Kind(StrEnum):
     MISSING_REMOTE = "missing at the service"
     OTHER_REMOTE = "differs at the service"
     UNKNOWN_REMOTE = "at the service and not known here"
+    OBJECT_MISSING = "missing in the shared store"
+    OBJECT_DAMAGED = "damaged in the shared store"
     LEFT_REMOTE = "given up and still at the service"
 
 
@@ -62,6 +64,8 @@ ADVICE: Mapping[Kind, str] = {
     Kind.MISSING_REMOTE: "the next two complete listings remove it here, its bytes go to the trash",
     Kind.OTHER_REMOTE: "somebody else is at work, or the service: look at the file before you trust it",
     Kind.UNKNOWN_REMOTE: "the next complete listing shows it",
+    Kind.OBJECT_MISSING: "`remotefs check --shared --repair` puts it there on a machine that has its bytes",
+    Kind.OBJECT_DAMAGED: "`remotefs check --shared --repair` puts it there again on a machine that has its bytes",
     Kind.LEFT_REMOTE: "`remotefs check --repair` has it deleted",
 }
 

@@ -56,10 +56,12 @@ class Display:
         self._shown.close()
 
 
-def print_transferred(done: Sequence[Transferred], *, as_json: bool, next_one: str) -> None:
+def print_transferred(
+    done: Sequence[Transferred], *, as_json: bool, next_one: str, failed_status: int = EXIT_FAILED
+) -> None:
     """Print what became of each file; `next_one` sends what is left.
 
-    Raises Exit: 1 where files were left out, else 3 where some are kept for later.
+    Raises Exit: `failed_status` where files were left out, else 3 where some are kept for later.
     """
     if as_json:
         for file in done:
@@ -76,7 +78,7 @@ def print_transferred(done: Sequence[Transferred], *, as_json: bool, next_one: s
         notify(f"not with the service yet: {human_files(kept)}; nothing is lost, {next_one}")
     if len(left_out) > kept:
         notify(f"{human_files(len(left_out) - kept)} failed")
-        raise typer.Exit(EXIT_FAILED)
+        raise typer.Exit(failed_status)
     if kept:
         raise typer.Exit(EXIT_WORK_LEFT)
 

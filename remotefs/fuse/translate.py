@@ -70,7 +70,7 @@ ERRNO_TABLE: tuple[tuple[type[Exception], int, int], ...] = (
     (errors.ObjectMissing, errno.EACCES, _SAY),
     (errors.ObjectStoreUnreachable, errno.EIO, _SAY),
     (errors.ObjectStoreDenied, errno.EACCES, _SAY),
-    (errors.ObjectStoreUnusable, errno.EIO, _SHOUT),
+    (errors.ObjectStoreUnusable, errno.EIO, _SAY),
     (errors.ObjectStoreError, errno.EIO, _SAY),
     (errors.TransportError, errno.EIO, _SAY),
     (errors.CorruptionError, errno.EIO, _SHOUT),

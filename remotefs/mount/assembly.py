@@ -74,8 +74,11 @@ from remotefs.data.reconcile.timekeeping import Timekeeper
 from remotefs.data.reconcile.tree_removal import TreeRemover
 from remotefs.data.reconcile.undeleted import Undeleted
 from remotefs.data.reconcile.viewed_folders import ViewedFolders
+from remotefs.data.share.complete_listings import CompleteListings
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.exchange import Exchange
+from remotefs.data.share.janitor import Janitor
+from remotefs.data.share.releaser import Releaser
 from remotefs.data.share.source import SharedSource
 from remotefs.data.writeback.agenda import Agenda
 from remotefs.data.writeback.close_wait import CloseWait
@@ -106,7 +109,8 @@ from remotefs.fuse.requests import Requests
 from remotefs.mount.access_log import AccessLog
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
-from remotefs.mount.shared_parts import build_exchange, shared_contents
+from remotefs.mount.shared_parts import build_exchange, build_janitor, shared_contents
+from remotefs.objects.link import Link
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.disk import Disk
@@ -185,11 +189,16 @@ class Components:
     waiters: Waiters
     shared: SharedContents
     sharer: Sharer
+    releaser: Releaser
     # Only where there is a shared store.
+    shared_source: SharedSource
     exchange: Exchange
+    janitor: Janitor | None
+    complete_listings: CompleteListings
     close_wait: CloseWait
     drainer: Drainer
     writeback: Writeback
+    merger: Merger
     listings: Listings
     refresh: Refresh
     expiry_notices: ExpiryNotices
@@ -229,6 +238,10 @@ class Components:
         remote = self.remotes.find(file_id)
         return remote.digest if remote is not None else None
 
+    def is_limited(self, file_id: str) -> bool:
+        """Return whether the requests that bring the bytes of an id are limited: those of the shared store are not."""
+        return self.budget.limit_per_minute is not None and not self.shared.brings(file_id)
+
     def distrust(self, file_id: str) -> None:
         """Note that the content of an id may not be as long as it was listed."""
         self.resizer.distrusted(file_id)
@@ -264,9 +277,10 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     parts.access_log = AccessLog(settings.state_dir / "log", parts.requests, secrets, config.log.format)
     parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
     parts.waiters = Waiters(parts.journal, parts.wakeup)
-    parts.shared = shared_contents(store, config.shared, parts.service_clock, parts.waiters)
+    parts.complete_listings = CompleteListings(database, store.orphans)
     _build_service(parts, settings)
     _build_data(parts, config)
+    parts.janitor = _build_janitor(parts, settings) if parts.shared.is_configured else None
     parts.fs = _build_fs(parts, config, settings)
     return parts
 
@@ -285,6 +299,8 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
         clock=parts.service_clock,
         learned=learned,
     )
+    link = Link(parts.client.uploads, parts.client.downloads)
+    parts.shared = shared_contents(parts.store, config.shared, parts.service_clock, parts.waiters, link)
     parts.patience = Patience(service.read_wait_s, parts.connectivity, parts.shared.brings)
     parts.disk = Disk(state, config.cache)
     parts.copies = Copies(database.path, state / COPIES_NAME, parts.disk.room_for)
@@ -297,13 +313,15 @@ def _build_service(parts: Components, settings: MountSettings) -> None:
     shelf = Shelf(parts.content, ChunkMemory(config.cache.memory_bytes))
     concurrency = StreamConcurrency(parts.meta.facts.concurrency, parts.remember_concurrency)
     service_source = ServiceSource(VettedService(parts.client, parts.remotes), parts.connectivity)
-    source = SharedSource(parts.shared, parts.remotes, service_source) if parts.shared.is_configured else service_source
+    if parts.shared.is_configured:
+        parts.shared_source = SharedSource(parts.shared, parts.remotes, service_source)
+    source = parts.shared_source if parts.shared.is_configured else service_source
     parts.downloader = Downloader(
         Transfer(source, parts.content, shelf, concurrency, parts.distrust),
         parts.content,
         shelf,
         Division(
-            concurrency, lambda: parts.budget.limit_per_minute,
+            concurrency, parts.is_limited,
             readahead_bytes=config.cache.readahead_bytes, content_bytes=parts.content.limit_bytes,
         ),
         parts.patience,
@@ -328,10 +346,11 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
     placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles)
+    poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
     if parts.shared.is_configured:
         parts.exchange = build_exchange(
             parts.store, parts.shared, parts.service_clock, placer, parts.notifier, parts.handles, parts.waiters,
-            config.refresh,
+            poll_schedule.wanted_s,
         )  # fmt: skip
     elif parts.meta.facts.shared_writer is not None:
         parts.meta.record(shared_gap=True)
@@ -339,12 +358,14 @@ def _build_data(parts: Components, config: Config) -> None:
         parts.store, parts.shared, parts.file_reader, parts.waiters, parts.supervisor,
         workers=config.shared.upload_workers,
     )  # fmt: skip
+    parts.releaser = Releaser(
+        parts.store, parts.content, parts.shared, parts.disk, enabled=config.shared.evict
+    )  # fmt: skip
     remover = TreeRemover(
         parts.store, parts.intents, parts.content, parts.staging, placer, parts.trash, parts.handles,
         parts.downloader.forget,
     )  # fmt: skip
     vanished = VanishedFiles(parts.store, remover, parts.trash, config.refresh, parts.service_clock)
-    poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
     renewer = Renewer(parts.remotes, parts.content, parts.resizer, placer, parts.service_clock)
     existence_check = ExistenceCheck(
         parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
@@ -352,21 +373,30 @@ def _build_data(parts: Components, config: Config) -> None:
     conflict_copies = ConflictCopies(parts.store, placer, parts.handles.is_directory_open)
     returned_files = ReturnedFiles(parts.store, parts.content, parts.trash, parts.intents.paths, parts.notifier)
     undeleted = Undeleted(parts.store, parts.intents.freed_ids, parts.wakeup)
-    merger = Merger(parts.store, placer, renewer, conflict_copies, returned_files, undeleted, parts.service_clock)
+    parts.merger = Merger(
+        parts.store, placer, renewer, conflict_copies, returned_files, undeleted, parts.service_clock
+    )  # fmt: skip
     lister = ListingRoom(parts.client, parts.disk, parts.store.remotes.known_count)
     parts.listings = Listings(
-        parts.store, lister, merger, vanished, poll_schedule, config.refresh, parts.service_clock,
-        parts.timekeeper,
+        parts.store, lister, parts.merger, vanished, poll_schedule, config.refresh, parts.service_clock,
+        parts.timekeeper, parts.complete_listings,
     )  # fmt: skip
     parts.refresh = Refresh(
         parts.listings, parts.connectivity, config.refresh, poll_schedule, existence_check, parts.reported_missing,
-        wake_refresh,
+        wake_refresh, parts.exchange.wake if parts.shared.is_configured else lambda: None,
     )  # fmt: skip
     parts.expiry_notices = ExpiryNotices(parts.store, parts.intents.paths, parts.service_clock)
     parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)
     parts.recovery = Recovery(
         parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash,
         parts.last_run,
+    )  # fmt: skip
+
+
+def _build_janitor(parts: Components, settings: MountSettings) -> Janitor:
+    return build_janitor(
+        parts.store, parts.shared, parts.complete_listings, parts.client, parts.connectivity, parts.service_clock,
+        parts.timekeeper, settings.config, is_reader=settings.options.read_only,
     )  # fmt: skip
 
 
@@ -462,7 +492,7 @@ def _build_fs(parts: Components, config: Config, settings: MountSettings) -> Fil
     byid = ById(parts.tree, parts.remotes, parts.view)
     namespace = Namespace(store, intents, parts.sweeper, handles, byid, parts.view)
     lengths = Lengths(store, parts.content, parts.downloader, parts.resizer, parts.reported_missing.report)
-    scans = Scans(parts.tree, parts.file_reader.prefetch, lambda: parts.budget.limit_per_minute)
+    scans = Scans(parts.tree, parts.file_reader.prefetch, parts.is_limited)
     reading = Reading(
         store, parts.file_reader, parts.locator, lengths, handles, scans, moves_atime=settings.options.moves_atime
     )

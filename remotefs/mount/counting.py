@@ -14,6 +14,7 @@ from remotefs.mount.assembly import Components
 def counters_of(parts: Components) -> Counters:
     """Return the counters of this moment."""
     traffic, downloads = parts.client.traffic, parts.downloader.statistics()
+    link = parts.shared.link
     return Counters(
         since=parts.began_s,
         uptime_s=time.monotonic() - parts.began_monotonic_s,
@@ -27,6 +28,8 @@ def counters_of(parts: Components) -> Counters:
         errors=dict(sorted(traffic.errors.items())),
         uploaded_bytes=parts.client.uploads.flowed_bytes,
         downloaded_bytes=parts.client.downloads.flowed_bytes,
+        store_sent_bytes=link.sent_bytes if link is not None else 0,
+        store_received_bytes=link.received_bytes if link is not None else 0,
         cache_hits=downloads.hits,
         cache_misses=downloads.misses,
         cache_hit_bytes=downloads.hit_bytes,

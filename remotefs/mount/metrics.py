@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from remotefs import __version__
-from remotefs.control.messages.status import Counters, Status, Timing
+from remotefs.control.messages.status import Counters, SharedUse, Status, Timing
 from remotefs.store.records import IntentKind
 
 _PREFIX = "remotefs_"
@@ -85,6 +85,12 @@ def _local(status: Status) -> Iterator[Metric]:
     yield _gauge("pinned_files", "Files whose bytes exist only on this disk.", content.pinned_files)
     yield _gauge("trash_files", "Files in the local trash.", status.trashed)
     yield _gauge("trash_bytes", "Bytes in the local trash.", status.trashed_bytes)
+    shared = status.shared or SharedUse(store="")
+    text = "Objects in the shared store whose files are gone."
+    yield _gauge("shared_orphans", text, shared.orphans)
+    yield _gauge("shared_orphan_bytes", "The bytes of these objects.", shared.orphan_bytes)
+    text = "Objects whose files are gone, and that wait for `remotefs accept-removals`."
+    yield _gauge("held_shared_orphans", text, shared.orphans_held)
     counters = status.counters
     reads = {"hit": counters.cache_hits, "miss": counters.cache_misses}
     text = "Reads that this disk answered, and those that needed the service."
@@ -112,6 +118,12 @@ def _service(status: Status) -> Iterator[Metric]:
         "uploaded_bytes", "Bytes of files that were sent, repeated attempts included.", counters.uploaded_bytes
     )
     yield _counter("downloaded_bytes", "Bytes of files that were received.", counters.downloaded_bytes)
+    yield _counter(
+        "store_sent_bytes", "Bytes that were sent to the shared store, repeated attempts included.",
+        counters.store_sent_bytes,
+    )  # fmt: skip
+    text = "Bytes that were received from the shared store."
+    yield _counter("store_received_bytes", text, counters.store_received_bytes)
     yield _counter("rate_limited_requests", "Requests that the service refused as too many.", requests.rate_limited)
     limit = requests.limit_per_minute
     text = "Requests that may be sent in a minute; 0: no limit."

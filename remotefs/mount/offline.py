@@ -20,10 +20,12 @@ from remotefs.data.writeback.orphans import Fate, fate_of
 from remotefs.errors import NotFound, StateUnusable
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.check.inspection import Scope
+from remotefs.mount.check.shared_objects import SharedScope
 from remotefs.mount.commands import check as checking
 from remotefs.mount.export import Export
 from remotefs.mount.loose_files import LooseExport
 from remotefs.mount.settings import FuseOptions, MountSettings
+from remotefs.mount.without_kernel import patient, recovered_parts
 from remotefs.store import rescue
 from remotefs.store.copies import copies_of
 from remotefs.store.database import RESCUE_ADVICE, Database
@@ -47,6 +49,23 @@ def check(state_dir: Path, config: Config, *, repair: bool, read: bool, report: 
             if repair:
                 await parts.recovery.run()
             return await checking.check(parts, Scope(read=read), repair=repair, report=report, repaired=damaged)
+
+    with _held(state_dir):
+        return trio.run(run)
+
+
+def check_shared(state_dir: Path, config: Config, scope: SharedScope, *, repair: bool, report: Report) -> CheckResult:
+    """Read objects of the shared store back as the mount's command does, after a recovery as at a mount's start.
+
+    Raises StateLocked while a mount uses it, NotFound, StateUnusable, ObjectStoreError; UsageError without a store.
+    """
+
+    async def run() -> CheckResult:
+        settings = MountSettings(state_dir, state_dir, config, FuseOptions())
+        async with recovered_parts(patient(settings), report) as (parts, nursery):
+            if repair:
+                nursery.start_soon(parts.supervisor.keep, "putting files into the shared store", parts.sharer.run)
+            return await checking.check_shared(parts, scope, repair=repair, report=report)
 
     with _held(state_dir):
         return trio.run(run)

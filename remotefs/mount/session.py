@@ -100,7 +100,10 @@ class MountSession:
             if parts.shared.connection is not None:
                 nursery.start_soon(keep, "looking at the shared store", parts.shared.connection.run)
                 nursery.start_soon(keep, "putting files into the shared store", parts.sharer.run)
+                nursery.start_soon(keep, "looking for uploads to evict", parts.releaser.run)
                 nursery.start_soon(keep, "exchanging attributes with other machines", parts.exchange.run)
+            if parts.janitor is not None:
+                nursery.start_soon(keep, "deleting objects of files that are gone", parts.janitor.run)
             nursery.start_soon(keep, "asking whether the service is there", parts.reconnect.run)
             nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
             nursery.start_soon(keep, "saving sizes and times", partial(save_notes, parts))

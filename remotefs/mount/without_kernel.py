@@ -14,9 +14,8 @@ from functools import partial
 import msgspec
 import trio
 
-from remotefs.config import Config
 from remotefs.control.messages.base import Report
-from remotefs.errors import LocalError, RemotefsError
+from remotefs.errors import LocalError, ObjectStoreError, RemotefsError
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.greeting import Greeting
 from remotefs.mount.opening import opened_database, put_away, save_notes
@@ -36,7 +35,20 @@ async def working_parts(settings: MountSettings, report: Report, *, sends: bool)
 
     Raises StateUnusable, AccountError, RefusedError; TransportError when the service was never listed.
     """
-    settings = replace(settings, config=_patient(settings.config))
+    settings = patient(settings)
+    async with recovered_parts(settings, report) as (parts, nursery):
+        greeting = Greeting(parts, settings.config.refresh, report)
+        await (greeting.greet_service(_GREETING_S) if sends else greeting.catch_up(_GREETING_S))
+        await _start(parts, nursery, sends=sends)
+        yield parts
+
+
+@asynccontextmanager
+async def recovered_parts(settings: MountSettings, report: Report) -> AsyncIterator[tuple[Components, trio.Nursery]]:
+    """Yield the parts of a state folder whose lock is held, and the nursery of their tasks; the service is not asked.
+
+    They can read files, from the shared store too. Raises StateUnusable, AccountError, UsageError.
+    """
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     async with opened_database(settings.state_dir, report) as database:
         parts = assemble(settings, database)
@@ -47,10 +59,9 @@ async def working_parts(settings: MountSettings, report: Report, *, sends: bool)
                 await parts.recovery.run()
                 with suppress(LocalError):
                     parts.timekeeper.note()
-                greeting = Greeting(parts, settings.config.refresh, report)
-                await (greeting.greet_service(_GREETING_S) if sends else greeting.catch_up(_GREETING_S))
-                await _start(parts, nursery, sends=sends)
-                yield parts
+                if (connection := parts.shared.connection) is not None:
+                    nursery.start_soon(parts.supervisor.keep, "looking at the shared store", connection.run)
+                yield parts, nursery
                 nursery.cancel_scope.cancel()
         finally:
             with suppress(LocalError):
@@ -66,6 +77,13 @@ async def _start(parts: Components, nursery: trio.Nursery, *, sends: bool) -> No
     if sends:
         parts.mandate.leave_removals(parts.journal)
         await nursery.start(parts.writeback.run)
+        if parts.shared.is_configured:
+            nursery.start_soon(keep, "putting files into the shared store", parts.sharer.run)
+            nursery.start_soon(keep, "exchanging attributes with other machines", parts.exchange.run)
+    elif parts.shared.is_configured:
+        # Files are fetched with the modes and times that other machines have given them, if the store is there.
+        with suppress(ObjectStoreError):
+            await parts.exchange.take_in()
 
 
 async def _ask_while_down(parts: Components) -> None:
@@ -83,10 +101,11 @@ async def _ask_while_down(parts: Components) -> None:
             await connectivity.watch(parts.ask_service)
 
 
-def _patient(config: Config) -> Config:
+def patient(settings: MountSettings) -> MountSettings:
     """Return settings for a command, which can wait: no program freezes meanwhile."""
+    config = settings.config
     service = msgspec.structs.replace(config.service, read_wait_s=config.service.io_timeout_s)
     refresh = msgspec.structs.replace(
         config.refresh, first_listing_wait_s=max(_FIRST_LISTING_S, config.refresh.first_listing_wait_s)
     )
-    return msgspec.structs.replace(config, service=service, refresh=refresh)
+    return replace(settings, config=msgspec.structs.replace(config, service=service, refresh=refresh))

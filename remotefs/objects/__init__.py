@@ -6,6 +6,7 @@ the tree; it asks of a store only what all of them have: a put is atomic, and a 
     data/ (tasks of trio)
       │ await
     store      one prefix: each call a hop to a thread, with a limiter of its own ──► marker   is it the right store?
+      │                                                                           └─► link     limits of bandwidth
       │ synchronous calls, in threads
     backend    what a kind of store answers
       ├── folder    file://   the standard library; synced     ┐
@@ -24,6 +25,8 @@ The decisions:
   and an hour for the whole. Whoever needs longer tries again.
 * Threads cannot be cancelled. Readers leave a hung one behind, and the limiter keeps those from taking the threads of
   the rest of the mount; writers wait for theirs, which ends at the next piece of its source.
+* The limits of bandwidth are those of the mount. A piece waits for its turn before it comes or goes: of a put in its
+  thread, where its source is read.
 * obstore is loaded only for a bucket. No text of it gets out: it may quote a signed address. `failures` keeps the
   status, the code and the kind of the failure.
 """

@@ -57,8 +57,8 @@ class Backend(Protocol):
         """Return at most `length` bytes (None: all) from `start`. Raises ObjectMissing."""
         ...
 
-    def open(self, key: str, start: int, length: int | None) -> Body:
-        """Return the same bytes as a body. Raises ObjectMissing."""
+    def open(self, key: str, start: int, length: int | None, piece_bytes: int = PIECE_BYTES) -> Body:
+        """Return the same bytes as a body in pieces of about `piece_bytes`. Raises ObjectMissing."""
         ...
 
     def size_of(self, key: str) -> int | None:

@@ -72,11 +72,11 @@ class Bucket:
         check_key(key)
         return self._told(key, lambda: self._read(key, start, length))
 
-    def open(self, key: str, start: int, length: int | None) -> BucketBody:
-        """Return the same bytes as a body. Raises ObjectMissing."""
+    def open(self, key: str, start: int, length: int | None, piece_bytes: int = PIECE_BYTES) -> BucketBody:
+        """Return the same bytes as a body in pieces of about `piece_bytes`. Raises ObjectMissing."""
         check_key(key)
         reply = self._told(key, lambda: self._reply(key, start, length))
-        return BucketBody(iter(reply.stream(PIECE_BYTES)) if reply is not None else iter(()), self._place(key))
+        return BucketBody(iter(reply.stream(piece_bytes)) if reply is not None else iter(()), self._place(key))
 
     def size_of(self, key: str) -> int | None:
         """Return the bytes of an object, None if it is absent."""

@@ -64,10 +64,10 @@ class Folder:
         finally:
             body.close()
 
-    def open(self, key: str, start: int, length: int | None) -> FolderBody:
-        """Return the same bytes as a body. Raises ObjectMissing."""
+    def open(self, key: str, start: int, length: int | None, piece_bytes: int = PIECE_BYTES) -> FolderBody:
+        """Return the same bytes as a body in pieces of `piece_bytes`. Raises ObjectMissing."""
         with self._told(key):
-            return FolderBody(self._path(key), self._place(key), start, length)
+            return FolderBody(self._path(key), self._place(key), start, length, piece_bytes)
 
     def size_of(self, key: str) -> int | None:
         """Return the bytes of an object, None if it is absent."""
@@ -186,10 +186,11 @@ class Folder:
 class FolderBody:
     """The bytes of one file, read by one thread at a time."""
 
-    def __init__(self, path: Path, place: str, start: int, length: int | None) -> None:
+    def __init__(self, path: Path, place: str, start: int, length: int | None, piece_bytes: int) -> None:
         """Open the file. Raises OSError, and ObjectMissing for what is not a file."""
         self._place = place
         self._at = start
+        self._piece_bytes = piece_bytes
         self._lock = threading.Lock()
         self._reading = self._closing = False
         self._fd = -1
@@ -225,7 +226,7 @@ class FolderBody:
         self.close()
 
     def _read(self) -> bytes:
-        piece = os.pread(self._fd, min(PIECE_BYTES, self._end - self._at), self._at)
+        piece = os.pread(self._fd, min(self._piece_bytes, self._end - self._at), self._at)
         if not piece:
             raise ObjectStoreError(f"{self._place}: the object in the shared store became shorter while it was read")
         self._at += len(piece)

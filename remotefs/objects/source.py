@@ -10,13 +10,18 @@ from remotefs.errors import ObjectStoreError
 class Source:
     """The pieces of one put. `failure` is what ended them, so that it gets out of the library that read them."""
 
-    def __init__(self, name: str, pieces: Callable[[], Iterable[bytes]], size: int, check: Callable[[], None]) -> None:
-        """Read `size` bytes from `pieces`; call `check`, which may raise, before each. `name` is for messages."""
+    def __init__(
+        self, name: str, pieces: Callable[[], Iterable[bytes]], size: int, before: Callable[[int, int], None]
+    ) -> None:
+        """Read `size` bytes from `pieces`. `name` is for messages.
+
+        Before each piece `before`, which may wait or raise, is called with its bytes and those that went before.
+        """
         self.size = size
         self.failure: BaseException | None = None
         self._name = name
         self._pieces = pieces
-        self._check = check
+        self._before = before
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the pieces. Raises ObjectStoreError if they are more or fewer bytes than were promised."""
@@ -31,7 +36,7 @@ class Source:
     def _counted(self) -> Iterator[bytes]:
         read = 0
         for piece in self._pieces():
-            self._check()
+            self._before(len(piece), read)
             read += len(piece)
             if read > self.size:
                 break

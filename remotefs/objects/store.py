@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 import trio
 
 from remotefs.errors import ObjectStoreError, UsageError
 from remotefs.objects.backend import PART_BYTES, Backend, Body, ObjectEntry
 from remotefs.objects.folder import Folder
+from remotefs.objects.link import Link
 from remotefs.objects.source import Source
 from remotefs.place_kinds import StoreAddress, store_address
 
@@ -20,6 +22,7 @@ __all__ = ["ObjectEntry", "ObjectStore"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+Waiting = Callable[[], AbstractContextManager[None]]
 # A hung store holds them until its timeouts; the rest of the mount has threads of its own.
 _THREADS = 48
 # Each large put holds some 32 MiB.
@@ -29,15 +32,16 @@ _LARGE_PUTS = 2
 class ObjectStore:
     """The objects of one prefix. Each method raises ObjectStoreError, of the branch that says who is to blame."""
 
-    def __init__(self, backend: Backend) -> None:
-        """Use a backend in threads."""
+    def __init__(self, backend: Backend, link: Link | None = None) -> None:
+        """Use a backend in threads, over a link."""
         self._backend = backend
+        self._link = link or Link()
         self.limiter = trio.CapacityLimiter(_THREADS)
         self._large = trio.Semaphore(_LARGE_PUTS)
 
     @classmethod
-    def open(cls, url: str) -> ObjectStore:
-        """Return the store at an address; asks no network.
+    def open(cls, url: str, link: Link | None = None) -> ObjectStore:
+        """Return the store at an address, whose bytes go over `link`; asks no network.
 
         Raises UsageError for a wrong address and for one that needs the extra `shared`, ObjectStoreUnusable for a
         folder that does not exist, ObjectStoreDenied for one that cannot be seen.
@@ -48,7 +52,7 @@ class ObjectStore:
         except ValueError:
             raise UsageError(f"the address of the shared store is not valid: give {StoreAddress().allowed}") from None
         if scheme == "file":
-            return cls(Folder(address, Path(place)))
+            return cls(Folder(address, Path(place)), link)
         try:
             from remotefs.objects.bucket import Bucket  # noqa: PLC0415 - loads obstore
         except ModuleNotFoundError as error:
@@ -57,7 +61,7 @@ class ObjectStore:
             raise UsageError(
                 f"{address}: a shared store in a bucket needs a library: pip install 'remotefs[shared]'"
             ) from None
-        return cls(Bucket(address))
+        return cls(Bucket(address), link)
 
     @property
     def url(self) -> str:
@@ -70,7 +74,7 @@ class ObjectStore:
         `pieces` is called, and what it returns read, in a thread. Its exceptions get out, and so does a cancellation,
         at its next piece. Raises ObjectStoreError if it has another number of bytes, or if the store then says so.
         """
-        source = Source(f"{self.url}/{key}", pieces, size, trio.from_thread.check_cancelled)
+        source = Source(f"{self.url}/{key}", pieces, size, self._link.send_from_thread)
         async with self._large if size > PART_BYTES else contextlib.nullcontext():
             await self._write(self._put, key, source)
 
@@ -79,17 +83,31 @@ class ObjectStore:
 
         Of several that do so one gets True, and its bytes stay. After a lost reply False may mean one's own bytes.
         """
+        await self._link.send(len(data))
         return await self._write(self._backend.create, key, data)
 
-    async def get(self, key: str, *, start: int = 0, length: int | None = None) -> bytes:
-        """Return at most `length` bytes (None: all) of a small object from `start`. Raises ObjectMissing."""
-        return await self._read(self._backend.get, key, start, length)
+    async def get(
+        self, key: str, *, start: int = 0, length: int | None = None, waiting: Waiting = contextlib.nullcontext
+    ) -> bytes:
+        """Return at most `length` bytes (None: all) of a small object from `start`. Raises ObjectMissing.
+
+        `waiting` is entered while the limit of bandwidth lets nothing come.
+        """
+        if self._link.limits_downloads:
+            async with self.stream(key, start=start, length=length, waiting=waiting) as pieces:
+                return b"".join([piece async for piece in pieces])
+        get = partial(self._read, self._backend.get, key, start, length)
+        return await self._link.receive(get, had=0, waiting=waiting)
 
     def stream(
-        self, key: str, *, start: int = 0, length: int | None = None
+        self, key: str, *, start: int = 0, length: int | None = None, waiting: Waiting = contextlib.nullcontext
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """Return the same bytes as a context that gives pieces of about 1 MiB. Entering it raises ObjectMissing."""
-        return _Stream(lambda: self._read(self._backend.open, key, start, length), self._read_piece)
+        """Return the same bytes as a context that gives pieces of about 1 MiB, smaller ones where there is a limit.
+
+        Entering it raises ObjectMissing.
+        """
+        open_body = partial(self._read, self._backend.open, key, start, length, self._link.piece_bytes)
+        return _Stream(open_body, self._read_piece, partial(self._link.receive, waiting=waiting))
 
     async def size_of(self, key: str) -> int | None:
         """Return the bytes of an object, None if it is absent."""
@@ -120,8 +138,8 @@ class ObjectStore:
                 raise source.failure from None
             raise
 
-    async def _read_piece(self, body: Body) -> bytes | None:
-        return await self._read(body.next)
+    async def _read_piece(self, body: Body) -> bytes:
+        return await self._read(body.next) or b""
 
     async def _read_page(self, pages: Iterator[Page]) -> Page | None:
         return await self._read(lambda: next(pages, None))
@@ -140,15 +158,21 @@ class ObjectStore:
 Page = list[ObjectEntry]
 
 
+class _Receive(Protocol):
+    def __call__(self, read: Callable[[], Awaitable[bytes]], *, had: int) -> Awaitable[bytes]: ...
+
+
 class _Stream(AbstractAsyncContextManager[AsyncIterator[bytes]], AsyncIterator[bytes]):
-    """The pieces of an open body."""
+    """The pieces of an open body, each when it is its turn."""
 
     def __init__(
-        self, open_body: Callable[[], Awaitable[Body]], read: Callable[[Body], Awaitable[bytes | None]]
+        self, open_body: Callable[[], Awaitable[Body]], read: Callable[[Body], Awaitable[bytes]], receive: _Receive
     ) -> None:
         self._open = open_body
         self._read = read
+        self._receive = receive
         self._body: Body | None = None
+        self._had = 0
 
     async def __aenter__(self) -> AsyncIterator[bytes]:
         self._body = await self._open()
@@ -160,8 +184,9 @@ class _Stream(AbstractAsyncContextManager[AsyncIterator[bytes]], AsyncIterator[b
 
     async def __anext__(self) -> bytes:
         assert self._body is not None, "a stream is read inside of its context"
-        if (piece := await self._read(self._body)) is None:
+        if not (piece := await self._receive(partial(self._read, self._body), had=self._had)):
             raise StopAsyncIteration
+        self._had += len(piece)
         return piece
 
 

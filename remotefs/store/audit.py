@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,8 @@ class Rows:
     intents: Sequence[Intent] = ()
     # Folders whose files have not all followed their rename.
     renamed: Sequence[int] = ()
+    # Uploads whose bytes are in the shared store.
+    shared: Container[str] = ()
 
 
 def read_rows(path: Path) -> Rows:
@@ -44,12 +46,14 @@ def read_rows(path: Path) -> Rows:
             remotes = connection.execute(f"SELECT {', '.join(Remote._fields)} FROM remote")  # noqa: S608 - as above
             intents = connection.execute(f"{journal.SELECT} ORDER BY seq")
             renamed = connection.execute("SELECT ino FROM renamed")
+            shared = connection.execute("SELECT file_id FROM share WHERE state = 1")
             return Rows(
                 inodes={row[0]: Inode._make(row) for row in inodes},
                 names=[Name._make(row) for row in names],
                 remotes={row[0]: Remote._make(row) for row in remotes},
                 intents=[journal.intent_of(row) for row in intents],
                 renamed=[ino for (ino,) in renamed],
+                shared=frozenset(file_id for (file_id,) in shared),
             )
     except (sqlite3.Error, ValueError) as error:
         raise StateUnusable(f"{path}: {error}; {RESCUE_ADVICE}") from error

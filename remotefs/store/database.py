@@ -65,6 +65,9 @@ _LOG_SUFFIX = "-wal"
 # Trio's own count, which another trio may not have: better no guard then than no transaction.
 _COUNTS_STEPS = hasattr(trio.lowlevel.Task, "_schedule_points")
 
+# So many rows are remembered between two transactions.
+_KEPT_ROWS = 1000
+
 Row = tuple[Any, ...]
 
 
@@ -90,6 +93,8 @@ class Database:
             raise StateUnusable(f"{path}: {error}; {RESCUE_ADVICE}") from error
         # What a rollback has to undo in memory; None outside of a transaction.
         self._undo: list[Callable[[], None]] | None = None
+        # Rows that `kept` answered with since the last transaction.
+        self._kept: dict[tuple[str, object], Row | None] = {}
         # The statements of the running transaction, to run them again if a full disk undoes it.
         self._statements: list[tuple[str, Sequence[Any]]] = []
         # The step of the loop in which the running transaction began.
@@ -126,6 +131,8 @@ class Database:
             yield
             return
         self._undo, self._step = [], _step_of_loop()
+        # Nothing is kept until it has ended.
+        self._kept.clear()
         try:
             self._run("BEGIN IMMEDIATE", ())
             yield
@@ -170,6 +177,17 @@ class Database:
         except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._translated(error) from error
         return row
+
+    def kept(self, sql: str, parameter: object) -> Row | None:
+        """Return what `one` returns for one parameter, from memory until the next transaction. Raises StateUnusable."""
+        if self._undo is not None:
+            return self.one(sql, (parameter,))
+        key = (sql, parameter)
+        if key not in self._kept:
+            if len(self._kept) >= _KEPT_ROWS:
+                self._kept.clear()
+            self._kept[key] = self.one(sql, (parameter,))
+        return self._kept[key]
 
     def all(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows of a query. Raises StateUnusable."""

@@ -17,6 +17,22 @@ _log = logging.getLogger(__name__)
 ACCOUNT_NAME = "account.json"
 
 
+class Snapshots(msgspec.Struct, frozen=True, kw_only=True):
+    """The snapshots in the log of this machine (data/share/compaction), by their numbers; times as `Facts.aged_ns`."""
+
+    # The newest one, and when it was put.
+    newest: int | None = None
+    newest_ns: int = 0
+    # The one that the log will begin with, and when that one was put.
+    next_base: int | None = None
+    next_base_ns: int = 0
+    # The one that the log begins with; None: it begins with the segment 0. It is the first that is removed when another
+    # takes its place, so as long as it is there no segment after it was removed.
+    base: int | None = None
+    # When what lies before `base` is to be removed; None: nothing is left.
+    removal_ns: int | None = None
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """The facts that are kept over remounts; times in ns since the epoch."""
 
@@ -55,8 +71,17 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     shared_sequence: int = 0
     shared_hlc: int = 0
     shared_attempt: int | None = None
+    # The name of the account in a store that is read without the service; None: the one that follows from the account.
+    shared_account: str | None = None
+    shared_snapshots: Snapshots = Snapshots()
     # A mount without the store may have changed the tree since.
     shared_gap: bool = False
+    # When the objects of files that are gone are looked for next, in counted time (`aged_ns`); 0: not decided yet.
+    janitor_due_ns: int = 0
+    # The number of objects that would go at once, and wait for `accept-removals` (X6).
+    objects_held: int = 0
+    # A complete listing lacked every known file: perhaps it was one of another workspace. Until `accept-removals`.
+    all_missing: bool = False
     # The number of parallel replies that was found to pay for one reader of a large file.
     concurrency: int = 1
 

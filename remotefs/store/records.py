@@ -41,10 +41,14 @@ class IntentKind(StrEnum):
 
 
 class ShareState(IntEnum):
-    """Whether the shared store has the bytes of an upload."""
+    """Whether the shared store has the bytes of an upload, or is to have them.
+
+    WITHHELD -- they were taken out, and are not put again. With a reason the object may still be there.
+    """
 
     WAITING = 0
     STORED = 1
+    WITHHELD = 2
 
 
 class Share(NamedTuple):

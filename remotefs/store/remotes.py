@@ -17,6 +17,7 @@ from remotefs.store.database import Database
 from remotefs.store.records import Origin, Remote
 
 _COLUMNS = ", ".join(Remote._fields)
+_FIND = f"SELECT {_COLUMNS} FROM remote WHERE file_id = ?"  # noqa: S608 - only our own column names
 # Of shown files, by the index of expiries.
 _EXPIRING = "expires_ns > ? AND expires_ns <= ? AND ino IS NOT NULL AND tombstoned = 0"
 
@@ -30,7 +31,8 @@ class Remotes:
 
     def find(self, file_id: str) -> Remote | None:
         """Return the row of an id, or None."""
-        return next(iter(self._where("file_id = ?", file_id)), None)
+        row = self._db.kept(_FIND, file_id)
+        return Remote._make(row) if row else None
 
     def named(self, filename: str) -> list[Remote]:
         """Return every known file with that remote filename, tombstones included, the newest first."""
@@ -63,6 +65,12 @@ class Remotes:
         row = self._db.one("SELECT count(*) FROM remote WHERE tombstoned = 0 AND ino IS NOT NULL")
         assert row is not None
         return int(row[0])
+
+    def any_shown(self) -> str | None:
+        """Return the id of a file that a path shows and that the last listing had; None if there is none."""
+        condition = "ino IS NOT NULL AND tombstoned = 0 AND missed = 0"
+        row = self._db.one(f"SELECT file_id FROM remote WHERE {condition} ORDER BY file_id LIMIT 1")  # noqa: S608 - constant words
+        return None if row is None else str(row[0])
 
     def newest_ns(self, until_ns: int) -> int:
         """Return the newest created_at (ns, the service's clock) up to `until_ns`, or 0 if there is none.

@@ -6,7 +6,8 @@ inode ──< dentry     a directory entry; `cookie` orders a directory and surv
   │  └─── renamed    a folder that was renamed, and the files beneath it have not followed yet
   │  └─── followed   a file that has followed by itself
 remote ─── share     an upload whose bytes go, or went, into the shared store
-shared_…             attributes that machines share: what changed here, the map of all machines, what of it is here
+shared_…             attributes that machines share: what changed here, the map of all machines, what of it is here;
+                     files that are gone, whose objects go too
   └────── intent     pending remote work: at most one UPLOAD or REUPLOAD an inode, one DELETE a remote file
 meta                 account, shape, times of polls; the version of remotefs that made the format
 
@@ -185,4 +186,17 @@ CREATE TABLE shared_dirty (ino INTEGER PRIMARY KEY, generation INTEGER NOT NULL 
 CREATE TABLE shared_writer (writer TEXT PRIMARY KEY, next_sequence INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS, _LONG_LISTS, _SHARED)
+_ORPHANS = """
+-- Files that the service does not have any more, as far as this machine knows, whose objects may still be there (X6).
+CREATE TABLE shared_orphan (
+    file_id TEXT PRIMARY KEY,
+    bytes INTEGER NOT NULL DEFAULT 0,          -- of its object
+    noted_ns INTEGER,                          -- the counted time at which its object was first found; NULL: not yet
+    found INTEGER NOT NULL DEFAULT 0,          -- the number of the run that found its object last
+    witnessed INTEGER NOT NULL DEFAULT 0       -- this machine knew the file, and learned that it was gone
+) WITHOUT ROWID;
+CREATE INDEX shared_orphan_noted ON shared_orphan (noted_ns) WHERE noted_ns IS NOT NULL;
+CREATE INDEX shared_orphan_found ON shared_orphan (found);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _FORMER_PATH, _ODD_ANSWERS, _FIELD_TERMS, _LONG_LISTS, _SHARED, _ORPHANS)

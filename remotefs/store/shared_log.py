@@ -23,6 +23,9 @@ _MARK = "INSERT INTO shared_dirty (ino) VALUES ({}) ON CONFLICT (ino) DO UPDATE 
 # The columns of an inode that machines share, and those that decide about its keys.
 _COLUMNS = "mode, uid, gid, mtime_ns, file_id, nlink, rdev, target"
 
+# Whether a listing or an upload has told of the file of a row, and it was not found gone since.
+_IS_KNOWN = "EXISTS (SELECT 1 FROM remote WHERE file_id = substr(key, 3))"
+
 
 class SharedRow(NamedTuple):
     """A row of the map."""
@@ -129,23 +132,46 @@ class SharedLog:
         with self._db.transaction():
             self._db.execute("INSERT OR REPLACE INTO shared_record VALUES (?, ?, ?, ?, ?)", row)
 
+    def of_writer(self, writer: str, limit: int, *, after: str = "") -> list[SharedRow]:
+        """Return at most `limit` rows whose record is of a writer, by ascending key above `after`."""
+        return self._rows("writer = ? AND key > ? ORDER BY key LIMIT ?", writer, after, limit)
+
+    def files(self, limit: int, *, after: str = "") -> list[tuple[str, int, bool]]:
+        """Return at most `limit` files by ascending key above `after`: key, time of its record, whether it is known."""
+        return self._db.all(
+            f"SELECT key, hlc, {_IS_KNOWN} FROM shared_record WHERE key > ? AND key < 'f0' "  # noqa: S608 - a constant
+            "ORDER BY key LIMIT ?",
+            (max(after, "f/"), limit),
+        )
+
+    def forget_files(self, keys: Iterable[str], *, before_hlc: int) -> None:
+        """Drop the rows of files that are not known and whose record is older than a time."""
+        with self._db.transaction():
+            for key in keys:
+                self._db.execute(
+                    f"DELETE FROM shared_record WHERE key = ? AND hlc < ? AND NOT {_IS_KNOWN}",  # noqa: S608 - a constant
+                    (key, before_hlc),
+                )
+
     def applied(self, keys: Iterable[str]) -> None:
         """Note that the tree shows what the map says of some keys, as far as it can."""
         with self._db.transaction():
             for key in keys:
                 self._db.execute("UPDATE shared_record SET applied = 1 WHERE key = ?", (key,))
 
+    # One lower bound a query: of two, SQLite may begin at the first and read all rows before the page.
+
     def unapplied_entries(self, limit: int, *, after: str = "") -> list[SharedRow]:
         """Return at most `limit` rows of paths that the tree does not show yet, by ascending key above `after`."""
-        return self._rows("applied = 0 AND key >= 'e/' AND key < 'e0' AND key > ? ORDER BY key LIMIT ?", after, limit)
+        return self._rows("applied = 0 AND key > ? AND key < 'e0' ORDER BY key LIMIT ?", max(after, "e/"), limit)
 
     def unapplied_files(self, limit: int, *, after: str = "") -> list[SharedRow]:
         """Return at most `limit` rows of files that the tree shows, and not yet as the map says; as above, by key."""
         return self._rows(
-            "applied = 0 AND key >= 'f/' AND key < 'f0' AND key > ? AND EXISTS "
+            "applied = 0 AND key > ? AND key < 'f0' AND EXISTS "
             "(SELECT 1 FROM remote WHERE file_id = substr(key, 3) AND ino IS NOT NULL AND tombstoned = 0) "
             "ORDER BY key LIMIT ?",
-            after, limit,
+            max(after, "f/"), limit,
         )  # fmt: skip
 
     def _rows(self, condition: str, *parameters: object) -> list[SharedRow]:

@@ -10,6 +10,15 @@ from remotefs.store.database import Database
 from remotefs.store.records import Share, ShareState
 
 _COLUMNS = ", ".join(Share._fields)
+# What has another copy: the store has the bytes, and the log of this machine has what it publishes of their inodes. The
+# parameters are an attribute that keeps them here, and a condition of the caller's.
+_SPARE = """
+    FROM share JOIN remote USING (file_id) WHERE share.state = 1 AND remote.tombstoned = 0 AND NOT EXISTS (
+        SELECT 1 FROM inode i WHERE i.file_id = share.file_id AND (
+            i.state != 0 OR i.staged_gen IS NOT NULL
+            OR EXISTS (SELECT 1 FROM shared_dirty d WHERE d.ino = i.ino)
+            OR EXISTS (SELECT 1 FROM xattr x WHERE x.ino = i.ino AND x.name = ?)))
+"""
 
 
 class Shares:
@@ -30,6 +39,11 @@ class Shares:
         share = self.find(file_id)
         return share is not None and share.state == ShareState.STORED
 
+    def is_withheld(self, file_id: str) -> bool:
+        """Return whether the bytes of an id are kept out of the store, by the user's choice."""
+        share = self.find(file_id)
+        return share is not None and share.state == ShareState.WITHHELD
+
     def due(self, now_ns: int, limit: int) -> list[Share]:
         """Return at most `limit` rows that wait and are due, the longest due first."""
         sql = f"SELECT {_COLUMNS} FROM share WHERE state = 0 AND due_ns <= ? ORDER BY due_ns LIMIT ?"  # noqa: S608 - as above
@@ -49,6 +63,18 @@ class Shares:
         """Return whether any row waits that has not failed."""
         return self._db.one("SELECT 1 FROM share WHERE state = 0 AND reason IS NULL LIMIT 1") is not None
 
+    def is_spare(self, file_id: str, *, kept_by: bytes) -> bool:
+        """Return whether the bytes of an id are in the store, and the attributes of its files are published.
+
+        False for one of which a file has the attribute `kept_by`.
+        """
+        return self._db.one(f"SELECT 1 {_SPARE} AND share.file_id = ?", (kept_by, file_id)) is not None
+
+    def spare(self, *, kept_by: bytes, after: str, limit: int) -> list[str]:
+        """Return at most `limit` ids of which that is so, in ascending order above `after`."""
+        sql = f"SELECT share.file_id {_SPARE} AND share.file_id > ? ORDER BY share.file_id LIMIT ?"
+        return [file_id for (file_id,) in self._db.all(sql, (kept_by, after, limit))]
+
     def waiting_count(self) -> int:
         """Return the number of rows that wait."""
         return self._count("state = 0")
@@ -62,6 +88,11 @@ class Shares:
         assert row is not None
         return int(row[0])
 
+    def stored_ids(self, limit: int, *, after: str) -> list[str]:
+        """Return at most `limit` ids whose bytes are in the store, in order, above `after`."""
+        sql = "SELECT file_id FROM share WHERE state = 1 AND file_id > ? ORDER BY file_id LIMIT ?"
+        return [file_id for (file_id,) in self._db.all(sql, (after, limit))]
+
     # -- writing
 
     def add(self, file_id: str) -> None:
@@ -69,11 +100,25 @@ class Shares:
         with self._db.transaction():
             self._db.execute("INSERT OR IGNORE INTO share (file_id) VALUES (?)", (file_id,))
 
+    def add_again(self, file_id: str) -> None:
+        """Let the bytes of an id be put into the store, whether or not they were put there before."""
+        with self._db.transaction():
+            self._db.execute("INSERT OR REPLACE INTO share (file_id) VALUES (?)", (file_id,))
+
     def stored(self, file_id: str) -> None:
         """Note that the store has the bytes of an id."""
         with self._db.transaction():
             self._db.execute(
-                "UPDATE share SET state = ?, reason = NULL WHERE file_id = ?", (ShareState.STORED, file_id)
+                "UPDATE share SET state = ?, reason = NULL WHERE file_id = ? AND state = 0",
+                (ShareState.STORED, file_id),
+            )
+
+    def lost(self, file_id: str) -> None:
+        """Let the bytes of an id be put again: the store turned out not to have them."""
+        with self._db.transaction():
+            self._db.execute(
+                "UPDATE share SET state = ?, tries = 0, reason = NULL, due_ns = 0 WHERE file_id = ?",
+                (ShareState.WAITING, file_id),
             )
 
     def failed(self, file_id: str, reason: str | None, *, due_ns: int) -> None:
@@ -84,12 +129,21 @@ class Shares:
                 (reason, due_ns, file_id),
             )
 
+    def withhold(self, file_id: str, *, reason: str | None = None) -> None:
+        """Keep the bytes of an id out of the store; `reason`: its object may still be there."""
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT OR REPLACE INTO share (file_id, state, reason) VALUES (?, ?, ?)",
+                (file_id, ShareState.WITHHELD, reason),
+            )
+
     def hurry(self) -> None:
         """Make all rows due that wait."""
         with self._db.transaction():
             self._db.execute("UPDATE share SET due_ns = 0 WHERE state = 0 AND due_ns > 0")
 
-    def drop(self, file_id: str) -> None:
-        """Remove the row of an id that nobody needs in the store."""
+    def drop(self, *file_ids: str) -> None:
+        """Remove the rows of ids that nobody needs in the store."""
         with self._db.transaction():
-            self._db.execute("DELETE FROM share WHERE file_id = ?", (file_id,))
+            for file_id in file_ids:
+                self._db.execute("DELETE FROM share WHERE file_id = ?", (file_id,))

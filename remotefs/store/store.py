@@ -9,6 +9,7 @@ from remotefs.clocks import Machine, SteadyClock
 from remotefs.store.database import Database
 from remotefs.store.journal import Journal
 from remotefs.store.meta import Meta
+from remotefs.store.orphans import Orphans
 from remotefs.store.remotes import Remotes
 from remotefs.store.renames import Renames
 from remotefs.store.shared_log import SharedLog
@@ -29,6 +30,7 @@ class Store:
     renames: Renames
     shares: Shares
     shared_log: SharedLog
+    orphans: Orphans
     meta: Meta
     # The clock of `remote.known_ns`: when the row of a remote file was added.
     steady: SteadyClock
@@ -42,7 +44,7 @@ class Store:
         remotes, renames, shares = Remotes(database, steady), Renames(database), Shares(database)
         store = cls(
             database, tree, Xattrs(database, tree), Journal(database), remotes, renames, shares, SharedLog(database),
-            meta, steady,
+            Orphans(database), meta, steady,
         )  # fmt: skip
         if steady.is_anew:
             store.set_back()

@@ -75,7 +75,7 @@ class Tree:
 
     def find(self, ino: int) -> Inode | None:
         """Return the inode with this number, or None."""
-        row = self._db.one(_GET, (ino,))
+        row = self._db.kept(_GET, ino)
         return self._inode(row) if row else None
 
     def get(self, ino: int) -> Inode:

@@ -46,7 +46,7 @@ class Reading:
 
         Raises NotReadable when its bytes cannot be had (R2), StaleError when its length proved to be another.
         """
-        await self._reader.look_for(inode)
+        await self._reader.look_for(inode, self._scans.expects_look)
         is_sure = await self._lengths.verify(inode, self._scans.expects_look)
         self._reader.check_readable(inode)
         return is_sure

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -77,6 +79,32 @@ def test_what_was_acknowledged_is_readable_elsewhere_after_a_kill_and_the_loss_o
         assert (two.path / name).read_bytes() == content
 
 
+@pytest.mark.long
+def test_a_command_brings_all_back_without_a_mount(
+    machine: Machine, server: FaultyServer, store: Path, tmp_path: Path
+) -> None:
+    one = machine()
+    write_all(one.path)
+    shell("chmod 600 notes.txt; ln -s deep link; mkdir none; touch -d '2001-02-03 04:05:06.7' none", one.path)
+    one.flush()
+    wanted = shell(LOOKS, one.path).splitlines()
+    one.kill()
+    [damaged] = [path for path in store.glob("*/c/*/*") if path.stat().st_size < 200]
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    done = recovered(one, server, tmp_path / "out")
+    assert (done.returncode, "notes.txt" in done.stderr, "damaged" in done.stderr) == (3, True, True), done.stderr
+    found = shell(LOOKS, tmp_path / "out").splitlines()
+    assert found == [line for line in wanted if not line.startswith("notes.txt ")]
+    assert (tmp_path / "out/deep/er/data.bin").read_bytes() == OWN["deep/er/data.bin"]
+
+
+def recovered(machine: Mounted, server: FaultyServer, to: Path) -> CompletedProcess[str]:
+    """Run the command with the key and the store of a machine."""
+    env = machine.env | {"XDG_DATA_HOME": str(to.with_name("data"))}
+    return remotefs("recover", "--base-url", server.url, "--to", to, env=env)
+
+
+@pytest.mark.long
 def test_what_was_uploaded_before_goes_there_by_a_command(make_mount: MakeMount, machine: Machine, store: Path) -> None:
     one = make_mount()
     write_all(one.path)
@@ -103,6 +131,33 @@ def test_flush_and_umount_say_what_the_store_does_not_have(machine: Machine, sto
     shared = one.status().shared
     assert shared is not None
     assert (shared.waiting_files, shared.trouble is not None) == (1, True)
+    begun = time.monotonic()
+    assert one.umount().returncode == 3
+    # It does not wait a minute for a store that is out of reach.
+    assert time.monotonic() - begun < 30
     store.with_name("unplugged").rename(store)
+    one.started()
     remotefs("flush", one.path)
     assert one.umount().returncode == 0
+
+
+@pytest.mark.long
+def test_uploads_that_the_store_has_may_be_evicted_by_command(machine: Machine) -> None:
+    one = machine()
+    for name in ("a", "b", "c"):
+        (one.path / name).write_bytes(name.encode() * 1_000_000)
+    one.flush()
+    pinned = remotefs("pin", one.path / "b")
+    assert "1 files are pinned" in pinned.stderr
+    info = remotefs("cache", "info", "--mount", one.path).stdout
+    assert "of these uploads" in info
+    assert "in 2 files; only when the disk is short" in info
+    trimmed = remotefs("cache", "trim", "--mount", one.path)
+    assert "2 files evicted" in trimmed.stderr
+    checked = remotefs("check", one.path)
+    assert (checked.returncode, checked.stderr) == (0, "remotefs: clean\n")
+    # Nobody is asked, because the store has it.
+    assert "1 files unpinned" in remotefs("unpin", one.path / "b").stderr
+    assert "1 files evicted" in remotefs("cache", "trim", "--mount", one.path).stderr
+    for name in ("a", "b", "c"):
+        assert (one.path / name).read_bytes() == name.encode() * 1_000_000

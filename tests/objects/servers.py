@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import socket
 import subprocess
 import time
@@ -36,6 +37,11 @@ WRITER, READER, WRONG = (
     Key("READERKEYID", "reader-hush"),
     Key("NOKEYID", "wrong-hush"),
 )
+
+
+def tool(name: str) -> str | None:
+    """Return a program of `scripts/store-tools.sh`, else of the PATH; None where it is in neither."""
+    return shutil.which(name, path=TOOLS) or shutil.which(name)
 
 
 def environment(port: int, key: Key = WRITER) -> Mapping[str, str]:

@@ -1,9 +1,9 @@
 """Tell lives in words.
 
-    python -m tests.simulation SEED [COUNT]
+    python -m tests.simulation [--shared] SEED [COUNT]
 
 tells the life of SEED and its digest; with COUNT it lives that many, from SEED on. A life that fails is shrunk to a
-script that can be kept in test_found.py.
+script that can be kept in test_found.py. With --shared the machines share a store.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 
 from tests.fuzz.world import trust_little
 from tests.simulation.life import life_of
+from tests.simulation.shared_life import shared_life_of
 from tests.simulation.shrink import shrink
 from tests.simulation.world import live
 
@@ -19,10 +20,12 @@ from tests.simulation.world import live
 def main() -> int:
     """Live, and return the exit status: 1 when a life failed."""
     trust_little()
-    seed, count = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    numbers = [argument for argument in sys.argv[1:] if argument != "--shared"]
+    of_seed = shared_life_of if "--shared" in sys.argv else life_of
+    seed, count = int(numbers[0]), int(numbers[1]) if len(numbers) > 1 else 1
     failed = 0
     for number in range(seed, seed + count):
-        outcome = live(life_of(number))
+        outcome = live(of_seed(number))
         if count == 1:
             print("\n".join(outcome.told))
         if count == 1 or outcome.complaints:

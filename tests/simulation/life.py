@@ -72,12 +72,15 @@ class Life:
     durability: str = "remote"
     # What one user uploads another can read.
     downloadable: bool = False
+    # The machines share a store.
+    store: bool = False
 
     def __repr__(self) -> str:
         users = "".join(f"        User({user.machine}, {_lines(user.steps)}),\n" for user in self.users)
+        store = " store=True," * self.store
         return (
             f"Life(\n    seed={self.seed}, machines={self.machines}, durability={self.durability!r}, "
-            f"downloadable={self.downloadable},\n    users=(\n{users}    ),\n    events={_lines(self.events)},\n)"
+            f"downloadable={self.downloadable},{store}\n    users=(\n{users}    ),\n    events={_lines(self.events)},\n)"
         )
 
 

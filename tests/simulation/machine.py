@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ import trio
 
 from remotefs.cli.exit_status import leaves_of
 from remotefs.clocks import Machine as Clocks
-from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, WritebackConfig
+from remotefs.config import CacheConfig, Config, RefreshConfig, Secret, ServiceConfig, SharedConfig, WritebackConfig
 from remotefs.errors import RemotefsError, TransportError
 from remotefs.mount.assembly import Components, assemble
 from remotefs.mount.opening import check_database
@@ -24,7 +24,7 @@ from tests.faults import KEY
 from tests.model.kernel import Kernel
 from tests.model.model import Model, Node
 from tests.parts import Host
-from tests.simulation.disk import Disk, Persistence
+from tests.simulation.disk import Disk, Persistence, own_work
 from tests.simulation.history import History
 from tests.simulation.network import Link, Network, address
 from tests.simulation.scheduler import Chance
@@ -89,6 +89,8 @@ class Machine:
     hurt: set[str] = field(default_factory=set)
     complaints: list[str] = field(default_factory=list)
     lives: int = 0
+    # Whether trouble of the disk is kept from what looks at it after a crash. Older lives count those calls.
+    copies_unseen: bool = False
 
     def __post_init__(self) -> None:
         self.history = History(self.model)
@@ -239,10 +241,11 @@ class Machine:
         )
         target = self.folder / f"machine-{self.number}-{self.lives}"
         self.disk.left(target, persistence, self._chance)
-        left = Disk(target)
-        if persistence is Persistence.ALL:
-            left.inherit(self.disk)
-        else:
+        with own_work() if self.copies_unseen else nullcontext():
+            left = Disk(target)
+            if persistence is Persistence.ALL:
+                left.inherit(self.disk)
+        if persistence is not Persistence.ALL:
             self.lost_power = True
             self._booted_s, self._boots = self.chance.clock.now_s, self._boots + 1
         self.disks.remove(self.disk)
@@ -264,7 +267,7 @@ class Machine:
         return Host(self.parts, self.network.service, self.state, self.nursery)
 
 
-def config_of(machine: int, durability: str) -> Config:
+def config_of(machine: int, durability: str, *, store: str = "") -> Config:
     """Return the settings of a machine: real timeouts, small chunks, and listings that come seldom."""
     service: dict[str, Any] = {"base_url": address(machine), "api_key": Secret(KEY), "shape": "ga"}
     return Config(
@@ -272,4 +275,5 @@ def config_of(machine: int, durability: str) -> Config:
         cache=CacheConfig(evictable_bytes=_EVICTABLE_BYTES, reserve_bytes=0, reserve_fraction=0.0, chunk_bytes=4096),
         writeback=WritebackConfig(durability=durability),  # type: ignore[arg-type]  # one of its words
         refresh=RefreshConfig(poll_in_use_s=15.0),
+        shared=SharedConfig(store=store),
     )

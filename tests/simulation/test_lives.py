@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.life import Life, User, life_of
+from tests.simulation.shared_life import shared_life_of
 from tests.simulation.world import live
 
 # The lives of `make test`, and how many of them one test takes.
@@ -28,17 +29,36 @@ def test_nothing_is_lost_in_a_life(first: int) -> None:
     assert not failed, "\n".join(map(str, failed))
 
 
+# Short ones, because the machines of a life with a store do much.
+@pytest.mark.parametrize("seed", [7, pytest.param(21, marks=pytest.mark.long)])
+def test_nothing_is_lost_in_a_life_with_a_shared_store(seed: int) -> None:
+    outcome = live(shared_life_of(seed))
+    assert not outcome.complaints, str(outcome)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(_LONG_S + 600)
+def test_nothing_is_lost_in_many_lives_with_a_shared_store(record_property: Callable[[str, object], None]) -> None:
+    _live_for(_LONG_S / 3, 1, shared_life_of, record_property)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(_LONG_S + 600)
 def test_nothing_is_lost_in_thousands_of_lives(record_property: Callable[[str, object], None]) -> None:
-    failed, until_s = [], time.monotonic() + _LONG_S
-    for seed in count(_FIRST_LONG):
+    _live_for(_LONG_S, _FIRST_LONG, life_of, record_property)
+
+
+def _live_for(
+    for_s: float, first: int, of_seed: Callable[[int], Life], record_property: Callable[[str, object], None]
+) -> None:
+    failed, until_s = [], time.monotonic() + for_s
+    for seed in count(first):
         if time.monotonic() > until_s:
             break
-        if (outcome := live(life_of(seed))).complaints:
+        if (outcome := live(of_seed(seed))).complaints:
             failed.append(outcome)
-    record_property("lives", seed - _FIRST_LONG)
-    print(f"{seed - _FIRST_LONG} lives")
+    record_property("lives", seed - first)
+    print(f"{seed - first} lives")
     assert not failed, "\n".join(map(str, failed))
 
 

@@ -22,6 +22,9 @@ import pytest
 import trio
 
 from remotefs import names
+from remotefs.data.share import releaser
+from remotefs.errors import RemotefsError
+from remotefs.objects.store import ObjectStore
 from remotefs.server.queries import ListQuery
 from remotefs.server.records import FileRecord
 from remotefs.store import database
@@ -34,9 +37,11 @@ from tests.simulation.ledger import Ledger
 from tests.simulation.life import FIRST_FOLDERS, Life, User, content
 from tests.simulation.machine import Fuse, Machine, config_of, whose
 from tests.simulation.network import Late, Silence, networked
+from tests.simulation.object_store import URL, Objects, View
 from tests.simulation.odd_replies import NAMES as _ODD
 from tests.simulation.odd_replies import odd_reply
 from tests.simulation.scheduler import Chance, Stalled, run
+from tests.simulation.shared_verdict import judge_shared
 from tests.simulation.sharing import Sharer
 from tests.simulation.user import Caller, Own
 from tests.simulation.verdict import POLICY, judge_end, judge_start
@@ -136,6 +141,8 @@ class World(trio.abc.Instrument):
                 # Outside of what fails, so that it sees which syncs did.
                 self.platter = Platter(self.chance.clock.wall_ns, cleanup.enter_context(pytest.MonkeyPatch.context()))
                 cleanup.enter_context(Points(self._reached))
+                if self.life.store:
+                    self._make_store(patch)
                 self.log = cleanup.enter_context(watched())
                 run(self._lived, self.chance)
         except Stalled:
@@ -178,8 +185,9 @@ class World(trio.abc.Instrument):
         for number in range(self.life.machines):
             machine = Machine(
                 number, self.folder, self.chance, self.network, self.platter.disks, self.nursery,
-                config_of(number, self.life.durability), self.tell,
+                config_of(number, self.life.durability, store=URL if self.life.store else ""), self.tell,
             )  # fmt: skip
+            machine.copies_unseen = self.life.store
             self.machines.append(machine)
             await machine.start()
             assert machine.kernel is not None
@@ -320,6 +328,53 @@ class World(trio.abc.Instrument):
         for machine in self.machines:
             machine.hurt.add(what)
 
+    # -- the store that machines share
+
+    def _make_store(self, patch: pytest.MonkeyPatch) -> None:
+        self.objects = Objects(lambda: self.chance.clock.now_s, self.tell)
+        patch.setattr(ObjectStore, "open", lambda _, link: ObjectStore(View(self.objects, _number()), link))
+        # Work for threads is done in the loop, where nobody cancels it.
+        patch.setattr(trio.from_thread, "check_cancelled", lambda: None)
+        # The room on the real disk moves nothing; the event alone evicts.
+        patch.setattr(releaser, "_AHEAD_BYTES", 0)
+
+    async def _store(self, what: str, machine: int, much: float) -> None:
+        self._hurt("network")
+        one, objects = self.machines[machine % len(self.machines)], self.objects
+        match what:
+            case "lost" | "flipped":
+                setattr(objects, what, int(much))
+            case "evict":
+                await self._evict(one, int(much))
+            case "lag":
+                objects.lag_s = much
+            case "another":
+                objects.is_another = True
+                await trio.sleep(much)
+                objects.is_another = False
+            case _:
+                numbers = {one.number} if what != "all away" else {each.number for each in self.machines}
+                group = objects.readers if what == "reader" else objects.away
+                group |= numbers
+                await trio.sleep(much)
+                group -= numbers
+
+    async def _evict(self, machine: Machine, size: int) -> None:
+        """Let uploads go that the store has, as a command does."""
+        if machine.parts is None or not machine.up.is_set():
+            return
+        with trio.CancelScope() as scope:
+            machine.calls.append(scope)
+            mark = whose.set(machine)
+            try:
+                gone = await machine.parts.releaser.free(size)
+                self.tell(f"machine {machine.number} has let {gone.files} uploads go")
+            except (RemotefsError, OSError) as error:
+                self.tell(f"machine {machine.number} lets nothing go: {error}")
+            finally:
+                whose.reset(mark)
+                machine.calls.remove(scope)
+
     # -- the service
 
     def records(self) -> list[FileRecord]:
@@ -373,6 +428,8 @@ class World(trio.abc.Instrument):
         self.tell("the end of all trouble")
         self.network.service.script.clear()
         self.ailing.heal()
+        if self.life.store:
+            self.objects.end_trouble()
         for machine in self.machines:
             machine.fuse = None
             machine.down_s = 0.0
@@ -391,6 +448,15 @@ class World(trio.abc.Instrument):
             await machine.kernel.close_all()
             machine.model.slots.clear()
         self.outcome.complaints += await judge_end(self)
+        if self.life.store:
+            self.outcome.complaints += await judge_shared(self)
+
+
+def _number() -> int:
+    """Return the number of the machine that runs now."""
+    machine = whose.get()
+    assert machine is not None
+    return machine.number
 
 
 def _knows(machine: Machine, file_id: str) -> bool:
@@ -410,5 +476,6 @@ def _reply(name: str) -> Action:
 _EVENTS: dict[str, Callable[..., Any]] = {
     "crash": World._crash, "remount": World._remount, "spoil": World._spoil, "away": World._away,
     "upload": World._upload, "remove": World._remove, "disk": World._disk, "wall": World._wall, "lag": World._lag,
+    "store": World._store,
 }  # fmt: skip
 __all__ = ["Outcome", "World", "live"]

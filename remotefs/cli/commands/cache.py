@@ -21,6 +21,7 @@ from remotefs.control.messages.cache import (
     CACHE_TRIM,
     UNPIN,
     WARM,
+    CacheInfo,
     ClearParams,
     SoleCopies,
     TrimParams,
@@ -85,11 +86,17 @@ def info(*, as_json: JsonChoice = False, mount: MountOption = None) -> None:
         ("pinned", f"{human_size(found.pinned_bytes)} in {found.pinned_files:,} files"),
         ("of these only here", f"{human_size(found.sole.bytes)} in {found.sole.files:,} files"),
         ("can be evicted", f"{human_size(found.evictable_bytes)} in {found.evictable_files:,} files"),
+        *_uploads(found),
         ("at most", human_size(found.limit_bytes)),
         ("being written", human_size(found.staging_bytes)),
         ("free on the disk", f"{human_size(found.free_bytes)}, {human_size(found.reserve_bytes)} of it in reserve"),
     ]
     print_table(rows, "<*")
+
+
+def _uploads(found: CacheInfo) -> list[tuple[str, str]]:
+    what = f"{human_size(found.shared_bytes)} in {found.shared_files:,} files; only when the disk is short"
+    return [("of these uploads", what)] if found.shared_files else []
 
 
 @cache.command("trim")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from remotefs.cli.choose_mount import A_PATH, IN_A_MOUNT, chosen_mount
-from remotefs.cli.console import human_size, notify, notify_first, progress_shown
+from remotefs.cli.console import bar_shown, human_size, notify, notify_first, progress_shown
 from remotefs.cli.exit_status import EXIT_FAILED
 from remotefs.cli.json_output import JsonChoice, print_object
 from remotefs.cli.launch.plan import load_settings
@@ -18,10 +18,12 @@ from remotefs.control.messages.base import Report
 from remotefs.control.messages.check import (
     BACKUP,
     CHECK,
+    CHECK_SHARED,
     EXPORT,
     BackupParams,
     CheckParams,
     CheckResult,
+    CheckSharedParams,
     ExportParams,
     ExportResult,
     FindingReport,
@@ -46,6 +48,15 @@ def check(
     *,
     state_dir: _StateDir = None,
     repair: Annotated[bool, typer.Option("--repair", help="Repair what can be repaired without losing bytes.")] = False,
+    shared: Annotated[
+        bool,
+        typer.Option(
+            "--shared",
+            help="Read back what this machine has put into the shared store, and nothing else; MOUNTPOINT may be a "
+            "file or a folder in the mount.",
+        ),
+    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="With --shared: also what others have put there.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Do not list the service.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Do not read the content that only this machine has.")] = False,
     as_json: JsonChoice = False,
@@ -55,14 +66,18 @@ def check(
     Compares the tree, the pending changes, the staged files, the content with its checksums, and one listing of the
     service; for a state folder everything but the listing. Prints a line for each finding, with what to do about it.
     The exit status is 1 when there are findings.
+
+    With --shared it reads every byte of the objects in the shared store and compares them with their checksums and with
+    the digest of the upload; --repair then puts again what is missing or damaged there and whole on this disk.
     """
-    with progress_shown("checking") as report:
-        if state_dir is not None:
-            result = _check_idle(state_dir, repair, quick, report)
-        else:
-            params = CheckParams(service=not offline, read=not quick, repair=repair)
-            control = chosen_mount(mountpoint, "as MOUNTPOINT").control
-            result = control.call(CHECK, params, timeout_s=LONG_S, report=report)
+    if shared and (offline or quick):
+        raise UsageError("--shared reads objects of the shared store alone: leave out --offline and --quick")
+    if every and not shared:
+        raise UsageError("--all is for the objects of the shared store: it needs --shared")
+    if shared:
+        result = _check_shared(mountpoint, state_dir, every=every, repair=repair)
+    else:
+        result = _check(mountpoint, state_dir, repair=repair, offline=offline, quick=quick)
     if as_json:
         print_object(result)
     else:
@@ -71,6 +86,24 @@ def check(
         raise typer.Exit(EXIT_FAILED)
     if not as_json:
         notify("clean" if not result.count else f"clean, after {result.repaired:,} repairs")
+
+
+def _check_shared(place: Path | None, state_dir: Path | None, *, every: bool, repair: bool) -> CheckResult:
+    with bar_shown("reading the shared store") as report:
+        if state_dir is not None:
+            return _check_shared_idle(state_dir, every, repair, report)
+        found = chosen_mount(place, "as MOUNTPOINT")
+        params = CheckSharedParams(path=found.path, every=every, repair=repair)
+        return found.control.call(CHECK_SHARED, params, timeout_s=LONG_S, report=report)
+
+
+def _check(mountpoint: Path | None, state_dir: Path | None, *, repair: bool, offline: bool, quick: bool) -> CheckResult:
+    with progress_shown("checking") as report:
+        if state_dir is not None:
+            return _check_idle(state_dir, repair, quick, report)
+        params = CheckParams(service=not offline, read=not quick, repair=repair)
+        control = chosen_mount(mountpoint, "as MOUNTPOINT").control
+        return control.call(CHECK, params, timeout_s=LONG_S, report=report)
 
 
 def export(
@@ -168,6 +201,14 @@ def _check_idle(state_dir: Path, repair: bool, quick: bool, report: Report) -> C
     return offline.check(
         _existing(state_dir), load_settings(os.environ, None, {}), repair=repair, read=not quick, report=report
     )
+
+
+def _check_shared_idle(state_dir: Path, every: bool, repair: bool, report: Report) -> CheckResult:
+    from remotefs.mount import offline  # noqa: PLC0415 - see above
+    from remotefs.mount.check.shared_objects import SharedScope  # noqa: PLC0415 - see above
+
+    settings = load_settings(os.environ, None, {})
+    return offline.check_shared(_existing(state_dir), settings, SharedScope(every=every), repair=repair, report=report)
 
 
 def _export_idle(state_dir: Path, source: Path, target: Path, force: bool, report: Report) -> ExportResult:

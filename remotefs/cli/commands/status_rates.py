@@ -37,8 +37,8 @@ def rates_between(before: Status, after: Status) -> Rates | None:
     return Rates(
         requests_per_minute=(_requests(new) - _requests(old)) * _MINUTE_S / seconds,
         operations_per_s=(_operations(new) - _operations(old)) / seconds,
-        upload_bytes_per_s=up,
-        download_bytes_per_s=(new.downloaded_bytes - old.downloaded_bytes) / seconds,
+        upload_bytes_per_s=up + (new.store_sent_bytes - old.store_sent_bytes) / seconds,
+        download_bytes_per_s=(_received(new) - _received(old)) / seconds,
         left_files=sum(kind.count for kind in after.pending if kind.kind != "delete"),
         left_bytes=left,
         eta_s=left / up if up > 0 else None,
@@ -65,3 +65,7 @@ def _requests(counters: Counters) -> int:
 
 def _operations(counters: Counters) -> int:
     return sum(one.count for one in counters.operations)
+
+
+def _received(counters: Counters) -> int:
+    return counters.downloaded_bytes + counters.store_received_bytes

@@ -87,7 +87,16 @@ def _shared(shared: SharedUse) -> list[str]:
     waiting = f", {human_files(shared.waiting_files)} to go" if shared.waiting_files else ""
     state = f"{shared.store}: {human_files(shared.stored_files)}{waiting}"
     trouble = [f"out of reach: {shared.trouble}"] if shared.trouble else []
-    return [state, *trouble, *(f"{item.path}: {item.reason}" for item in shared.failed)]
+    return [state, *trouble, *(f"{item.path}: {item.reason}" for item in shared.failed), *_orphans(shared)]
+
+
+def _orphans(shared: SharedUse) -> Iterator[str]:
+    if shared.orphans:
+        yield f"{shared.orphans:,} objects of files that are gone, {human_size(shared.orphan_bytes)}"
+    if shared.orphans_held:
+        yield f"{shared.orphans_held:,} of them would go at once, and stay: see `remotefs accept-removals --help`"
+    if shared.orphans_trouble:
+        yield f"objects of files that are gone stay: {shared.orphans_trouble}"
 
 
 def _uploading(upload: Uploading) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from remotefs.cli.choose_mount import MountOption, chosen_mount
 from remotefs.cli.console import human_size, notify, print_name, print_table
+from remotefs.cli.exit_status import EXIT_WORK_LEFT
 from remotefs.cli.json_output import JsonChoice, JsonLinesChoice, print_object, print_objects
 from remotefs.cli.quantities import days_of, number_of, text_of
 from remotefs.control.messages.base import Nothing
@@ -97,12 +98,21 @@ def accept_removals(*, as_json: JsonChoice = False, mount: MountOption = None) -
     Files stay here when a listing lacks more of them than were likely deleted, or when as many expire unexpectedly: the
     key, the service or a clock may be at fault. If you know that they are gone, this lists the service twice more and
     removes them here too. Bytes that only this machine has go to the trash.
+
+    It also deletes objects from the shared store that wait because the files of so many are gone. They are deleted for
+    good. The exit status is 3 when they could not be deleted.
     """
     result = chosen_mount(mount).control.call(ACCEPT_REMOVALS, Nothing(), timeout_s=LONG_S)
     if as_json:
         print_object(result)
-        return
-    notify(f"{result.count:,} files that are gone at the service were removed here")
+    else:
+        notify(f"{result.count:,} files that are gone at the service were removed here")
+        if result.objects:
+            notify(f"{result.objects:,} objects of files that are gone were deleted from the shared store")
+        if result.trouble:
+            notify(f"the objects that wait in the shared store stay: {result.trouble}")
+    if result.trouble:
+        raise typer.Exit(EXIT_WORK_LEFT)
 
 
 def _minute(at: float) -> str:

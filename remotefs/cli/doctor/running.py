@@ -50,6 +50,9 @@ def _troubles(mountpoint: Path, status: Status) -> Iterator[Finding]:
     for failure in status.failures[:NAMED]:
         found = f"{mountpoint}: {failure.task} failed {failure.count:,} times: {failure.reason}"
         yield warning("mount", found, "please report it, with `remotefs doctor --bundle`")
+    if status.shared is not None and status.shared.orphans_held:
+        found = f"{mountpoint}: {status.shared.orphans_held:,} objects of files that are gone stay in the shared store"
+        yield warning("mount", found, "see `remotefs accept-removals --help`")
     if status.removals_held:
         found = f"{mountpoint}: {human_files(status.removals_held)} missing in the listing are kept here"
         yield warning("mount", found, "see `remotefs accept-removals --help`")

@@ -44,7 +44,11 @@ class UnpinResult(Message, frozen=True, kw_only=True):
 
 
 class CacheInfo(Message, frozen=True, kw_only=True):
-    """What content takes on this disk, and what it may: `limit_bytes` of it evictable, `reserve_bytes` left free."""
+    """What content takes on this disk, and what it may.
+
+    Evictable content includes `shared_files`, uploads that the shared store has; without these it may take
+    `limit_bytes`. `reserve_bytes` are left free.
+    """
 
     pinned_files: int
     pinned_bytes: int
@@ -54,6 +58,8 @@ class CacheInfo(Message, frozen=True, kw_only=True):
     staging_bytes: int
     free_bytes: int
     reserve_bytes: int
+    shared_files: int = 0
+    shared_bytes: int = 0
     sole: SoleCopies = SoleCopies()
 
 

@@ -16,6 +16,17 @@ class CheckParams(Message, frozen=True, kw_only=True):
     repair: bool = False
 
 
+class CheckSharedParams(Message, frozen=True, kw_only=True):
+    """Read back the objects of the files at or below `path` that this machine has put into the shared store.
+
+    With `every` those of others, too; `repair` puts again what can be.
+    """
+
+    path: str = ""
+    every: bool = False
+    repair: bool = False
+
+
 class FindingReport(Message, frozen=True, kw_only=True):
     """Something that is wrong, and what to do about it; `repaired` when that was done."""
 
@@ -58,5 +69,6 @@ class BackupParams(Message, frozen=True):
 
 
 CHECK = Endpoint("check", CheckParams, CheckResult)
+CHECK_SHARED = Endpoint("check-shared", CheckSharedParams, CheckResult)
 EXPORT = Endpoint("export", ExportParams, ExportResult)
 BACKUP = Endpoint("backup", BackupParams, ExportResult)

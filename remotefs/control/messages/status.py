@@ -67,6 +67,13 @@ class SharedUse(Message, frozen=True, kw_only=True):
     waiting_files: int = 0
     # The first of those that cannot be put there, and why.
     failed: tuple[Leftover, ...] = ()
+    # The objects whose files are gone, and their bytes.
+    orphans: int = 0
+    orphan_bytes: int = 0
+    # Of these so many would go at once, and wait for `remotefs accept-removals` (X6).
+    orphans_held: int = 0
+    # Why this machine cannot delete them; another may.
+    orphans_trouble: str | None = None
 
 
 class Requests(Message, frozen=True):
@@ -126,9 +133,12 @@ class Counters(Message, frozen=True, kw_only=True):
     operations: tuple[Timing, ...] = ()
     # Attempts at a request that failed, by the class of their error.
     errors: dict[str, int] = msgspec.field(default_factory=dict)
-    # The bytes of files.
+    # The bytes of files, to and from the service.
     uploaded_bytes: int = 0
     downloaded_bytes: int = 0
+    # The bytes of objects of the shared store.
+    store_sent_bytes: int = 0
+    store_received_bytes: int = 0
     # Reads that this machine answered, and those that needed the service.
     cache_hits: int = 0
     cache_misses: int = 0

@@ -41,7 +41,18 @@ class EmptyParams(Message, frozen=True):
     older_than_days: float = 0.0
 
 
+class Removals(Message, frozen=True, kw_only=True):
+    """The files that were removed here, and the objects of files that were deleted from the shared store.
+
+    `trouble` is why objects that wait for this command stay, None if none does.
+    """
+
+    count: int
+    objects: int = 0
+    trouble: str | None = None
+
+
 TRASH_LIST = Endpoint("trash-list", Nothing, TrashListing)
 TRASH_RESTORE = Endpoint("trash-restore", RestoreParams, PathResult)
 TRASH_EMPTY = Endpoint("trash-empty", EmptyParams, Count)
-ACCEPT_REMOVALS = Endpoint("accept-removals", Nothing, Count)
+ACCEPT_REMOVALS = Endpoint("accept-removals", Nothing, Removals)

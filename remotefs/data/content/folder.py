@@ -72,8 +72,12 @@ class ContentFolder:
     def create(self, file_id: str, layout: Layout) -> ContentFile:
         """Make the file of an id that is not here: cached, without any chunk. Raises OSError."""
         data = self.index.data(file_id)
-        data.parent.mkdir(mode=0o700, exist_ok=True)
-        file = ContentFile.create(data, self.index.sidecar(file_id, pinned=False), layout)
+        sidecar = self.index.sidecar(file_id, pinned=False)
+        try:
+            file = ContentFile.create(data, sidecar, layout)
+        except FileNotFoundError:
+            data.parent.mkdir(mode=0o700, exist_ok=True)
+            file = ContentFile.create(data, sidecar, layout)
         self.index.enter(file_id, Entry(pinned=False, stored=0, used=time.time_ns()))
         self._open[file_id] = file
         return file
@@ -106,6 +110,10 @@ class ContentFolder:
         self._open.release(file_id)
         new.replace(sidecar)
         entry.is_damaged = False
+
+    def has_any(self, file_id: str) -> bool:
+        """Return whether there may be anything of an id on this disk."""
+        return self.index.find(file_id) is not None or file_id in self.index.orphans
 
     def remove(self, file_id: str) -> None:
         """Forget an id and remove its bytes; harmless when it is not here.

@@ -85,6 +85,11 @@ class ContentStore:
         if size_bytes > self._disk.capacity:
             raise OutOfSpace(f"{file_id}: its {size_bytes:,} bytes are more than the whole disk of the state folder")
 
+    @property
+    def evictable_bytes(self) -> int:
+        """Return the bytes of cached content."""
+        return self._index.evictable_bytes
+
     def has_all(self, file_id: str) -> bool:
         """Return whether every byte is here, as far as is known: damage shows when it is read."""
         return self._folder.has_all(file_id)
@@ -293,6 +298,33 @@ class ContentStore:
         """Evict content until about `size` bytes and some slack are free; see `Eviction.reclaim`."""
         self._eviction.reclaim(size)
 
+    def kept_bytes(self, file_id: str) -> int:
+        """Return the bytes of pinned content that is whole; 0 for any other."""
+        entry = self._index.find(file_id)
+        return entry.stored if entry is not None and entry.pinned and not entry.is_damaged else 0
+
+    def last_used_ns(self, file_id: str) -> int:
+        """Return when content that is here was last read, in ns since the epoch."""
+        return self._folder.entry(file_id).used
+
+    def let_mend(self, file_id: str) -> None:
+        """Let damaged pinned content be fetched again, because there is another copy; what is whole of it stays."""
+        entry = self._index.find(file_id)
+        if entry is not None and entry.pinned and entry.is_lost:
+            self._folder.remove(file_id)
+        elif entry is not None and entry.pinned:
+            self._folder.mark(file_id, pinned=False)
+
+    def give_up(self, file_id: str) -> int:
+        """Remove pinned content of which there is another copy; return the bytes that went, 0 where it is in use."""
+        size = self.kept_bytes(file_id)
+        if not size or file_id in self._eviction.in_use:
+            return 0
+        # Cached first: a crash between the two removals must not look like the loss of the only copy.
+        self._folder.mark(file_id, pinned=False)
+        self._folder.remove(file_id)
+        return size
+
     def trim(self, to_bytes: int) -> tuple[int, int]:
         """Evict content until at most `to_bytes` of it are left; return how many files and bytes went."""
         return self._eviction.trim(to_bytes)
@@ -312,7 +344,8 @@ class ContentStore:
         file = self._folder.file(file_id)
         if file is not None and file.sums.layout == layout:
             return file
-        self.remove(file_id)  # of another length, or written with another chunk size
+        if self._folder.has_any(file_id):
+            self.remove(file_id)  # of another length, or written with another chunk size
         if layout.size > _MAX_FILE_BYTES:
             raise OutOfSpace(f"{file_id}: {layout.size} bytes are too many to be kept on this disk")
         return self._folder.create(file_id, layout)

@@ -28,19 +28,20 @@ _AHEAD_FRACTION = 1 / 4
 class Division:
     """Computes windows and part sizes from what `concurrency` has learned.
 
-    `requests_per_minute` returns None where there is no limit. `content_bytes` is the size limit of the content cache.
+    `is_limited` says of an id whether the requests that bring it are limited. `content_bytes` is the size limit of the
+    content cache.
     """
 
     def __init__(
         self,
         concurrency: StreamConcurrency,
-        requests_per_minute: Callable[[], float | None],
+        is_limited: Callable[[str], bool],
         *,
         readahead_bytes: int,
         content_bytes: int,
     ) -> None:
         self._concurrency = concurrency
-        self._requests_per_minute = requests_per_minute
+        self._is_limited = is_limited
         self._readahead_bytes = readahead_bytes
         self._content_bytes = content_bytes
 
@@ -57,11 +58,11 @@ class Division:
         """Return the factor by which a window grows with each read: 4 with parallel streams, else 2."""
         return 4 if self._concurrency.count > 1 else 2
 
-    def most_ahead(self, layout: Layout) -> int:
-        """Return the largest window of a reader, in bytes."""
+    def most_ahead(self, file_id: str, layout: Layout) -> int:
+        """Return the largest window of a reader of a file, in bytes."""
         wanted = self._readahead_bytes
         if self._concurrency.count > 1 and layout.size >= PARALLEL_BYTES:
-            wanted = max(wanted, _PARTS_AHEAD * self._concurrency.count * self._part_bytes(layout))
+            wanted = max(wanted, _PARTS_AHEAD * self._concurrency.count * self._part_bytes(file_id, layout))
         return min(wanted, int(self._content_bytes * _AHEAD_FRACTION))
 
     def is_small(self, layout: Layout) -> bool:
@@ -77,14 +78,14 @@ class Division:
         is_parallel = concurrency > 1 and layout.size >= PARALLEL_BYTES
         return layout.chunks_of(_FIRST_PART_BYTES) if is_parallel else None
 
-    def parts(self, layout: Layout, concurrency: int, window_bytes: int) -> PartSizes:
-        """Return the part sizes of parallel streams, for a reader with a window of `window_bytes`."""
-        longest = self._part_bytes(layout)
-        least = _FIRST_PART_BYTES if self._requests_per_minute() is None else longest
+    def parts(self, file_id: str, layout: Layout, concurrency: int, window_bytes: int) -> PartSizes:
+        """Return the part sizes of parallel streams, for a reader of a file with a window of `window_bytes`."""
+        longest = self._part_bytes(file_id, layout)
+        least = longest if self._is_limited(file_id) else _FIRST_PART_BYTES
         usual = min(max(window_bytes // (_PARTS_AHEAD * concurrency), least), longest)
         return PartSizes(*(layout.chunks_of(size) for size in (least, usual, longest, _ENDING_BYTES)))
 
-    def _part_bytes(self, layout: Layout) -> int:
-        if self._requests_per_minute() is None:
+    def _part_bytes(self, file_id: str, layout: Layout) -> int:
+        if not self._is_limited(file_id):
             return _PART_BYTES
         return min(max(layout.size // self._concurrency.count, _PART_BYTES), _PART_BYTES_WHERE_LIMITED)

@@ -111,7 +111,11 @@ class Downloader:
             return b""
         layout = Layout(size_bytes, self._content.chunk_bytes)
         division = self._division
-        ahead = window.advance(offset, size, division.most_ahead(layout), division.growth) if window is not None else 0
+        ahead = (
+            window.advance(offset, size, division.most_ahead(file_id, layout), division.growth)
+            if window is not None
+            else 0
+        )
         data = self._shelf.read(file_id, offset, size)
         self._count(size, is_hit=data is not None)
         if data is not None:
@@ -290,7 +294,7 @@ class Downloader:
             return
         started = fetch.extend(
             streams,
-            self._division.parts(layout, streams, fetch.window_bytes),
+            self._division.parts(fetch.file_id, layout, streams, fetch.window_bytes),
             lambda index: self._shelf.next_missing(fetch.file_id, layout, index),
         )
         self._start(fetch, started)

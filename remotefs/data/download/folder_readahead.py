@@ -83,15 +83,13 @@ class _Folder:
 class Scans:
     """Watches opens and closes.
 
-    `prefetch` begins to bring a file; `requests_per_minute` returns None where there is no limit.
+    `prefetch` begins to bring a file; `is_limited` says of an id whether the requests that bring it are limited.
     """
 
-    def __init__(
-        self, tree: Tree, prefetch: Callable[[Inode], None], requests_per_minute: Callable[[], float | None]
-    ) -> None:
+    def __init__(self, tree: Tree, prefetch: Callable[[Inode], None], is_limited: Callable[[str], bool]) -> None:
         self._tree = tree
         self._prefetch = prefetch
-        self._requests_per_minute = requests_per_minute
+        self._is_limited = is_limited
         self._folders: LRUCache[int, _Folder] = LRUCache(_FOLDERS)
         # The newest `reads_on` of any folder: the guess for a folder in which nothing was read yet.
         self._reads_on = True
@@ -111,7 +109,9 @@ class Scans:
         parent, name = places[0]
         folder = self._folder(parent)
         folder.kinds.append(_kind(name))
-        most = _MOST_FILES if self._requests_per_minute() is None else _MOST_FILES_WHERE_LIMITED
+        inode = self._tree.find(ino)
+        is_limited = inode is not None and inode.file_id is not None and self._is_limited(inode.file_id)
+        most = _MOST_FILES_WHERE_LIMITED if is_limited else _MOST_FILES
 
         def by_name(limit: int) -> tuple[int, ...]:
             return self._tree.following_by_name(parent, name, limit=limit)

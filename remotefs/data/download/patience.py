@@ -100,7 +100,9 @@ class Patience:
 
     def check(self, fetch: Fetch, request: ReadRequest) -> None:
         """Raise NotAsked or SilentService if other readers have found that waiting is in vain."""
-        lost = None if self._is_elsewhere(fetch.file_id) else self._connectivity.lost
+        lost = self._connectivity.lost
+        if lost is not None and self._is_elsewhere(fetch.file_id):
+            lost = None
         if isinstance(lost, Unreachable):
             raise NotAsked(f"{fetch.file_id}: the service is out of reach: {lost}")
         if lost is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import BinaryIO
 
 from remotefs.api.budget import Priority
@@ -14,9 +17,11 @@ from remotefs.data.files.locator import Locator
 from remotefs.data.files.locks import InodeLocks
 from remotefs.data.intents.paths import InodePaths
 from remotefs.data.share.contents import SharedContents
-from remotefs.errors import CorruptionError, DeadlineExceeded, NotReadable, StaleError
+from remotefs.errors import CorruptionError, DeadlineExceeded, NotReadable, OutOfSpace, StaleError
 from remotefs.store.records import Inode, Remote
 from remotefs.store.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 class FileReader:
@@ -57,13 +62,19 @@ class FileReader:
     def _can_be_fetched(self, remote: Remote) -> bool:
         return bool(remote.downloadable) or self._shared.may_have(remote.file_id)
 
-    async def look_for(self, inode: Inode) -> None:
-        """Find out, for a file that is about to be opened, whether the shared store has its bytes (X1)."""
+    async def look_for(self, inode: Inode, expects_look: Callable[[int], bool]) -> None:
+        """Find out, for a file that is about to be opened, whether the shared store has its bytes (X1).
+
+        That begins to bring them: the beginning alone where `expects_look`, which gets the inode's number, says that no
+        more will be read.
+        """
         if not self._shared.is_configured or self._locator.is_here(inode):
             return
         remote = self._locator.bound(inode)
         if remote is not None and not remote.downloadable:
-            await self._shared.look_for(remote)
+            is_look = expects_look(inode.ino)
+            begin = partial(self._downloader.verify_length, remote.file_id, inode.size, is_look=is_look)
+            await self._shared.look_for(remote, begin)
 
     @property
     def has_shared_store(self) -> bool:
@@ -124,9 +135,25 @@ class FileReader:
         try:
             return await self._downloader.read(file_id, length, offset, size, window)
         except CorruptionError:
-            if not await self._content.renew_sums(file_id):
+            if not await self._content.renew_sums(file_id) and not await self._mend(file_id, length):
                 raise
             return await self._downloader.read(file_id, length, offset, size, window)
+
+    async def _mend(self, file_id: str, length: int) -> bool:
+        """Fetch again what is damaged of pinned content, if the shared store has it; return whether it has (R3).
+
+        Raises the errors of read().
+        """
+        if not self._content.is_damaged(file_id) or not await self._shared.still_has(file_id):
+            return False
+        self._content.let_mend(file_id)
+        # This drops what is damaged, and nothing else of it is fetched.
+        await self._content.verify(file_id)
+        with suppress(OutOfSpace):
+            await self._downloader.fetch_all(file_id, length, priority=Priority.REUPLOAD)
+            self._content.pin(file_id)
+        _log.warning("%s: its bytes on this disk were damaged, and were fetched from the shared store", file_id)
+        return True
 
     def head(self, inode: Inode, size: int) -> bytes | None:
         """Return the first `size` bytes of an inode, fewer at its end; None unless they are on this disk. Never waits.

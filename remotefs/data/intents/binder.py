@@ -53,11 +53,11 @@ class Binder:
             life = ContentLifecycle.of(inode).confirmed(generation)
             inode = self._tree.update(ino, file_id=remote.file_id, **life._asdict())
             self._remotes.show(remote.file_id, ino)
-            if self._shares_uploads and remote.size:
-                self._shares.add(remote.file_id)
             # Another type is an edit (M1); another name alone is none.
             is_edit = intent.kind is not IntentKind.REUPLOAD or self._options.is_pending(ino)
             freed = [*intent.replaces, *self._superseded(before, is_edit=is_edit)]
+            if self._shares_uploads and remote.size:
+                self._share(remote.file_id, freed)
             self._journal.remove(intent.seq)
             self._options.confirmed(ino)
             self._freed_ids.free(freed, confirmed=ino)
@@ -65,6 +65,13 @@ class Binder:
                 self._unlinker.unlinked(inode)
             else:
                 self._planner.schedule(inode)
+
+    def _share(self, file_id: str, replaced: list[str]) -> None:
+        """Have the bytes put into the shared store, unless the user took a former version of the file out of it."""
+        if any(map(self._shares.is_withheld, replaced)):
+            self._shares.withhold(file_id)
+        else:
+            self._shares.add(file_id)
 
     def _superseded(self, file_id: str | None, *, is_edit: bool) -> list[str]:
         """Return the id whose place an upload takes; none where W8 keeps a foreign original beside an edit of it.

@@ -30,6 +30,8 @@ PREFIX = b"user.remotefs."
 TYPE = PREFIX + b"mime_type"
 EXPIRY = PREFIX + b"expires_in"
 _PENDING = PREFIX + b"pending_options"
+# On the files that a user pinned (`remotefs pin`): their bytes stay though the shared store has them (X2).
+KEPT = PREFIX + b"kept"
 _ASKED, _SENT = b"asked", b"sent"
 
 
@@ -82,7 +84,7 @@ class UploadOptions:
 
     def with_attributes(self, ino: int) -> dict[bytes, bytes]:
         """Return the attributes of a file that can be set on another one: the user's own, and what was chosen here."""
-        return {name: value for name, value in self._xattrs.of(ino).items() if name != _PENDING}
+        return {name: value for name, value in self._xattrs.of(ino).items() if name not in (_PENDING, KEPT)}
 
     def choose(self, inode: Inode, name: bytes, value: bytes | None) -> None:
         """Keep a choice for a file or folder, or drop it (None)."""

@@ -104,9 +104,19 @@ class Applier:
         return set(wanted) == set(self._tree.paths_of(inode.ino))
 
     def _add_path(self, ino: int, path: str) -> None:
+        """Give a file a further name, unless another one keeps it.
+
+        Where a file was renamed it keeps the name against one that has it from its upload (N3); so it does here.
+        """
         folder, _, name = path.rpartition("/")
         parent = self._folder(folder)
-        if parent is not None and self._tree.lookup(parent, name) is None:
+        if parent is None:
+            return
+        occupant = self._tree.lookup(parent, name)
+        if occupant is not None and self._placer.is_plain(occupant) and not self._shared_log.is_dirty(occupant.ino):
+            self._placer.make_conflict_copy(parent, name, occupant, beside_folder=False)
+            occupant = None
+        if occupant is None:
             self._tree.link(ino, parent, name, now_ns=time.time_ns())
             self._placer.invalidate(parent, name)
 

@@ -7,11 +7,13 @@ large upload can appear below a newer known id. All times that are compared are 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import trio
 
 from remotefs.api.budget import Priority
+from remotefs.api.models import Page
 from remotefs.api.protocols import PageLister
 from remotefs.clocks import AHEAD_NS, ServiceClock
 from remotefs.config import RefreshConfig
@@ -19,6 +21,7 @@ from remotefs.data.reconcile.merge import Merger
 from remotefs.data.reconcile.poll_schedule import PollSchedule
 from remotefs.data.reconcile.removal import VanishedFiles
 from remotefs.data.reconcile.timekeeping import Timekeeper
+from remotefs.data.share.complete_listings import CompleteListings
 from remotefs.store.store import Store
 
 _NS = 1_000_000_000
@@ -46,6 +49,7 @@ class Listings:
         config: RefreshConfig,
         clock: ServiceClock,
         timekeeper: Timekeeper,
+        complete: CompleteListings,
     ) -> None:
         self._meta = store.meta
         self._remotes = store.remotes
@@ -57,6 +61,7 @@ class Listings:
         self._clock = clock
         self._steady = store.steady
         self._timekeeper = timekeeper
+        self._complete = complete
         self._polled_ns = 0
         # One listing at a time: two that began together are one look at the service, not two that agree (S4), and one
         # that began before a person accepted removals must not hold them again (S1).
@@ -83,20 +88,27 @@ class Listings:
         TransportError: pages that came before an error stay merged, and nothing is removed (S4).
         """
         async with self._reading:
-            await self._walk(priority, report, accepted=accepted)
+            try:
+                await self._walk(priority, report, accepted=accepted)
+            except BaseException:
+                self._complete.doubt()
+                raise
 
     async def _walk(self, priority: Priority, report: Callable[[int], None] | None, *, accepted: bool) -> None:
         since_ns, began_ns = self._begin()
+        aged_ns = self._timekeeper.aged_ns()
         listed: set[str] = set()
         is_whole = True
         async for page in self._lister.pages(priority=priority):
-            await self._merger.merge(page.files)
+            await self._take(page)
             listed.update(page.ids)
             is_whole &= page.is_whole
             if report is not None:
                 report(len(listed))
-        if is_whole:  # else an entry without an id may be one of the files that seem to be missing (S4)
-            await self._vanished.after_complete_listing(since_ns, listed, accepted=accepted)
+        if is_whole:
+            await self._take_complete(since_ns, aged_ns, listed, accepted=accepted)
+        else:  # an entry without an id may be one of the files that seem to be missing (S4)
+            self._complete.doubt()
         await self._finish(began_ns, listed, walked=True, accepted=accepted)
 
     async def poll(self) -> None:
@@ -106,21 +118,37 @@ class Listings:
 
     async def _poll(self) -> None:
         since_ns, began_ns = self._begin()
+        aged_ns = self._timekeeper.aged_ns()
         horizon_ns = self._polled_at_ns() - self._overlap_ns
         pages = 0
         listed: set[str] = set()
         async for page in self._lister.pages(priority=Priority.POLL):
             pages += 1
             self._poll_schedule.note_request()
-            await self._merger.merge(page.files)
+            await self._take(page)
             listed.update(page.ids)
             self.shows_all = pages == 1 and page.next_cursor is None and page.is_whole
             if self.shows_all:
                 # A single page that is also the last is a complete listing (S4).
-                await self._vanished.after_complete_listing(since_ns, set(page.ids))
+                await self._take_complete(since_ns, aged_ns, set(page.ids))
+            elif not page.is_whole:
+                self._complete.doubt()
             if page.ends_before(horizon_ns):
                 break
         await self._finish(began_ns, listed, walked=False)
+
+    async def _take(self, page: Page) -> None:
+        await self._merger.merge(page.files)
+        await self._complete.listed(page.ids)
+
+    async def _take_complete(
+        self, since_ns: int, aged_ns: int, listed: AbstractSet[str], *, accepted: bool = False
+    ) -> None:
+        """Have the missing ids counted and removed, and note the listing if it is believed."""
+        if await self._vanished.after_complete_listing(since_ns, listed, accepted=accepted):
+            self._complete.note(aged_ns)
+        else:
+            self._complete.doubt()
 
     def statistics(self) -> ListingStatistics:
         """Return the figures of now."""

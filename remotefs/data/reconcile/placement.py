@@ -76,7 +76,7 @@ class TreePlacer:
     def shown_by(self, remote: Remote) -> Inode | None:
         """Return the inode that shows an unchanged file under the name that it has at the service, if one does."""
         inode = self._tree.find(remote.ino) if remote.ino is not None else None
-        return inode if inode is not None and self._is_plain(inode) else None
+        return inode if inode is not None and self.is_plain(inode) else None
 
     def correct(self, inode: Inode, known: Remote, remote: Remote) -> None:
         """Show an unchanged file by its date and path as `remote`, because what was `known` of these was wrong."""
@@ -174,7 +174,7 @@ class TreePlacer:
         for name in folders:
             inode = self._tree.lookup(parent, name)
             if inode is not None and not inode.is_dir:
-                if not self._is_plain(inode):
+                if not self.is_plain(inode):
                     return None
                 self.make_conflict_copy(parent, name, inode, beside_folder=True)
                 inode = None
@@ -205,7 +205,7 @@ class TreePlacer:
     def _makes_way(self, parent: int, name: str, occupant: Inode, remote: Remote) -> bool:
         """Rename an older plain remote file to a conflict copy; return whether the name is free now."""
         bound = self._remotes.find(occupant.file_id) if occupant.file_id else None
-        if bound is None or not self._is_plain(occupant) or bound.age_key > remote.age_key or occupant.conflict_id:
+        if bound is None or not self.is_plain(occupant) or bound.age_key > remote.age_key or occupant.conflict_id:
             return False
         self.make_conflict_copy(parent, name, occupant, beside_folder=False)
         return True
@@ -217,7 +217,7 @@ class TreePlacer:
         new_name = spell(name, inode.file_id, self._taken(parent))
         self._rename_entry(parent, name, new_name, inode.ino, conflict_id=inode.file_id)
 
-    def _is_plain(self, inode: Inode) -> bool:
+    def is_plain(self, inode: Inode) -> bool:
         """Return whether the inode is an unchanged remote file under the name that it has at the service."""
         return (
             inode.is_file

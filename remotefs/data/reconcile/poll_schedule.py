@@ -80,9 +80,13 @@ class PollSchedule:
         """Return whether the machine was suspended since the pause began."""
         return (self._steady() - self._pause_began[1]) / _NS - self.paused_s > _SUSPENDED_S
 
+    def wanted_s(self) -> float:
+        """Return how many seconds apart polls should be by the use of the mount, whatever requests are left."""
+        return self._config.poll_idle_s if self.is_idle else self._config.poll_in_use_s
+
     def interval_s(self) -> float:
         """Return the length of the pause in seconds, as things stand now."""
-        wanted = self._config.poll_idle_s if self.is_idle else self._config.poll_in_use_s
+        wanted = self.wanted_s()
         share = self._share_per_minute()
         if share is None:
             return wanted

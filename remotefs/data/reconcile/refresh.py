@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -28,7 +29,7 @@ _LEAST_PAUSE_S = 1.0
 
 
 class Refresh:
-    """Owns the loop; `wakeup` ends its pause."""
+    """Owns the loop; `wakeup` ends its pause. `on_use` is called when the mount is used again after an idle time."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class Refresh:
         existence_check: ExistenceCheck,
         reported_missing: ReportedMissing,
         wakeup: Wakeup,
+        on_use: Callable[[], None],
     ) -> None:
         self._listings = listings
         self._connectivity = connectivity
@@ -47,11 +49,13 @@ class Refresh:
         self._existence_check = existence_check
         self._reported_missing = reported_missing
         self._wakeup = wakeup
+        self._on_use = on_use
 
     def note_use(self) -> None:
         """Note a request of the kernel: polls come often while it sends some, and at once after an idle time."""
         if self._poll_schedule.note_use():
             self._wakeup.set()
+            self._on_use()
 
     def wake(self) -> None:
         """List as soon as the schedule allows."""

@@ -75,15 +75,16 @@ class VanishedFiles:
         """Return until when a file became known (steady clock, ns) that a listing which begins now must show."""
         return self._steady() - int(self._config.removal_min_age_s * _NS)
 
-    async def after_complete_listing(self, since_ns: int, listed: AbstractSet[str], *, accepted: bool = False) -> None:
+    async def after_complete_listing(self, since_ns: int, listed: AbstractSet[str], *, accepted: bool = False) -> bool:
         """Count the missing ids, and remove those that two listings came without; `accepted` overrules the guard.
 
-        `since_ns` is what `expected_since_ns` was when the listing began.
+        `since_ns` is what `expected_since_ns` was when the listing began. Return whether the listing is believed.
         """
         census, missing = await self._compare(since_ns, listed)
         if not accepted and not is_believable(census, self._config):
             self._hold(census)
-            return
+            return False
+        self._note_all_missing(census, accepted=accepted)
         if self._meta.facts.removals_held:
             self._meta.record(removals_held=0)
         for start in range(0, len(missing), _ROWS):
@@ -94,6 +95,7 @@ class VanishedFiles:
             for remote in page:
                 await self.remove(remote, "it was deleted elsewhere")
             after = page[-1].missed, page[-1].file_id
+        return True
 
     async def _compare(self, since_ns: int, listed: AbstractSet[str]) -> tuple[Census, list[str]]:
         """Return the census of a complete listing, and the ids that it lacks; tombstones are not in the census."""
@@ -194,6 +196,16 @@ class VanishedFiles:
                 count,
             )
         self._meta.record(expiries_held=count)
+
+    def _note_all_missing(self, census: Census, *, accepted: bool) -> None:
+        """Note a believed listing that lacks every known file, until a person has looked.
+
+        A few files may well have gone at once. But where no reply names the workspace, it may be another's listing, and
+        then no object may be deleted for it (X6).
+        """
+        is_all_missing = not accepted and (self._meta.facts.all_missing or 0 < census.known == census.missing)
+        if is_all_missing != self._meta.facts.all_missing:
+            self._meta.record(all_missing=is_all_missing)
 
     def _hold(self, census: Census) -> None:
         if self._meta.facts.removals_held == census.missing:

@@ -27,6 +27,15 @@ class Timekeeper:
         """Return the time that has passed since the state folder was made, in ns, as it was last counted."""
         return self._meta.facts.aged_ns
 
+    def aged_at_most_ns(self) -> int:
+        """Return the most that `aged_ns` can be for the present moment once its time is counted, in ns.
+
+        What is dated by it never seems older than it is.
+        """
+        facts = self._meta.facts
+        uncounted_ns = 0 if facts.aged_to is None else self._steady() - facts.aged_to.steady_ns
+        return facts.aged_ns + max(uncounted_ns, 0)
+
     def note(self) -> None:
         """Count the time up to now and save the clocks, once a minute; called after an answer of the service."""
         facts, now_ns = self._meta.facts, self._steady()

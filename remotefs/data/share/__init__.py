@@ -21,8 +21,10 @@ The attributes that the service does not keep travel in logs, one for each machi
     tree_records      the records that this tree asks for
     shared_records    the map: of each key the record that holds
     publisher         what changed here goes out
-    log_reader        what others wrote comes into the map
-    exchange          the task that does these two in turn, and lets the tree follow the map (data/reconcile/applier)
+    log_objects       the objects of logs: put, read, listed, removed
+    log_reader        what others wrote comes into the map; log_choice tells by segments or by a snapshot
+    compaction        a snapshot takes the place of old segments; snapshots tells when; dead_records drops what died
+    exchange          the task that does these in turn, and lets the tree follow the map (data/reconcile/applier)
 
 The content of an id never changes, and an object says by its checksums whether it is whole. So nobody has to agree with
 anybody: two machines that put the same id put the same bytes. Absence says nothing before the store has shown its

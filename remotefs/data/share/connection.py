@@ -19,6 +19,7 @@ import trio
 
 from remotefs.backoff import backoff_s
 from remotefs.errors import ObjectStoreError, ObjectStoreUnreachable, ObjectStoreUnusable
+from remotefs.objects.link import Link
 from remotefs.objects.marker import create_marker, read_marker
 from remotefs.objects.store import ObjectStore
 from remotefs.store.meta import Meta
@@ -26,8 +27,10 @@ from remotefs.store.meta import Meta
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _FIRST_RETRY_S, _MAX_RETRY_S = 1.0, 60.0
-# The absence of an object counts if the store has shown its marker within this time.
+# The absence of an object counts if the store has shown its marker within this time, and so does a put.
 _FRESH_S = 10.0
+# Without any trouble the marker is looked at as often, so that `status` tells of a store that was emptied or exchanged.
+_LOOK_AGAIN_S = 60.0
 
 
 class StoreConnection:
@@ -36,8 +39,10 @@ class StoreConnection:
     Making one raises UsageError for an address that cannot be used here, and none for a store that is not there.
     """
 
-    def __init__(self, url: str, meta: Meta, on_change: Callable[[], None]) -> None:
+    def __init__(self, url: str, meta: Meta, on_change: Callable[[], None], link: Link | None = None) -> None:
         self.url = url
+        # What goes over it counts together with the service's bytes.
+        self.link = link or Link()
         # None: it is to be opened, again after it was another one. A folder may be mounted under its name meanwhile.
         self._objects: ObjectStore | None = None
         self._meta = meta
@@ -77,7 +82,8 @@ class StoreConnection:
                 failures += 1
             else:
                 failures = 0
-                await self._went_down.wait()
+                with trio.move_on_after(_LOOK_AGAIN_S):
+                    await self._went_down.wait()
 
     async def watch(self, request: Callable[[ObjectStore], Awaitable[T]]) -> T:
         """Carry out a request on a store that has shown its marker, and learn from it whether the store answers.
@@ -94,22 +100,33 @@ class StoreConnection:
             self._is_down(error)
             raise
 
-    async def check_absence(self) -> None:
-        """Return if the absence of an object means that nobody has put it. Raises ObjectStoreError if it may not."""
+    async def change(self, request: Callable[[ObjectStore], Awaitable[T]]) -> T:
+        """Do as `watch` does for a request that puts something: into the right store, as it was a moment ago."""
+        if self.is_up:
+            await self.check_marker()
+        return await self.watch(request)
+
+    async def check_marker(self) -> None:
+        """Return if the store has shown its marker a moment ago: absence means then that nobody has put an object.
+
+        Raises ObjectStoreError if it does not show it any more.
+        """
         if trio.current_time() - self._shown_at <= _FRESH_S:
             return
         try:
-            await self._look()
+            await self._look(unless_fresh=True)
         except ObjectStoreError as error:
             self._is_down(error)
             raise
 
-    async def _look(self) -> None:
+    async def _look(self, *, unless_fresh: bool = False) -> None:
         """Compare the store's marker with that of before; make one in a store that nobody has used yet.
 
         Raises ObjectStoreError.
         """
         async with self._looking:
+            if unless_fresh and trio.current_time() - self._shown_at <= _FRESH_S:
+                return  # another has just looked
             objects = self._opened()
             known = self._meta.facts.shared_store
             marker = await read_marker(objects)
@@ -132,7 +149,7 @@ class StoreConnection:
 
     def _opened(self) -> ObjectStore:
         if self._objects is None:
-            self._objects = ObjectStore.open(self.url)
+            self._objects = ObjectStore.open(self.url, self.link)
         return self._objects
 
     def _is_back(self) -> None:

@@ -1,19 +1,18 @@
 """The files whose bytes the shared store has, as far as is known, and where they lie in it.
 
-    <account>/l/<writer>/<sequence> the log of a machine: its segments
     <account>/c/<hh>/<file_id>      `account` and `hh` are hashes: accounts never meet in one store, and a folder of a
                                     file system has a 256th of the objects
 
-An id that this machine put is known by its row. Of any other one HEAD request tells; that it is there is true for ever,
+An id that this machine put is known by its row. Of any other its first read tells; that it is there is true for ever,
 that it is not there only for a while: whoever uploaded the file may be about to put it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache
 
 import trio
 from cachetools import LRUCache
@@ -21,9 +20,11 @@ from cachetools import LRUCache
 from remotefs.data.content.index import folder_of
 from remotefs.data.share.connection import StoreConnection
 from remotefs.data.share.header import header_bytes
-from remotefs.data.share.segments import MOST_UNPACKED_BYTES, segment_name
-from remotefs.errors import ObjectStoreError, ObjectStoreUnreachable
-from remotefs.objects.store import ObjectStore
+from remotefs.data.share.inventory import Page, objects_in
+from remotefs.data.share.records import FileRecord, file_key
+from remotefs.data.share.shared_records import record_of
+from remotefs.errors import NotReadable, ObjectStoreError, ObjectStoreUnreachable, RemotefsError
+from remotefs.objects.link import Link
 from remotefs.store.meta import Facts
 from remotefs.store.records import Remote, ShareState
 from remotefs.store.store import Store
@@ -71,9 +72,22 @@ class SharedContents:
         """Return the connection to the store, None where there is no store."""
         return self._connection
 
+    @property
+    def link(self) -> Link | None:
+        """Return what counts the bytes from and to the store, None where there is no store."""
+        return self._connection.link if self._connection is not None else None
+
     def key_of(self, file_id: str) -> str:
         """Return the key of an object. Raises ObjectStoreUnreachable while the account is not known yet."""
         return f"{account_of(self._meta.facts)}/c/{folder_of(file_id)}/{file_id}"
+
+    def digest_of(self, remote: Remote) -> str | None:
+        """Return the xxh3-128 of a file's bytes in hex: of its upload from here, or by its record; None: not known."""
+        if remote.digest is not None:
+            return remote.digest
+        row = self._shared_log.find(file_key(remote.file_id))
+        record = record_of(row) if row is not None else None
+        return record.digest if isinstance(record, FileRecord) and record.size == remote.size else None
 
     # -- which are there
 
@@ -109,34 +123,52 @@ class SharedContents:
 
     def is_any_awaited(self) -> bool:
         """Return whether any bytes or attributes are on their way into the store, and nothing keeps them from it."""
-        is_attribute = self._shared_log.is_any_dirty() and not self.may_only_read
-        return self.is_up and (self._shares.is_any_on_its_way() or is_attribute)
+        return self.are_attributes_awaited() or (self.is_up and self._shares.is_any_on_its_way())
+
+    def are_attributes_awaited(self) -> bool:
+        """Return whether any attributes are on their way into the store, and nothing keeps them from it."""
+        return self.is_up and not self.may_only_read and self._shared_log.is_any_dirty()
 
     def is_missed(self, file_id: str) -> bool:
         """Return whether the bytes of an id are to be in the store and are not yet."""
         share = self._shares.find(file_id) if self.is_configured else None
         return share is not None and share.state == ShareState.WAITING
 
-    async def look_for(self, remote: Remote) -> None:
+    async def look_for(self, remote: Remote, begin: Callable[[], Awaitable[object]]) -> None:
         """Find out whether the store has the bytes of a file; of a young one that is missing after a short wait.
 
-        A store that is out of reach may have them: reading them says what is wrong.
+        `begin` begins to read them: no request is sent that brings none. A store that is out of reach may have them:
+        reading them says what is wrong.
         """
         if self.is_known(remote.file_id) or not self.may_have(remote.file_id):
             return
-        with suppress(ObjectStoreError):
-            if not await self._ask(remote) and self._age_s(remote) < _YOUNG_S:
-                await trio.sleep(_WAIT_S)
-                await self._ask(remote)
+        with suppress(RemotefsError):
+            try:
+                await begin()
+            except NotReadable:
+                if self._age_s(remote) < _YOUNG_S:
+                    await trio.sleep(_WAIT_S)
+                    self._missing.pop(remote.file_id, None)
+                    await begin()
 
-    async def _ask(self, remote: Remote) -> bool:
+    async def ask(self, remote: Remote) -> bool:
+        """Ask the store whether it has the bytes of a file, all of them; note the answer. Raises ObjectStoreError."""
         connection, key = self._watched(), self.key_of(remote.file_id)
         size = await connection.watch(lambda objects: objects.size_of(key))
         if size == header_bytes(remote.size) + remote.size:
             self.is_there(remote.file_id)
             return True
-        await connection.check_absence()
+        await connection.check_marker()
         self.is_missing(remote)
+        return False
+
+    async def still_has(self, file_id: str) -> bool:
+        """Return whether the store shows the bytes of an id that it is known to have; False if it cannot be asked."""
+        remote = self._remotes.find(file_id)
+        if remote is None or not self.is_up or not self.is_known(file_id):
+            return False
+        with suppress(ObjectStoreError):
+            return await self.ask(remote)
         return False
 
     def is_there(self, file_id: str) -> None:
@@ -155,45 +187,42 @@ class SharedContents:
 
     # -- bytes in
 
+    def may_write(self) -> None:
+        """Note that the store takes what this machine puts; what it refused before is tried again."""
+        if self.may_only_read:
+            self.may_only_read = False
+            self._shares.hurry()
+
     async def put(self, file_id: str, pieces: Callable[[], Iterable[bytes]], size: int) -> None:
         """Put the object of an id, of `size` bytes with its header; see `ObjectStore.put`. Raises ObjectStoreError."""
         key = self.key_of(file_id)
-        await self._watched().watch(lambda objects: objects.put(key, pieces, size))
+        await self._watched().change(lambda objects: objects.put(key, pieces, size))
         self.is_there(file_id)
 
-    # -- the logs of machines
+    # -- objects of files that are gone
 
-    async def create_segment(self, writer: str, sequence: int, data: bytes) -> bool:
-        """Put a segment if there is none of that number; return whether there was none. Raises ObjectStoreError."""
-        key = self._key_of_segment(writer, sequence)
-        return await self._watched().watch(lambda objects: objects.create(key, data))
+    @property
+    def account(self) -> str:
+        """Return the name of the account in the store. Raises ObjectStoreUnreachable while it is not known yet."""
+        return account_of(self._meta.facts)
 
-    async def segment(self, writer: str, sequence: int) -> bytes:
-        """Return the bytes of a segment. Raises ObjectMissing, ObjectStoreError."""
-        key = self._key_of_segment(writer, sequence)
-        return await self._watched().watch(lambda objects: objects.get(key, length=MOST_UNPACKED_BYTES))
+    def objects(self) -> AsyncIterator[Page]:
+        """Yield all objects with the bytes of files, in pages; see `objects_in`. Raises ObjectStoreError."""
+        return objects_in(self._watched(), self.account)
 
-    async def writers(self) -> list[str]:
-        """Return the machines that have a log. Raises ObjectStoreError."""
-        found: list[str] = []
-        while (writer := await self._watched().watch(partial(self._writer_after, found))) is not None:
-            found.append(writer)
-        return found
+    async def delete(self, file_ids: Sequence[str]) -> None:
+        """Delete the objects of some ids for good; some may be absent. Raises ObjectStoreError."""
+        keys = [self.key_of(file_id) for file_id in file_ids]
+        try:
+            await self._watched().change(lambda objects: objects.delete(keys))
+        finally:
+            # After a failure some of them may be gone.
+            for file_id in file_ids:
+                self._present.pop(file_id, None)
 
-    async def _writer_after(self, found: list[str], objects: ObjectStore) -> str | None:
-        """Return the first machine after those that were found: one page is read, whatever they have written."""
-        folder = self._logs()
-        # Greater than any name in the folder of a machine.
-        after = f"{folder}/{found[-1]}/~" if found else ""
-        async for page in objects.list(folder, after=after):
-            return page[0].key.removeprefix(f"{folder}/").partition("/")[0] if page else None
-        return None
-
-    def _key_of_segment(self, writer: str, sequence: int) -> str:
-        return f"{self._logs()}/{writer}/{segment_name(sequence)}"
-
-    def _logs(self) -> str:
-        return f"{account_of(self._meta.facts)}/l"
+    async def check_marker(self) -> None:
+        """Return once the store has just shown its marker; see `StoreConnection`. Raises ObjectStoreError."""
+        await self._watched().check_marker()
 
     def _watched(self) -> StoreConnection:
         assert self._connection is not None
@@ -202,10 +231,17 @@ class SharedContents:
 
 def account_of(facts: Facts) -> str:
     """Return the name of the account in the store. Raises ObjectStoreUnreachable while no reply has named it."""
+    if facts.shared_account is not None:
+        return facts.shared_account
     if facts.organization is None and facts.workspace is None:
         if facts.base_url is None:
             raise ObjectStoreUnreachable("the shared store waits: no reply of the service has named the account yet")
         name = facts.base_url
     else:
         name = f"{facts.organization or ''}|{facts.workspace or ''}"
+    return _folder_of_account(name)
+
+
+@lru_cache(maxsize=8)
+def _folder_of_account(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16]

@@ -31,6 +31,14 @@ def header_bytes(size: int) -> int:
     return _HEAD.size + 8 * layout_of(size).count + _CHECK.size
 
 
+def file_bytes(object_bytes: int) -> int | None:
+    """Return the size of the file whose object has `object_bytes` bytes, None if no object has as many."""
+    # Each chunk but the last has its bytes and a checksum; the rest follows.
+    size = object_bytes - _HEAD.size - _CHECK.size
+    size -= 8 * -(-size // (CHUNK_BYTES + 8))
+    return size if size >= 0 and header_bytes(size) + size == object_bytes else None
+
+
 def encode(sums: Sums) -> bytes:
     """Return the header of a file whose chunks are all known, with the digest of the whole."""
     assert sums.layout.chunk_bytes == CHUNK_BYTES
@@ -63,6 +71,11 @@ class CheckedChunks:
         self._sums = sums
         self._rest = b""
         self.index = index
+
+    @property
+    def digest(self) -> str | None:
+        """Return the xxh3-128 of the whole file in hex, by the header."""
+        return self._sums.digest
 
     def feed(self, piece: bytes) -> bytes:
         """Return the bytes of the chunks that are whole now. Raises ValueError for one that does not match."""

@@ -4,7 +4,8 @@
 
 A folder that gets a thousand files is marked a thousand times and costs one record. A segment whose reply was lost is
 known again by its checksum, which is on the disk before it goes out. A segment that is there and is none of ours means
-that this state folder was copied, and that the copy writes too: then this one takes a new writer id.
+that this state folder was copied, and that the copy writes too: then this one takes a new writer id. The same where the
+copy has compacted the log meanwhile (`compaction`).
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import logging
 import secrets
 from dataclasses import dataclass, field
 
+import msgspec
 import trio
 
 from remotefs import crashpoints
 from remotefs.data.content.chunks import checksum
-from remotefs.data.share.contents import SharedContents
-from remotefs.data.share.records import EntryRecord, KeyedRecord, Record, parse_key
-from remotefs.data.share.segments import Segment, decode, encode
+from remotefs.data.share.log_objects import LogObjects
+from remotefs.data.share.records import EntryRecord, FileRecord, KeyedRecord, Record, parse_key
+from remotefs.data.share.segments import Name, Segment, decode, encode
 from remotefs.data.share.shared_records import SharedRecords, record_of
 from remotefs.data.share.stamps import HybridClock
 from remotefs.data.share.tree_records import TreeRecords
+from remotefs.errors import ObjectStoreDenied
+from remotefs.store.meta import Snapshots
 from remotefs.store.shared_log import SharedLog
 from remotefs.store.store import Store
 
@@ -48,7 +52,7 @@ class Publisher:
     def __init__(
         self,
         store: Store,
-        contents: SharedContents,
+        logs: LogObjects,
         records: SharedRecords,
         tree_records: TreeRecords,
         clock: HybridClock,
@@ -57,11 +61,17 @@ class Publisher:
         self._tree = store.tree
         self._meta = store.meta
         self._shared_log: SharedLog = store.shared_log
-        self._contents = contents
+        self._logs = logs
         self._records = records
         self._tree_records = tree_records
         self._clock = clock
+        # Whether the map is preferred to what was marked at the start, see `join`.
         self._is_joining = False
+
+    @property
+    def is_joining(self) -> bool:
+        """Return whether the tree is still compared with the map as a whole, as `join` asked for."""
+        return self._is_joining
 
     async def join(self) -> None:
         """Mark the whole tree if it may have changed unseen: in the first mount with the store, or after one without.
@@ -81,6 +91,8 @@ class Publisher:
 
     async def publish(self) -> bool:
         """Publish what changed up to now; return whether there is more. Raises ObjectStoreError: it stays marked."""
+        if self._meta.facts.shared_attempt is not None:
+            await self._find_attempt()
         changes = await self._look()
         if changes.records:
             await self._write(changes)
@@ -104,7 +116,8 @@ class Publisher:
     def _compare(self, ino: int, changes: _Changes) -> bool:
         """Compare an inode with the map; return whether it is a folder that has another path than before."""
         now, before = self._tree_records.of(ino), self._shared_log.held(ino)
-        for key, record in now.items():
+        for key, known in now.items():
+            record = self._with_digest(key, known)
             if self._is_news(key, record, ino):
                 changes.records[key] = record
             changes.held[key] = ino
@@ -121,6 +134,14 @@ class Publisher:
         if row is None:
             return not self._tree_records.is_plain(ino)
         return record != record_of(row) and not (self._is_joining and not row.applied)
+
+    def _with_digest(self, key: str, record: Record) -> Record:
+        """Return a record with the digest that the map has if this machine knows none: an id has one content."""
+        row = self._shared_log.find(key)
+        held = record_of(row) if row is not None else None
+        if isinstance(record, FileRecord) and record.digest is None and isinstance(held, FileRecord):
+            return msgspec.structs.replace(record, digest=held.digest)
+        return record
 
     def _is_gone(self, key: str) -> bool:
         """Return whether a path has nothing any more, or only a file, which has a record of its own."""
@@ -156,31 +177,64 @@ class Publisher:
         """Put the next segment; return whether it is there. If not, its place was taken, and the next is tried."""
         facts = self._meta.facts
         assert facts.shared_writer is not None
-        writer, sequence, earlier = facts.shared_writer, facts.shared_sequence, facts.shared_attempt
-        data = encode(Segment(writer=writer, sequence=sequence, is_snapshot=False, records=tuple(records)))
+        writer, name = facts.shared_writer, Name(facts.shared_sequence)
+        data = encode(Segment(writer=writer, name=name, records=tuple(records)))
         # Invariant: on the disk before the first byte goes out.
         self._meta.record(shared_attempt=checksum(data), shared_hlc=self._clock.last)
         await self._db.durable()
-        if await self._contents.create_segment(writer, sequence, data):
+        # A log that was compacted may lack the segment 0, which this one would put and then take for its base.
+        is_free = name.sequence > 0 or not await self._logs.listed(writer, most_pages=1)
+        if is_free and await self._create(writer, name, data) and not await self._is_compacted(writer):
             return True
-        there = await self._contents.segment(writer, sequence)
-        if there == data:
-            return True
-        self._taken(writer, sequence, there, is_ours=earlier == checksum(there))
+        self.renounce()
         return False
 
-    def _taken(self, writer: str, sequence: int, there: bytes, *, is_ours: bool) -> None:
-        """Go on after a segment whose reply was lost in an earlier run, or with another id if a copy writes, too."""
+    async def _create(self, writer: str, name: Name, data: bytes) -> bool:
+        try:
+            return await self._logs.create(writer, name, data)
+        except ObjectStoreDenied:
+            self._meta.record(shared_attempt=None)
+            raise
+
+    async def _is_compacted(self, writer: str) -> bool:
+        """Return whether somebody else has compacted the log, so that a number may be free that was used before.
+
+        Whoever removes segments begins with the object that the log began with. So if that one is there after a
+        segment was created, its number had never been used.
+        """
+        base = self._meta.facts.shared_snapshots.base
+        return await self._logs.is_gone(writer, Name(0) if base is None else Name(base, 0))
+
+    async def _find_attempt(self) -> None:
+        """Find out whether the store has a segment whose reply was lost, and take it into the map then.
+
+        Otherwise a change that was undone meanwhile would be none here, and hold on the other machines.
+        """
+        facts = self._meta.facts
+        assert facts.shared_writer is not None
+        writer, name = facts.shared_writer, Name(facts.shared_sequence)
+        if await self._logs.is_gone(writer, name):
+            self._meta.record(shared_attempt=None)
+            return
+        there = await self._logs.get(writer, name)
+        if checksum(there) != facts.shared_attempt or await self._is_compacted(writer):
+            self.renounce()
+            return
+        segment, _ = decode(there, writer=writer, name=name)
         with self._db.transaction():
-            if is_ours:
-                segment, _ = decode(there, writer=writer, sequence=sequence)
-                self._records.merge(writer, list(segment.records), applied=True)
-                self._meta.record(shared_sequence=sequence + 1, shared_attempt=None)
-                return
-            _log.warning("this state folder was copied, and the copy writes to the store too: taking a new writer id")
-            self._shared_log.read_up_to(writer, 0)
+            self._records.merge(writer, list(segment.records), applied=True)
+            self._meta.record(shared_sequence=name.sequence + 1, shared_attempt=None)
+
+    def renounce(self) -> None:
+        """Leave the log to the machine that writes it as well, read it as the others do, and begin another one."""
+        _log.warning("this state folder was copied, and the copy writes to the store too: taking a new writer id")
+        facts = self._meta.facts
+        assert facts.shared_writer is not None
+        with self._db.transaction():
+            self._shared_log.read_up_to(facts.shared_writer, 0)
             self._meta.record(
-                shared_writer=secrets.token_hex(_WRITER_BYTES), shared_sequence=0, shared_attempt=None
+                shared_writer=secrets.token_hex(_WRITER_BYTES), shared_sequence=0, shared_attempt=None,
+                shared_snapshots=Snapshots(),
             )  # fmt: skip
 
     def _note(self, changes: _Changes, records: list[KeyedRecord]) -> None:

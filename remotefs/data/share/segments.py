@@ -1,13 +1,16 @@
 """The segments of a machine's log: their bytes and their names. Pure.
 
-    magic   xxh3-64 of the rest, little-endian   zlib of msgpack: format, writer, sequence, is a snapshot, records
-    8       8                                    …
+    magic   xxh3-64 of the rest, little-endian   zlib of msgpack: format, writer, sequence, is a snapshot, records,
+    8       8                                    part, parts
 
 Each record is a piece of msgpack in a byte string of its own. So one that is damaged, hostile, or of a kind that a
 later release brings, is passed over, and the others of its segment are read.
 
     <sequence as 16 hex digits>        a segment
-    <sequence as 16 hex digits>.s      a snapshot: instead of all segments of the machine up to that one
+    <sequence as 16 hex digits>.s      a snapshot: it stands for all segments of the machine up to that one
+    <sequence as 16 hex digits>.s1 …   its further parts
+
+The first part of a snapshot says how many there are. It is put last, so where it is the others are, too.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -30,19 +33,34 @@ MOST_SEQUENCE = 2**63 - 1
 _HEAD = struct.Struct("<8sQ")
 _MAGIC = b"rfrecord"
 _WRITER = re.compile(r"[0-9a-f]{32}")
-_NAME = re.compile(r"([0-9a-f]{16})(\.s)?")
+# More parts than any snapshot has; readers take no more.
+MOST_PARTS = 1000
+_NAME = re.compile(r"([0-9a-f]{16})(?:\.s([1-9][0-9]{0,2})?)?")
 # Names in the reasons are cut to this many characters.
 _SHOWN = 80
+# The length of the name of a segment.
+_PLAIN = 16
+
+
+class Name(NamedTuple):
+    """The name of an object in the folder of a writer: a segment (`part` is None), or a part of a snapshot."""
+
+    sequence: int
+    part: int | None = None
+
+    def __str__(self) -> str:
+        assert 0 <= self.sequence <= MOST_SEQUENCE
+        kind = "" if self.part is None else f".s{self.part or ''}"
+        return f"{self.sequence:016x}{kind}"
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """Records of the machine `writer` (32 hex digits), the one numbered `sequence` or a snapshot up to it."""
+    """The records in an object of the machine `writer` (32 hex digits); `parts` counts those of its snapshot."""
 
-    format: int = FORMAT
     writer: str
-    sequence: int
-    is_snapshot: bool
+    name: Name
     records: tuple[KeyedRecord, ...]
+    parts: int = 1
 
 
 class _Format(msgspec.Struct, array_like=True):
@@ -56,6 +74,8 @@ class _Wire(msgspec.Struct, array_like=True):
     is_snapshot: bool
     # msgspec compares the length before it makes the list.
     records: Annotated[list[bytes], msgspec.Meta(max_length=MOST_RECORDS)]
+    part: int = 0
+    parts: int = 1
 
 
 class _Key(msgspec.Struct, array_like=True):
@@ -82,23 +102,17 @@ _decode_entry = msgspec.msgpack.Decoder(_Entry).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def segment_name(sequence: int) -> str:
-    """Return the name of a segment in the folder of its writer."""
-    assert 0 <= sequence <= MOST_SEQUENCE
-    return f"{sequence:016x}"
-
-
-def snapshot_name(sequence: int) -> str:
-    """Return the name of the snapshot that stands for all segments up to `sequence`."""
-    return f"{segment_name(sequence)}.s"
-
-
-def parse_name(name: str) -> tuple[int, bool]:
-    """Return (sequence, whether it is a snapshot). Raises ValueError for a name that no segment has."""
+def parse_name(name: str) -> Name:
+    """Return a name. Raises ValueError for one that no object in the folder of a writer has."""
     match = _NAME.fullmatch(name)
     if match is None or (sequence := int(match[1], 16)) > MOST_SEQUENCE:
         raise ValueError(f"{name[:_SHOWN]!r} is not the name of a segment")
-    return sequence, match[2] is not None
+    return Name(sequence, None if len(name) == _PLAIN else int(match[2] or 0))
+
+
+def is_writer(name: str) -> bool:
+    """Return whether a name is the id of a machine that has a log."""
+    return _WRITER.fullmatch(name) is not None
 
 
 def encode(segment: Segment) -> bytes:
@@ -106,20 +120,30 @@ def encode(segment: Segment) -> bytes:
 
     The caller has checked each record (`records.check`): readers pass over one that cannot be.
     """
-    assert _WRITER.fullmatch(segment.writer)
     lines = [_encode(line) for line in segment.records]
-    packed = _encode(_Wire(segment.format, segment.writer, segment.sequence, segment.is_snapshot, lines))
-    if len(segment.records) > MOST_RECORDS or len(packed) > MOST_UNPACKED_BYTES:
-        raise ValueError(f"{len(segment.records)} records of {len(packed)} bytes are too many for one segment")
+    return encode_lines(lines, writer=segment.writer, name=segment.name, parts=segment.parts)
+
+
+def encode_lines(lines: list[bytes], *, writer: str, name: Name, parts: int = 1) -> bytes:
+    """Return the bytes of a segment of lines, each of them made by `line_of`. Raises ValueError as `encode` does."""
+    assert _WRITER.fullmatch(writer)
+    packed = _encode(_Wire(FORMAT, writer, name.sequence, name.part is not None, lines, name.part or 0, parts))
+    if len(lines) > MOST_RECORDS or len(packed) > MOST_UNPACKED_BYTES:
+        raise ValueError(f"{len(lines)} records of {len(packed)} bytes are too many for one segment")
     body = zlib.compress(packed)
     return _HEAD.pack(_MAGIC, checksum(body)) + body
 
 
-def decode(data: bytes, *, writer: str, sequence: int) -> tuple[Segment, list[str]]:
+def line_of(key: str, hlc: int, record: bytes) -> bytes:
+    """Return a keyed record as it stands in a segment, of the msgpack of its record."""
+    return _encode((key, hlc, msgspec.Raw(record)))
+
+
+def decode(data: bytes, *, writer: str, name: Name) -> tuple[Segment, list[str]]:
     """Return a segment with the records that can be used, and the reasons why others cannot.
 
-    Raises ValueError when the bytes are damaged, are another segment than the `sequence` of `writer`, or come from a
-    later release.
+    Raises ValueError when the bytes are damaged, are another object than that `name` of `writer`, or come from a later
+    release.
     """
     packed = _unpack(_body(data))
     try:
@@ -128,10 +152,12 @@ def decode(data: bytes, *, writer: str, sequence: int) -> tuple[Segment, list[st
         wire = _decode_wire(packed)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"the segment is not valid: {error}") from None
-    if (wire.writer, wire.sequence) != (writer, sequence):
+    if (wire.writer, wire.sequence) != (writer, name.sequence):
         raise ValueError(f"it is the segment {wire.sequence} of {wire.writer[:_SHOWN]!r}")
+    if (wire.is_snapshot, wire.part) != (name.part is not None, name.part or 0) or wire.parts > MOST_PARTS:
+        raise ValueError("it is another part of the log than its name says")
     records, reasons = _sorted_out(wire.records)
-    return Segment(writer=writer, sequence=sequence, is_snapshot=wire.is_snapshot, records=records), reasons
+    return Segment(writer=writer, name=name, records=records, parts=wire.parts), reasons
 
 
 def _body(data: bytes) -> bytes:

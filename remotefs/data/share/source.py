@@ -10,9 +10,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import xxhash
 from cachetools import LRUCache
 
-from remotefs.api.budget import Ticket
+from remotefs.api.budget import Priority, Ticket
 from remotefs.data.content.chunks import Sums
 from remotefs.data.download.source import ContentSource, ContentStream
 from remotefs.data.share.connection import StoreConnection
@@ -69,6 +70,11 @@ class SharedStream:
         self._head = head
         self._pieces = pieces
 
+    @property
+    def digest(self) -> str | None:
+        """Return the xxh3-128 of the whole file in hex, by the header."""
+        return self._chunks.digest
+
     def expect(self, size: int) -> None:
         """See ContentStream; the store has a size of pieces of its own."""
 
@@ -110,17 +116,39 @@ class SharedSource:
         async with AsyncExitStack() as stack:
             reply: ContentStream | None = None
             if remote is not None and self._contents.is_asked(remote):
-                reply = await self._enter(stack, _Part.of(remote, offset, length))
+                reply = await self._enter(stack, _Part.of(remote, offset, length), priority)
             if reply is None:
                 request = self._following.download(file_id, offset=offset, length=length, priority=priority)
                 reply = await stack.enter_async_context(request)
             yield reply
 
-    def damage(self, remote: Remote, what: str) -> RemotefsError:
+    async def read_back(self, remote: Remote) -> None:
+        """Read an object from its first byte to its last, and compare all of it with everything that is known of it.
+
+        Raises ObjectMissing, ObjectStoreError; ReplyBroken and, when it comes again, CorruptionError for one that is
+        damaged or another one.
+        """
+        connection = self._contents.connection
+        assert connection is not None
+        self._headers.pop(remote.file_id, None)
+        digest = xxhash.xxh3_128()
+        async with AsyncExitStack() as stack:
+            try:
+                stream = await self._open(stack, connection, _Part.of(remote, 0, None), Ticket(Priority.PREFETCH))
+            except ObjectMissing:
+                await connection.check_marker()
+                self._contents.is_missing(remote)
+                raise
+            async for piece in stream:
+                digest.update(piece)
+        if digest.hexdigest() != stream.digest:
+            raise self.damage(remote, "its bytes are not those of its header", is_certain=True)
+
+    def damage(self, remote: Remote, what: str, *, is_certain: bool = False) -> RemotefsError:
         """Return the error for an object that is not what was put: another try may help, and after that none."""
         self._headers.pop(remote.file_id, None)
         text = f"{remote.file_id}: its object in the shared store is damaged: {what}"
-        if remote.file_id not in self._doubted:
+        if remote.file_id not in self._doubted and not is_certain:
             self._doubted.add(remote.file_id)
             return ReplyBroken(text)
         return CorruptionError(f"{text}; write the file again on a machine that has it")
@@ -129,14 +157,14 @@ class SharedSource:
         """Note that a part of an object was read and is right."""
         self._doubted.discard(remote.file_id)
 
-    async def _enter(self, stack: AsyncExitStack, part: _Part) -> ContentStream | None:
+    async def _enter(self, stack: AsyncExitStack, part: _Part, ticket: Ticket) -> ContentStream | None:
         """Open an object; return None if the store turns out not to have it and the service may."""
         connection = self._contents.connection
         assert connection is not None
         try:
-            return await self._open(stack, connection, part)
+            return await self._open(stack, connection, part, ticket)
         except ObjectMissing:
-            await connection.check_absence()
+            await connection.check_marker()
             self._contents.is_missing(part.remote)
             if not part.remote.downloadable:
                 raise NotReadable(
@@ -144,15 +172,19 @@ class SharedSource:
                 ) from None
             return None
 
-    async def _open(self, stack: AsyncExitStack, connection: StoreConnection, part: _Part) -> ContentStream:
+    async def _open(
+        self, stack: AsyncExitStack, connection: StoreConnection, part: _Part, ticket: Ticket
+    ) -> SharedStream:
         remote = part.remote
         key, before = self._contents.key_of(remote.file_id), header_bytes(remote.size)
         sums = self._headers.get(remote.file_id)
         if sums is None and part.start > 0:
-            sums = self._decoded(remote, await connection.watch(lambda o: o.get(key, length=before)))
+            sums = self._decoded(
+                remote, await connection.watch(lambda o: o.get(key, length=before, waiting=ticket.waiting))
+            )
         start = before + part.start if sums is not None else 0
         end = before + part.start + part.length
-        pieces = await connection.watch(lambda o: _pieces(stack, o, key, start, end - start))
+        pieces = await connection.watch(lambda o: _pieces(stack, o, key, start, end - start, ticket))
         head = b""
         if sums is None:
             while len(head) < before and (piece := await anext(pieces, b"")):
@@ -166,6 +198,9 @@ class SharedSource:
             sums = decode(header, remote.size)
         except ValueError as error:
             raise self.damage(remote, str(error)) from error
+        # Whoever may write to the store can put another object of the same length under an id.
+        if self._contents.digest_of(remote) not in {None, sums.digest}:
+            raise self.damage(remote, "it has other bytes than the ones that were uploaded")
         self._headers[remote.file_id] = sums
         return sums
 
@@ -184,8 +219,10 @@ class _OnePiece(AsyncIterator[bytes]):
 
 
 async def _pieces(
-    stack: AsyncExitStack, objects: ObjectStore, key: str, start: int, length: int
+    stack: AsyncExitStack, objects: ObjectStore, key: str, start: int, length: int, ticket: Ticket
 ) -> AsyncIterator[bytes]:
+    """Request bytes. While the limit of bandwidth holds them back, the ticket says that the store is not to blame."""
     if length <= _AT_ONCE_BYTES:
-        return _OnePiece(await objects.get(key, start=start, length=length))
-    return await stack.enter_async_context(objects.stream(key, start=start, length=length))
+        return _OnePiece(await objects.get(key, start=start, length=length, waiting=ticket.waiting))
+    body = objects.stream(key, start=start, length=length, waiting=ticket.waiting)
+    return await stack.enter_async_context(body)

@@ -12,6 +12,9 @@ from remotefs.data.writeback.workers import Workers
 from remotefs.supervision import Supervisor
 from remotefs.wakeup import Wakeup
 
+# Bytes that could not be removed are tried again without a wakeup.
+_LONGEST_PAUSE_S = 60.0
+
 
 class Dispatcher:
     """Starts intents that are due, and the removal of bytes that were given up; `wakeup` makes it look again."""
@@ -40,6 +43,10 @@ class Dispatcher:
             if self._sweeper.is_waiting:
                 nursery.start_soon(self._supervisor.guard, "removing bytes that were given up", self._sweeper.sweep)
             self._deleter.resume()
+            # Each close of any file comes here, and mostly there is nothing.
+            if self._selection.is_empty:
+                await self._wakeup.wait(_LONGEST_PAUSE_S)
+                continue
             if self._connectivity.is_up:
                 self._start_due(nursery)
             await self._wakeup.wait(self._selection.next_due_s())

@@ -80,10 +80,12 @@ class Drainer:
         report: Callable[[Left], None] = lambda _: None,
         *,
         leaves_open: bool = False,
+        with_attributes: bool = False,
     ) -> list[Intent]:
         """Make everything due now, of some inodes or of all, and wait; return the intents left after `timeout_s`.
 
-        What went up is waited for until the shared store has it too, if there is one within reach (X2).
+        What went up is waited for until the shared store has it too, if there is one within reach (X2), and with
+        `with_attributes`, or for all inodes, the attributes that changed; these go out together.
         For given inodes the version that they hold now is waited for, not later writes. With `leaves_open` files that
         are being written are left as they are, and their close is not waited for. If nothing is left, what went up is
         content.
@@ -91,7 +93,8 @@ class Drainer:
         until_s = trio.current_time() + timeout_s
         with trio.move_on_at(until_s):
             await self._renames_followed()
-        goal = None if inos is None else await self._goal(set(inos))
+        chosen = None if inos is None else set(inos)
+        goal = None if chosen is None else await self._goal(chosen)
         await self._hurry(goal, failed_too=True)
         with trio.move_on_at(until_s):
             while await self._is_something_left(goal, leaves_open=leaves_open):
@@ -101,22 +104,24 @@ class Drainer:
                 with trio.move_on_after(_LOOK_EVERY_S):
                     await self._until_reached(goal)
             await self._promoter.finish()
-            await self._shared_followed(goal)
+            await self._shared_followed(chosen, with_attributes=with_attributes or chosen is None)
         return await self._outstanding(goal)
 
-    async def _shared_followed(self, goal: _Goal | None) -> None:
+    async def _shared_followed(self, inos: set[int] | None, *, with_attributes: bool) -> None:
         """Return once the shared store has what went up, as far as nothing keeps it from that (X2)."""
         if not self._shared.is_configured:
             return
         self._shares.hurry()
         self._waiters.notify()
-        if goal is None:
-            while self._shared.is_any_awaited():
-                await self._waiters.progress()
-            return
-        for ino in goal.versions:
+        for number, ino in enumerate(inos or (), start=1):
             while (inode := self._tree.find(ino)) and inode.file_id and self._shared.is_awaited(inode.file_id):
                 await self._waiters.progress()
+            if number % A_TURN == 0:
+                await trio.lowlevel.checkpoint()
+        while with_attributes and self._shared.are_attributes_awaited():
+            await self._waiters.progress()
+        while inos is None and self._shared.is_any_awaited():
+            await self._waiters.progress()
 
     async def retry(self, inos: Iterable[int] | None = None) -> int:
         """Try what failed again now, of some inodes or of all; return the number of files and removals."""

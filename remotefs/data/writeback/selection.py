@@ -30,6 +30,11 @@ class Selection:
         self._usage = usage
         self._config = config
 
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing waits for the service, now or later."""
+        return not self._journal.is_longer_than(0)
+
     def uploads(self, running: Mapping[int, Intent]) -> list[Intent]:
         """Return the uploads to start: those that a caller waits for first, then the longest due.
 

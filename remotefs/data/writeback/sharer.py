@@ -70,8 +70,19 @@ class Sharer:
         # Invariant: the ids whose task runs.
         self._running: set[str] = set()
 
+    def is_putting(self, file_id: str) -> bool:
+        """Return whether the bytes of an id are on their way into the store right now."""
+        return file_id in self._running
+
+    @property
+    def is_at_work(self) -> bool:
+        """Return whether any bytes are on their way into the store right now."""
+        return bool(self._running)
+
     async def run(self) -> None:
         """Put what is due until cancelled; without a shared store nothing ever is."""
+        # This mount may have other credentials than the one before.
+        self._shares.hurry()
         async with trio.open_nursery() as nursery:
             while self._contents.is_configured:
                 pause_s = self._start_due(nursery)
@@ -140,7 +151,8 @@ class Sharer:
         if file is None and remote.size:
             raise CorruptionError(f"{remote.filename}: its bytes are not on this disk")
         try:
-            sums = await trio.to_thread.run_sync(partial(_sums_of, file, remote, self._reader.sums_of(inode)))
+            known, digest = self._reader.sums_of(inode), self._contents.digest_of(remote)
+            sums = await trio.to_thread.run_sync(partial(_sums_of, file, remote, known, digest))
             size = header_bytes(remote.size) + remote.size
             await self._contents.put(remote.file_id, partial(_pieces, sums, file), size)
         finally:
@@ -154,17 +166,17 @@ class Sharer:
         return next((inode for inode in inodes if inode.state == ContentState.CLEAN), None)
 
 
-def _sums_of(file: BinaryIO | None, remote: Remote, known: Sums | None) -> Sums:
+def _sums_of(file: BinaryIO | None, remote: Remote, known: Sums | None, digest: str | None) -> Sums:
     """Return the sums of a file's object; read the file, for a thread, if those that are known have other chunks.
 
-    Raises CorruptionError when it is not what went up.
+    `digest` is that of what went up, None where it is not known. Raises CorruptionError when it is not what went up.
     """
     layout = layout_of(remote.size)
-    if known is not None and known.layout == layout and remote.digest in (None, known.digest):
+    if known is not None and known.layout == layout and digest in (None, known.digest):
         return known
     place = Path("/dev/null") if file is None else Path(f"/proc/self/fd/{file.fileno()}")
     sums = hash_file(place, layout)
-    if remote.digest is not None and sums.digest != remote.digest:
+    if digest is not None and sums.digest != digest:
         raise CorruptionError(f"{remote.filename}: its bytes on this disk are not those that were uploaded")
     return sums
 

@@ -7,6 +7,7 @@ see it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import trio
 
@@ -34,8 +35,9 @@ from remotefs.data.files.locator import Locator
 from remotefs.data.files.reader import FileReader
 from remotefs.data.files.staging import Staging
 from remotefs.data.intents.paths import InodePaths
+from remotefs.data.share.releaser import Releaser
 from remotefs.data.writeback.promoter import Promoter
-from remotefs.errors import OutOfSpace, RemotefsError
+from remotefs.errors import ObjectStoreError, OutOfSpace, RemotefsError
 from remotefs.mount.commands.lookup import NAMED, files_at
 from remotefs.mount.progress import Count
 from remotefs.mount.turns import Turns, several_at_once
@@ -63,6 +65,7 @@ class PinCommands:
         promoter: Promoter,
         warmer: Warmer,
         sole: SoleFiles,
+        releaser: Releaser,
     ) -> None:
         self._tree = tree
         self._paths = paths
@@ -70,6 +73,7 @@ class PinCommands:
         self._promoter = promoter
         self._warmer = warmer
         self._sole = sole
+        self._releaser = releaser
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
@@ -95,6 +99,7 @@ class PinCommands:
     def _pin(self, file: Inode) -> None:
         if file.file_id is not None and self._content.has_all(file.file_id):
             self._content.pin(file.file_id)
+            self._releaser.keep(file.ino, kept=True)
 
     async def unpin(self, params: UnpinParams, _: Report) -> UnpinResult:
         """Let content be evicted again. Return how many files, and the only copies that were left or unpinned."""
@@ -102,9 +107,12 @@ class PinCommands:
         files = await files_at(self._tree, params.path)
         pinned = {file.file_id: file for file in files if file.file_id and self._content.is_pinned(file.file_id)}
         sole = {file_id: file for file_id, file in pinned.items() if self._sole.is_sole(file_id)}
-        going = pinned if params.sole_too else pinned.keys() - sole.keys()
+        going = pinned.keys() if params.sole_too else pinned.keys() - sole.keys()
         for file_id in going:
-            self._content.unpin(file_id)
+            self._releaser.keep(pinned[file_id].ino, kept=False)
+            # An upload that the shared store has goes only after a look there.
+            if not self._releaser.has_copy(file_id):
+                self._content.unpin(file_id)
         return UnpinResult(files=len(going), sole=self._sole.summary(sole.values()))
 
 
@@ -120,6 +128,7 @@ class CacheCommands:
         staging: Staging,
         disk: Disk,
         sole: SoleFiles,
+        releaser: Releaser,
     ) -> None:
         self._tree = tree
         self._handles = handles
@@ -128,6 +137,7 @@ class CacheCommands:
         self._staging = staging
         self._disk = disk
         self._sole = sole
+        self._releaser = releaser
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
@@ -137,12 +147,15 @@ class CacheCommands:
         """Return how much content is on this disk, and the files whose only copy that is."""
         await self._promoter.finish()
         await self._content.scan()
+        second = await self._releaser.measure()
         statistics = self._content.statistics()
         return CacheInfo(
-            pinned_files=statistics.pinned_files,
-            pinned_bytes=statistics.pinned_bytes,
-            evictable_files=statistics.evictable_files,
-            evictable_bytes=statistics.evictable_bytes,
+            pinned_files=statistics.pinned_files - second.files,
+            pinned_bytes=statistics.pinned_bytes - second.bytes,
+            evictable_files=statistics.evictable_files + second.files,
+            evictable_bytes=statistics.evictable_bytes + second.bytes,
+            shared_files=second.files,
+            shared_bytes=second.bytes,
             limit_bytes=statistics.evictable_limit_bytes,
             staging_bytes=await trio.to_thread.run_sync(self._staging.used_bytes),
             free_bytes=self._disk.free(),
@@ -152,14 +165,16 @@ class CacheCommands:
 
     async def trim(self, params: TrimParams, _: Report) -> Freed:
         """Evict content until at most the given bytes of it are left. Return the bytes that were freed."""
+        await self._promoter.finish()
         await self._content.scan()
-        return Freed(*self._content.trim(params.to_bytes))
+        return await self._trim(params.to_bytes)
 
     async def clear(self, params: ClearParams, _: Report) -> Freed:
         """Remove content. Return how much. Content of open files stays, so that their readers read on."""
         await self._promoter.finish()
         await self._content.scan()
-        files, size = self._content.trim(0)
+        freed = await self._trim(0)
+        files, size = freed.files, freed.bytes
         if params.pinned_too:
             going = {file_id: entry for file_id, entry in self._content.kept().items() if entry.pinned}
             for file_id, entry in going.items():
@@ -168,19 +183,30 @@ class CacheCommands:
                     files, size = files + 1, size + entry.stored
         return Freed(files, size)
 
+    async def _trim(self, to_bytes: int) -> Freed:
+        """Evict cached content, then uploads that the shared store has, as far as it is within reach."""
+        files, size = self._content.trim(to_bytes)
+        excess = (await self._releaser.measure()).bytes + self._content.evictable_bytes - to_bytes
+        if excess > 0:
+            with suppress(ObjectStoreError):
+                more = await self._releaser.free(excess)
+                files, size = files + more.files, size + more.bytes
+        return Freed(files, size)
+
 
 class SoleFiles:
-    """Finds the files whose only readable copy is on this disk, because the service does not give them back."""
+    """Finds the files whose only readable copy is on this disk, because nobody gives them back."""
 
-    def __init__(self, store: Store, content: ContentStore, paths: InodePaths) -> None:
+    def __init__(self, store: Store, content: ContentStore, paths: InodePaths, releaser: Releaser) -> None:
         self._store = store
         self._content = content
         self._paths = paths
+        self._releaser = releaser
 
     def is_sole(self, file_id: str) -> bool:
-        """Return whether the service does not give the file back."""
+        """Return whether the service does not give the file back, nor the shared store."""
         remote = self._store.remotes.find(file_id)
-        return remote is None or not remote.downloadable
+        return remote is None or not (remote.downloadable or self._releaser.has_copy(file_id))
 
     async def all(self) -> list[Inode]:
         """Return all such files whose content is here; lets other tasks run in between."""

@@ -16,10 +16,12 @@ from remotefs.control.messages.base import Command, Leftover, Report
 from remotefs.control.messages.check import (
     BACKUP,
     CHECK,
+    CHECK_SHARED,
     EXPORT,
     BackupParams,
     CheckParams,
     CheckResult,
+    CheckSharedParams,
     ExportParams,
     ExportResult,
     FindingReport,
@@ -29,6 +31,7 @@ from remotefs.mount.assembly import Components
 from remotefs.mount.backup import Backup
 from remotefs.mount.check.inspection import Scope, check_state
 from remotefs.mount.check.repair import Repair
+from remotefs.mount.check.shared_objects import SharedCheck, SharedScope
 from remotefs.mount.commands.lookup import NAMED, resolve
 from remotefs.mount.export import Export
 from remotefs.mount.settings import MountSettings
@@ -47,12 +50,22 @@ class CheckCommands:
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
-        return [CHECK.bind(self.check), EXPORT.bind(self.export), BACKUP.bind(self.backup)]
+        return [
+            CHECK.bind(self.check),
+            CHECK_SHARED.bind(self.check_shared),
+            EXPORT.bind(self.export),
+            BACKUP.bind(self.backup),
+        ]
 
     async def check(self, params: CheckParams, report: Report) -> CheckResult:
         """Compare the parts of the mount with each other. Return the findings."""
         scope = Scope(working=True, service=params.service, read=params.read)
         return await check(self._parts, scope, repair=params.repair, report=report)
+
+    async def check_shared(self, params: CheckSharedParams, report: Report) -> CheckResult:
+        """Read the objects of the shared store back. Return the findings. Raises as `check_shared` does."""
+        scope = SharedScope(params.path, params.every)
+        return await check_shared(self._parts, scope, repair=params.repair, report=report)
 
     async def export(self, params: ExportParams, report: Report) -> ExportResult:
         """Copy files from this disk to a place outside of the mount. Return how many, and what was not copied."""
@@ -86,6 +99,18 @@ async def check(
         await parts.database.durable()
         left = await check_state(parts, scope, report)
     return result(done, left)
+
+
+async def check_shared(parts: Components, scope: SharedScope, *, repair: bool, report: Report) -> CheckResult:
+    """Read objects of the shared store back; with `repair` put again what can be. Return the findings.
+
+    Raises NotFound, ObjectStoreError; UsageError where there is no store.
+    """
+    run = SharedCheck(parts, report)
+    await run.look(scope)
+    if repair:
+        await run.repair()
+    return result(run.repaired, run.left)
 
 
 async def export(parts: Components, path: str, target: Path, *, force: bool, report: Report) -> ExportResult:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import trio
+
 from remotefs.control.messages.base import Command
 from remotefs.mount.assembly import Components
 from remotefs.mount.commands.cache import CacheCommands, PinCommands, SoleFiles, Warmer
@@ -24,6 +26,7 @@ from remotefs.mount.commands.share import ShareCommands
 from remotefs.mount.commands.status import StatusCommands, StatusReport
 from remotefs.mount.commands.sync import SyncCommands
 from remotefs.mount.commands.trash import TrashCommands
+from remotefs.mount.commands.unshare import UnshareCommands
 from remotefs.mount.settings import MountSettings
 
 
@@ -41,6 +44,7 @@ class CommandGroups:
     sync: SyncCommands
     retype: RetypeCommands
     share: ShareCommands
+    unshare: UnshareCommands
     dedupe: DedupeCommands
     check: CheckCommands
     put: PutCommands
@@ -52,7 +56,7 @@ class CommandGroups:
         """Return each command with its endpoint."""
         groups = (
             self.mount, self.status, self.paths, self.ls, self.pin, self.cache, self.trash, self.sync, self.retype,
-            self.share, self.dedupe, self.check, self.put, self.get, self.log, self.limit,
+            self.share, self.unshare, self.dedupe, self.check, self.put, self.get, self.log, self.limit,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
@@ -74,7 +78,9 @@ def command_groups(
     reasons = PendingReasons(parts.store, intents.paths, parts.failures, parts.closer, parts.connectivity, parts.shared)
     drain = Drain(parts.store, parts.file_writer, parts.closer, parts.drainer, parts.budget, reasons)
     entries = Entries(parts.tree, parts.fs.namespace, parts.notifier)
-    sole = SoleFiles(store, parts.content, intents.paths)
+    # Held by commands that choose which objects the shared store has.
+    changing = trio.Lock()
+    sole = SoleFiles(store, parts.content, intents.paths, parts.releaser)
     warmer = Warmer(parts.tree, parts.locator, reader, parts.downloader)
     mount = MountCommands(settings.mountpoint, parts.handles, drain, stop=stop, yield_state=yield_state)
     report = StatusReport(settings, parts, reasons)
@@ -85,14 +91,15 @@ def command_groups(
         ls=LsCommands(
             store, parts.fs.xattrs, parts.content, parts.locator, reader, parts.view, parts.service_clock.now_ns,
         ),
-        pin=PinCommands(parts.tree, intents.paths, parts.content, parts.promoter, warmer, sole),
+        pin=PinCommands(parts.tree, intents.paths, parts.content, parts.promoter, warmer, sole, parts.releaser),
         cache=CacheCommands(
-            parts.tree, parts.handles, parts.content, parts.promoter, parts.staging, parts.disk, sole,
+            parts.tree, parts.handles, parts.content, parts.promoter, parts.staging, parts.disk, sole, parts.releaser,
         ),
-        trash=TrashCommands(store, parts.trash, parts.refresh, parts.file_writer, entries),
+        trash=TrashCommands(store, parts.trash, parts.refresh, parts.janitor, parts.file_writer, entries),
         sync=SyncCommands(parts.tree, intents, parts.locator, reader),
         retype=RetypeCommands(store, intents, reader),
-        share=ShareCommands(store, reader, parts.shared, parts.waiters, parts.promoter, reasons),
+        share=ShareCommands(store, reader, parts.shared, parts.waiters, parts.promoter, reasons, changing),
+        unshare=UnshareCommands(store, parts.content, parts.shared, parts.sharer, parts.promoter, reasons, changing),
         dedupe=DedupeCommands(store, intents.paths, reader, parts.refresh, entries, parts.view),
         check=CheckCommands(settings, parts),
         put=PutCommands(parts),

@@ -60,7 +60,7 @@ class MountCommands:
         while True:
             result = await self._drain.run(max(0.0, until_s - trio.current_time()), report)
             is_time_up = trio.current_time() >= until_s
-            if not self._open_files and (is_time_up or not result.left):
+            if not self._open_files and (is_time_up or not result.left or not self._drain.may_go_on()):
                 # Invariant: no await since the look at what is open; nothing is served after this.
                 self._stop()
                 return result

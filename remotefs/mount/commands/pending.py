@@ -71,6 +71,10 @@ class PendingReasons:
         """Return the number of uploads that the shared store does not have yet; 0 where there is none."""
         return self._shared.missed_count()
 
+    def is_any_awaited(self) -> bool:
+        """Return whether anything is on its way into the shared store."""
+        return self._shared.is_any_awaited()
+
     def unshared(self, at_most: int, *, failed_only: bool = False) -> list[Leftover]:
         """Return at most `at_most` of the uploads that the shared store does not have yet, with the reasons."""
         if not self._shared.is_configured:
@@ -132,8 +136,13 @@ class Drain:
             except (RemotefsError, OSError) as error:
                 self._closer.failed(file.ino, error)
 
-    async def run(self, timeout_s: float, report: Report, inos: set[int] | None = None) -> DrainResult:
-        """Wait at most `timeout_s` for the intents of `inos`, of all inodes where that is None. Return what is left."""
+    async def run(
+        self, timeout_s: float, report: Report, inos: set[int] | None = None, *, with_attributes: bool = False
+    ) -> DrainResult:
+        """Wait at most `timeout_s` for the intents of `inos`, of all inodes where that is None. Return what is left.
+
+        `with_attributes` waits for changed attributes, too, as for all inodes.
+        """
         eta = Eta(self._journal.count(), trio.current_time())
 
         def report_left(left: Left) -> None:
@@ -141,7 +150,7 @@ class Drain:
             eta_s = eta.seconds(left.intents, trio.current_time(), least_s=self._budget.pace_s(left.requests))
             report(Draining(left=left.intents, path=path, eta_s=eta_s))
 
-        left = await self._drainer.drain(timeout_s, inos, report_left)
+        left = await self._drainer.drain(timeout_s, inos, report_left, with_attributes=with_attributes)
         leftovers = [self._reasons.leftover(intent) for intent in left[:NAMED]] + self._not_followed()
         count = len(left) + self._renames.count()
         if inos is None:
@@ -152,6 +161,10 @@ class Drain:
             leftovers += unshared[:NAMED]
             count += len(unshared)
         return DrainResult(left=count, leftovers=tuple(leftovers[:NAMED]))
+
+    def may_go_on(self) -> bool:
+        """Return whether waiting longer may help: no, if all that is left waits for a store that does not take it."""
+        return bool(self._journal.count() or self._renames.count() or self._reasons.is_any_awaited())
 
     def _not_followed(self) -> list[Leftover]:
         reason = "it was renamed, and its files have not all followed"

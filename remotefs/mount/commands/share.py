@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from remotefs.control.messages.base import Command, Leftover, Report
 from remotefs.control.messages.share import SHARE, ShareParams, ShareResult
 from remotefs.data.files.reader import FileReader
@@ -13,7 +15,7 @@ from remotefs.mount.commands.lookup import NAMED, files_at
 from remotefs.mount.commands.pending import PendingReasons
 from remotefs.mount.progress import Count
 from remotefs.mount.turns import Turns
-from remotefs.store.records import ContentState, Inode, Remote
+from remotefs.store.records import ContentState, Inode, Remote, ShareState
 from remotefs.store.store import Store
 
 # So many rows are made in one transaction, and then the other tasks get a turn.
@@ -31,7 +33,9 @@ class ShareCommands:
         waiters: Waiters,
         promoter: Promoter,
         reasons: PendingReasons,
+        changing: trio.Lock,
     ) -> None:
+        """`changing` is held while rows are made: no `unshare` deletes what they put."""
         self._db = store.database
         self._tree = store.tree
         self._remotes = store.remotes
@@ -41,6 +45,7 @@ class ShareCommands:
         self._waiters = waiters
         self._promoter = promoter
         self._reasons = reasons
+        self._changing = changing
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
@@ -55,7 +60,8 @@ class ShareCommands:
             raise UsageError("this mount has no shared store: set `shared.store`, and mount again")
         await self._promoter.finish()
         files = [file for file in await files_at(self._tree, params.path) if self._is_unshared(file)]
-        await self._add(files)
+        async with self._changing:
+            await self._add(files)
         await self._until_put(files, report)
         left = self._reasons.unshared_of(file.ino for file in files)
         lacking = [
@@ -72,15 +78,16 @@ class ShareCommands:
         return remote is not None and _is_sole(remote) and not self._contents.is_known(remote.file_id)
 
     def _is_row(self, file: Inode) -> bool:
-        return file.file_id is not None and self._shares.find(file.file_id) is not None
+        share = self._shares.find(file.file_id) if file.file_id is not None else None
+        return share is not None and share.state != ShareState.WITHHELD
 
     async def _add(self, files: list[Inode]) -> None:
         turns = Turns(1)
         for first in range(0, len(files), _ROWS_A_TURN):
             with self._db.transaction():
                 for file in files[first : first + _ROWS_A_TURN]:
-                    if file.file_id is not None and self._reader.is_here(file):
-                        self._shares.add(file.file_id)
+                    if file.file_id is not None and self._reader.is_here(file) and not self._is_row(file):
+                        self._shares.add_again(file.file_id)
             await turns.step()
         self._shares.hurry()
         self._waiters.notify()

@@ -38,6 +38,8 @@ from remotefs.store.tree import Tree
 
 # The sizes of so many pending files are added up; of more, their mean counts for the others (H8).
 _MOST_ADDED_UP = 1_000
+# For this long the uploads that have a second copy are not counted again.
+_MEASURED_S = 30.0
 
 
 class StatusCommands:
@@ -67,7 +69,7 @@ class StatusCommands:
             return await self._drain.run(params.timeout_s, report)
         files = await files_at(self._tree, params.path)
         await self._drain.close_dirty(files)
-        return await self._drain.run(params.timeout_s, report, {file.ino for file in files})
+        return await self._drain.run(params.timeout_s, report, {file.ino for file in files}, with_attributes=True)
 
     async def retry(self, params: PathParams, _: Report) -> Count:
         """Try changes that failed again now. Return how many."""
@@ -88,6 +90,7 @@ class StatusReport:
         parts, facts = self._parts, self._parts.meta.facts
         staged_bytes = await trio.to_thread.run_sync(parts.staging.used_bytes)
         trashed = await trio.to_thread.run_sync(parts.trash.entries)
+        second = await parts.releaser.measure(at_most_s=_MEASURED_S)
         link, content = parts.connectivity.statistics(), parts.content.statistics()
         listings, pending = parts.listings.statistics(), self._kinds()
         failures = parts.supervisor.failures()
@@ -119,10 +122,10 @@ class StatusReport:
             trashed=len(trashed),
             trashed_bytes=sum(entry.size for entry in trashed),
             content=ContentUse(
-                pinned_bytes=content.pinned_bytes,
-                evictable_bytes=content.evictable_bytes,
+                pinned_bytes=content.pinned_bytes - second.bytes,
+                evictable_bytes=content.evictable_bytes + second.bytes,
                 staging_bytes=staged_bytes,
-                pinned_files=content.pinned_files,
+                pinned_files=content.pinned_files - second.files,
             ),
             shared=self._shared(),
             requests=self._requests(),
@@ -133,12 +136,14 @@ class StatusReport:
         )
 
     def _shared(self) -> SharedUse | None:
-        connection, shares = self._parts.shared.connection, self._parts.store.shares
-        if connection is None:
+        connection, shares, janitor = self._parts.shared.connection, self._parts.store.shares, self._parts.janitor
+        if connection is None or janitor is None:
             return None
+        gone = janitor.statistics()
         return SharedUse(
             store=connection.url, trouble=connection.trouble, stored_files=shares.stored_count(),
             waiting_files=shares.waiting_count(), failed=tuple(self._reasons.unshared(NAMED, failed_only=True)),
+            orphans=gone.objects, orphan_bytes=gone.bytes, orphans_held=gone.held, orphans_trouble=gone.trouble,
         )  # fmt: skip
 
     def _kinds(self) -> tuple[PendingKind, ...]:

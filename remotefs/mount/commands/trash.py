@@ -12,6 +12,7 @@ from remotefs.control.messages.trash import (
     TRASH_RESTORE,
     EmptyParams,
     PathResult,
+    Removals,
     RestoreParams,
     TrashEntry,
     TrashListing,
@@ -19,6 +20,8 @@ from remotefs.control.messages.trash import (
 from remotefs.data.content.trash import Trash, Trashed
 from remotefs.data.files.writer import FileWriter
 from remotefs.data.reconcile.refresh import Refresh
+from remotefs.data.share.janitor import Janitor
+from remotefs.errors import RemotefsError
 from remotefs.mount.commands.entries import Entries
 from remotefs.store.records import Inode
 from remotefs.store.store import Store
@@ -27,10 +30,19 @@ from remotefs.store.store import Store
 class TrashCommands:
     """Carries out the commands about files that went away at the service."""
 
-    def __init__(self, store: Store, trash: Trash, refresh: Refresh, writer: FileWriter, entries: Entries) -> None:
+    def __init__(
+        self,
+        store: Store,
+        trash: Trash,
+        refresh: Refresh,
+        janitor: Janitor | None,
+        writer: FileWriter,
+        entries: Entries,
+    ) -> None:
         self._store = store
         self._trash = trash
         self._refresh = refresh
+        self._janitor = janitor
         self._writer = writer
         self._entries = entries
 
@@ -43,11 +55,17 @@ class TrashCommands:
             TRASH_EMPTY.bind(self.empty_trash),
         ]
 
-    async def accept_removals(self, _: Nothing, __: Report) -> Count:
-        """Remove the files that the listing lacks, because a person has looked (S1). Return how many were removed."""
+    async def accept_removals(self, _: Nothing, __: Report) -> Removals:
+        """Remove the files that the listing lacks, and objects that wait, because a person has looked (S1, X6)."""
         before = self._store.remotes.shown_count()
         await self._refresh.accept_removals()
-        return Count(max(0, before - self._store.remotes.shown_count()))
+        count, objects, trouble = max(0, before - self._store.remotes.shown_count()), 0, None
+        try:
+            objects = await self._janitor.accept() if self._janitor is not None else 0
+        except RemotefsError as error:
+            # The files are removed all the same.
+            trouble = str(error)
+        return Removals(count=count, objects=objects, trouble=trouble)
 
     async def list_trash(self, _: Nothing, __: Report) -> TrashListing:
         """Return what the trash holds."""

@@ -19,6 +19,8 @@ from remotefs.store.records import ContentState, Inode, Intent, IntentKind
 _LOOK_EVERY_S = 0.5
 # What was replaced goes with a later mount, if not within this time.
 _REMOVALS_S = 10.0
+# Changes of attributes go out once a second. The next mount goes on with those that are left.
+_ATTRIBUTES_S = 10.0
 # After this number of files the other tasks of a mount get a turn (H8).
 _FILES_A_TURN = 200
 
@@ -35,6 +37,7 @@ class Sending:
     async def wait(self, inos: Sequence[int], stall_s: float, report: Report) -> list[SentFile]:
         """Wait for the uploads of these inodes; give up when nothing has moved for `stall_s` seconds.
 
+        Where there is a shared store within reach it is waited for, too, as a close does (X2).
         A file that the service refuses is not waited for. What is pending at the end stays so.
         """
         await self._parts.drainer.drain(0.0, inos)  # makes them due now
@@ -67,6 +70,16 @@ class Sending:
         with trio.move_on_after(_REMOVALS_S):
             await self._parts.promoter.finish()
 
+    async def wait_for_store(self) -> int:
+        """Wait until the shared store has the attributes that changed, if it is within reach.
+
+        Return the number of files that it does not have yet.
+        """
+        with trio.move_on_after(_ATTRIBUTES_S):
+            while self._parts.shared.is_any_awaited():
+                await self._parts.waiters.progress()
+        return self._parts.shared.missed_count()
+
     def _removals(self) -> int:
         pending = self._parts.journal.pending()
         return sum(i.kind is IntentKind.DELETE and self._parts.mandate.covers(i) for i in pending)
@@ -74,26 +87,29 @@ class Sending:
     # -- looking
 
     def _is_under_way(self, ino: int) -> bool:
-        if self._parts.connectivity.suspended is not None:
-            return False
-        return self._upload_of(ino) is not None and self._parts.failures.refusal(ino) is None
+        if self._upload_of(ino) is None:
+            inode = self._parts.tree.find(ino)
+            return inode is not None and inode.file_id is not None and self._parts.shared.is_awaited(inode.file_id)
+        return self._parts.connectivity.suspended is None and self._parts.failures.refusal(ino) is None
 
     def _upload_of(self, ino: int) -> Intent | None:
         """Return the upload of an inode that this run may carry out; of a new type or expiry, too."""
         intent = self._parts.journal.of_inode(ino)
         return intent if intent is not None and self._parts.mandate.covers(intent) else None
 
-    def _state(self, farthest: dict[int, int]) -> tuple[int, int]:
+    def _state(self, farthest: dict[int, int]) -> tuple[int, int, int]:
         """Return numbers that change whenever anything moves.
 
         Bytes that are sent once more move nothing: `farthest` has the most that were sent, by inode.
         """
         for ino, upload in self._parts.in_flight.under_way.items():
             farthest[ino] = max(farthest.get(ino, 0), upload.sent_bytes)
-        return self._parts.journal.count(), sum(farthest.values())
+        return self._parts.journal.count(), sum(farthest.values()), self._parts.shared.missed_count()
 
     def _is_paused(self) -> bool:
-        """Return whether uploads wait for the request budget: that ends by itself."""
+        """Return whether uploads wait for what ends by itself: the request budget, or a put into the shared store."""
+        if self._parts.sharer.is_at_work:
+            return True
         budget = self._parts.budget.statistics()
         return budget.paused_s > 0 or any(budget.waiting.values())
 

@@ -30,7 +30,7 @@ class UnmountedOrigin:
 
     async def find(self, path: str) -> list[Download]:
         """See Origin."""
-        return list(self._walk(path))
+        return [download for _, download in self.walk(path)]
 
     async def paths_of(self, file_ids: Sequence[str]) -> list[str | None]:
         """See Origin."""
@@ -62,12 +62,13 @@ class UnmountedOrigin:
         finally:
             await files.release(handle.fh)
 
-    def _walk(self, path: str) -> Iterator[Download]:
+    def walk(self, path: str) -> Iterator[tuple[Inode, Download]]:
+        """Yield what `find` returns, each entry with its inode."""
         inode = self._tree.resolve(path)
         places: list[tuple[Inode, str, tuple[str, ...]]] = [] if inode is None else [(inode, path, ())]
         while places:
             there, path, place = places.pop()
-            yield _download(there, path, place)
+            yield there, _download(there, path, place)
             if there.is_dir:
                 inside = reversed(list(self._entries(there.ino)))
                 places += [

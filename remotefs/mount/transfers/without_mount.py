@@ -36,6 +36,8 @@ async def put_into_folder(
         if left:
             report(Notice(text=f"{left:,} changes of an earlier run are still pending"))
         await sending.wait_for_removals()
+        if unshared := await sending.wait_for_store():
+            report(Notice(text=f"{unshared:,} files are not in the shared store yet; the next mount goes on with them"))
     return done
 
 

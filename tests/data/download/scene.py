@@ -186,14 +186,14 @@ def downloader_of(
     config: CacheConfig,
     *,
     concurrency: StreamConcurrency | None = None,
-    requests_per_minute: Callable[[], float | None] = lambda: None,
+    is_limited: Callable[[str], bool] = lambda _: False,
     patience: Patience | None = None,
 ) -> Downloader:
     """A Downloader, not running yet."""
     shelf, concurrency = Shelf(content, memory), concurrency or StreamConcurrency()
     division = Division(
         concurrency,
-        requests_per_minute,
+        is_limited,
         readahead_bytes=config.readahead_bytes,
         content_bytes=content.limit_bytes,
     )

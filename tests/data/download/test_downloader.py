@@ -320,7 +320,7 @@ async def test_where_requests_are_limited_parts_are_larger(
 ) -> None:
     service = parallel_service(bytes_per_s=10 * MIB)
     async with running_as_configured(
-        tmp_path, service, concurrency=StreamConcurrency(MAX_CONCURRENCY), requests_per_minute=lambda: 500.0
+        tmp_path, service, concurrency=StreamConcurrency(MAX_CONCURRENCY), is_limited=lambda _: True
     ) as bench:
         assert await time_to_read(bench, "f1") < 5
     assert len(service.requests) < 20

@@ -44,6 +44,17 @@ class SharedMap:
         own = ((key, stamp.hlc, record) for key, (stamp, record) in self._held.items() if stamp.writer == writer)
         return tuple(sorted(own, key=lambda keyed: keyed[0]))
 
+    def forget(self, keys: Iterable[str]) -> None:
+        """Drop the records of some keys."""
+        for key in keys:
+            del self._held[key]
+
+    def copy(self) -> SharedMap:
+        """Return a map that goes on by itself."""
+        other = SharedMap()
+        other._held = dict(self._held)
+        return other
+
     def forget_tombstones(self, before_hlc: int) -> set[str]:
         """Drop the tombstones stamped before a time; return their keys.
 

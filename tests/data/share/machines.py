@@ -2,8 +2,9 @@
 
 Up to five machines of one account change attributes, folders and links, and upload, replace and remove files, while
 others do the same at the service. Each writes a log into one store. They hear of the others' segments late, in any
-order, some more than once, some only from a snapshot; their listings lag; the clocks of some are wrong. In the end
-everybody reads everything, and `verdict` says what must hold then.
+order, some more than once, some only from a snapshot; their listings lag; the clocks of some are wrong. They compact
+their logs and remove what snapshots stand for, and crash in the middle of it. Some are copied, and the copies go on
+with the same log. In the end everybody reads everything, and `verdict` says what must hold then.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from remotefs import names
+from remotefs.data.share.log_choice import snapshots_to_read
 from remotefs.data.share.records import EntryRecord, FileRecord, KeyedRecord, Record, check, entry_key, file_key
-from remotefs.data.share.segments import Segment, decode, encode, parse_name, segment_name, snapshot_name
+from remotefs.data.share.segments import Name, Segment, decode, encode
+from remotefs.data.share.snapshots import with_base, with_snapshot
 from remotefs.data.share.stamps import HybridClock, Stamp
+from remotefs.store.meta import Snapshots
 from tests.data.share import verdict
 from tests.data.share.fold import SharedMap
 from tests.data.share.wanted_tree import ListedFile, WantedTree, wanted_tree
@@ -39,13 +43,18 @@ class World:
         self.random = random.Random(seed)
         self.now_ns = _START_NS
         self.files: dict[str, ListedFile] = {}
-        self.store: dict[tuple[str, str], Segment] = {}
+        self.store: dict[tuple[str, Name], Segment] = {}
+        # The keys and stamps that are or were in the store.
+        self.published: set[tuple[str, Stamp]] = set()
         # For each key the stamps and records in the order of the real moments of writing.
         self.written: dict[str, list[tuple[Stamp, Record]]] = {}
         self.numbers = 0
         self.are_bytes = self.random.random() < 0.2
         self.clocks_are_right = self.random.random() < 0.6
-        self.machines = [Machine(self, number) for number in range(self.random.randint(2, 5))]
+        # Few machines with long logs, which get copies.
+        self.is_about_logs = self.random.random() < 0.2
+        most = 1 if self.is_about_logs else 5
+        self.machines = [Machine(self, number) for number in range(self.random.randint(min(2, most), most))]
 
     def number(self) -> int:
         """A number that no other call gets."""
@@ -63,15 +72,23 @@ class World:
         self.files[file_id] = ListedFile(file_id, _REMOTE_NAMES[path], self.now_ns)
         return file_id
 
-    def put(self, writer: str, name: str, records: tuple[KeyedRecord, ...]) -> None:
-        """Put a segment; in some trials as bytes, which take half of the time."""
-        sequence, is_snapshot = parse_name(name)
-        assert (writer, name) not in self.store
-        segment = Segment(writer=writer, sequence=sequence, is_snapshot=is_snapshot, records=records)
-        self.store[writer, name] = segment
+    def create(self, segment: Segment) -> bool:
+        """Put a segment if there is none of its name; in some trials as bytes, which take half of the time."""
+        if (segment.writer, segment.name) in self.store:
+            return False
+        self.published |= {(key, Stamp(hlc, segment.writer)) for key, hlc, _ in segment.records}
         if self.are_bytes:
-            self.store[writer, name], reasons = decode(encode(segment), writer=writer, sequence=sequence)
+            segment, reasons = decode(encode(segment), writer=segment.writer, name=segment.name)
             assert reasons == []
+        self.store[segment.writer, segment.name] = segment
+        return True
+
+    def listed(self, writer: str, start: int = 0, *, lags: bool = False) -> list[tuple[Name, int]]:
+        """The objects of a log with their bytes; a listing that lags lacks some of the last."""
+        names = sorted((name for owner, name in self.store if owner == writer and name.sequence >= start), key=str)
+        if lags and self.random.random() < 0.3:
+            names = names[: self.random.randint(0, len(names))]
+        return [(name, 100 * len(self.store[writer, name].records)) for name in names]
 
     def act(self) -> None:
         """Let something happen."""
@@ -79,7 +96,7 @@ class World:
         machine = self.random.choice(self.machines)
         if self.random.random() < 0.1:
             self._others_act()
-        self.random.choices(_ACTS, _WEIGHTS)[0](machine)
+        self.random.choices(_ACTS, _LOG_WEIGHTS if self.is_about_logs else _WEIGHTS)[0](machine)
 
     def _others_act(self) -> None:
         if self.files and self.random.random() < 0.5:
@@ -102,6 +119,9 @@ class Machine:
         self.map = SharedMap()
         self.pending: dict[str, None] = {}
         self.sequence = 0
+        self.attempt: Segment | None = None
+        self.snapshots = Snapshots()
+        self.positions: dict[str, int] = {}
         self.listing: dict[str, ListedFile] = {}
 
     # -- changes by users
@@ -191,23 +211,134 @@ class Machine:
 
     # -- the log
 
-    def flush(self) -> None:
-        """Put the pending records that still hold as one segment."""
-        own = {key: (key, hlc, record) for key, hlc, record in self.map.of_writer(self.writer) if key in self.pending}
-        self.pending = {}
-        if own:
+    def flush(self, *, loses_replies: bool = True) -> None:
+        """Put the pending records that still hold as one segment, under another writer id where it has to be."""
+        self._settle_attempt()
+        while own := self._own():
+            segment = Segment(writer=self.writer, name=Name(self.sequence), records=own)
+            if self.sequence == 0 and self.world.listed(self.writer):
+                self.renounce()
+                continue
+            self.attempt = segment
+            is_there = self.world.create(segment)
+            if loses_replies and self.random.random() < 0.1:
+                return
+            if not is_there or self._is_compacted():
+                self.renounce()
+                continue
+            self.attempt, self.sequence, self.pending = None, self.sequence + 1, {}
+
+    def _settle_attempt(self) -> None:
+        """Go on after a crash: a segment is there, or not, or another one is in its place."""
+        if self.attempt is None:
+            return
+        there = self.world.store.get((self.writer, Name(self.sequence)))
+        if there is not None and (there != self.attempt or self._is_compacted()):
+            self.renounce()
+        elif there is not None:
             self.sequence += 1
-            self.world.put(self.writer, segment_name(self.sequence), tuple(own.values()))
+        self.attempt = None
+
+    def _own(self) -> tuple[KeyedRecord, ...]:
+        return tuple(keyed for keyed in self.map.of_writer(self.writer) if keyed[0] in self.pending)
+
+    def _is_compacted(self) -> bool:
+        base = self.snapshots.base
+        return (self.writer, Name(0) if base is None else Name(base, 0)) not in self.world.store
+
+    def renounce(self) -> None:
+        """Take another writer id; what was pending goes out under it."""
+        own = self._own()
+        self.world.now_ns += 1_000_000
+        self.positions[self.writer] = 0
+        self.writer, self.sequence, self.attempt = f"{100 + self.world.number():032x}", 0, None
+        self.snapshots, self.pending = Snapshots(), {}
+        for key, _, record in own:
+            self.write(key, record)
+
+    def look_at_own_log(self) -> bool:
+        """Return whether no copy of this machine has written its log, else leave it."""
+        if self.attempt is None and self.world.listed(self.writer, self.sequence):
+            self.renounce()
+            return False
+        return self.attempt is None
 
     def compact(self) -> None:
-        """Put a snapshot, unless there is one, and remove some of what it stands for."""
+        """Put a snapshot, in parts and perhaps not to the end; sometimes the log gets another base."""
         self.flush()
-        name = snapshot_name(self.sequence)
-        if (self.writer, name) not in self.world.store:
-            self.world.put(self.writer, name, self.map.of_writer(self.writer))
-        for other in [name for writer, name in self.world.store if writer == self.writer]:
-            if other != name and self.random.random() < 0.7:
-                del self.world.store[self.writer, other]
+        if self.sequence and self.look_at_own_log():
+            if self._put_snapshot(self.sequence - 1):
+                self.snapshots = with_snapshot(self.snapshots, self.sequence - 1, 0)
+            if self.snapshots.next_base is not None and self.random.random() < 0.5:
+                assert self.snapshot(self.writer, self.snapshots.next_base) is not None
+                self.snapshots = with_base(self.snapshots, 0)
+            self.remove()
+
+    def _put_snapshot(self, sequence: int) -> bool:
+        records, cuts = self.map.of_writer(self.writer), self.random.choice((1, 1, 2, 3))
+        parts = [records[number::cuts] for number in range(cuts)]
+        for part in [*range(1, cuts), 0]:
+            if self.random.random() < 0.1:
+                return False
+            name = Name(sequence, part)
+            segment = Segment(
+                writer=self.writer, name=name, records=parts[part], parts=cuts if part == 0 else 1
+            )  # fmt: skip
+            if not self.world.create(segment) and self.world.store[self.writer, name] != segment:
+                return self.snapshot(self.writer, sequence) is not None
+        return True
+
+    def remove(self) -> None:
+        """Remove what lies before the base, perhaps not to the end: first former bases, then anything."""
+        if (base := self.snapshots.base) is None:
+            return
+        old = [name for name, _ in self.world.listed(self.writer, lags=True) if name.sequence < base]
+        bases = [name for name in old if name == Name(0) or name.part == 0]
+        rest = [name for name in old if name not in bases]
+        self.random.shuffle(rest)
+        for name in [*bases, *rest]:
+            if self.random.random() < 0.1:
+                return
+            del self.world.store[self.writer, name]
+
+    def copy(self) -> None:
+        """Be copied with all that is on the disk."""
+        if len(self.world.machines) >= 6:
+            return
+        other = Machine(self.world, 0)
+        other.writer, other.sequence, other.snapshots = self.writer, self.sequence, self.snapshots
+        other.attempt, other.skew_ns = self.attempt, self.skew_ns
+        other.clock = HybridClock(lambda: self.world.now_ns + other.skew_ns, self.clock.last)
+        other.map, other.positions = self.map.copy(), dict(self.positions)
+        other.pending, other.listing = dict(self.pending), dict(self.listing)
+        self.world.machines.append(other)
+
+    # -- the logs of others
+
+    def snapshot(self, writer: str, sequence: int) -> list[Segment] | None:
+        """The parts of a snapshot; None if any is missing."""
+        first = self.world.store.get((writer, Name(sequence, 0)))
+        parts = [self.world.store.get((writer, Name(sequence, part))) for part in range(first.parts if first else 0)]
+        return [part for part in parts if part is not None] if parts and None not in parts else None
+
+    def catch_up(self, *, lags: bool = True) -> None:
+        """Read the logs of all others from where they were read to."""
+        for writer in {writer for writer, _ in self.world.store} - {self.writer}:
+            if lags and self.random.random() < 0.4:
+                continue
+            self._look(writer, lags=lags)
+            while (segment := self.world.store.get((writer, Name(self.positions.get(writer, 0))))) is not None:
+                self.take(segment)
+                self.positions[writer] = segment.name.sequence + 1
+
+    def _look(self, writer: str, *, lags: bool) -> None:
+        position = self.positions.get(writer, 0)
+        for sequence in snapshots_to_read(position, self.world.listed(writer, position, lags=lags)):
+            if (parts := self.snapshot(writer, sequence)) is not None:
+                for part in parts:
+                    self.take(part)
+                self.positions[writer] = sequence + 1
+                return
 
     def hear(self) -> None:
         """Read some of what others have put, in any order, some of it twice."""
@@ -225,6 +356,13 @@ class Machine:
         everything = list(self.world.store.values())
         for segment in self.random.sample(everything, len(everything)):
             self.take(segment)
+
+    def forget_dead(self) -> None:
+        """Drop the records of files that are gone for good."""
+        self.map.forget([
+            key for key in sorted(self.map.keys())
+            if key.startswith("f/") and key[2:] not in self.world.files and key not in self.pending
+        ])  # fmt: skip
 
     def look(self) -> None:
         """List the files."""
@@ -245,23 +383,29 @@ class Machine:
         return wanted_tree(self.winners(), self.listing.values())
 
 
-_CHOICES: list[tuple[Callable[[Machine], None], int]] = [
-    (Machine.upload, 8),
-    (lambda machine: machine.with_file(machine.replace_file), 3),
-    (lambda machine: machine.with_file(machine.remove_file), 2),
-    (lambda machine: machine.with_file(machine.change_file), 8),
-    (lambda machine: machine.with_file(machine.name_file), 4),
-    (Machine.make_entry, 8),
-    (Machine.remove_entry, 4),
-    (Machine.rename_folder, 3),
-    (Machine.flush, 8),
-    (Machine.compact, 3),
-    (Machine.hear, 12),
-    (Machine.look, 6),
-    (Machine.jump, 1),
+# Each with its weight in most trials, and in those about logs.
+_CHOICES: list[tuple[Callable[[Machine], object], int, int]] = [
+    (Machine.upload, 8, 1),
+    (lambda machine: machine.with_file(machine.replace_file), 3, 0),
+    (lambda machine: machine.with_file(machine.remove_file), 2, 0),
+    (lambda machine: machine.with_file(machine.change_file), 8, 1),
+    (lambda machine: machine.with_file(machine.name_file), 4, 0),
+    (Machine.make_entry, 8, 12),
+    (Machine.remove_entry, 4, 2),
+    (Machine.rename_folder, 3, 0),
+    (Machine.flush, 8, 12),
+    (Machine.compact, 4, 8),
+    (Machine.look_at_own_log, 1, 0),
+    (Machine.copy, 1, 2),
+    (Machine.forget_dead, 1, 0),
+    (Machine.hear, 6, 0),
+    (Machine.catch_up, 8, 2),
+    (Machine.look, 6, 1),
+    (Machine.jump, 1, 1),
 ]
-_ACTS = [act for act, _ in _CHOICES]
-_WEIGHTS = [weight for _, weight in _CHOICES]
+_ACTS = [act for act, _, _ in _CHOICES]
+_WEIGHTS = [weight for _, weight, _ in _CHOICES]
+_LOG_WEIGHTS = [weight for _, _, weight in _CHOICES]
 
 
 def trial(seed: int) -> None:
@@ -280,18 +424,30 @@ def trial(seed: int) -> None:
 def _settle(world: World) -> None:
     """End all trouble; everybody, and a machine that is new, has the same map and tree."""
     for machine in world.machines:
-        machine.flush()
-    machines = [*world.machines, Machine(world, 9)]
+        machine.flush(loses_replies=False)
+    for machine in world.machines:
+        machine.look_at_own_log()
+        machine.flush(loses_replies=False)
+    machines = [*world.machines, Machine(world, 99)]
+    reads_in_order = world.random.random() < 0.7
     for machine in machines:
         machine.look()
-        machine.hear_all()
+        if reads_in_order:
+            machine.catch_up(lags=False)
+        else:
+            machine.hear_all()
     verdict.all_agree(machines)
     verdict.latest_hold(machines[0].map, world)
     verdict.tree_is_right(machines[0].tree(), machines[0].winners(), world.files)
 
 
 def _grow_old(world: World) -> None:
-    """A month later: all have compacted since, tombstones go, and nothing that was removed comes back."""
+    """A month later: all have compacted since, tombstones go, and nothing that was removed comes back.
+
+    Not where a log is left that nobody compacts any more. That is why tombstones are kept in fact.
+    """
+    if {writer for writer, _ in world.store} - {machine.writer for machine in world.machines}:
+        return
     before = world.machines[0].tree()
     _compact_wholly(world)
     latest = max((stamp.hlc for stamps in world.written.values() for stamp, _ in stamps), default=0)
@@ -310,7 +466,13 @@ def _grow_old(world: World) -> None:
 def _compact_wholly(world: World) -> None:
     """Leave one snapshot of each machine in the store, and nothing else."""
     for machine in world.machines:
-        machine.compact()
-    for writer, name in list(world.store):
-        if name != max(other for owner, other in world.store if owner == writer):
-            del world.store[writer, name]
+        machine.flush(loses_replies=False)
+        machine.look_at_own_log()
+        machine.flush(loses_replies=False)
+        if machine.sequence:
+            segment = Segment(
+                writer=machine.writer, name=Name(machine.sequence - 1, 0), records=machine.map.of_writer(machine.writer)
+            )
+            for name, _ in world.listed(machine.writer):
+                del world.store[machine.writer, name]
+            world.create(segment)

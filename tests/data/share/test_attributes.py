@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from remotefs.data.intents.upload_options import PREFIX
+from remotefs.data.share.records import FileRecord, file_key
+from remotefs.data.share.shared_records import record_of
 from remotefs.store.records import Inode
 from remotefs.vfs.attributes import AttributeChange
 from tests.data.share.test_uploads import machine, plug, unplug
@@ -31,13 +34,14 @@ async def exchanged(*hosts: Host) -> None:
     await trio.sleep(30.0)
 
 
-def tree(host: Host) -> dict[str, tuple[object, ...]]:
-    """All that a user sees of the tree, without the bytes of files."""
+def tree(host: Host, *, own_choices: bool = True) -> dict[str, tuple[object, ...]]:
+    """All that a user sees of the tree, without the bytes of files; `own_choices`: with what stays on its machine."""
     found: dict[str, tuple[object, ...]] = {}
     for entry in host.parts.tree.beneath(1):
-        inode = host.parts.tree.get(entry.ino)
+        inode, xattrs = host.parts.tree.get(entry.ino), host.parts.store.xattrs.of(entry.ino)
+        shown = {name: value for name, value in xattrs.items() if own_choices or not name.startswith(PREFIX)}
         for path in host.parts.tree.paths_of(entry.ino):
-            found[path] = (*_attributes(inode), host.parts.store.xattrs.of(entry.ino))
+            found[path] = (*_attributes(inode), shown)
     return found
 
 
@@ -93,8 +97,49 @@ async def test_a_new_machine_gets_it_all_after_the_first_is_lost(
     async with machine(tmp_path, server, folder, "new") as new:
         await exchanged(new)
         assert tree(new) == wanted
-        # It has nothing to add to what it was told.
+    async with machine(tmp_path, server, folder, "new") as new:
+        await exchanged(new)
+        # It has nothing to add to what it was told, although it does not know the digests of files.
         assert new.parts.meta.facts.shared_sequence == 0
+        await chattr(new, "top", mode=0o444)
+        await exchanged(new)
+        row = new.parts.store.shared_log.find(file_key(new.stat("top").file_id or ""))
+        assert row is not None
+        record = record_of(row)
+        assert isinstance(record, FileRecord)
+        assert record.digest is not None
+
+
+@pytest.mark.long
+async def test_a_mount_that_nobody_uses_looks_less_often_and_at_once_when_it_is_used_again(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with (
+        machine(tmp_path, server, folder, "one") as one,
+        machine(tmp_path, server, folder, "two", idle_after_s=60.0) as two,
+    ):
+        refresh = two.parts.refresh
+        await one.write("a", b"bytes")
+        await exchanged(one, two)
+
+        async def shows(mode: int, within_s: float) -> bool:
+            for _ in range(round(within_s)):
+                await trio.sleep(1.0)
+                if two.stat("a").mode & 0o777 == mode:
+                    return True
+            return False
+
+        refresh.note_use()
+        await chattr(one, "a", mode=0o600)
+        assert await shows(0o600, 15), "it is in use"
+        await trio.sleep(400.0)
+        await chattr(one, "a", mode=0o640)
+        assert not await shows(0o640, 30)
+        refresh.note_use()
+        assert await shows(0o640, 5)
+        await trio.sleep(400.0)
+        await chattr(one, "a", mode=0o644)
+        assert await shows(0o644, 305)
 
 
 @pytest.mark.long
@@ -114,6 +159,7 @@ async def test_changes_and_removals_follow(tmp_path: Path, server: Server, folde
         assert "tube" in tree(one)
 
 
+@pytest.mark.long
 async def test_a_renamed_folder_is_renamed_everywhere(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -127,6 +173,7 @@ async def test_a_renamed_folder_is_renamed_everywhere(
         assert await two.read("moved/deep/er/b") == b"bytes of d/deep/er/b"
 
 
+@pytest.mark.long
 async def test_a_name_that_is_taken_for_a_while_is_given_later(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -143,6 +190,7 @@ async def test_a_name_that_is_taken_for_a_while_is_given_later(
         assert two.stat("second").ino == two.stat("moved/first").ino
 
 
+@pytest.mark.long
 async def test_the_later_change_of_one_file_wins_on_both(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -206,3 +254,32 @@ async def test_a_mount_without_the_store_in_between_is_made_up_for(
         assert tree(two) == tree(one)
         assert stat.S_IMODE(two.stat("a").mode) == 0o600
         assert "alone" in tree(two)
+
+
+async def test_a_drain_of_one_path_waits_for_attributes_when_it_is_asked_to(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", b"bytes")
+        await exchanged(one)
+        before = one.parts.meta.facts.shared_sequence
+        await chattr(one, "a", mode=0o600)
+        ino = one.stat("a").ino
+        await one.parts.drainer.drain(100.0, {ino})
+        assert one.parts.meta.facts.shared_sequence == before
+        await one.parts.drainer.drain(100.0, {ino}, with_attributes=True)
+        assert one.parts.meta.facts.shared_sequence == before + 1
+
+
+async def test_a_renamed_file_keeps_its_name_on_all_machines_against_a_new_one(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one, machine(tmp_path, server, folder, "two") as two:
+        await two.write("a", b"renamed")
+        await exchanged(one, two)
+        await two.write("b", b"new")
+        one.rename("a", "b")
+        await exchanged(one, two)
+        assert tree(one) == tree(two)
+        assert len(one.ls()) == 2
+        assert (await one.read("b"), await two.read("b")) == (b"renamed", b"renamed")

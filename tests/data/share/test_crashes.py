@@ -92,3 +92,32 @@ async def test_nothing_is_lost_when_a_machine_is_killed(
         assert after.parts.store.shares.waiting(10) == []
         assert {path.name for path in objects(folder)} >= after.remote_ids()
         assert await check_state(after.parts) == []
+
+
+async def test_a_change_that_is_undone_after_its_reply_was_lost_is_undone_everywhere(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The other machines have the first change; by this machine's map nothing would have changed."""
+    killer, log = Killer("shared log: the store has the segment", 1), logging.getLogger("remotefs.crashpoints")
+    caplog.set_level(logging.DEBUG, log.name)
+    async with machine(tmp_path, server, folder, "one") as one:
+        one.mkdir("d")
+        await exchanged(one)
+        before = one.stat("d").mode
+    log.addHandler(killer)
+    try:
+        async with machine(tmp_path, server, folder, "one") as one:
+            killer.host = one
+            await chattr(one, "d", mode=0o500)
+            await trio.sleep(60.0)
+    finally:
+        log.removeHandler(killer)
+    assert killer.has_killed
+    async with machine(tmp_path, server, folder, "after", working=False) as after:
+        assert after.stat("d").mode != before
+        await chattr(after, "d", mode=before)
+        await after.start_working()
+        async with machine(tmp_path, server, folder, "two") as two:
+            await exchanged(after, two)
+            assert tree(after) == tree(two)
+            assert two.stat("d").mode == before

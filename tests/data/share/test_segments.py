@@ -15,12 +15,11 @@ from remotefs.data.share.records import EntryRecord, FileRecord, KeyedRecord
 from remotefs.data.share.segments import (
     MOST_RECORDS,
     MOST_UNPACKED_BYTES,
+    Name,
     Segment,
     decode,
     encode,
     parse_name,
-    segment_name,
-    snapshot_name,
 )
 from tests.data.share.strategies import KEYED
 from tests.hostile import VALUES
@@ -33,9 +32,11 @@ SOME: tuple[KeyedRecord, ...] = (
     ("e/x", 12, EntryRecord("gone")),
 )
 
+NAMES = st.builds(Name, st.integers(0, 2**63 - 1), st.none() | st.integers(0, 999))
+
 
 def _segment(records: tuple[KeyedRecord, ...] = SOME, sequence: int = 3) -> Segment:
-    return Segment(writer=WRITER, sequence=sequence, is_snapshot=False, records=records)
+    return Segment(writer=WRITER, name=Name(sequence), records=records)
 
 
 def _sealed(packed: bytes) -> bytes:
@@ -52,16 +53,14 @@ def _wire(*lines: object, version: int = 1) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[Segment, list[str]]:
-    return decode(data, writer=WRITER, sequence=3)
+    return decode(data, writer=WRITER, name=Name(3))
 
 
 @settings(max_examples=25)
-@given(st.lists(KEYED, max_size=5).map(tuple), st.integers(0, 2**63 - 1), st.booleans())
-def test_a_segment_is_read_as_it_was_written(
-    records: tuple[KeyedRecord, ...], sequence: int, is_snapshot: bool
-) -> None:
-    segment = Segment(writer=WRITER, sequence=sequence, is_snapshot=is_snapshot, records=records)
-    assert decode(encode(segment), writer=WRITER, sequence=sequence) == (segment, [])
+@given(st.lists(KEYED, max_size=5).map(tuple), NAMES, st.integers(1, 1000))
+def test_a_segment_is_read_as_it_was_written(records: tuple[KeyedRecord, ...], name: Name, parts: int) -> None:
+    segment = Segment(writer=WRITER, name=name, records=records, parts=parts)
+    assert decode(encode(segment), writer=WRITER, name=name) == (segment, [])
 
 
 def test_each_flipped_bit_is_found() -> None:
@@ -92,7 +91,20 @@ def test_truncated_and_followed_contents_are_refused_even_under_a_right_checksum
 @pytest.mark.parametrize(("writer", "sequence"), [("cd" * 16, 3), (WRITER, 4)])
 def test_another_writers_segment_and_another_sequence_are_refused(writer: str, sequence: int) -> None:
     with pytest.raises(ValueError, match="it is the segment 3 of"):
-        decode(encode(_segment()), writer=writer, sequence=sequence)
+        decode(encode(_segment()), writer=writer, name=Name(sequence))
+
+
+@pytest.mark.parametrize(("is_of", "asked"), [(None, 0), (0, None), (0, 1), (2, 1)])
+def test_a_part_in_place_of_another_is_refused(is_of: int | None, asked: int | None) -> None:
+    segment = Segment(writer=WRITER, name=Name(3, is_of), records=SOME, parts=3)
+    with pytest.raises(ValueError, match="another part"):
+        decode(encode(segment), writer=WRITER, name=Name(3, asked))
+
+
+def test_more_parts_than_any_snapshot_has_are_refused() -> None:
+    segment = Segment(writer=WRITER, name=Name(3, 0), records=SOME, parts=1001)
+    with pytest.raises(ValueError, match="another part"):
+        decode(encode(segment), writer=WRITER, name=Name(3, 0))
 
 
 def test_a_later_format_is_named_whatever_it_looks_like() -> None:
@@ -142,6 +154,24 @@ def test_fields_that_a_later_release_adds_are_passed_over() -> None:
     assert (segment.records, reasons) == ((("e/a", 11, EntryRecord("dir", 0o755)),), [])
 
 
+def test_releases_read_segments_of_each_other() -> None:
+    """Fields at the end are optional for a later release, and passed over by an earlier one."""
+
+    class Earlier(msgspec.Struct, array_like=True):
+        format: int
+        writer: str
+        sequence: int
+        is_snapshot: bool
+        records: list[bytes]
+
+    packed = zlib.decompress(encode(_segment())[16:])
+    earlier = msgspec.msgpack.decode(packed, type=Earlier)
+    assert (earlier.format, earlier.sequence, len(earlier.records)) == (1, 3, len(SOME))
+    later = [*msgspec.msgpack.decode(packed), "news"]
+    for wire in (msgspec.msgpack.encode(earlier), msgspec.msgpack.encode(later)):
+        assert _decode(_sealed(wire)) == (_segment(), [])
+
+
 def test_a_bomb_is_refused_and_takes_little_memory() -> None:
     nothing = _sealed(bytes(4 * MOST_UNPACKED_BYTES))
     many = _sealed(
@@ -168,17 +198,25 @@ def test_more_than_readers_take_is_not_written() -> None:
         encode(_segment((("f/file_1", 1, large),) * 1_100))
 
 
-@given(st.integers(0, 2**63 - 1))
-def test_names_are_read_back_and_sort_by_sequence(sequence: int) -> None:
-    assert parse_name(segment_name(sequence)) == (sequence, False)
-    assert parse_name(snapshot_name(sequence)) == (sequence, True)
-    if sequence:
-        assert segment_name(sequence - 1) < segment_name(sequence)
+@given(NAMES, NAMES)
+def test_names_are_read_back_and_sort_by_sequence(name: Name, other: Name) -> None:
+    assert parse_name(str(name)) == name
+    if name.sequence < other.sequence:
+        assert str(name) < str(other)
+
+
+def test_a_snapshot_comes_after_its_segment_and_before_the_next() -> None:
+    names = [str(name) for name in (Name(7), Name(7, 0), Name(7, 1), Name(7, 999), Name(8))]
+    assert names == sorted(names)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "1", "0" * 15, "0" * 17, "f" * 16, "000000000000000A", "0" * 16 + ".t", "0" * 16 + "\n", ".s"]
-)
+    "name",
+    [
+        "", "1", "0" * 15, "0" * 17, "f" * 16, "000000000000000A", "0" * 16 + ".t", "0" * 16 + "\n", ".s",
+        "0" * 16 + ".s0", "0" * 16 + ".s01", "0" * 16 + ".s1000", "0" * 16 + ".s-1", "0" * 16 + ".s\n",
+    ],
+)  # fmt: skip
 def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="not the name of a segment"):
         parse_name(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import trio
 
 from remotefs.config import Config, SharedConfig
 from remotefs.errors import CorruptionError, NotReadable, ObjectStoreUnusable, RemotefsError, TransportError
+from remotefs.mount.check.inspection import check_state
 from remotefs.mount.commands.pending import PendingReasons
 from tests.faults import FaultyServer, Reply
 from tests.parts import FOR_EVER_S, Host, running
@@ -23,13 +25,24 @@ _LARGE = os.urandom(3_000_000)
 
 
 @asynccontextmanager
-async def machine(tmp_path: Path, server: Server, folder: Path, name: str, **settings: object) -> AsyncIterator[Host]:
-    """A machine of that name with the shared store; it has listed the service."""
+async def machine(
+    tmp_path: Path,
+    server: Server,
+    folder: Path,
+    name: str,
+    *,
+    requests_per_minute: int = 0,
+    idle_after_s: float = 86_400.0,
+    **settings: object,
+) -> AsyncIterator[Host]:
+    """A machine of that name with the shared store; it has listed the service, and somebody uses it all day."""
 
     def shared(config: Config) -> Config:
         # The age that a listing must have counts by a clock that no test moves.
-        refresh = msgspec.structs.replace(config.refresh, removal_min_age_s=0.0)
-        return msgspec.structs.replace(config, refresh=refresh, shared=SharedConfig(store=f"file://{folder}"))
+        refresh = msgspec.structs.replace(config.refresh, removal_min_age_s=0.0, idle_after_s=idle_after_s)
+        service = msgspec.structs.replace(config.service, requests_per_minute=requests_per_minute)
+        store = SharedConfig(store=f"file://{folder}")
+        return msgspec.structs.replace(config, refresh=refresh, service=service, shared=store)
 
     async with running(tmp_path, server, state=name, change=shared, **settings) as host:  # type: ignore[arg-type] - any setting
         await host.walk()
@@ -56,6 +69,12 @@ def unplug(folder: Path, *, leaves_empty: bool = False) -> None:
     folder.rename(folder.with_name("unplugged"))
     if leaves_empty:
         folder.mkdir()
+
+
+def empty(folder: Path) -> None:
+    """Remove all that is in the folder."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def plug(folder: Path) -> None:
@@ -154,6 +173,29 @@ async def test_a_damaged_object_is_never_shown(
         assert await one.read("a") == _LARGE
 
 
+@pytest.mark.parametrize("damage", [_flip, _cut, Path.unlink])
+async def test_damage_on_this_disk_is_mended_from_the_store(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock, damage: Callable[[Path], None]
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", _LARGE)
+        await one.settled()
+        await shared(one)
+        file_id = one.id("a")
+        place = one.parts.content.where(file_id)
+    damage(place)
+    async with machine(tmp_path, server, folder, "one") as one:
+        assert await one.read("a") == _LARGE
+        assert one.parts.content.is_pinned(file_id)
+        assert await check_state(one.parts) == []
+        # Without its object a damaged file stays what it is.
+        objects(folder)[0].unlink()
+        _flip(place)
+        with pytest.raises(CorruptionError):
+            await one.read("a")
+        assert place.stat().st_size == len(_LARGE)
+
+
 async def test_a_file_whose_bytes_nobody_put_is_waited_for_and_then_refused(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -171,6 +213,7 @@ async def test_a_file_whose_bytes_nobody_put_is_waited_for_and_then_refused(
         assert two.xattr("a", "readable").startswith("no")
 
 
+@pytest.mark.long
 async def test_a_file_that_is_put_later_can_be_read_then(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -226,6 +269,22 @@ async def test_an_empty_place_where_the_store_was_is_not_taken_for_it(
 
 
 @pytest.mark.long
+async def test_a_store_that_is_emptied_under_a_mount_gets_nothing(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", b"bytes")
+        await trio.sleep(30.0)
+        marker = (folder / "store.json").read_bytes()
+        empty(folder)
+        await one.write("b", b"more")
+        await one.until(lambda: not one.parts.shared.is_up)
+        assert (names_in(folder), one.parts.store.shares.waiting_count()) == ([], 1)
+        (folder / "store.json").write_bytes(marker)
+        await shared(one)
+
+
+@pytest.mark.long
 async def test_a_reader_learns_nothing_from_an_empty_place(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -253,6 +312,39 @@ async def test_reading_from_the_store_needs_no_service(
     async with machine(tmp_path, server, folder, "two") as two:
         server.script.add(Reply(503), times=None)
         assert await two.read("a") == b"bytes"
+
+
+@pytest.mark.parametrize("data", [b"some text", _LARGE], ids=["small", "large"])
+async def test_a_first_read_is_one_request_to_the_store(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock, data: bytes
+) -> None:
+    async with machine(tmp_path, server, folder, "one") as one:
+        await one.write("a", data)
+    async with machine(tmp_path, server, folder, "two") as two:
+        handle = await two.open("a")
+        # What found out that the object is there has brought its beginning as well.
+        assert two.parts.downloader.statistics().bytes_received > 0
+        assert await two.fs.files.read(handle.fh, 0, len(data)) == data
+        await two.close(handle)
+        assert await two.read("a") == data
+        assert two.parts.downloader.statistics().requests == 1
+
+
+async def test_reads_from_the_store_take_nothing_of_the_services_requests(
+    tmp_path: Path, server: Server, folder: Path, clock: Clock
+) -> None:
+    names = [f"file {number:02}" for number in range(30)]
+    async with machine(tmp_path, server, folder, "one") as one:
+        for name in names:
+            await one.write(name, b"bytes")
+    async with machine(tmp_path, server, folder, "two", requests_per_minute=1) as two:
+        began = trio.current_time()
+        for name in names[:5]:
+            assert await two.read(name) == b"bytes"
+        # As many are on their way for a reader of the folder as where no request is counted.
+        await two.until(lambda: two.parts.downloader.statistics().requests >= 5 + 16)
+        assert trio.current_time() - began < 10.0
+        assert server.script.count("content") == 0
 
 
 # -- versions and crashes

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from remotefs import names
-from remotefs.data.share.records import EntryRecord, FileRecord, Record
+from remotefs.data.share.records import EntryRecord, FileRecord, Record, canonical
 from tests.data.share.fold import SharedMap
 from tests.data.share.wanted_tree import ListedFile, WantedTree
 
@@ -16,19 +17,31 @@ if TYPE_CHECKING:
 
 def all_agree(machines: Sequence[Machine]) -> None:
     """All machines have the same map, and the same tree."""
-    first, *others = [_state(machine.map) for machine in machines]
+    first, *others = [_state(machine.map, machine.world) for machine in machines]
     assert all(other == first for other in others)
     tree, *trees = [machine.tree() for machine in machines]
     assert all(other == tree for other in trees)
 
 
 def latest_hold(shared: SharedMap, world: World) -> None:
-    """For each key the record of the last writer holds: the last by stamp, and by the real time where clocks are right."""
-    assert shared.keys() == world.written.keys()
-    for key, written in world.written.items():
-        assert (shared.stamp(key), shared.winner(key)) == max(written, key=lambda stamped: stamped[0])
+    """For each key the record of the last writer holds: the last by stamp, and by the real time where clocks are right.
+
+    A record that never got into the store was written again under another stamp.
+    """
+    keys = {key for key in world.written if _is_alive(key, world)}
+    assert set(filter(partial(_is_alive, world=world), shared.keys())) == keys
+    for key in keys:
+        written = [(stamp, record) for stamp, record in world.written[key] if (key, stamp) in world.published]
+        assert (shared.stamp(key), shared.winner(key)) == max(
+            written, key=lambda stamped: (stamped[0], canonical(stamped[1]))
+        )
         if world.clocks_are_right:
             assert shared.winner(key) == written[-1][1]
+
+
+def _is_alive(key: str, world: World) -> bool:
+    """Return whether a record matters: it dies with its file."""
+    return not key.startswith("f/") or key[2:] in world.files
 
 
 def tree_is_right(tree: WantedTree, winners: Mapping[str, Record], files: Mapping[str, ListedFile]) -> None:
@@ -44,8 +57,8 @@ def tree_is_right(tree: WantedTree, winners: Mapping[str, Record], files: Mappin
     _files_are_right(tree, winners, files)
 
 
-def _state(shared: SharedMap) -> dict[str, object]:
-    return {key: (shared.stamp(key), shared.winner(key)) for key in sorted(shared.keys())}
+def _state(shared: SharedMap, world: World) -> dict[str, object]:
+    return {key: (shared.stamp(key), shared.winner(key)) for key in sorted(shared.keys()) if _is_alive(key, world)}
 
 
 def _paths_are_distinct(tree: WantedTree) -> None:
