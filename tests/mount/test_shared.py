@@ -120,6 +120,7 @@ def test_what_was_uploaded_before_goes_there_by_a_command(make_mount: MakeMount,
     assert (two.path / "deep/er/data.bin").read_bytes() == OWN["deep/er/data.bin"]
 
 
+@pytest.mark.long
 def test_flush_and_umount_say_what_the_store_does_not_have(machine: Machine, store: Path) -> None:
     one = machine()
     (one.path / "before").write_bytes(b"before")
