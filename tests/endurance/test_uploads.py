@@ -29,7 +29,7 @@ from tests.sampling import sample
 LATEST_S = 30.0
 
 
-@pytest.mark.parametrize("uploads", sample(120, 10_000))
+@pytest.mark.parametrize("uploads", sample(80, 10_000))
 async def test_w6_one_writer_and_every_fault_but_a_late_commit(tmp_path: Path, uploads: int, clock: object) -> None:
     """A tenth of all requests fails in some way, and every listing lags 3 s."""
     with faulty_server(tmp_path / "server", uploads_downloadable=False) as server:
@@ -45,7 +45,7 @@ async def test_w6_one_writer_and_every_fault_but_a_late_commit(tmp_path: Path, u
         assert all(mixture.spoiled for mixture in mixtures)
 
 
-@pytest.mark.parametrize("uploads", sample(80, 3_000))
+@pytest.mark.parametrize("uploads", sample(50, 3_000))
 async def test_w6_two_writers_and_late_commits(tmp_path: Path, uploads: int, clock: object) -> None:
     """What is committed after the last look is there twice: then both are kept, and `dedupe` names both."""
     faults = (*UPLOAD_FAULTS, *(LateCommit(after_s / SPEED) for after_s in (2.0, 8.0, 20.0, LATEST_S)))

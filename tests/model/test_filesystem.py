@@ -57,7 +57,7 @@ def machine(scratch: Path, loop: Portal, writeback: WritebackConfig) -> type[Mou
     return FileSystemMachine
 
 
-@pytest.mark.parametrize("examples", sample(6, 12))
+@pytest.mark.parametrize("examples", sample(4, 12))
 @pytest.mark.parametrize("mode", MODES)
 def test_the_file_system_is_the_model(scratch: Path, loop: Portal, mode: str, examples: int) -> None:
     run(machine(scratch, loop, MODES[mode]), examples=examples, steps=50)

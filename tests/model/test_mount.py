@@ -117,12 +117,12 @@ def machine(tmp_path: Path, shared: tuple[Mounted, FaultyServer]) -> type[SideBy
     return Pair
 
 
-@pytest.mark.parametrize("examples", sample(4, 8))
+@pytest.mark.parametrize("examples", sample(3, 8))
 def test_a_mount_is_the_model(machine: type[SideBySide], examples: int) -> None:
     run(machine, examples=examples, steps=50)
 
 
-@pytest.mark.parametrize("end", ["remount", "crash"])
+@pytest.mark.parametrize("end", [pytest.param("remount", marks=pytest.mark.long), "crash"])
 def test_however_it_ends_it_is_the_same_afterwards(machine: type[SideBySide], end: str) -> None:
     class Ended(machine):  # type: ignore[misc,valid-type]  # the fixture gives a class
         def teardown(self) -> None:

@@ -15,7 +15,7 @@ from tests.sampling import sample
 
 
 @pytest.mark.root("random steps that need every right")
-@pytest.mark.parametrize("examples", sample(20, 40))
+@pytest.mark.parametrize("examples", sample(12, 40))
 def test_the_model_is_what_the_kernel_does(tmp_path: Path, examples: int) -> None:
     numbers = itertools.count()
 

@@ -79,6 +79,7 @@ def test_what_was_acknowledged_is_readable_elsewhere_after_a_kill_and_the_loss_o
         assert (two.path / name).read_bytes() == content
 
 
+@pytest.mark.long
 def test_a_command_brings_all_back_without_a_mount(
     machine: Machine, server: FaultyServer, store: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_what_was_uploaded_before_goes_there_by_a_command(make_mount: MakeMount,
     assert (two.path / "deep/er/data.bin").read_bytes() == OWN["deep/er/data.bin"]
 
 
+@pytest.mark.long
 def test_flush_and_umount_say_what_the_store_does_not_have(machine: Machine, store: Path) -> None:
     one = machine()
     (one.path / "before").write_bytes(b"before")

@@ -159,6 +159,7 @@ async def test_changes_and_removals_follow(tmp_path: Path, server: Server, folde
         assert "tube" in tree(one)
 
 
+@pytest.mark.long
 async def test_a_renamed_folder_is_renamed_everywhere(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -172,6 +173,7 @@ async def test_a_renamed_folder_is_renamed_everywhere(
         assert await two.read("moved/deep/er/b") == b"bytes of d/deep/er/b"
 
 
+@pytest.mark.long
 async def test_a_name_that_is_taken_for_a_while_is_given_later(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -188,6 +190,7 @@ async def test_a_name_that_is_taken_for_a_while_is_given_later(
         assert two.stat("second").ino == two.stat("moved/first").ino
 
 
+@pytest.mark.long
 async def test_the_later_change_of_one_file_wins_on_both(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:

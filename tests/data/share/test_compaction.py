@@ -169,6 +169,7 @@ async def test_a_machine_that_joins_after_300_changes_reads_no_more(
     await _joins(tmp_path, server, folder, 300, monkeypatch)
 
 
+@pytest.mark.long
 async def test_a_machine_that_was_away_catches_up_with_a_log_that_was_compacted(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -252,6 +253,7 @@ def _damage(path: Path) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.long
 async def test_nothing_is_removed_for_a_snapshot_that_cannot_be_read(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -316,6 +318,7 @@ async def test_without_the_right_to_delete_old_segments_stay(
         assert segments(log_of(folder, one))[0] > 0
 
 
+@pytest.mark.long
 async def test_a_snapshot_in_parts_is_read_whole_although_rows_change_meanwhile(
     tmp_path: Path,
     server: Server,
@@ -368,6 +371,7 @@ async def test_a_snapshot_in_parts_is_read_whole_although_rows_change_meanwhile(
             assert new.stat("d/deep/er").mode & 0o777 == 0o711
 
 
+@pytest.mark.long
 async def test_records_of_files_that_are_gone_for_a_month_are_dropped(
     tmp_path: Path, server: Server, folder: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -518,7 +522,7 @@ POINTS = [
     pytest.param("shared log: the store has a part of the snapshot", 2, marks=pytest.mark.long),
     pytest.param("shared log: the store has the snapshot", 1, marks=pytest.mark.long),
     pytest.param("shared log: its base is another one", 1, marks=pytest.mark.long),
-    ("shared log: some of it is removed", 1),
+    pytest.param("shared log: some of it is removed", 1, marks=pytest.mark.long),
     pytest.param("shared log: some of it is removed", 2, marks=pytest.mark.long),
     pytest.param("shared log: the store has the segment", 9, marks=pytest.mark.long),
 ]

@@ -213,6 +213,7 @@ async def test_a_file_whose_bytes_nobody_put_is_waited_for_and_then_refused(
         assert two.xattr("a", "readable").startswith("no")
 
 
+@pytest.mark.long
 async def test_a_file_that_is_put_later_can_be_read_then(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:
@@ -267,6 +268,7 @@ async def test_an_empty_place_where_the_store_was_is_not_taken_for_it(
         await shared(one)
 
 
+@pytest.mark.long
 async def test_a_store_that_is_emptied_under_a_mount_gets_nothing(
     tmp_path: Path, server: Server, folder: Path, clock: Clock
 ) -> None:

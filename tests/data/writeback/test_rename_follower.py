@@ -85,7 +85,7 @@ def _at(nth: int, act: Act, host: Host) -> Between:
 
 
 @pytest.mark.parametrize("act", ACTS)
-@pytest.mark.parametrize("stride", sample(3, 1))
+@pytest.mark.parametrize("stride", sample(6, 1))
 async def test_w7_what_is_not_uploaded_yet_goes_up_once_under_the_name_it_has_then(
     stride: int, act: Act, tmp_path: Path, clock: Clock
 ) -> None:
@@ -111,7 +111,7 @@ def _files(host: Host, folder: str) -> list[str]:
     return host.ls(folder) if host.stat(folder).is_dir else []
 
 
-@pytest.mark.parametrize("stride", sample(3, 1))
+@pytest.mark.parametrize("stride", sample(6, 1))
 async def test_n6_what_stays_here_now_is_never_sent(stride: int, tmp_path: Path, clock: Clock) -> None:
     """Into the trash of a desktop, whatever is due meanwhile."""
 
@@ -146,7 +146,7 @@ async def test_n6_an_upload_under_way_is_cut_in_the_rename(tmp_path: Path, serve
         assert host.stored() == []
 
 
-@pytest.mark.parametrize("stride", sample(3, 1))
+@pytest.mark.parametrize("stride", sample(6, 1))
 async def test_n6_what_comes_out_of_there_goes_up_whatever_happens(stride: int, tmp_path: Path, clock: Clock) -> None:
     """The mount is killed at each step, and another goes on."""
 
@@ -170,7 +170,7 @@ async def test_n6_what_comes_out_of_there_goes_up_whatever_happens(stride: int, 
     await at_every_step(tmp_path, one, stride=stride)
 
 
-@pytest.mark.parametrize("stride", sample(3, 1))
+@pytest.mark.parametrize("stride", sample(6, 1))
 async def test_w5_what_the_files_replace_goes_after_them(stride: int, tmp_path: Path, clock: Clock) -> None:
     """`rm -r new; mv old new`, as build tools do it; the removals are due at one step, and have all the time there."""
 
