@@ -28,14 +28,15 @@ from pathlib import Path
 import msgspec
 
 _NS = 1_000_000_000
-_HOUR_NS = 3600 * _NS
+HOUR_NS = 3600 * _NS
+DAY_NS = 24 * HOUR_NS
 # A wall clock that shows a later time than the year 2100 is wrong, and a clock that begins with it would leave no room
 # before the due time that means "never" (`records.NEVER_NS`). It begins with the year 2024 instead.
 _LATEST_NS = 4_102_444_800 * _NS
 _FIRST_NS = 1_704_067_200 * _NS
 # Two clocks agree while they differ by no more than this (S1). It is more than any clock drifts in a day, and less than
 # any file lives.
-TOLERANCE_NS = _HOUR_NS
+TOLERANCE_NS = HOUR_NS
 # The service dates a new file at most this far after the time that we take for the service's: our idea of it comes from
 # a `Date` in whole seconds, and is some seconds old. Moments that lie further in the future are not believed.
 AHEAD_NS = 600 * _NS
@@ -43,7 +44,7 @@ AHEAD_NS = 600 * _NS
 STEP_AFTER_NS = 600 * _NS
 # The reference that readings are compared with is renewed at this age. A clock that drifts is followed by it: within a
 # day no drift exceeds TOLERANCE_NS.
-REFERENCE_AGE_NS = 24 * _HOUR_NS
+REFERENCE_AGE_NS = DAY_NS
 
 
 def boot_ns() -> int:

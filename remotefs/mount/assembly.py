@@ -14,7 +14,7 @@ from remotefs.api.client import Client
 from remotefs.api.connectivity import Connectivity
 from remotefs.api.reconnect import Reconnect
 from remotefs.clocks import Machine, ServiceClock, SteadyClock
-from remotefs.config import Config, Shape, WritebackConfig
+from remotefs.config import Config, RefreshConfig, Shape, WritebackConfig
 from remotefs.control.address import SOCKET_NAME
 from remotefs.credentials import secrets_of
 from remotefs.data.content.store import ContentStore
@@ -379,14 +379,25 @@ def _build_data(parts: Components, config: Config) -> None:
     parts.releaser = Releaser(
         parts.store, parts.content, parts.shared, parts.disk, enabled=config.shared.evict
     )  # fmt: skip
+    _build_reconcile(parts, config.refresh, placer, poll_schedule, wake_refresh)
+    parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)
+    parts.recovery = Recovery(
+        parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash,
+        parts.last_run,
+    )  # fmt: skip
+
+
+def _build_reconcile(
+    parts: Components, config: RefreshConfig, placer: TreePlacer, poll_schedule: PollSchedule, wake_refresh: Wakeup
+) -> None:
     remover = TreeRemover(
         parts.store, parts.intents, parts.content, parts.staging, placer, parts.trash, parts.handles,
         parts.downloader.forget,
     )  # fmt: skip
-    vanished = VanishedFiles(parts.store, remover, parts.trash, config.refresh, parts.service_clock)
+    vanished = VanishedFiles(parts.store, remover, parts.trash, config, parts.service_clock)
     renewer = Renewer(parts.remotes, parts.content, parts.resizer, placer, parts.service_clock)
     existence_check = ExistenceCheck(
-        parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config.refresh
+        parts.store, parts.client, vanished, renewer, parts.viewed_folders, poll_schedule, config
     )
     conflict_copies = ConflictCopies(parts.store, placer, parts.handles.is_directory_open)
     returned_files = ReturnedFiles(parts.store, parts.content, parts.trash, parts.intents.paths, parts.notifier)
@@ -396,19 +407,14 @@ def _build_data(parts: Components, config: Config) -> None:
     )  # fmt: skip
     lister = ListingRoom(parts.client, parts.disk, parts.store.remotes.known_count)
     parts.listings = Listings(
-        parts.store, lister, parts.merger, vanished, poll_schedule, config.refresh, parts.service_clock,
+        parts.store, lister, parts.merger, vanished, poll_schedule, config, parts.service_clock,
         parts.timekeeper, parts.complete_listings,
     )  # fmt: skip
     parts.refresh = Refresh(
-        parts.listings, parts.connectivity, config.refresh, poll_schedule, existence_check, parts.reported_missing,
+        parts.listings, parts.connectivity, config, poll_schedule, existence_check, parts.reported_missing,
         wake_refresh, parts.exchange.wake if parts.shared.is_configured else lambda: None,
     )  # fmt: skip
     parts.expiry_notices = ExpiryNotices(parts.store, parts.intents.paths, parts.service_clock)
-    parts.reconnect = Reconnect(parts.connectivity, parts.ask_service, wake_refresh.set)
-    parts.recovery = Recovery(
-        parts.store, parts.intents, parts.content, parts.staging, parts.promotion, parts.sweeper, parts.trash,
-        parts.last_run,
-    )  # fmt: skip
 
 
 def _build_janitor(parts: Components, settings: MountSettings) -> Janitor:

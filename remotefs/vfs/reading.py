@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from remotefs.clocks import DAY_NS
 from remotefs.data.download.folder_readahead import Scans
 from remotefs.data.files.lengths import Lengths
 from remotefs.data.files.locator import Locator
@@ -13,7 +14,6 @@ from remotefs.store.store import Store
 from remotefs.vfs.handles import Handles, OpenFile
 
 _NS = 1_000_000_000
-_DAY_NS = 86_400 * _NS
 
 
 class Reading:
@@ -91,6 +91,6 @@ class Reading:
         inode = self._tree.find(ino)
         now = time.time_ns()
         if inode is not None and (
-            inode.atime_ns <= max(inode.mtime_ns, inode.ctime_ns) or now - inode.atime_ns > _DAY_NS
+            inode.atime_ns <= max(inode.mtime_ns, inode.ctime_ns) or now - inode.atime_ns > DAY_NS
         ):
             self._tree.note(ino, atime_ns=now)

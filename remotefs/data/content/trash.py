@@ -25,12 +25,12 @@ import msgspec
 import trio
 
 from remotefs import crashpoints
+from remotefs.clocks import DAY_NS
 from remotefs.errors import NotFound
 from remotefs.store.disk import make_folder, sync_folder, write_durably
 
 # A further name of the bytes, for the time of `lend`.
 _LENT = ".lent"
-_DAY_NS = 86_400 * 1_000_000_000
 
 
 class Trashed(msgspec.Struct, frozen=True, kw_only=True):
@@ -214,7 +214,7 @@ class Trash:
 
 
 def _days(entry: Trashed, now_ns: int) -> float:
-    return 0.0 if entry.aged_ns is None else (now_ns - entry.aged_ns) / _DAY_NS
+    return 0.0 if entry.aged_ns is None else (now_ns - entry.aged_ns) / DAY_NS
 
 
 def read_record(folder: Path, number: int) -> Trashed:

@@ -27,12 +27,12 @@ from functools import partial
 import trio
 
 from remotefs import crashpoints
+from remotefs.clocks import DAY_NS
 from remotefs.data.share.dead_records import DeadRecords
 from remotefs.data.share.log_objects import LogObjects
 from remotefs.data.share.publisher import Publisher
 from remotefs.data.share.segments import MOST_PARTS, Name, Segment, encode_lines, line_of
 from remotefs.data.share.snapshots import (
-    DAY_NS,
     is_base_due,
     is_removal_due,
     is_snapshot_due,

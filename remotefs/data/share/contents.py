@@ -23,7 +23,7 @@ from remotefs.data.share.header import header_bytes
 from remotefs.data.share.inventory import Page, objects_in
 from remotefs.data.share.records import FileRecord, file_key
 from remotefs.data.share.shared_records import record_of
-from remotefs.errors import NotReadable, ObjectStoreError, ObjectStoreUnreachable, RemotefsError
+from remotefs.errors import NotReadable, ObjectStoreError, ObjectStoreUnreachable, RemotefsError, UsageError
 from remotefs.objects.link import Link
 from remotefs.store.meta import Facts
 from remotefs.store.records import Remote, ShareState
@@ -61,6 +61,11 @@ class SharedContents:
     def is_configured(self) -> bool:
         """Return whether there is a shared store at all."""
         return self._connection is not None
+
+    def check_configured(self) -> None:
+        """Raise UsageError, for a command about the store, where there is none."""
+        if not self.is_configured:
+            raise UsageError("this mount has no shared store: set `shared.store`, and mount again")
 
     @property
     def is_up(self) -> bool:

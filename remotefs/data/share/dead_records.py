@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import trio
 
+from remotefs.clocks import DAY_NS
 from remotefs.store.store import Store
 
-_MONTH_NS = 30 * 86_400_000_000_000
+_MONTH_NS = 30 * DAY_NS
 # The rows that are looked at, and the ones that are dropped, without a turn for other tasks (H8).
 _A_TURN, _A_DROP = 500, 50
 # As many are missed at once; the others come later.

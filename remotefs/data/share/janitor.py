@@ -18,14 +18,12 @@ import trio
 
 from remotefs import crashpoints
 from remotefs.api.connectivity import Connectivity
-from remotefs.clocks import ServiceClock
+from remotefs.clocks import DAY_NS, HOUR_NS, ServiceClock
 from remotefs.config import RefreshConfig, SharedConfig
 from remotefs.data.share.complete_listings import CompleteListings, LastTwo
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.share.inventory import StoredObject
 from remotefs.data.share.janitor_rules import (
-    DAY_NS,
-    HOUR_NS,
     Standing,
     doubt,
     doubt_for_a_person,

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from remotefs.clocks import DAY_NS
 from remotefs.data.share.complete_listings import LastTwo
 from remotefs.store.meta import Facts
 from remotefs.store.orphans import Ripe
 
-DAY_NS = 86_400 * 1_000_000_000
-HOUR_NS = 3600 * 1_000_000_000
 # A younger object is not noted: its file may be so new that no listing here has shown it.
 YOUNG_NS = 7 * DAY_NS
 

@@ -116,10 +116,9 @@ class Publisher:
     def _compare(self, ino: int, changes: _Changes) -> bool:
         """Compare an inode with the map; return whether it is a folder that has another path than before."""
         now, before = self._tree_records.of(ino), self._shared_log.held(ino)
-        for key, known in now.items():
-            record = self._with_digest(key, known)
-            if self._is_news(key, record, ino):
-                changes.records[key] = record
+        for key, record in now.items():
+            if (news := self._news(key, record, ino)) is not None:
+                changes.records[key] = news
             changes.held[key] = ino
         for key in before:
             if key not in now:
@@ -129,19 +128,16 @@ class Publisher:
         inode = self._tree.find(ino)
         return inode is not None and inode.is_dir and any(key not in now for key in before)
 
-    def _is_news(self, key: str, record: Record, ino: int) -> bool:
+    def _news(self, key: str, record: Record, ino: int) -> Record | None:
+        """Return what is to be published of a record, None if the map says it already, or says what comes before it."""
         row = self._shared_log.find(key)
         if row is None:
-            return not self._tree_records.is_plain(ino)
-        return record != record_of(row) and not (self._is_joining and not row.applied)
-
-    def _with_digest(self, key: str, record: Record) -> Record:
-        """Return a record with the digest that the map has if this machine knows none: an id has one content."""
-        row = self._shared_log.find(key)
-        held = record_of(row) if row is not None else None
+            return None if self._tree_records.is_plain(ino) else record
+        held = record_of(row)
         if isinstance(record, FileRecord) and record.digest is None and isinstance(held, FileRecord):
-            return msgspec.structs.replace(record, digest=held.digest)
-        return record
+            # An id has one content, so the map may know the digest where this machine does not.
+            record = msgspec.structs.replace(record, digest=held.digest)
+        return record if record != held and not (self._is_joining and not row.applied) else None
 
     def _is_gone(self, key: str) -> bool:
         """Return whether a path has nothing any more, or only a file, which has a record of its own."""

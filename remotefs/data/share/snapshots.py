@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from remotefs.clocks import DAY_NS
 from remotefs.store.meta import Facts, Snapshots
 
-DAY_NS = 86_400_000_000_000
 # A log with more segments than this since its last snapshot gets another one; one with any, after a day.
 MOST_SEGMENTS = 64
 # Longer than any reader is in the middle of a log.

@@ -10,7 +10,6 @@ from remotefs.data.files.reader import FileReader
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.data.writeback.waiters import Waiters
-from remotefs.errors import UsageError
 from remotefs.mount.commands.lookup import NAMED, files_at
 from remotefs.mount.commands.pending import PendingReasons
 from remotefs.mount.progress import Count
@@ -56,8 +55,7 @@ class ShareCommands:
 
         Return what went there, and what did not. Raises UsageError where there is no store.
         """
-        if not self._contents.is_configured:
-            raise UsageError("this mount has no shared store: set `shared.store`, and mount again")
+        self._contents.check_configured()
         await self._promoter.finish()
         files = [file for file in await files_at(self._tree, params.path) if self._is_unshared(file)]
         async with self._changing:

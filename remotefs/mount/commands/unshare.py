@@ -19,7 +19,7 @@ from remotefs.data.content.store import ContentStore
 from remotefs.data.share.contents import SharedContents
 from remotefs.data.writeback.promoter import Promoter
 from remotefs.data.writeback.sharer import Sharer
-from remotefs.errors import CorruptionError, LocalError, ObjectStoreError, UsageError
+from remotefs.errors import CorruptionError, LocalError, ObjectStoreError
 from remotefs.mount.commands.lookup import NAMED, files_at
 from remotefs.mount.commands.pending import PendingReasons
 from remotefs.mount.progress import Count
@@ -69,8 +69,7 @@ class UnshareCommands:
 
         Raises NotFound; UsageError where there is no store. A caller that hangs up ends it between two batches.
         """
-        if not self._contents.is_configured:
-            raise UsageError("this mount has no shared store: set `shared.store`, and mount again")
+        self._contents.check_configured()
         await self._promoter.finish()
         files, failed = await self._shared(params.path)
         done = list(files.values())

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from remotefs.clocks import DAY_NS
 from remotefs.data.share.complete_listings import CompleteListings, LastTwo
 from remotefs.data.share.janitor_rules import (
-    DAY_NS,
     YOUNG_NS,
     Standing,
     doubt,

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from remotefs.clocks import DAY_NS
 from remotefs.data.share.snapshots import (
-    DAY_NS,
     KEPT_NS,
     MOST_SEGMENTS,
     is_base_due,
