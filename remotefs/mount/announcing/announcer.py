@@ -20,9 +20,9 @@ from remotefs.vfs.view import View
 _log = logging.getLogger(__name__)
 # The helper rests so many times as long as its call took: `umount` fails during a call, and other programs want the
 # mount to work for them.
-_REST = 2.0
+_REST = 3.0
 _LEAST_REST_S = 0.001
-_MOST_REST_S = 0.02
+_MOST_REST_S = 0.25
 # A helper without work ends after this time, because its memory may be of use elsewhere: 3 MB.
 _IDLE_S = 300.0
 
