@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start the command some hundred times, so its bytecode is compiled once and kept.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/.run/pycache $(BIN)/python -m pytest
 
-.PHONY: help setup setup-dev run stop test coverage test-user test-desktop test-store test-long check format lint reference lock bench conformance soak dist deb clean
+.PHONY: help setup setup-dev run stop test test-tools test-envs coverage test-user test-desktop test-store test-long check format lint reference lock bench conformance soak dist deb clean
 
 help:            ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 14
@@ -21,10 +21,14 @@ run: setup       ## start a local server with sample files and mount it at ./mnt
 stop:            ## unmount ./mnt and stop the local server
 	@scripts/demo.sh stop
 
-test: setup-dev      ## run every test but the long ones, including those on real mounts
-	@scripts/test-tools.sh
-	@scripts/test-envs.sh
+test: test-tools test-envs ## run every test but the long ones, including those on real mounts
 	$(PYTEST) -m "not long and not desktop and not store" -n 4 --dist worksteal $(ARGS)
+
+test-tools: setup-dev
+	@scripts/test-tools.sh
+
+test-envs: setup-dev
+	@scripts/test-envs.sh
 
 coverage: setup-dev  ## the same at half the speed, and list the branches that no test takes, also in mounts' processes
 	@mkdir -p .run/coverage && rm -f .run/coverage/data*

@@ -228,6 +228,8 @@ class RefreshConfig(Section, frozen=True, kw_only=True):
     # A large upload can appear below a newer known id.
     poll_overlap_s: Annotated[float, Time(0, 30 * DAY_S)] = 600.0
     first_listing_wait_s: Annotated[float, Time(0, DAY_S)] = 60.0
+    # What others add and remove fires the kernel's events, by a helper process (M5).
+    events: Annotated[bool, Flag()] = True
     # The guard against mass removal (S1).
     removal_guard_files: Annotated[int, Number(0, 10_000_000)] = 20
     removal_guard_fraction: Annotated[float, Part()] = 0.10

@@ -46,6 +46,7 @@ SECTIONS = {
         "put": Command("put", "put", "Send files and folders to the service."),
         "get": Command("get", "get", "Fetch files and folders of the service."),
         "ls": Command("ls", "ls", "List files with their age, size, type, state and id."),
+        "watch": Command("watch", "watch", "Print what others add, replace and remove, as it comes."),
         "id": Command("paths", "identify", "Print the file ids of files."),
         "path": Command("paths", "path_of", "Print the path of each file id, a line each."),
     },

@@ -6,6 +6,9 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+# The parameter that takes the program which a command runs, and its arguments.
+PROGRAM = "program"
+
 
 class PlainCommand(TyperCommand):
     """A command; releases of typer write the words of its usage line in different ways."""
@@ -14,6 +17,17 @@ class PlainCommand(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's signature
         """Return the words after the name of the command."""
         return ["[OPTIONS]", *(usage_word(param) for param in self.params if param.param_type_name == "argument")]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; all that follows `--` is the program of a command that runs one."""
+        if not any(param.name == PROGRAM for param in self.params):
+            return super().parse_args(ctx, args)
+        end = args.index("--") if "--" in args else len(args)
+        rest = super().parse_args(ctx, args[:end])
+        if ctx.params[PROGRAM]:
+            ctx.fail(f"unexpected argument {ctx.params[PROGRAM][0]!r}: write -- before the command to run")
+        ctx.params[PROGRAM] = args[end + 1 :] or None
+        return rest
 
 
 def usage_word(argument: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from functools import partial
 
 import typer
@@ -26,6 +28,14 @@ def age_of(text: str) -> float:
     days = days_of(text)
     assert isinstance(days, float)
     return days * _DAY_S
+
+
+def moment_of(text: str) -> float:
+    """Return the moment of an option, in seconds since the epoch: so long ago, or a date and time of this place."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return time.time() - age_of(text)
 
 
 # For the `parser` of a typer.Option: seconds, days (also for a plain number), bytes.

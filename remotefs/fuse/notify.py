@@ -10,13 +10,18 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
+
+import trio
 
 from remotefs.store.records import ROOT_INO
 from remotefs.vfs.view import View
 
 _log = logging.getLogger(__name__)
+# How often it is asked whether a notification that is being sent is through: it takes microseconds.
+_GRANTED_S = 0.0005
 
 
 class KernelNotifier:
@@ -32,6 +37,8 @@ class KernelNotifier:
         self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_stopped = False
+        # Held while a notification is being sent, and while none may be.
+        self._sending = threading.Lock()
         self._drop_entry: Callable[[int, str], None] = _nothing_is_mounted
         self._drop_attributes: Callable[[int], None] = _nothing_is_mounted
 
@@ -59,6 +66,21 @@ class KernelNotifier:
             self._thread.join(timeout_s)
         return self._thread is None or not self._thread.is_alive()
 
+    @asynccontextmanager
+    async def held_back(self) -> AsyncIterator[None]:
+        """Send no notification within the block: those that come wait.
+
+        A process of this mount that is in a call holds the kernel's lock of a directory, for which a notification would
+        wait. If the mount is killed then, the thread waits for ever for the call, which the connection to the kernel
+        outlives, because the thread has it open.
+        """
+        while not self._sending.acquire(blocking=False):  # noqa: ASYNC110 - it is the thread that lets go of it
+            await trio.sleep(_GRANTED_S)
+        try:
+            yield
+        finally:
+            self._sending.release()
+
     def entry(self, parent: int, name: str) -> None:
         """Queue the notification that a name in a directory means another file now, or none."""
         if self._is_working and self._is_known_or_root(parent):
@@ -85,7 +107,8 @@ class KernelNotifier:
     def _work(self) -> None:
         while (notification := self._queue.get()) is not None and not self._is_stopped:
             try:
-                notification()
+                with self._sending:
+                    notification()
             except OSError as error:
                 # ENOENT: the kernel has not cached it. Any other error costs no more than a stale entry.
                 _log.debug("the kernel did not take a notification: %s", error)

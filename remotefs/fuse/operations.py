@@ -19,16 +19,23 @@ import trio
 from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, RequestContext, XAttrNameT
 
 from remotefs.errors import NotFound
+from remotefs.fuse.announced import AnnouncedRequests
 from remotefs.fuse.requests import Requests
 from remotefs.fuse.translate import absent_entry, attribute_change, entry_attributes, errno_of, statvfs
 from remotefs.names import COMPONENT_BYTES
 from remotefs.store.records import ROOT_INO, Entry, Inode
 from remotefs.store.tree import COOKIES_BELOW
+from remotefs.vfs.announcements import HELPER_FH, Announcements
 from remotefs.vfs.filesystem import FileSystem
 from remotefs.vfs.handles import OpenFile
 
 _log = logging.getLogger(__name__)
 
+# The operations that change names: the positions of each folder and, after it, the name.
+_CHANGED = {
+    "mknod": (0,), "mkdir": (0,), "symlink": (0,), "create": (0,), "link": (1,), "unlink": (0,), "rmdir": (0,),
+    "rename": (0, 2),
+}  # fmt: skip
 # The annotation of a number of an inode, as it is written: pyfuse3's types are plain numbers when the program runs.
 _INODE = "InodeT"
 
@@ -38,19 +45,25 @@ Handler = TypeVar("Handler", bound=Callable[..., Awaitable[object]])
 def answering(handler: Handler) -> Handler:
     """Wrap a handler so that every exception becomes an errno; log those that a person should know about.
 
-    A handler of the mount gets the tree's number of the mount's root where the kernel says its own, ROOT_INO.
+    A handler of the mount gets the tree's number of the mount's root where the kernel says its own, ROOT_INO. A request
+    of the helper that announces the changes of others never gets to its handler (`announced`).
     """
     name, inodes = handler.__name__, _places_of_inodes(handler)
+    changed = _CHANGED.get(name, ())
 
     @functools.wraps(handler)
     async def wrapped(operations: Operations, *arguments: Any) -> object:
         arguments = operations.in_tree(arguments, inodes) if inodes else arguments
+        if operations.announced is not None and operations.announced.is_theirs(arguments):
+            return _answer_to_helper(operations.announced, name, arguments)
         requests = operations.requests
         line = requests.begin(name, arguments) if requests.write is not None else None
         answer: object = None
         number, began = 0, perf_counter()
         try:
             answer = await handler(operations, *arguments)
+            for place in changed:
+                operations.note_change(arguments[place], arguments[place + 1])
         except pyfuse3.FUSEError as error:
             number = error.errno
             raise
@@ -69,6 +82,15 @@ def answering(handler: Handler) -> Handler:
     return wrapped  # type: ignore[return-value]  # the same signature, which functools.wraps cannot express
 
 
+def _answer_to_helper(announced: AnnouncedRequests, operation: str, arguments: tuple[Any, ...]) -> object:
+    try:
+        return announced.answer(operation, arguments)
+    except Exception as error:
+        number, level = errno_of(error)
+        _log.log(level, "announcing by %s: %s", operation, error, exc_info=error if level >= logging.ERROR else None)
+        raise pyfuse3.FUSEError(number) from None
+
+
 def _places_of_inodes(handler: Callable[..., object]) -> frozenset[int]:
     """Return the positions of the arguments, after the object itself, that are numbers of inodes."""
     _, *parameters = inspect.signature(handler).parameters.values()
@@ -79,7 +101,8 @@ class Operations(pyfuse3.Operations):
     """The handlers, one method for each kind of request.
 
     `timeout_s` is how long the kernel may use names and attributes without asking again. `note_use` is called when a
-    request shows that somebody uses the mount. `requests` counts them.
+    request shows that somebody uses the mount. `requests` counts them. `announcements` has the changes of others that
+    the kernel is to announce; without it nothing is announced.
     """
 
     supports_dot_lookup = True
@@ -88,13 +111,28 @@ class Operations(pyfuse3.Operations):
     enable_acl = False
 
     def __init__(
-        self, fs: FileSystem, *, timeout_s: float, note_use: Callable[[], None], requests: Requests | None = None
+        self,
+        fs: FileSystem,
+        *,
+        timeout_s: float,
+        note_use: Callable[[], None],
+        requests: Requests | None = None,
+        announcements: Announcements | None = None,
     ) -> None:
         super().__init__()
         self._fs = fs
         self.requests = requests or Requests(fs.handles)
         self._timeout_s = timeout_s
         self._note_use = note_use
+        self._announcements = announcements
+        self.announced: AnnouncedRequests | None = None
+        if announcements is not None:
+            self.announced = AnnouncedRequests(fs, announcements, self._known, self._attributes)
+
+    def note_change(self, parent: int, name: bytes) -> None:
+        """Note that a program here changed a name."""
+        if self._announcements is not None:
+            self._announcements.changed_here(parent, name)
 
     # -- names
 
@@ -106,7 +144,8 @@ class Operations(pyfuse3.Operations):
             inode = self._fs.namespace.lookup(parent_inode, name)
         except NotFound:
             # Not ENOENT: the kernel caches that a name is missing only from an entry with inode 0.
-            return absent_entry(timeout_s)
+            is_leaving = self._announcements is not None and self._announcements.is_leaving(parent_inode, name)
+            return absent_entry(0.0 if is_leaving else timeout_s)
         return self._known(inode, timeout_s)
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
@@ -260,7 +299,8 @@ class Operations(pyfuse3.Operations):
 
     @answering
     async def flush(self, fh: FileHandleT) -> None:
-        await self._fs.files.flush(fh)
+        if fh != HELPER_FH:
+            await self._fs.files.flush(fh)
 
     @answering
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
@@ -268,7 +308,8 @@ class Operations(pyfuse3.Operations):
 
     @answering
     async def release(self, fh: FileHandleT) -> None:
-        await self._fs.files.release(fh)
+        if fh != HELPER_FH:
+            await self._fs.files.release(fh)
 
     # -- the root of the mount, which may be a folder of the tree
 

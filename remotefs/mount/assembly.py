@@ -43,6 +43,7 @@ from remotefs.data.files.staging import Staging
 from remotefs.data.files.summing import Summing
 from remotefs.data.files.sweeper import Sweeper
 from remotefs.data.files.writer import FileWriter
+from remotefs.data.foreign_names import ForeignNames
 from remotefs.data.intents.binder import Binder
 from remotefs.data.intents.churn import Churn
 from remotefs.data.intents.due_times import DueTimes
@@ -107,6 +108,8 @@ from remotefs.errors import LocalError
 from remotefs.fuse.notify import KernelNotifier
 from remotefs.fuse.requests import Requests
 from remotefs.mount.access_log import AccessLog
+from remotefs.mount.announcing.announcer import Announcer
+from remotefs.mount.event_recorder import EventRecorder
 from remotefs.mount.ownership import AccountGuard
 from remotefs.mount.settings import MountSettings
 from remotefs.mount.shared_parts import build_exchange, build_janitor, shared_contents
@@ -114,12 +117,14 @@ from remotefs.objects.link import Link
 from remotefs.store.copies import COPIES_NAME, Copies
 from remotefs.store.database import Database
 from remotefs.store.disk import Disk
+from remotefs.store.event_log import FOLDER_NAME, EventLog
 from remotefs.store.journal import Journal
 from remotefs.store.meta import Meta
 from remotefs.store.remotes import Remotes
 from remotefs.store.store import Store
 from remotefs.store.tree import Tree
 from remotefs.supervision import Supervisor
+from remotefs.vfs.announcements import Announcements
 from remotefs.vfs.attributes import Attributes
 from remotefs.vfs.byid import ById
 from remotefs.vfs.closing import Closing, LastClose
@@ -157,6 +162,10 @@ class Components:
     in_flight: UploadsInFlight
     locks: InodeLocks
     notifier: KernelNotifier
+    foreign_names: ForeignNames
+    announcements: Announcements
+    announcer: Announcer
+    event_recorder: EventRecorder
     # When the parts were built: in seconds since the epoch, and of the monotonic clock.
     began_s: float
     began_monotonic_s: float
@@ -276,6 +285,12 @@ def assemble(settings: MountSettings, database: Database, *, machine: Machine | 
     secrets = secrets_of(config.service) if settings.keys is None else settings.keys.secrets
     parts.access_log = AccessLog(settings.state_dir / "log", parts.requests, secrets, config.log.format)
     parts.notifier = KernelNotifier(parts.handles.is_known, parts.view)
+    parts.foreign_names = ForeignNames(lambda: parts.meta.facts.listed_ns > 0)
+    parts.announcements = Announcements(parts.tree, parts.handles, parts.view)
+    parts.foreign_names.listen(parts.announcements)
+    parts.event_recorder = EventRecorder(store, EventLog(settings.state_dir / FOLDER_NAME))
+    parts.foreign_names.listen(parts.event_recorder)
+    parts.announcer = Announcer(parts.announcements, parts.tree, parts.view, parts.notifier, settings.mountpoint)
     parts.waiters = Waiters(parts.journal, parts.wakeup)
     parts.complete_listings = CompleteListings(database, store.orphans)
     _build_service(parts, settings)
@@ -345,7 +360,10 @@ def _build_data(parts: Components, config: Config) -> None:
     )
     parts.summing = Summing(parts.tree, parts.staging)
     _build_writeback(parts, config.writeback, churn)
-    placer = TreePlacer(parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles)
+    placer = TreePlacer(
+        parts.store, parts.intents, parts.notifier, Ownership(os.getuid(), os.getgid()), parts.handles,
+        parts.foreign_names,
+    )  # fmt: skip
     poll_schedule = PollSchedule(parts.budget, config.refresh, parts.store.steady, parts.remotes.known_count)
     if parts.shared.is_configured:
         parts.exchange = build_exchange(

@@ -96,6 +96,7 @@ class MountSession:
             await self._greeting.greet_service()
             self._begin_view()
             await nursery.start(parts.writeback.run)
+            nursery.start_soon(keep, "recording changes of others", parts.event_recorder.run)
             nursery.start_soon(keep, "listing the service", parts.refresh.run)
             if parts.shared.connection is not None:
                 nursery.start_soon(keep, "looking at the shared store", parts.shared.connection.run)
@@ -163,7 +164,11 @@ class MountSession:
     async def _mounted(self) -> AsyncIterator[None]:
         timeout_s = self._config.mount.entry_timeout_s
         operations = Operations(
-            self._parts.fs, timeout_s=timeout_s, note_use=self._parts.refresh.note_use, requests=self._parts.requests
+            self._parts.fs,
+            timeout_s=timeout_s,
+            note_use=self._parts.refresh.note_use,
+            requests=self._parts.requests,
+            announcements=self._parts.announcements,
         )
         _spare_the_collector()
         try:
@@ -193,7 +198,10 @@ class MountSession:
         with self._serving:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._answer_kernel, nursery.cancel_scope)
-                await self._announce()
+                await self._report_ready()
+                if self._config.refresh.events and not self._settings.options.read_only:
+                    announce = self._parts.announcer.run
+                    nursery.start_soon(self._parts.supervisor.keep, "announcing changes of others", announce)
 
     async def _answer_kernel(self, whole: trio.CancelScope) -> None:
         self._is_serving = True
@@ -255,7 +263,7 @@ class MountSession:
         if self._stop.is_set():
             self._serving.cancel()
 
-    async def _announce(self) -> None:
+    async def _report_ready(self) -> None:
         """Report Ready once the kernel's first request was answered."""
         self._connection = await trio.to_thread.run_sync(number_of, self._settings.mountpoint)
         raised = await trio.to_thread.run_sync(

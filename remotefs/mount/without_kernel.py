@@ -71,6 +71,7 @@ async def recovered_parts(settings: MountSettings, report: Report) -> AsyncItera
 async def _start(parts: Components, nursery: trio.Nursery, *, sends: bool) -> None:
     keep = parts.supervisor.keep
     nursery.start_soon(keep, "keeping the log of the database short", parts.database.run_checkpoints)
+    nursery.start_soon(keep, "recording changes of others", parts.event_recorder.run)
     nursery.start_soon(keep, "saving sizes and times", partial(save_notes, parts))
     nursery.start_soon(keep, "asking whether the service is there", parts.reconnect.run)
     nursery.start_soon(keep, "asking who answers", partial(_ask_while_down, parts))

@@ -59,12 +59,11 @@ def test_thumbnails_read_each_picture_once(desk: Desk, kind: str) -> None:
     assert requested(desk) == before, "what is here is not asked for again"
 
 
-def test_what_arrives_from_the_service_is_shown_after_a_reload(desk: Desk, browser: Browser) -> None:
-    """No notice comes from the mount (yet): the list is as it was until it is read again."""
+def test_m5_what_arrives_from_the_service_is_shown_without_a_reload(desk: Desk, browser: Browser) -> None:
+    """The mount makes the kernel tell the browser."""
     desk.write("here.txt")
     browser.wait_for_file("here.txt")
     desk.foreign("arrived.txt")
-    browser.reload()
     browser.wait_for_file("arrived.txt")
 
 

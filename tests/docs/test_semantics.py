@@ -15,7 +15,16 @@ RULES = [
     f"{group}{number}"
     for group, last in (("S", 5), ("N", 6), ("R", 8), ("W", 10), ("A", 8))
     for number in range(1, last + 1)
-] + ["M1", "M2", "M3", "M4", "M8", *(f"H{number}" for number in range(1, 9)), *(f"X{number}" for number in range(1, 7))]
+] + [
+    "M1",
+    "M2",
+    "M3",
+    "M4",
+    "M5",
+    "M8",
+    *(f"H{number}" for number in range(1, 9)),
+    *(f"X{number}" for number in range(1, 7)),
+]
 TEXT = (DOCS / "semantics.md").read_text(encoding="utf-8")
 PROOF = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 

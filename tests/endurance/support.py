@@ -87,8 +87,8 @@ def clock() -> trio.abc.Clock:
 
 def spoil(
     server: FaultyServer, *, rate: float, seed: int, uploads: tuple[Action, ...] = UPLOAD_FAULTS
-) -> list[Mixture]:
-    """Spoil that part of all requests from now on; every listing lags."""
+) -> dict[str, Mixture]:
+    """Spoil that part of all requests from now on; every listing lags. Return what spoils each kind of request."""
     chance = random.Random(seed)
     mixtures = {
         "upload": Mixture(rate, uploads, chance),
@@ -97,7 +97,7 @@ def spoil(
     }
     for op, mixture in mixtures.items():
         server.script.add(mixture, op=op, times=None)
-    return list(mixtures.values())
+    return mixtures
 
 
 def impatient(config: Config) -> Config:

@@ -131,6 +131,7 @@ async def test_what_comes_and_goes_leaves_nothing_in_memory(tmp_path: Path, serv
     server.store.add_generated("stays", b"")
     async with running(tmp_path, server, change=_at_once) as host:
         host.nursery.start_soon(host.parts.summing.run)
+        host.nursery.start_soon(host.parts.event_recorder.run)
         await host.walk()
         await come_and_go(host, 0)
         assert host.ls() == ["stays"]

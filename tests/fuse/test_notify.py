@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import cast
 
+import trio
+
 from remotefs.fuse.notify import KernelNotifier
 from remotefs.store.records import ROOT_INO
 from remotefs.vfs.view import View
@@ -52,6 +54,48 @@ def test_it_is_silent_until_started_and_after_the_stop() -> None:
     assert asked == [5, 6]
     notifier.inode(7)
     assert asked == [5, 6]
+
+
+async def test_m5_no_notification_is_sent_while_they_are_held_back() -> None:
+    """A process of the mount is in a call then, with a lock of the kernel that the notification would wait for."""
+    told: list[object] = []
+    in_time = threading.Event()
+
+    def drop_entry(*entry: object) -> None:
+        told.append(entry)
+        in_time.set()
+
+    notifier = KernelNotifier(lambda _: True, WHOLE)
+    notifier.start(drop_entry, told.append)
+    async with notifier.held_back():
+        notifier.entry(5, "a")
+        assert not in_time.wait(0.1)
+    assert in_time.wait(10)
+    assert told == [(5, "a")]
+    notifier.stop()
+    assert notifier.join(10)
+
+
+async def test_m5_a_notification_that_is_being_sent_is_waited_for() -> None:
+    begun, free = threading.Event(), threading.Event()
+
+    def drop_entry(*_: object) -> None:
+        begun.set()
+        free.wait(10)
+
+    notifier = KernelNotifier(lambda _: True, WHOLE)
+    notifier.start(drop_entry, lambda _: None)
+    notifier.entry(5, "a")
+    assert begun.wait(10)
+    with trio.move_on_after(0.05) as waited:
+        async with notifier.held_back():
+            raise AssertionError("one was being sent")
+    assert waited.cancelled_caught
+    free.set()
+    async with notifier.held_back():
+        pass
+    notifier.stop()
+    assert notifier.join(10)
 
 
 def test_at_the_end_nothing_more_is_sent_and_the_one_that_hangs_is_waited_for() -> None:

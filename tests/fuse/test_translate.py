@@ -106,6 +106,8 @@ def test_the_numbers_that_the_contract_names(kind: type[errors.RemotefsError], n
 class Handlers:
     """Handlers as the kernel's are: methods of an object that counts requests."""
 
+    announced = None
+
     def __init__(self) -> None:
         self.requests = Requests(Handles())
 

@@ -165,7 +165,7 @@ BY_METAVAR = {
     "SHELL": ["", "tcsh"],
 }
 # Read by the command itself: see below.
-OTHERS = {"URL", "OPTION,...", "MOUNT_PATH"}
+OTHERS = {"URL", "OPTION,...", "MOUNT_PATH", "[-- COMMAND [ARG]...]"}
 
 
 def places() -> Iterator[tuple[str, Any, Any]]:

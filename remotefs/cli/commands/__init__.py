@@ -3,7 +3,7 @@
     mount      mount, umount                 account    accept-account
     status     status, flush, retry          serve      serve, generate (the local server)
     paths      id, path                      probe      probe (a server, without a mount)
-    ls         ls
+    ls, watch  ls, watch
     cache      warm, pin, unpin, cache …
     trash      trash …, accept-removals
     sync, retype, dedupe                     put, get   put, get (through a mount, or without one)

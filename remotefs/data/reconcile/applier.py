@@ -97,9 +97,10 @@ class Applier:
             if path not in present:
                 self._add_path(inode.ino, path)
         for parent, name in self._tree.names_of(inode.ino):
-            if self._tree.path_of(parent, name) not in wanted and self._tree.get(inode.ino).nlink > 1:
+            before = self._tree.get(inode.ino)
+            if self._tree.path_of(parent, name) not in wanted and before.nlink > 1:
                 self._tree.unlink(parent, name, now_ns=time.time_ns())
-                self._placer.invalidate(parent, name)
+                self._placer.went(parent, name, before)
                 self._placer.remove_if_implied(parent)
         return set(wanted) == set(self._tree.paths_of(inode.ino))
 
@@ -117,8 +118,8 @@ class Applier:
             self._placer.make_conflict_copy(parent, name, occupant, beside_folder=False)
             occupant = None
         if occupant is None:
-            self._tree.link(ino, parent, name, now_ns=time.time_ns())
-            self._placer.invalidate(parent, name)
+            linked = self._tree.link(ino, parent, name, now_ns=time.time_ns())
+            self._placer.came(parent, name, linked)
 
     # -- folders, links and nodes
 
@@ -137,7 +138,7 @@ class Applier:
                 parent, name, _mode_of(record), uid=record.uid, gid=record.gid, now_ns=time.time_ns(),
                 rdev=record.rdev, target=record.target,
             )  # fmt: skip
-            self._placer.invalidate(parent, name)
+            self._placer.came(parent, name, inode)
         elif inode.implied:
             self._tree.update(inode.ino, implied=0)
         self._take_attributes(inode, record)
@@ -186,7 +187,7 @@ class Applier:
     def _remove(self, parent: int, name: str, inode: Inode) -> None:
         now = time.time_ns()
         removed = (self._tree.rmdir if inode.is_dir else self._tree.unlink)(parent, name, now_ns=now)
-        self._placer.invalidate(parent, name)
+        self._placer.went(parent, name, inode)
         if removed.nlink == 0 and not self._usage.is_known(inode.ino):
             self._tree.forget(inode.ino)
 
@@ -207,7 +208,7 @@ class Applier:
                     inode.ino, name, stat.S_IFDIR | 0o755, uid=inode.uid, gid=inode.gid, now_ns=time.time_ns(),
                     implied=1,
                 )  # fmt: skip
-                self._placer.invalidate(inode.ino, name)
+                self._placer.came(inode.ino, name, found)
             if not found.is_dir:
                 return None
             inode = found

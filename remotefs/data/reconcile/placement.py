@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from remotefs import names
+from remotefs.data.foreign_names import ForeignNames
 from remotefs.data.intents.intents import Intents
 from remotefs.data.kernel import Invalidator, Usage
 from remotefs.store.records import ROOT_INO, ContentState, Inode, Remote
@@ -47,7 +48,7 @@ class _Place(NamedTuple):
 
 
 class TreePlacer:
-    """Puts remote files into the tree; called inside a transaction."""
+    """Puts remote files into the tree; called inside a transaction. `foreign` hears of each name that it changes."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class TreePlacer:
         invalidator: Invalidator,
         ownership: Ownership,
         usage: Usage,
+        foreign: ForeignNames,
     ) -> None:
         self._tree = store.tree
         self._journal = store.journal
@@ -65,6 +67,7 @@ class TreePlacer:
         self._invalidator = invalidator
         self._ownership = ownership
         self._usage = usage
+        self._foreign = foreign
         # The number of files that were put into the tree in this mount.
         self.placed = 0
 
@@ -91,9 +94,9 @@ class TreePlacer:
         [(parent, name)] = self._tree.names_of(inode.ino)
         place = self._free_place(remote)
         self._tree.rename(parent, name, place.parent, place.name, now_ns=time.time_ns())
-        self._tree.update(inode.ino, conflict_id=place.conflict_id)
-        self.invalidate(parent, name)
-        self.invalidate(place.parent, place.name)
+        moved = self._tree.update(inode.ino, conflict_id=place.conflict_id)
+        self.went(parent, name, inode)
+        self.came(place.parent, place.name, moved)
         self.remove_if_implied(parent)
 
     def remove_if_implied(self, directory: int) -> None:
@@ -102,7 +105,7 @@ class TreePlacer:
         while inode.implied and self._tree.is_empty(inode.ino) and inode.parent is not None:
             [(parent, name)] = self._tree.names_of(inode.ino)
             self._tree.rmdir(parent, name, now_ns=time.time_ns())
-            self.invalidate(parent, name)
+            self.went(parent, name, inode)
             if not self._usage.is_known(inode.ino):
                 self._tree.forget(inode.ino)
             inode = self._tree.get(parent)
@@ -133,7 +136,7 @@ class TreePlacer:
             return False
         here = [name for where, name in self._tree.names_of(conflict_copy.ino) if where == parent]
         if here:
-            self._rename_entry(parent, here[0], plain, conflict_copy.ino, conflict_id=None)
+            self._rename_entry(parent, here[0], plain, conflict_copy, conflict_id=None)
         return bool(here)
 
     def rival_of(self, conflict_copy: Inode) -> Rival | None:
@@ -187,7 +190,7 @@ class TreePlacer:
             parent, name, stat.S_IFDIR | owner.directory_mode,
             uid=owner.uid, gid=owner.gid, now_ns=time.time_ns(), implied=1, mtime_ns=remote.created_ns,
         )  # fmt: skip
-        self.invalidate(parent, name)
+        self.came(parent, name, made)
         return made
 
     def _show(self, remote: Remote, place: _Place) -> Inode:
@@ -199,7 +202,7 @@ class TreePlacer:
         )  # fmt: skip
         self._remotes.show(remote.file_id, inode.ino)
         self.placed += 1
-        self.invalidate(place.parent, place.name)
+        self.came(place.parent, place.name, inode)
         return inode
 
     def _makes_way(self, parent: int, name: str, occupant: Inode, remote: Remote) -> bool:
@@ -215,7 +218,7 @@ class TreePlacer:
         assert inode.file_id is not None
         spell = names.clash_name if beside_folder else names.conflict_name
         new_name = spell(name, inode.file_id, self._taken(parent))
-        self._rename_entry(parent, name, new_name, inode.ino, conflict_id=inode.file_id)
+        self._rename_entry(parent, name, new_name, inode, conflict_id=inode.file_id)
 
     def is_plain(self, inode: Inode) -> bool:
         """Return whether the inode is an unchanged remote file under the name that it has at the service."""
@@ -228,16 +231,26 @@ class TreePlacer:
             and not self._paths.is_alias(inode)
         )
 
-    def _rename_entry(self, parent: int, name: str, new_name: str, ino: int, *, conflict_id: str | None) -> None:
+    def _rename_entry(self, parent: int, name: str, new_name: str, inode: Inode, *, conflict_id: str | None) -> None:
         self._tree.rename_entry(parent, name, new_name)
-        self._tree.update(ino, conflict_id=conflict_id)
-        self.invalidate(parent, name)
-        self.invalidate(parent, new_name)
+        renamed = self._tree.update(inode.ino, conflict_id=conflict_id)
+        self.went(parent, name, inode)
+        self.came(parent, new_name, renamed)
 
     def _taken(self, parent: int) -> Callable[[str], bool]:
         return lambda name: self._tree.lookup(parent, name) is not None
 
-    def invalidate(self, parent: int, name: str) -> None:
+    def came(self, parent: int, name: str, inode: Inode) -> None:
+        """Report a name that an inode has got: to the kernel, and to those who listen."""
+        self._invalidate(parent, name)
+        self._foreign.came(parent, name, inode)
+
+    def went(self, parent: int, name: str, inode: Inode) -> None:
+        """Report a name that was taken away; `inode` is as it was before."""
+        self._invalidate(parent, name)
+        self._foreign.went(parent, name, inode)
+
+    def _invalidate(self, parent: int, name: str) -> None:
         """Make the kernel look up a name again, and read the attributes of its folder again."""
         self._invalidator.entry(parent, name)
         self._invalidator.inode(parent)

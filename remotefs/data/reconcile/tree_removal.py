@@ -155,8 +155,8 @@ class TreeRemover:
         if intent is not None and intent.attempt is None:
             self._freed_ids.cancel(intent)
         for parent, name in self._tree.names_of(inode.ino):
-            inode = self._tree.unlink(parent, name, now_ns=time.time_ns())
-            self._placer.invalidate(parent, name)
+            before, inode = inode, self._tree.unlink(parent, name, now_ns=time.time_ns())
+            self._placer.went(parent, name, before)
             self._placer.remove_if_implied(parent)
         # The user did not do this: nothing is deleted at the service for it. A file that is still open keeps its
         # bytes until the last handle closes.

@@ -27,6 +27,7 @@ from remotefs.mount.commands.status import StatusCommands, StatusReport
 from remotefs.mount.commands.sync import SyncCommands
 from remotefs.mount.commands.trash import TrashCommands
 from remotefs.mount.commands.unshare import UnshareCommands
+from remotefs.mount.commands.watch import WatchCommands
 from remotefs.mount.settings import MountSettings
 
 
@@ -51,12 +52,13 @@ class CommandGroups:
     get: GetCommands
     log: LogCommands
     limit: LimitCommands
+    watch: WatchCommands
 
     def all(self) -> list[Command]:
         """Return each command with its endpoint."""
         groups = (
             self.mount, self.status, self.paths, self.ls, self.pin, self.cache, self.trash, self.sync, self.retype,
-            self.share, self.unshare, self.dedupe, self.check, self.put, self.get, self.log, self.limit,
+            self.share, self.unshare, self.dedupe, self.check, self.put, self.get, self.log, self.limit, self.watch,
         )  # fmt: skip
         return [command for group in groups for command in group.all()]
 
@@ -106,4 +108,5 @@ def command_groups(
         get=GetCommands(parts),
         log=LogCommands(log, parts.access_log),
         limit=LimitCommands(parts.client.uploads, parts.client.downloads),
+        watch=WatchCommands(parts.event_recorder, parts.view),
     )  # fmt: skip
