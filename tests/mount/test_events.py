@@ -342,7 +342,7 @@ def test_m5_the_helper_follows_no_link_and_leaves_the_mount_for_no_other(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "steps", [pytest.param(300, id="sample"), pytest.param(10_000, id="all", marks=pytest.mark.long)]
+    "steps", [pytest.param(100, id="sample"), pytest.param(10_000, id="all", marks=pytest.mark.long)]
 )
 def test_m5_changes_here_and_elsewhere_of_the_same_names_end_alike(
     mount: Mounted, server: FaultyServer, steps: int

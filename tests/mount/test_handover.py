@@ -93,6 +93,7 @@ def test_m8_m4_a_folder_is_listed_and_handed_over_without_a_request(
     assert "in/c.json is not in the mount any more" in differing.stderr
 
 
+@pytest.mark.long
 def test_m4_id_waits_for_what_is_pending_and_says_what_does_not_get_there(
     make_mount: MakeMount,
 ) -> None:

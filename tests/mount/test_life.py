@@ -48,7 +48,10 @@ def by_sigint(mount: Mounted) -> None:
     mount.signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("end", [by_command, by_the_kernels_tool, by_sigterm, by_sigint])
+@pytest.mark.parametrize(
+    "end",
+    [by_the_kernels_tool, by_sigterm, *(pytest.param(end, marks=pytest.mark.long) for end in (by_command, by_sigint))],
+)
 def test_every_way_to_end_drains(server: FaultyServer, make_mount: MakeMount, end: Callable[[Mounted], None]) -> None:
     mount = make_mount(*LOCAL, settings=LATER)
     pid = mount.pid
@@ -411,7 +414,8 @@ def test_foreground_stays_and_ends_on_ctrl_c(server: FaultyServer, make_mount: M
 
 
 @pytest.mark.parametrize(
-    "first", [signal.SIGINT, *(pytest.param(first, marks=pytest.mark.long) for first in (signal.SIGTERM, None))]
+    "first",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.long), pytest.param(signal.SIGTERM, marks=pytest.mark.long), None],
 )
 def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(
     server: FaultyServer, make_mount: MakeMount, first: signal.Signals | None

@@ -106,6 +106,7 @@ def demo(project: Path, verb: str) -> str:
     return run("scripts/demo.sh", verb, cwd=project, env=environment()).stdout
 
 
+@pytest.mark.long
 def test_the_demo_starts_and_stops_as_often_as_one_likes(project: Path) -> None:
     first = demo(project, "start")
     assert is_mounted(project / "mnt")

@@ -102,6 +102,7 @@ def test_a_look_costs_one_request_and_256_kib(server: FaultyServer, make_mount: 
         mount.end()
 
 
+@pytest.mark.long
 def test_after_looks_at_three_large_files_a_fourth_comes_by_several_streams(
     server: FaultyServer, make_mount: MakeMount
 ) -> None:
