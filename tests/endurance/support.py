@@ -87,17 +87,20 @@ def clock() -> trio.abc.Clock:
 
 def spoil(
     server: FaultyServer, *, rate: float, seed: int, uploads: tuple[Action, ...] = UPLOAD_FAULTS
-) -> dict[str, Mixture]:
-    """Spoil that part of all requests from now on; every listing lags. Return what spoils each kind of request."""
-    chance = random.Random(seed)
+) -> list[Mixture]:
+    """Spoil that part of all requests from now on; every listing lags.
+
+    Each kind of request has a chance of its own: whether its n-th is spoiled depends on the seed alone, not on the order
+    in which those of other kinds come.
+    """
     mixtures = {
-        "upload": Mixture(rate, uploads, chance),
-        "list": Mixture(rate, LISTING_FAULTS, chance, usual=lagging_listing(_REAL_LAG_S)),
-        "delete": Mixture(rate, DELETE_FAULTS, chance),
+        "upload": Mixture(rate, uploads, random.Random(f"{seed} upload")),
+        "list": Mixture(rate, LISTING_FAULTS, random.Random(f"{seed} list"), usual=lagging_listing(_REAL_LAG_S)),
+        "delete": Mixture(rate, DELETE_FAULTS, random.Random(f"{seed} delete")),
     }
     for op, mixture in mixtures.items():
         server.script.add(mixture, op=op, times=None)
-    return mixtures
+    return list(mixtures.values())
 
 
 def impatient(config: Config) -> Config:

@@ -27,8 +27,6 @@ from tests.sampling import sample
 
 # How late a commit comes at most, in the mount's seconds: long after the last look for it (W6).
 LATEST_S = 30.0
-# Of so many requests a tenth is never none: once in 4,000 runs.
-ENOUGH = 78
 
 
 @pytest.mark.parametrize("uploads", sample(80, 10_000))
@@ -44,10 +42,7 @@ async def test_w6_one_writer_and_every_fault_but_a_late_commit(tmp_path: Path, u
             for path, content in writer.written.items():
                 assert await host.read(path) == content
         assert stored(server, tmp_path) == Counter(writer.written.items())
-        # Of a few requests of a kind none may have been spoiled.
-        frequent = [mixture for op, mixture in mixtures.items() if server.script.count(op) > ENOUGH]
-        assert mixtures["upload"] in frequent
-        assert all(mixture.spoiled for mixture in frequent)
+        assert all(mixture.spoiled for mixture in mixtures)
 
 
 @pytest.mark.parametrize("uploads", sample(50, 3_000))

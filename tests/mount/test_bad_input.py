@@ -96,7 +96,15 @@ class TestTheMountCommand:
         said = refusal(mountpoint, "--base-url", closed_port(), REMOTEFS_SERVICE_REQUEST_DEADLINE_S="3")
         assert "connect to 127.0.0.1:9 failed" in said
 
-    @pytest.mark.parametrize("fault", [HalfBody(), *(pytest.param(fault, marks=pytest.mark.long) for fault in (Raw(b"not even HTTP"), Reply(200, b"<html>proxy</html>"))), Reply(200, {"data": [{"id": 7}]})], ids=["half", "raw", "html", "odd"])  # fmt: skip
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            pytest.param(HalfBody(), id="half"),
+            pytest.param(Raw(b"not even HTTP"), id="raw", marks=pytest.mark.long),
+            pytest.param(Reply(200, b"<html>proxy</html>"), id="html", marks=pytest.mark.long),
+            pytest.param(Reply(200, {"data": [{"id": 7}]}), id="odd"),
+        ],
+    )
     def test_a_listing_that_cannot_be(
         self, server: FaultyServer, mountpoint: Path, fault: HalfBody | Raw | Reply
     ) -> None:

@@ -414,8 +414,7 @@ def test_foreground_stays_and_ends_on_ctrl_c(server: FaultyServer, make_mount: M
 
 
 @pytest.mark.parametrize(
-    "first",
-    [pytest.param(signal.SIGINT, marks=pytest.mark.long), pytest.param(signal.SIGTERM, marks=pytest.mark.long), None],
+    "first", [signal.SIGINT, *(pytest.param(first, marks=pytest.mark.long) for first in (signal.SIGTERM, None))]
 )
 def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(
     server: FaultyServer, make_mount: MakeMount, first: signal.Signals | None
