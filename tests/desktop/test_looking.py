@@ -12,6 +12,7 @@ from tests.content import paged
 from tests.desktop.browsers import BROWSERS, Browser
 from tests.desktop.conftest import Desk
 from tests.desktop.pictures import png
+from tests.mount.inotify import Event, Inotify
 from tests.mount.support import eventually, remote
 
 _UNITS = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -28,11 +29,16 @@ def test_a_folder_of_200_mixed_files_costs_a_look_where_the_name_tells_no_type(d
     """Both read the beginning of files without an extension, and of those whose extension several types have."""
     told = [f"mixed/{n}.{kind}" for n in range(60) for kind in ("txt", "csv", "md")]
     untold = [f"mixed/result{n}" for n in range(10)] + [f"mixed/{n}.json" for n in range(10)]
-    for name in told:
-        desk.server.store.add_generated(remote(name), b"text\n")
-    for name in untold:
-        desk.server.store.add_generated(remote(name), LARGE)
-    eventually((desk.mount.path / untold[-1]).exists)
+    with Inotify(desk.mount.path) as watched:
+        desk.server.store.add_generated(remote(told[0]), b"text\n")
+        watched.until(Event("CREATE", "mixed/"))
+        watched.watch("mixed")
+        for name in told[1:]:
+            desk.server.store.add_generated(remote(name), b"text\n")
+        for name in untold:
+            desk.server.store.add_generated(remote(name), LARGE)
+        # PCManFM reads the beginning of each file of which it is told while it shows the folder.
+        watched.until(*(Event("CLOSE_WRITE", name) for name in (*told[1:], *untold)))
     desk.begin()
     browser.go(desk.mount.path / "mixed")
     eventually(lambda: browser.sees_status("200 "))
